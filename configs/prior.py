@@ -1,0 +1,74 @@
+"""Prior over the codes of one tier.
+
+    python -m musicgen_jax.train_prior --config=configs/prior.py:tier=top,scale=tiny --workdir=DIR --config.data.path=DIR
+
+Tiers: `top`, `middle`, `bottom`. Scales: `tiny` (laptop CPU), `small` (about 150 M, one accelerator), `1b` and `5b`
+(pods).
+"""
+
+from musicgen_jax import config
+
+
+def tiny(tier: str) -> config.PriorTraining:
+    """Under a million parameters; a minute or two of two CPU cores."""
+    transformer = config.TransformerConfig(
+        num_layers=3, width=128, num_heads=4, head_dim=32, mlp_width=512, remat=False
+    )
+    return config.PriorTraining(
+        model=config.PriorConfig(
+            tier=tier,
+            context=256,
+            transformer=transformer,
+            conditioner=config.ConditionerConfig(width=64, depth=3, dilation_growth=3, dilation_cycle=3),
+        ),
+        data=config.DataConfig(batch_size=8),
+        optimizer=config.OptimizerConfig(
+            peak_learning_rate=3e-3, warmup_steps=20, decay="cosine", final_fraction=0.02, b2=0.98, weight_decay=0.01
+        ),
+        training=config.TrainingConfig(num_steps=400, log_every=20, eval_every=100, checkpoint_every=100),
+    )
+
+
+def large(tier: str, transformer: config.TransformerConfig, batch_size: int) -> config.PriorTraining:
+    """The founding recipe: context 8192, AdamW, weight decay 0.002, 10k warm-up steps, bfloat16."""
+    return config.PriorTraining(
+        model=config.PriorConfig(tier=tier, context=8192, transformer=transformer),
+        data=config.DataConfig(batch_size=batch_size, num_workers=4),
+        optimizer=config.OptimizerConfig(
+            peak_learning_rate=1.5e-4, warmup_steps=10_000, decay="cosine", b2=0.95, weight_decay=0.002
+        ),
+        training=config.TrainingConfig(
+            num_steps=300_000,
+            compute_dtype="bfloat16",
+            ema_decay=0.999,
+            log_every=100,
+            eval_every=5000,
+            checkpoint_every=1000,
+        ),
+    )
+
+
+def small(tier: str) -> config.PriorTraining:
+    """About 150 M parameters."""
+    transformer = config.TransformerConfig(num_layers=24, width=768, num_heads=6, head_dim=128, mlp_width=2304)
+    return large(tier, transformer, batch_size=32)
+
+
+def one_billion(tier: str) -> config.PriorTraining:
+    """About 1 B parameters."""
+    transformer = config.TransformerConfig(num_layers=72, width=2048, num_heads=4, head_dim=128, mlp_width=2048)
+    return large(tier, transformer, batch_size=256)
+
+
+def five_billion(tier: str) -> config.PriorTraining:
+    """About 5 B parameters at the top (width 4800); the upsamplers are 1920 wide."""
+    width = 4800 if tier == "top" else 1920
+    transformer = config.TransformerConfig(num_layers=72, width=width, num_heads=10, head_dim=128, mlp_width=width)
+    return large(tier, transformer, batch_size=512)
+
+
+def get_config(arg: str | None = None) -> config.PriorTraining:
+    """`arg` is "tier=TIER,scale=SCALE"."""
+    options = config.parse_arg(arg, tier="top", scale="tiny")
+    scales = {"tiny": tiny, "small": small, "1b": one_billion, "5b": five_billion}
+    return config.choose(scales, options["scale"])(options["tier"])

@@ -1,0 +1,52 @@
+"""VQ-VAE.
+
+    python -m musicgen_jax.train_vqvae --config=configs/vqvae.py:scale=tiny --workdir=DIR --config.data.path=DIR
+
+Scales: `tiny` (16 kHz, minutes on a laptop CPU) and `base` (44.1 kHz, accelerators).
+"""
+
+from musicgen_jax import config
+
+
+def tiny() -> config.VQVAETraining:
+    """16 kHz; about two minutes of two CPU cores a tier."""
+    sizes = {"width": 32, "depth": 2, "dilation_growth": 3}
+    model = config.VQVAEConfig(
+        sample_rate=16000,
+        top=config.TierConfig(downsampling=(3, 2, 2), **sizes),
+        middle=config.TierConfig(downsampling=(3, 2), **sizes),
+        bottom=config.TierConfig(downsampling=(3,), **sizes),
+        quantizer=config.QuantizerConfig(num_codes=512, code_width=32, ema_decay=0.97),
+    )
+    return config.VQVAETraining(
+        model=model,
+        clip_samples=8192,
+        data=config.DataConfig(batch_size=8),
+        optimizer=config.OptimizerConfig(peak_learning_rate=2e-3, warmup_steps=20, decay="cosine", final_fraction=0.02),
+        training=config.TrainingConfig(num_steps=800, log_every=20, eval_every=200, checkpoint_every=100),
+    )
+
+
+def base() -> config.VQVAETraining:
+    """44.1 kHz: the published sizes (Dhariwal et al. 2020); 10 s clips, batch 32."""
+    sizes = {"width": 32, "depth": 4, "dilation_growth": 3}
+    model = config.VQVAEConfig(
+        top=config.TierConfig(downsampling=(3, 2, 2), **sizes),
+        middle=config.TierConfig(downsampling=(3, 2), **sizes),
+        bottom=config.TierConfig(downsampling=(3,), width=64, depth=8, dilation_growth=3),
+    )
+    return config.VQVAETraining(
+        model=model,
+        clip_samples=440_960,
+        data=config.DataConfig(batch_size=32, num_workers=4),
+        optimizer=config.OptimizerConfig(peak_learning_rate=1e-4, warmup_steps=100),
+        training=config.TrainingConfig(
+            num_steps=400_000, log_every=100, eval_every=5000, checkpoint_every=2000, ema_decay=0.999
+        ),
+    )
+
+
+def get_config(arg: str | None = None) -> config.VQVAETraining:
+    """`arg` is "scale=tiny" or "scale=base"."""
+    options = config.parse_arg(arg, scale="tiny")
+    return config.choose({"tiny": tiny, "base": base}, options["scale"])()

@@ -1,0 +1,1 @@
+"""From recordings to new music: VQ-VAE tokenizer, Transformer priors, sampling and evaluation, in JAX."""

@@ -1,0 +1,50 @@
+"""How every entry point starts and how it fails: one line on stderr, exit code 1, no traceback."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags
+
+# What a person can cause with flags or data. Anything else is a defect of ours and keeps its traceback.
+USER_ERRORS = (ValueError, OSError)
+# Overriding a config field goes through attribute access inside the flag's parser.
+FLAG_ERRORS = (flags.Error, AttributeError, KeyError, TypeError, *USER_ERRORS)
+
+_TRACEBACK = flags.DEFINE_bool("traceback", False, "Show the traceback of an error, for finding its cause.")
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses the flags and calls main(); ends the process.
+
+    A user's error (ValueError, OSError) becomes `error: ...` on stderr and exit code 1. Ctrl-C exits with 130.
+    """
+    app.run(lambda argv: _call(main), flags_parser=_parse_flags)
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    try:
+        rest = flags.FLAGS(list(argv))
+    except FLAG_ERRORS as error:
+        _fail(error)
+    if len(rest) > 1:
+        _fail(ValueError(f"unexpected argument {rest[1]!r}; flags are written --name=value"))
+    return rest
+
+
+def _call(main: Callable[[], None]) -> None:
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except USER_ERRORS as error:
+        if _TRACEBACK.value:
+            raise
+        _fail(error)
+
+
+def _fail(error: Exception) -> None:
+    # str() of a KeyError is the repr of its message; line breaks would make more than the one line promised.
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    print("error: " + " ".join(str(text).split()), file=sys.stderr)
+    sys.exit(1)

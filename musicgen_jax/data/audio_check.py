@@ -1,0 +1,144 @@
+"""One streaming pass over an audio file: is it fit for training, and what is to be known about it."""
+
+import dataclasses
+import hashlib
+import os
+
+import numpy as np
+
+from musicgen_jax.data import audio_io, promised_length
+
+SILENCE = 10 ** (-60 / 20)  # -60 dBFS: quieter than this is silence
+FULL_SCALE = 0.999  # a 16-bit sample at its limit is 0.99997; lossy coding moves clipped tops by a little
+MAX_CLIPPED = 1e-3  # share of samples at full scale above which a file is flagged
+MAX_SILENT = 0.5  # share of silent time above which a file is flagged
+SILENCE_SECONDS = 0.1  # time over which silence is judged
+HASH_BYTES = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioFacts:
+    """What one pass over a file tells.
+
+    Attributes:
+      hash: SHA-256 of the file's bytes.
+      audio_hash: SHA-256 of the decoded mono samples and their rate: equal for the same audio in two containers.
+      duration: decoded seconds.
+      sample_rate: Hz.
+      channels: number of channels.
+      peak: largest absolute sample, 1 = full scale.
+      clipped: share of samples at full scale, over all channels.
+      silent: share of the time that is silent in the mono mix.
+      artist: the file's tag, or "".
+      genre: the file's tag, or "".
+      reason: why the file is rejected, "category: detail", or "".
+      warning: what is doubtful about a file that is kept, or "".
+    """
+
+    hash: str
+    audio_hash: str = ""
+    duration: float = 0.0
+    sample_rate: int = 0
+    channels: int = 0
+    peak: float = 0.0
+    clipped: float = 0.0
+    silent: float = 0.0
+    artist: str = ""
+    genre: str = ""
+    reason: str = ""
+    warning: str = ""
+
+
+class _Tally:
+    """Running sums over the blocks of one file."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self.digest = hashlib.sha256(f"{sample_rate} Hz".encode())
+        self.stretch = max(1, round(SILENCE_SECONDS * sample_rate))
+        self.frames = self.nonfinite = self.at_full_scale = self.stretches = self.silent_stretches = 0
+        self.peak = self.mono_peak = 0.0
+
+    def add(self, block: np.ndarray) -> None:
+        """Adds float32 [S, C]."""
+        with np.errstate(invalid="ignore"):  # infinity minus infinity; counted below
+            mono = block.mean(axis=1, dtype=np.float32)
+        self.digest.update(mono.tobytes())
+        level = np.abs(block)
+        self.nonfinite += int(np.count_nonzero(~np.isfinite(block)))
+        self.at_full_scale += int(np.count_nonzero(level >= FULL_SCALE))
+        self.peak = max(self.peak, float(level.max()))
+        peaks = np.maximum.reduceat(np.abs(mono), np.arange(0, len(mono), self.stretch))
+        self.mono_peak = max(self.mono_peak, float(peaks.max()))
+        self.stretches += len(peaks)
+        self.silent_stretches += int(np.count_nonzero(peaks < SILENCE))
+        self.frames += len(block)
+
+
+def inspect(path: str, min_seconds: float) -> AudioFacts:
+    """Decodes a file once, in bounded memory; never raises for a bad file: `reason` says what is wrong with it.
+
+    Args:
+      path: the file.
+      min_seconds: files shorter than this are rejected.
+    """
+    file_hash = ""
+    try:
+        file_hash = _file_hash(path)
+        with audio_io.open_audio(path) as file:
+            tags = file.copy_metadata()
+            tally = _Tally(file.samplerate)
+            if file.channels <= audio_io.MAX_CHANNELS:
+                for block in audio_io.native_blocks(file):
+                    tally.add(block)
+            missing = promised_length.truncation(path, tally.frames, file.frames)
+            facts = AudioFacts(
+                hash=file_hash,
+                audio_hash=tally.digest.hexdigest(),
+                duration=tally.frames / file.samplerate,
+                sample_rate=file.samplerate,
+                channels=file.channels,
+                peak=tally.peak,
+                clipped=tally.at_full_scale / max(1, tally.frames * file.channels),
+                silent=tally.silent_stretches / max(1, tally.stretches),
+                artist=tags.get("artist", "").strip(),
+                genre=tags.get("genre", "").strip(),
+            )
+    except (ValueError, OSError) as error:
+        reason = str(error).removeprefix(f"{audio_io.describe_path(path)}: ")
+        return AudioFacts(hash=file_hash, reason=reason if isinstance(error, ValueError) else f"unreadable: {reason}")
+    reason = _reason(facts, tally, missing, min_seconds)
+    return dataclasses.replace(facts, reason=reason, warning="" if reason else _warning(facts))
+
+
+def _file_hash(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(os.fsencode(path), "rb") as file:
+        while chunk := file.read(HASH_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _reason(facts: AudioFacts, tally: _Tally, missing: str, min_seconds: float) -> str:
+    limit = audio_io.MAX_CHANNELS
+    if facts.channels > limit:
+        return f"more than {limit} channels: it has {facts.channels}; mix it down to stereo first"
+    if missing:
+        return f"truncated: {missing}; copy or convert the file again"
+    if tally.nonfinite:
+        return f"NaN or infinite samples: {tally.nonfinite} of {tally.frames * facts.channels}; export the file again"
+    if facts.duration < min_seconds:
+        return f"too short: {facts.duration:.2f} s, at least {min_seconds:g} s are needed"
+    if tally.peak < SILENCE:
+        return "silent: no sample reaches -60 dBFS"
+    if tally.mono_peak < SILENCE:
+        return "silent: its two channels cancel in the mono mix"
+    return ""
+
+
+def _warning(facts: AudioFacts) -> str:
+    warnings = []
+    if facts.clipped > MAX_CLIPPED:
+        warnings.append(f"clipped: {facts.clipped:.2%} of the samples at full scale")
+    if facts.silent > MAX_SILENT:
+        warnings.append(f"mostly silent: {facts.silent:.0%} of the time")
+    return "; ".join(warnings)

@@ -1,0 +1,177 @@
+"""Code shards -> training windows of one tier."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+import tensorflow_datasets as tfds
+
+from musicgen_jax import config
+from musicgen_jax.data import labels, loader, shards
+
+DATASET_NAME = "musicgen_codes"
+INDEX_NAME = "tracks.jsonl"
+
+
+def code_features() -> tfds.features.FeaturesDict:
+    """One record a track: int16 codes of the three tiers, labels and lyrics."""
+    codes = {tier: tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes") for tier in config.TIERS}
+    text = {name: tfds.features.Text() for name in ("track_id", "genre", "artist", "lyrics")}
+    return tfds.features.FeaturesDict(codes | text)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrackEntry:
+    """One line of tracks.jsonl, in record order: enough to place windows without reading codes."""
+
+    track_id: str
+    split: str
+    genre: str
+    artist: str
+    top_codes: int  # number of codes of the top tier; the other tiers have an exact multiple
+
+
+def write_index(directory: pathlib.Path, entries: list[TrackEntry]) -> None:
+    """Writes tracks.jsonl."""
+    lines = [json.dumps(dataclasses.asdict(entry), ensure_ascii=False) + "\n" for entry in entries]
+    (directory / INDEX_NAME).write_text("".join(lines), encoding="utf-8")
+
+
+def read_index(directory: str) -> list[TrackEntry]:
+    """Reads tracks.jsonl.
+
+    Raises:
+      FileNotFoundError: `directory` was not written by extract_codes.
+    """
+    path = pathlib.Path(directory) / INDEX_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"no {INDEX_NAME} in {directory}: pass the --out of extract_codes")
+    return [TrackEntry(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def resolve(model: config.PriorConfig, directory: str) -> config.PriorConfig:
+    """The prior's config with what only the codes know: codebook size, hop lengths, labels, tokenizer.
+
+    Raises:
+      FileNotFoundError: no codes in `directory`.
+      ValueError: the context is no multiple of the upsampling factor.
+    """
+    metadata = shards.read_metadata(directory)
+    train = [entry for entry in read_index(directory) if entry.split == "train"]
+    above = config.TIER_ABOVE[model.tier]
+    hops = metadata["hop_lengths"]
+    resolved = dataclasses.replace(
+        model,
+        num_codes=metadata["num_codes"],
+        upsampling=hops[above] // hops[model.tier] if above else 0,
+        codes_per_second=metadata["sample_rate"] / hops[model.tier],
+        vqvae=metadata["vqvae"],
+        genres=labels.vocabulary([entry.genre for entry in train]),
+        artists=labels.vocabulary([entry.artist for entry in train]),
+    )
+    resolved.validate()
+    return resolved
+
+
+class Windows:
+    """Windows of `model.context` codes of one tier in one split; picklable random access for Grain workers."""
+
+    def __init__(self, directory: str, split: str, model: config.PriorConfig):
+        self.model = model
+        self.records = shards.open_split(directory, split)
+        self.entries = [entry for entry in read_index(directory) if entry.split == split]
+        hops = shards.read_metadata(directory)["hop_lengths"]
+        self._ratio = hops["top"] // hops[model.tier]
+        # A track takes part in an epoch once for every window that it could fill.
+        counts = [-(-self.num_codes(index) // model.context) for index in range(len(self.entries))]
+        self.slots = np.repeat(np.arange(len(self.entries)), counts)
+
+    def num_codes(self, track: int) -> int:
+        """Codes of this tier in a track."""
+        return self.entries[track].top_codes * self._ratio
+
+    def window(self, track: int, start: int) -> dict[str, np.ndarray]:
+        """One example.
+
+        Args:
+          track: index of the record.
+          start: first code; must be a multiple of the upsampling factor.
+
+        Returns:
+          "codes" int32 [T]; "mask" bool [T], False behind the track's end, where codes are 0; "above" int32
+          [T / upsampling], absent at the top; "genre", "artist", "start", "length" int32 scalars, the last two in
+          codes of this tier.
+        """
+        model, record, entry = self.model, self.records[track], self.entries[track]
+        codes = record[model.tier][start : start + model.context]
+        example = {
+            "codes": _padded(codes, model.context),
+            "mask": np.arange(model.context) < len(codes),
+            "genre": labels.encode(entry.genre, model.genres),
+            "artist": labels.encode(entry.artist, model.artists),
+            "start": np.int32(start),
+            "length": np.int32(self.num_codes(track)),
+        }
+        if model.upsampling:
+            size = model.context // model.upsampling
+            first = start // model.upsampling
+            example["above"] = _padded(record[config.TIER_ABOVE[model.tier]][first : first + size], size)
+        return example
+
+    def consecutive(self) -> Iterator[tuple[int, int]]:
+        """(track, start) of windows side by side over the whole split, each code in exactly one of them."""
+        for track in range(len(self.entries)):
+            for start in range(0, self.num_codes(track), self.model.context):
+                yield track, start
+
+
+class RandomWindow(grain.transforms.RandomMap):
+    """Track index -> example at a random start."""
+
+    def __init__(self, windows: Windows):
+        self._windows = windows
+
+    def random_map(self, track: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        model = self._windows.model
+        step = max(model.upsampling, 1)
+        last = max(0, self._windows.num_codes(track) - model.context)
+        return self._windows.window(track, step * int(rng.integers(last // step + 1)))
+
+
+def training_batches(
+    directory: str, model: config.PriorConfig, data: config.DataConfig, mesh: jax.sharding.Mesh
+) -> Callable[[int], Iterator[loader.Batch]]:
+    """`batches_from(step)` over random windows of the train split; arrays as `Windows.window`, with a leading [B]."""
+    windows = Windows(directory, "train", model)
+    return loader.training_batches(windows.slots, RandomWindow(windows), data, mesh)
+
+
+def validation_batches(
+    directory: str, model: config.PriorConfig, data: config.DataConfig, num_batches: int, mesh: jax.sharding.Mesh
+) -> Callable[[], Iterator[loader.Batch]]:
+    """The same evenly spaced windows of the validation split every time; none where there is no such split."""
+    if "validation" not in shards.split_names(directory):
+        return lambda: iter(())
+    windows = Windows(directory, "validation", model)
+
+    def batches() -> Iterator[loader.Batch]:
+        places = list(windows.consecutive())
+        chosen = [places[i] for i in loader.evenly_spaced(len(places), num_batches * data.batch_size)]
+        return loader.fixed_batches([windows.window(*place) for place in chosen], data.batch_size, mesh)
+
+    return batches
+
+
+def code_sequences(directory: str, split: str, tier: str) -> list[np.ndarray]:
+    """The codes of a tier, an int16 array a track."""
+    records: Any = shards.open_split(directory, split)
+    return [np.asarray(records[index][tier]) for index in range(len(records))]
+
+
+def _padded(codes: np.ndarray, length: int) -> np.ndarray:
+    return np.pad(codes.astype(np.int32), (0, length - len(codes)))

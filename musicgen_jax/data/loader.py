@@ -1,0 +1,80 @@
+"""Grain pipelines -> global device arrays. The data position is the step: a batch depends on nothing else."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+
+from musicgen_jax import config
+from musicgen_jax.sharding import mesh as mesh_lib
+
+HostBatch = dict[str, np.ndarray]
+Batch = dict[str, jax.Array]
+
+
+def training_dataset(
+    source: Any, crop: grain.transforms.RandomMap, data: config.DataConfig, process_index: int, process_count: int
+) -> grain.MapDataset:
+    """Endless dataset of this host's part of every global batch.
+
+    It stays a `MapDataset` up to and including `batch`, so element n is the same whatever the number of workers, and
+    the global batch n holds the same examples whatever the number of hosts.
+
+    Args:
+      source: random-access source of what `crop` takes.
+      crop: random transform; draws anew in each epoch, alike for equal seeds.
+      data: batch size and seed.
+      process_index: this host.
+      process_count: all hosts; must divide the batch size.
+    """
+    dataset = grain.MapDataset.source(source).seed(data.seed).shuffle().repeat().random_map(crop)
+    dataset = dataset[process_index::process_count]
+    return dataset.batch(data.batch_size // process_count, drop_remainder=True)
+
+
+def training_batches(
+    source: Any, crop: grain.transforms.RandomMap, data: config.DataConfig, mesh: jax.sharding.Mesh
+) -> Callable[[int], Iterator[Batch]]:
+    """`batches_from(step)`: iterator over global batches, from batch number `step` on.
+
+    Raises:
+      ValueError: the batch size does not divide over the mesh or the processes.
+    """
+    mesh_lib.check_batch_size(data.batch_size, mesh)
+    dataset = training_dataset(source, crop, data, jax.process_index(), jax.process_count())
+
+    def batches_from(step: int) -> Iterator[Batch]:
+        rest = dataset[step:]
+        iterable = rest.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=16))
+        if data.num_workers:
+            iterable = iterable.mp_prefetch(grain.MultiprocessingOptions(num_workers=data.num_workers))
+        for host_batch in iterable:
+            yield to_device(host_batch, mesh)
+
+    return batches_from
+
+
+def fixed_batches(examples: list[HostBatch], batch_size: int, mesh: jax.sharding.Mesh) -> Iterator[Batch]:
+    """Global batches of the given examples in order, repeated from the start to fill the last batch.
+
+    Every host must hold the same examples; each puts its own rows on its devices.
+    """
+    rows = batch_size // jax.process_count()
+    first = rows * jax.process_index()
+    for start in range(0, len(examples), batch_size):
+        chosen = [examples[(start + first + i) % len(examples)] for i in range(rows)]
+        yield to_device({name: np.stack([example[name] for example in chosen]) for name in chosen[0]}, mesh)
+
+
+def to_device(host_batch: HostBatch, mesh: jax.sharding.Mesh) -> Batch:
+    """This host's rows -> global arrays divided over the mesh's batch axes."""
+    sharding = mesh_lib.batch_sharding(mesh)
+    return {name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in host_batch.items()}
+
+
+def evenly_spaced(num_items: int, count: int) -> list[int]:
+    """`count` indices (or all, if there are fewer) spread over range(num_items): what a validation pass looks at."""
+    count = min(count, num_items)
+    return [int(index) for index in np.linspace(0, num_items, count, endpoint=False)]

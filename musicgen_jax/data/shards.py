@@ -1,0 +1,199 @@
+"""ArrayRecord shards in TFDS's container, written and read without TensorFlow.
+
+`tfds.builder_from_directory(DIR).as_data_source(SPLIT)` reads what is written here. Audio is an int16 `Tensor`, not
+`tfds.features.Audio`, which needs TensorFlow even for reading.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core import example_serializer
+
+VERSION = "1.0.0"
+CONTAINER_FILES = ("dataset_info.json", "features.json", "metadata.json")
+SEGMENT_SECONDS = 10.0
+MIN_REST_SECONDS = 1.0
+RECORDS_PER_SHARD = 512
+# Each flush rewrites the container's two small JSON files, so records are handed over in batches of about this size.
+BUFFER_BYTES = 8 << 20
+BUFFER_RECORDS = 64
+
+
+def audio_features() -> tfds.features.FeaturesDict:
+    """The features of one segment of a track; `start` and `track_samples` count samples at the dataset's rate."""
+    return tfds.features.FeaturesDict(
+        {
+            "audio": tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes"),
+            "track_id": tfds.features.Text(),
+            "segment": np.int64,
+            "start": np.int64,
+            "track_samples": np.int64,
+            "genre": tfds.features.Text(),
+            "artist": tfds.features.Text(),
+        }
+    )
+
+
+def segment_bounds(num_samples: int, sample_rate: int) -> list[tuple[int, int]]:
+    """Cuts a track into consecutive (start, stop) of 10 s; a rest shorter than 1 s stays with the segment before it."""
+    length = round(SEGMENT_SECONDS * sample_rate)
+    starts = list(range(0, num_samples, length))
+    if len(starts) > 1 and num_samples - starts[-1] < MIN_REST_SECONDS * sample_rate:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], num_samples], strict=True))
+
+
+class _OrderedSerializer(example_serializer.ExampleSerializer):
+    """Protocol buffers write maps in an order that differs from process to process; the same data, the same bytes."""
+
+    def serialize_example(self, example: Any) -> bytes:
+        return self.get_tf_example(example).SerializeToString(deterministic=True)
+
+
+class ShardWriter:
+    """Writes a dataset record by record, in order and in bounded memory; the directory appears only when complete.
+
+    Used as a context manager. Until the block ends, everything is in `path`, a hidden sibling of the directory; put
+    other files of the dataset there. At the end it is renamed; after an exception it is removed.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        name: str,
+        features: tfds.features.FeaturesDict,
+        splits: Sequence[str],
+        metadata: Mapping[str, Any],
+    ) -> None:
+        """Args:
+          directory: where the dataset is to be; absent or empty.
+          name: of the dataset, lower case with underscores; the shards' file names begin with it.
+          features: of one record.
+          splits: the names that `write` takes. One that gets no record does not exist for readers.
+          metadata: JSON-serializable facts about the whole dataset, for `read_metadata`.
+
+        Raises:
+          ValueError: the directory holds something.
+        """
+        self.directory = pathlib.Path(os.path.abspath(directory))
+        self.path = self.directory.with_name(f".{self.directory.name}.partial")
+        self._name, self._features, self._splits, self._metadata = name, features, tuple(splits), dict(metadata)
+        self._pending: list[tuple[str, Mapping[str, Any]]] = []
+        self._pending_bytes = 0
+        self._started: set[str] = set()
+        require_empty(self.directory)
+
+    def __enter__(self) -> "ShardWriter":
+        shutil.rmtree(self.path, ignore_errors=True)  # left by a run that was killed
+        self.path.mkdir(parents=True)
+        identity = tfds.core.DatasetIdentity(
+            name=self._name, version=VERSION, data_dir=os.fspath(self.path), module_name="musicgen_jax"
+        )
+        info = tfds.core.DatasetInfo(
+            builder=identity, features=self._features, metadata=tfds.core.MetadataDict(self._metadata)
+        )
+        self._writer = tfds.core.SequentialWriter(info, RECORDS_PER_SHARD, file_format="array_record")
+        # SequentialWriter takes no serializer, so it is replaced from outside.
+        self._writer._serializer = _OrderedSerializer(self._features.get_serialized_info())
+        return self
+
+    def write(self, split: str, record: Mapping[str, Any]) -> None:
+        """Appends one record to a split.
+
+        Raises:
+          ValueError: an unknown split, or a record that lacks a feature or has one too many.
+        """
+        if split not in self._splits:
+            raise ValueError(f"unknown split {split!r}; this dataset has {', '.join(self._splits)}")
+        if set(record) != set(self._features):
+            raise ValueError(f"a record has {sorted(record)}; it must have exactly {sorted(self._features)}")
+        self._pending.append((split, record))
+        self._pending_bytes += sum(np.asarray(value).nbytes for value in record.values())
+        if self._pending_bytes >= BUFFER_BYTES or len(self._pending) >= BUFFER_RECORDS:
+            self._flush()
+
+    def _flush(self) -> None:
+        examples: dict[str, list[Mapping[str, Any]]] = {}
+        for split, record in self._pending:
+            examples.setdefault(split, []).append(record)
+        new = [split for split in examples if split not in self._started]
+        if examples:
+            self._writer.initialize_splits(new)
+            self._writer.add_examples(examples)
+        self._started.update(new)
+        self._pending, self._pending_bytes = [], 0
+
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        try:
+            if error_type is None:
+                self._flush()
+                if not self._started:
+                    raise ValueError(f"no record was written for {self.directory}; a dataset needs at least one")
+            self._writer.close_all()
+            if error_type is None:
+                os.rename(self.path, self.directory)  # atomic; replaces an empty directory
+        finally:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+def require_empty(directory: str | os.PathLike[str]) -> None:
+    """Checks that a dataset can be written to a directory.
+
+    Raises:
+      ValueError: it is a file, or a directory that holds something.
+    """
+    path = pathlib.Path(directory)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{directory} is a file; the output must be a new or empty directory")
+    if path.is_dir() and any(path.iterdir()):
+        raise ValueError(f"{directory} is not empty; remove it or choose another directory for the output")
+
+
+def open_split(directory: str | os.PathLike[str], split: str) -> Any:
+    """Opens a split for random access: len(), [index] -> dict, in the order of writing; picklable, fit for Grain.
+
+    Text comes as bytes, scalars as int, arrays as NumPy arrays.
+
+    Raises:
+      FileNotFoundError: no such directory, or no complete dataset in it.
+      ValueError: the split has no record.
+    """
+    known = split_sizes(directory)
+    if split not in known:
+        listing = ", ".join(f"{name} ({count} records)" for name, count in known.items())
+        raise ValueError(f"{directory} has no records in split {split!r}; it has {listing}")
+    return tfds.builder_from_directory(os.fspath(directory)).as_data_source(split)
+
+
+def split_sizes(directory: str | os.PathLike[str]) -> dict[str, int]:
+    """Number of records of each split that has any. Raises FileNotFoundError as `open_split`."""
+    builder = tfds.builder_from_directory(os.fspath(_prepared(directory)))
+    return {name: info.num_examples for name, info in builder.info.splits.items() if info.num_examples}
+
+
+def split_names(directory: str | os.PathLike[str]) -> list[str]:
+    """The splits that have records. Raises FileNotFoundError as `open_split`."""
+    return list(split_sizes(directory))
+
+
+def read_metadata(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """The facts that the writer was given about the whole dataset. Raises FileNotFoundError as `open_split`."""
+    return json.loads((_prepared(directory) / "metadata.json").read_text(encoding="utf-8"))
+
+
+def _prepared(directory: str | os.PathLike[str]) -> pathlib.Path:
+    path = pathlib.Path(directory)
+    if not path.is_dir():
+        raise FileNotFoundError(f"no such dataset directory: {directory}; check the path, or prepare it first")
+    missing = [name for name in CONTAINER_FILES if not (path / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{directory} holds no prepared dataset ({', '.join(missing)} missing); prepare it first"
+        )
+    return path

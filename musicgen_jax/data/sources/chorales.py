@@ -1,0 +1,179 @@
+"""Bach chorales, rendered by the package's own synthesizer: the data set that needs no download of recordings."""
+
+import contextlib
+import functools
+import hashlib
+import pathlib
+import re
+from collections.abc import Iterator
+
+import numpy as np
+
+from musicgen_jax.data import track, workers
+from musicgen_jax.data.sources import scores
+from musicgen_jax.ddsp import synthesizer, timbres
+
+NUM_CHORALES = 120
+MAX_SECONDS = 40.0  # of each chorale; the rest is cut
+MIN_SECONDS = 1.0
+BEATS_PER_MINUTE = 90.0  # quarters
+TEMPO_VARIATION = 0.07  # of it, to either side
+FERMATA_STRETCH = 1.4
+VELOCITY = 0.8
+VELOCITY_VARIATION = 0.15
+PARTS = ("Soprano", "Alto", "Tenor", "Bass")
+BLOCK_SECONDS = 10.0
+
+
+def tracks(
+    source: str, sample_rate: int, seed: int, num_workers: int, num_chorales: int = NUM_CHORALES
+) -> tuple[list[track.Track], list[track.Rejection]]:
+    """Chooses chorales in four parts and plans their rendering, each in one timbre, all timbres equally often.
+
+    The timbre is the genre. Everything follows from the seed: the choice, the timbres, tempo and velocities; audio is
+    rendered when a track's blocks are read.
+
+    Args:
+      source: "" for the chorales of the music21 corpus, or a folder of MusicXML files, searched recursively.
+      sample_rate: Hz of the rendering.
+      seed: 0 or more.
+      num_workers: processes that parse scores; 0 parses here. The result does not depend on it.
+      num_chorales: how many to take; fewer if the source has fewer.
+
+    Returns:
+      Tracks sorted by id, and a rejection for each score that was looked at and not taken.
+
+    Raises:
+      ValueError: music21 is not installed, no such folder, no score in it, a negative seed, or num_chorales below 1.
+    """
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; it must be 0 or more")
+    if num_chorales < 1:
+        raise ValueError(f"num_chorales is {num_chorales}; it must be at least 1")
+    paths, root = _scores(source)
+    order = np.random.default_rng(seed).permutation(len(paths))
+    taken: dict[bytes, track.Track] = {}
+    rejections = []
+    candidates = [paths[i] for i in order]
+    with contextlib.closing(workers.ordered_map(scores.read_or_explain, candidates, num_workers)) as results:
+        for path, result in zip(candidates, results, strict=False):
+            name = str(path.relative_to(root))
+            reason = result if isinstance(result, str) else _objection(result, taken)
+            if reason:
+                rejections.append(track.Rejection(path=name, reason=reason, hash=_file_hash(path)))
+            else:
+                timbre = timbres.ALL[len(taken) % len(timbres.ALL)]
+                taken[_tune(result)] = _plan(result, name, timbre, sample_rate, seed)
+            if len(taken) == num_chorales:
+                break
+    return sorted(taken.values(), key=lambda t: t.track_id), rejections
+
+
+def notes(source: str) -> dict[str, object]:
+    """Facts for the report: how the chorales are rendered, and a hash of the scores' paths and sizes.
+
+    Equal for two runs that render alike. Raises as `tracks`.
+    """
+    paths, root = _scores(source)
+    listing = "".join(f"{path.relative_to(root)}\0{path.stat().st_size}\n" for path in paths)
+    return {
+        "scores": source or "Bach chorales of the music21 corpus",
+        "listing_hash": hashlib.sha256(listing.encode()).hexdigest(),
+        "num_chorales": NUM_CHORALES,
+        "max_seconds": MAX_SECONDS,
+        "timbres": {timbre.name: timbres.digest(timbre) for timbre in timbres.ALL},
+    }
+
+
+def _scores(source: str) -> tuple[list[pathlib.Path], pathlib.Path]:
+    """Sorted paths of the scores and the folder they lie in."""
+    try:
+        from music21 import corpus
+    except ImportError as error:
+        raise ValueError(
+            "the chorales need music21, which is not installed: pip install 'musicgen_jax[demo]'"
+        ) from error
+    if source:
+        root = pathlib.Path(source)
+        if not root.is_dir():
+            raise ValueError(f"--source={source} is no folder; give one with MusicXML files, or '' for the Bach corpus")
+        paths = [p for p in root.rglob("*") if p.suffix.lower() in scores.SUFFIXES and p.is_file()]
+    else:
+        paths = [p for p in map(pathlib.Path, corpus.getComposer("bach")) if p.suffix in scores.SUFFIXES]
+        root = paths[0].parent if paths else pathlib.Path()
+        paths = [p for p in paths if p.parent == root]
+    if not paths:
+        raise ValueError(f"no score in {source or 'the music21 corpus'}; expected files {', '.join(scores.SUFFIXES)}")
+    return sorted(paths), root
+
+
+def _objection(score: scores.Score, taken: dict[bytes, track.Track]) -> str:
+    """Why a score cannot enter, or ""."""
+    if score.parts != PARTS:
+        return f"parts other than {', '.join(PARTS)}: {', '.join(score.parts) or 'none'}"
+    if not all(len(voice) for voice in score.voices):
+        return "a part has no notes"
+    if score.quarters * 60 / BEATS_PER_MINUTE < MIN_SECONDS:
+        return f"shorter than {MIN_SECONDS:g} s: {score.quarters:g} quarters"
+    twin = taken.get(_tune(score))
+    return f"the same notes, in whatever key, as: {twin.path}" if twin else ""
+
+
+def _tune(score: scores.Score) -> bytes:
+    """The notes, relative to the first: equal for two copies of a chorale in different keys."""
+    rows = np.concatenate(score.voices)
+    return (rows - [rows[0, 0], 0, 0]).astype(np.float32).tobytes()
+
+
+def _plan(score: scores.Score, name: str, timbre: timbres.Timbre, sample_rate: int, seed: int) -> track.Track:
+    """Fixes all that will sound, so that length and hash are known before a sample is rendered."""
+    name_hash = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
+    voices, seconds = _perform(score, np.random.default_rng([seed, name_hash]))
+    seconds = round(seconds * sample_rate) / sample_rate
+    sha = hashlib.sha256(timbres.digest(timbre).encode())
+    for voice in voices:
+        sha.update(f"{voice.shape}".encode() + voice.tobytes())
+    work = re.match(r"bwv\d+", score.name)
+    return track.Track(
+        track_id=f"{pathlib.Path(name).with_suffix('').as_posix()}_{timbre.name}",
+        path=name,
+        # The whole work: two chorales of one cantata or Passion often are the same tune, harmonised almost alike.
+        group=work.group() if work else score.name,
+        hash=sha.hexdigest(),
+        labels={"genre": timbre.name, "artist": "bach"},
+        duration=seconds,
+        sample_rate=sample_rate,
+        channels=1,
+        blocks=functools.partial(_blocks, voices, timbre, seconds, sample_rate),
+    )
+
+
+def _perform(score: scores.Score, rng: np.random.Generator) -> tuple[list[np.ndarray], float]:
+    """Quarters to seconds, at a tempo of its own and with fermatas held: notes [N, 4] a voice, and the length in s."""
+    quarter = 60 / (BEATS_PER_MINUTE * (1 + rng.uniform(-TEMPO_VARIATION, TEMPO_VARIATION)))
+    # Time in seconds is piecewise linear in quarters, steeper under a fermata.
+    knots, seconds = [0.0], [0.0]
+    for start, end in (*score.fermatas, (score.quarters, score.quarters)):
+        seconds.append(seconds[-1] + (start - knots[-1]) * quarter)
+        seconds.append(seconds[-1] + (end - start) * quarter * FERMATA_STRETCH)
+        knots += [start, end]
+    length = min(seconds[-1], MAX_SECONDS)
+    voices = []
+    for voice in score.voices:
+        velocity = VELOCITY + rng.uniform(-VELOCITY_VARIATION, VELOCITY_VARIATION, len(voice))
+        onset = np.interp(voice[:, 1], knots, seconds)
+        end = np.minimum(np.interp(voice[:, 1] + voice[:, 2], knots, seconds), length)
+        rows = np.stack([voice[:, 0], onset, end - onset, velocity], axis=1)
+        voices.append(rows[onset < length].astype(np.float32))
+    return voices, length
+
+
+def _blocks(voices: list[np.ndarray], timbre: timbres.Timbre, seconds: float, sample_rate: int) -> Iterator[np.ndarray]:
+    audio = synthesizer.render(synthesizer.pack(voices), timbre, seconds, sample_rate)
+    block_length = round(BLOCK_SECONDS * sample_rate)
+    for start in range(0, len(audio), block_length):
+        yield audio[start : start + block_length]
+
+
+def _file_hash(path: pathlib.Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

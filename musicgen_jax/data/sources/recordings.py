@@ -1,0 +1,126 @@
+"""Source `recordings`: any folder of wav, flac, ogg and mp3 files, nested, of mixed rates, mono or stereo."""
+
+import collections
+import functools
+import hashlib
+import os
+
+import tqdm
+
+from musicgen_jax.data import audio_check, audio_io, track, workers
+
+MIN_SECONDS = 1.0
+
+
+def tracks(
+    source: str, sample_rate: int, seed: int, num_workers: int, min_seconds: float = MIN_SECONDS
+) -> tuple[list[track.Track], list[track.Rejection]]:
+    """Checks every audio file below `source` in one streaming pass each; both lists are in the order of the paths.
+
+    Args:
+      source: the folder.
+      sample_rate: Hz at which the tracks' `blocks` come.
+      seed: unused: recordings are what they are.
+      num_workers: processes that check files, 0 for none; the result does not depend on it.
+      min_seconds: shorter files are rejected.
+
+    Returns:
+      The tracks that can be used, and what was rejected: undecodable, empty, truncated or damaged, with NaN or
+      infinite samples, more than two channels, too short, silent, or an exact duplicate (the same samples in whatever
+      container; the first path stays). Clipped and mostly silent files are kept with a warning.
+
+    Raises:
+      ValueError: no folder, or no audio file in it.
+    """
+    del seed
+    paths, _, unlisted = find_files(source)
+    if not paths:
+        known = " ".join(audio_io.EXTENSIONS)
+        raise ValueError(f"no audio in {source}: it holds no file that ends in {known}; check --source")
+    check = functools.partial(audio_check.inspect, min_seconds=min_seconds)
+    kept, rejected, first_of = [], [track.Rejection(path, f"folder unreadable: {why}") for path, why in unlisted], {}
+    progress = tqdm.tqdm(total=sum(map(_size, paths)), unit="B", unit_scale=True, desc="check files")
+    for path, facts in zip(paths, workers.ordered_map(check, paths, num_workers), strict=True):
+        progress.update(_size(path))
+        name = _name(path, source)
+        reason = facts.reason
+        if not reason and (first := first_of.setdefault(facts.audio_hash, name)) != name:
+            reason = f"exact duplicate of: {first}"
+        if reason:
+            rejected.append(
+                track.Rejection(name, reason, facts.hash, facts.duration, facts.sample_rate, facts.channels)
+            )
+        else:
+            kept.append(_track(path, name, facts, sample_rate))
+    progress.close()
+    return kept, rejected
+
+
+def notes(source: str) -> dict[str, object]:
+    """Facts for the report, without decoding: files ignored by extension, and a hash of the paths and sizes.
+
+    Equal hashes of two runs mean that the folder has not changed in between. Raises as `find_files`.
+    """
+    paths, ignored, _ = find_files(source)
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{_name(path, source)}\0{_size(path)}\n".encode())
+    return {"ignored_files": ignored, "listing_hash": digest.hexdigest()}
+
+
+def find_files(source: str) -> tuple[list[str], dict[str, int], list[tuple[str, str]]]:
+    """Walks a folder, links included.
+
+    Returns:
+      The audio files, sorted by their path below `source`; how many other files there are of each extension; the
+      folders that could not be listed, each with the reason.
+
+    Raises:
+      ValueError: `source` is empty or no folder.
+    """
+    if not source:
+        raise ValueError("--source is empty; the dataset recordings needs a folder of audio files: --source=DIR")
+    if not os.path.isdir(source):
+        raise ValueError(f"--source={source} is no folder; it must be a folder of audio files")
+    found, ignored, unlisted, visited = [], collections.Counter(), [], set()
+    errors: list[OSError] = []
+    for folder, subfolders, names in os.walk(source, onerror=errors.append, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:  # a link back up, or a second way into the same folder
+            subfolders.clear()
+            continue
+        visited.add(real)
+        subfolders.sort()
+        for name in names:
+            extension = os.path.splitext(name)[1].lower()
+            if extension in audio_io.EXTENSIONS:
+                found.append(os.path.join(folder, name))
+            else:
+                ignored[extension or "(none)"] += 1
+    unlisted = sorted((_name(error.filename, source), error.strerror or "") for error in errors)
+    return sorted(found, key=lambda path: _name(path, source)), dict(sorted(ignored.items())), unlisted
+
+
+def _track(path: str, name: str, facts: audio_check.AudioFacts, sample_rate: int) -> track.Track:
+    folder = name.split("/")[-2] if "/" in name else ""
+    return track.Track(
+        track_id=name,
+        path=name,
+        group=facts.audio_hash,
+        hash=facts.hash,
+        labels={"artist": facts.artist or "unknown", "genre": facts.genre or folder or "unknown"},
+        duration=facts.duration,
+        sample_rate=facts.sample_rate,
+        channels=facts.channels,
+        blocks=functools.partial(audio_io.read_blocks, path, sample_rate),
+        warning=facts.warning,
+    )
+
+
+def _name(path: str, source: str) -> str:
+    return audio_io.describe_path(os.path.relpath(path, source)).replace(os.sep, "/")
+
+
+def _size(path: str) -> int:
+    # A dangling link has no size; the check will say so.
+    return os.path.getsize(path) if os.path.exists(path) else 0

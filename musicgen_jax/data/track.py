@@ -1,0 +1,48 @@
+"""What every data source hands to `prepare_data`: tracks whose audio is read block by block."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Track:
+    """One piece of music, the unit of the train/validation/test split.
+
+    Attributes:
+      track_id: unique in the dataset and stable between runs.
+      path: where it came from, relative to the source folder where there is one.
+      group: tracks of one group are never divided between splits (two renderings of one work, say).
+      hash: hexadecimal SHA-256 of the source; equal hashes mean exact duplicates.
+      labels: "artist" and "genre", each a string, "unknown" where the source does not say.
+      duration: seconds of the source.
+      sample_rate: Hz of the source, before resampling.
+      channels: number of channels of the source.
+      blocks: called once, possibly in another process, so it must pickle: a functools.partial of a module's function.
+        Yields mono float32 arrays [S] in [-1, 1] at the dataset's sample rate, in order.
+      warning: what is doubtful about a track that is kept all the same ("clipped: ..."), or "".
+    """
+
+    track_id: str
+    path: str
+    group: str
+    hash: str
+    labels: dict[str, str]
+    duration: float
+    sample_rate: int
+    channels: int
+    blocks: Callable[[], Iterator[np.ndarray]]
+    warning: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rejection:
+    """A source file that does not enter the dataset, with the reason a person can act on."""
+
+    path: str
+    reason: str
+    hash: str = ""
+    duration: float = 0.0
+    sample_rate: int = 0
+    channels: int = 0

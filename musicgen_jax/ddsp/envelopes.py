@@ -1,0 +1,66 @@
+"""Control signals: from frame rate to sample rate, and the ADSR envelope of a note."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# Below this many seconds a segment of an envelope counts as a jump; it keeps slopes and their gradients finite.
+SHORTEST_SEGMENT = 1e-4
+
+
+def linear_strips(controls: jax.Array, hop_length: int) -> jax.Array:
+    """Straight lines between frames: [..., F] -> [..., F, hop_length]. Frame f sits on the first sample of strip f.
+
+    The last strip holds the last frame's value. Kept apart from `upsample_linear` because XLA fuses the strips into
+    the loop that consumes them.
+    """
+    return _strips(controls, np.arange(hop_length, dtype=np.float32) / hop_length)
+
+
+def upsample_linear(controls: jax.Array, hop_length: int) -> jax.Array:
+    """Linear interpolation: [..., F] -> [..., F * hop_length]. Frame f sits on sample f * hop_length; the last holds."""
+    return linear_strips(controls, hop_length).reshape(*controls.shape[:-1], -1)
+
+
+def upsample_hann(controls: jax.Array, hop_length: int) -> jax.Array:
+    """Sum of half-overlapping Hann windows, one a frame: [..., F] -> [..., F * hop_length]; smooth where lines kink.
+
+    The windows have length 2 * hop_length and are centred on sample f * hop_length; the last frame holds. Engel et al.
+    2020 (DDSP), section 3.2, smooth harmonic amplitudes this way.
+    """
+    rise = 0.5 - 0.5 * np.cos(np.pi * np.arange(hop_length) / hop_length)
+    return _strips(controls, rise.astype(np.float32)).reshape(*controls.shape[:-1], -1)
+
+
+def _strips(controls: jax.Array, rise: np.ndarray) -> jax.Array:
+    following = jnp.concatenate([controls[..., 1:], controls[..., -1:]], axis=-1)
+    return controls[..., None] + (following - controls)[..., None] * rise
+
+
+def adsr(
+    age: jax.Array,
+    gate: jax.Array,
+    attack: jax.typing.ArrayLike,
+    decay: jax.typing.ArrayLike,
+    sustain: jax.typing.ArrayLike,
+    release: jax.typing.ArrayLike,
+) -> jax.Array:
+    """Attack-decay-sustain-release envelope in [0, 1], of straight lines; differentiable in every argument.
+
+    Args:
+      age: float32 [...], seconds since the note's onset; negative before it, where the envelope is 0.
+      gate: float32, broadcast against age: seconds for which the key is held. The release starts there, from
+        whatever level has been reached.
+      attack: seconds from 0 to 1.
+      decay: seconds from 1 to `sustain`.
+      sustain: level held until the gate closes, in [0, 1].
+      release: seconds from the level at the gate's end to 0.
+
+    Returns:
+      float32, the broadcast shape of age and gate.
+    """
+    held = jnp.clip(age, 0.0, gate)
+    rise = jnp.clip(held / jnp.maximum(attack, SHORTEST_SEGMENT), 0.0, 1.0)
+    fall = jnp.clip((held - attack) / jnp.maximum(decay, SHORTEST_SEGMENT), 0.0, 1.0)
+    fade = jnp.clip((age - gate) / jnp.maximum(release, SHORTEST_SEGMENT), 0.0, 1.0)
+    return rise * (1.0 - (1.0 - sustain) * fall) * (1.0 - fade)

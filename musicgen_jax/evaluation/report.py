@@ -1,0 +1,130 @@
+"""The evaluation report: one HTML page that carries its sounds, pictures, styles and script inside."""
+
+import html
+import importlib.resources
+import os
+import pathlib
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from musicgen_jax.evaluation import report_charts, report_media, report_tables
+
+FAD_CAUTION = (
+    "This is not VGGish FAD: the embedding is named beside the value, and two values compare only when the embedding, "
+    "the number of frames, the clip length and the reference recordings are the same."
+)
+
+
+def write_report(
+    path: str | os.PathLike,
+    *,
+    title: str,
+    reconstructions: Sequence[Mapping[str, report_media.Clip]],
+    samples: Sequence[tuple[report_media.Clip, Mapping[str, Any]]],
+    curves: Mapping[str, Sequence[dict]],
+    metrics: Mapping[str, Any],
+    settings: Mapping[str, Any],
+) -> None:
+    """Writes the report as one self-contained file; an interrupted call leaves no half page behind.
+
+    Args:
+      path: where; missing folders are made.
+      title: heading of the page.
+      reconstructions: a mapping a recording: "original" and any of "top", "middle", "bottom" to clips.
+      samples: generated clips, each with the settings it was sampled with (seed, genre, top_p, temperature, ...).
+      curves: training run -> records of its metrics.jsonl, each with "step".
+      metrics: evaluate's metrics.json: `reconstruction`, `codebook`, `prior`, `fad`. What is absent is said to be so.
+      settings: of the evaluation, nested mappings allowed.
+
+    Raises:
+      ValueError: a recording without "original" or with an unknown tier, or a record without "step".
+    """
+    page = _template().substitute(
+        title=html.escape(title),
+        headline=_headline(metrics),
+        reconstructions=_reconstructions(reconstructions),
+        samples=_samples(samples),
+        reconstruction_table=report_tables.reconstruction_table(metrics),
+        prior_table=report_tables.prior_table(metrics),
+        fad_table=report_tables.fad_table(metrics),
+        fad_caution=FAD_CAUTION,
+        curves=_curves(curves),
+        settings=report_tables.settings_table(settings),
+    )
+    _write_whole(pathlib.Path(path), page)
+
+
+def _write_whole(target: pathlib.Path, page: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    partial.write_text(page, encoding="utf-8")
+    partial.replace(target)
+
+
+def _template() -> string.Template:
+    source = importlib.resources.files("musicgen_jax.evaluation").joinpath("report_template.html")
+    return string.Template(source.read_text(encoding="utf-8"))
+
+
+def _headline(metrics: Mapping[str, Any]) -> str:
+    """Up to four large figures at the top of the page."""
+    reconstruction, codebook, prior = (metrics.get(key, {}) for key in ("reconstruction", "codebook", "prior"))
+    cards = []
+    best = next((tier for tier in reversed(report_tables.TIERS) if tier in reconstruction), None)
+    if best:
+        value = report_tables.number(reconstruction[best].get("spectral_convergence_db"), ".1f")
+        cards.append((f"{value} dB", f"spectral convergence of the {best} tier, lower is better"))
+    used = [codebook[tier]["usage"] for tier in report_tables.TIERS if tier in codebook]
+    if used:
+        cards.append((report_tables.number(min(used), ".0%"), "of the codes in use at the least used tier"))
+    tiers = [tier for tier in report_tables.TIERS if tier in prior]
+    if tiers:
+        ahead = sum(prior[tier]["nats_per_code"] < prior[tier]["bigram_nats"] for tier in tiers)
+        cards.append((f"{ahead} of {len(tiers)}", "priors predict codes better than a bigram model"))
+    if metrics.get("fad"):
+        embedding = html.escape(str(metrics["fad"].get("embedding", "embedding not named")))
+        value = report_tables.number(metrics["fad"].get("value"), ".2f")
+        cards.append((value, f"Fréchet distance ({embedding}) of samples from recordings, lower is better"))
+    return "".join(f'<div class="figure"><b>{value}</b><span>{text}</span></div>' for value, text in cards)
+
+
+def _reconstructions(recordings: Sequence[Mapping[str, report_media.Clip]]) -> str:
+    if not recordings:
+        return report_tables.absent("No recordings were chosen for listening.")
+    groups = []
+    for clips in recordings:
+        unknown = set(clips) - {"original", *report_tables.TIERS}
+        if "original" not in clips or unknown:
+            raise ValueError(
+                f"a recording has the clips {sorted(clips)}: it needs 'original' and any of {report_tables.TIERS}"
+            )
+        # One colour scale for the four pictures of a recording: what the tokenizer loses becomes visible.
+        peak = report_media.peak_magnitude(clips["original"])
+        order = [key for key in ("original", *report_tables.TIERS) if key in clips]
+        players = "".join(report_media.player(clips[key], key, peak=peak) for key in order)
+        name = html.escape(clips["original"].name)
+        groups.append(f'<div class="card group"><h3>{name}</h3><div class="players">{players}</div></div>')
+    return "".join(groups)
+
+
+def _samples(samples: Sequence[tuple[report_media.Clip, Mapping[str, Any]]]) -> str:
+    if not samples:
+        return report_tables.absent("No samples were given to this evaluation.")
+    figures = []
+    for clip, settings in samples:
+        chips = "".join(
+            f"<span><em>{html.escape(name)}</em> {html.escape(report_tables.format_setting(value))}</span>"
+            for name, value in settings.items()
+        )
+        figures.append(
+            f'<div class="card">{report_media.player(clip, clip.name, detail=f"<p class=chips>{chips}</p>")}</div>'
+        )
+    return f'<div class="samples">{"".join(figures)}</div>'
+
+
+def _curves(curves: Mapping[str, Sequence[dict]]) -> str:
+    if not curves:
+        return report_tables.absent("No training logs were given to this evaluation.")
+    runs = "".join(report_charts.run_charts(name, records) for name, records in curves.items())
+    return f'<div class="charts">{runs}</div>'

@@ -1,0 +1,174 @@
+"""The tables of the report: evaluate's metrics.json for readers."""
+
+import html
+import math
+from collections.abc import Mapping
+from typing import Any
+
+TIERS = ("top", "middle", "bottom")
+
+
+def reconstruction_table(metrics: Mapping[str, Any]) -> str:
+    """One row a tier: how close the tokenizer's reconstruction is, and how much of its codebook it uses."""
+    reconstruction, codebook = metrics.get("reconstruction", {}), metrics.get("codebook", {})
+    rows = []
+    for tier in _ordered({**reconstruction, **codebook}):
+        measures, usage = reconstruction.get(tier, {}), codebook.get(tier, {})
+        rows.append(
+            [
+                tier,
+                number(measures.get("spectral_convergence_db"), ".2f"),
+                scientific(measures.get("multiscale_spectral_mse")),
+                number(measures.get("si_sdr_db"), ".2f"),
+                number(usage.get("usage"), ".1%"),
+                number(usage.get("perplexity"), ",.1f"),
+                number(usage.get("dead"), ",d"),
+                number(measures.get("num_clips"), ",d"),
+            ]
+        )
+    if not rows:
+        return absent("The tokenizer was not measured in this evaluation.")
+    heads = [
+        ("tier", ""),
+        ("spectral convergence, dB", "lower"),
+        ("multi-scale spectral MSE", "lower"),
+        ("SI-SDR, dB", "higher"),
+        ("codes in use", "higher"),
+        ("code perplexity", "higher"),
+        ("dead codes", "lower"),
+        ("clips", ""),
+    ]
+    return table(heads, rows)
+
+
+def prior_table(metrics: Mapping[str, Any]) -> str:
+    """One row a prior, beside the unigram and bigram models; then the bits per second of all priors together."""
+    prior = metrics.get("prior", {})
+    rows = []
+    for tier in _ordered(prior):
+        measures = prior[tier]
+        nats, bigram = measures.get("nats_per_code"), measures.get("bigram_nats")
+        difference = nats - bigram if _is_number(nats) and _is_number(bigram) else None
+        verdict = "" if difference is None else ("good" if difference < 0 else "bad")
+        rows.append(
+            [
+                tier,
+                f"<b>{number(nats, '.3f')}</b>",
+                number(bigram, ".3f"),
+                number(measures.get("unigram_nats"), ".3f"),
+                f'<span class="{verdict}">{number(difference, "+.3f")}</span>',
+                number(measures.get("perplexity"), ",.1f"),
+            ]
+        )
+    if not rows:
+        return absent("No prior was given to this evaluation, so there is no likelihood to show.")
+    heads = [
+        ("prior", ""),
+        ("nats per code", "lower"),
+        ("bigram model", ""),
+        ("unigram model", ""),
+        ("prior minus bigram", "below 0 is better"),
+        ("perplexity", "lower"),
+    ]
+    bits = prior.get("bits_per_second")
+    total = f"<p>All priors together: <b>{number(bits, ',.0f')}</b> bits per second of audio.</p>" if bits else ""
+    return table(heads, rows) + total
+
+
+def fad_table(metrics: Mapping[str, Any]) -> str:
+    """The Fréchet distance with everything that a reader needs to compare it."""
+    fad = metrics.get("fad")
+    if not fad:
+        return absent("No samples were given to this evaluation, so there is no Fréchet distance to show.")
+    rows = [
+        [
+            f"<b>{number(fad.get('value'), '.3f')}</b>",
+            html.escape(str(fad.get("embedding", "not named"))),
+            number(fad.get("num_frames"), ",d"),
+            number(fad.get("num_reference_frames"), ",d"),
+            number(fad.get("clip_seconds"), ".4g"),
+        ]
+    ]
+    heads = [
+        ("Fréchet audio distance", "lower"),
+        ("embedding", ""),
+        ("frames from samples", ""),
+        ("frames from reference", ""),
+        ("seconds a clip", ""),
+    ]
+    return table(heads, rows)
+
+
+def settings_table(settings: Mapping[str, Any]) -> str:
+    """Names and values, nested names joined by dots."""
+    flat = _flatten(settings)
+    if not flat:
+        return absent("No settings were recorded.")
+    rows = "".join(
+        f'<tr><th scope="row">{html.escape(name)}</th><td>{html.escape(format_setting(value))}</td></tr>'
+        for name, value in flat.items()
+    )
+    return f'<div class="scroll"><table class="settings"><tbody>{rows}</tbody></table></div>'
+
+
+def table(heads: list[tuple[str, str]], rows: list[list[str]]) -> str:
+    """A table of HTML cells; heads: (title, which direction is better or ''). The first cell of a row names it."""
+    arrows = {"lower": "&nbsp;↓", "higher": "&nbsp;↑"}
+    head = ""
+    for title, better in heads:
+        hint = f"{better} is better" if better in arrows else better
+        small = f"<small>{html.escape(hint)}</small>" if hint else ""
+        head += f'<th scope="col">{html.escape(title)}{arrows.get(better, "")}{small}</th>'
+    body = "".join(
+        f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in row[1:]) + "</tr>" for row in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def number(value: Any, form: str) -> str:
+    """A number in the given format; a dash where it is absent or not finite."""
+    if not _is_number(value):
+        return '<span class="muted" title="not measured">&ndash;</span>'
+    return format(int(value) if form.endswith("d") else value, form).replace("-", "&minus;")
+
+
+def scientific(value: Any) -> str:
+    """A number as a power of ten with two decimals; a dash where it is absent or not finite."""
+    if not _is_number(value):
+        return number(value, "")
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa} &times; 10<sup>{int(exponent)}</sup>".replace("-", "&minus;")
+
+
+def format_setting(value: Any) -> str:
+    """A setting as a person writes it: yes and no, lists with commas."""
+    if value is None or value == "":
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(format_setting(item) for item in value) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def absent(sentence: str) -> str:
+    """A paragraph in place of a result that does not exist."""
+    return f'<p class="absent">{html.escape(sentence)}</p>'
+
+
+def _ordered(tiers: Mapping[str, Any]) -> list[str]:
+    return [tier for tier in TIERS if tier in tiers]
+
+
+def _is_number(value: Any) -> bool:
+    return value is not None and not isinstance(value, str) and math.isfinite(value)
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

@@ -1,0 +1,53 @@
+"""NNX modules as plain pytrees: built once, then `jax.jit` over dicts of arrays. No RNG state lives in a module."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+
+from musicgen_jax.sharding import rules
+
+Tree = dict[str, Any]
+
+
+class Functional:
+    """Splits a module into its static graph, its parameters (`nnx.Param`) and its buffers (every other variable).
+
+    The module is built abstractly, so that constructing this object allocates nothing.
+    """
+
+    def __init__(self, build: Callable[[nnx.Rngs], nnx.Module]):
+        nnx.use_eager_sharding(False)  # shardings come from `AxisRules`, not from a mesh in context
+        self._build = build
+        abstract = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+        self._graph, self.abstract_params, self.abstract_buffers = nnx.split(abstract, nnx.Param, ...)
+
+    def init(self, key: jax.Array) -> tuple[Tree, Tree]:
+        """Fresh (parameters, buffers) as nested dicts of arrays; pure, so it can be jitted with `out_shardings`."""
+        _, params, buffers = nnx.split(self._build(nnx.Rngs(key)), nnx.Param, ...)
+        return nnx.to_pure_dict(params), nnx.to_pure_dict(buffers)
+
+    def bind(self, params: Tree, buffers: Tree) -> nnx.Module:
+        """The module with these values. Mutations of it stay in it: read them back with `buffers_of`."""
+        parts = []
+        for abstract, values in ((self.abstract_params, params), (self.abstract_buffers, buffers)):
+            state = jax.tree.map(lambda x: x, abstract)  # a copy of the structure
+            nnx.replace_by_pure_dict(state, values)
+            parts.append(state)
+        return nnx.merge(self._graph, *parts)
+
+    def buffers_of(self, module: nnx.Module) -> Tree:
+        """The buffers of a module that `bind` returned, as nested dicts."""
+        return nnx.to_pure_dict(nnx.split(module, nnx.Param, ...)[2])
+
+    def shardings(self, axis_rules: rules.AxisRules, mesh: jax.sharding.Mesh) -> tuple[Tree, Tree]:
+        """NamedSharding of every parameter and buffer, structured as what `init` returns."""
+        return (
+            rules.parameter_shardings(self.abstract_params, axis_rules, mesh),
+            rules.parameter_shardings(self.abstract_buffers, axis_rules, mesh),
+        )
+
+    def num_parameters(self) -> int:
+        """Number of trainable scalars; buffers such as codebooks are not counted."""
+        return sum(leaf.size for leaf in jax.tree.leaves(nnx.to_pure_dict(self.abstract_params)))

@@ -1,0 +1,47 @@
+"""Prepares a dataset: recordings, or the embedded chorales, to audio shards, a manifest and a report.
+
+    python -m musicgen_jax.prepare_data --dataset=recordings --source=DIR --out=DIR
+
+Run again, it does nothing where the same dataset is complete, and starts anew where it was interrupted.
+"""
+
+import importlib
+import os
+import signal
+import sys
+
+from absl import flags
+
+from musicgen_jax import cli
+from musicgen_jax.data import preparation, workers
+
+SOURCES = {
+    "recordings": "musicgen_jax.data.sources.recordings",
+    "chorales": "musicgen_jax.data.sources.chorales",
+}
+
+_DATASET = flags.DEFINE_enum("dataset", None, list(SOURCES), "Where the music comes from.", required=True)
+_SOURCE = flags.DEFINE_string("source", "", "Folder of the recordings; the chorales need none.")
+_OUT = flags.DEFINE_string("out", None, "Directory to write; must be new, empty, or hold this dataset.", required=True)
+_SAMPLE_RATE = flags.DEFINE_integer("sample_rate", 22050, "Hz of the dataset.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the split, and of what the source generates.")
+_RUNNER = flags.DEFINE_enum("runner", "parallel", ["serial", "parallel"], "One process, or one for each core.")
+
+
+def main() -> None:
+    """Flags -> parts -> one call."""
+    # Data preparation is work for the host: several processes must not fight over an accelerator.
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    # A polite kill unwinds, so that the unfinished directory is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    source = os.path.abspath(_SOURCE.value) if _SOURCE.value else ""
+    settings = preparation.Settings(_DATASET.value, source, _SAMPLE_RATE.value, _SEED.value)
+    module = importlib.import_module(SOURCES[_DATASET.value])
+    report = preparation.prepare(settings, module, _OUT.value, workers.count(_RUNNER.value))
+    print(f"{_OUT.value}: files {report['files']}, hours {report['hours']}, rejections {report['rejections']}")
+    for message in report["messages"]:
+        print(f"note: {message}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,89 @@
+"""Autoregressive prior over the codes of one tier."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from musicgen_jax import config
+from musicgen_jax.prior import conditioner
+from musicgen_jax.sharding import rules
+from musicgen_jax.transformer import block, kv_cache, stack
+
+
+class Prior(nnx.Module):
+    """p(code_t | codes before t in the window, labels, timing, codes of the tier above).
+
+    The input at position t is the embedding of code t - 1 (a learned start vector at t = 0) plus the conditioning of
+    position t; positions are known by relative attention alone.
+    """
+
+    def __init__(
+        self,
+        model: config.PriorConfig,
+        axis_rules: rules.AxisRules | None = None,
+        *,
+        dtype: jnp.dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        axis_rules = rules.AxisRules() if axis_rules is None else axis_rules
+        width = model.transformer.width
+        self.config, self.rules, self.dtype = model, axis_rules, dtype
+        init = nnx.initializers.normal(0.02)
+        self.codes = nnx.Param(init(rngs.params(), (model.num_codes, width)), out_sharding=("codes", "width"))
+        self.start = nnx.Param(init(rngs.params(), (width,)), out_sharding=("width",))
+        self.labels = conditioner.LabelConditioner(model, rngs=rngs)
+        if model.upsampling:
+            self.upsampler = conditioner.UpsamplerConditioner(model, dtype=dtype, rngs=rngs)
+        self.stack = stack.Stack(model.transformer, model.context, axis_rules, dtype=dtype, rngs=rngs)
+        self.logits = nnx.Linear(
+            width, model.num_codes, kernel_init=nnx.with_partitioning(init, ("width", "codes")), dtype=dtype, rngs=rngs
+        )
+
+    def condition(self, batch: dict[str, jax.Array]) -> jax.Array:
+        """Conditioning of every position, [B, T, D]; see `code_dataset.Windows.window` for the arrays of a batch."""
+        x = self.labels(batch["genre"], batch["artist"], batch["start"], batch["length"]).astype(self.dtype)
+        if self.config.upsampling:
+            x = x + self.upsampler(batch["above"])
+        return x
+
+    def inputs(self, codes: jax.Array, condition: jax.Array) -> jax.Array:
+        """codes [B, T] -> the stack's input [B, T, D]: shifted by one, so that position t has not seen code t."""
+        embedded = self.codes[...].astype(self.dtype)[codes[:, :-1]]
+        start = jnp.broadcast_to(self.start[...].astype(self.dtype), (codes.shape[0], 1, embedded.shape[-1]))
+        x = jnp.concatenate([start, embedded], axis=1) + condition
+        return rules.constrain(x, self.rules, ("batch", "sequence", "residual"))
+
+    def __call__(self, batch: dict[str, jax.Array], key: jax.Array | None = None) -> jax.Array:
+        """Logits [B, T, K] float32 of a window given its own codes and conditioning; `key` turns dropout on."""
+        x = self.stack(self.inputs(batch["codes"], self.condition(batch)), key)
+        return rules.constrain(self.logits(x).astype(jnp.float32), self.rules, ("batch", "sequence", "codes"))
+
+    def prefill(self, codes: jax.Array, condition: jax.Array) -> list[kv_cache.KVCache]:
+        """Caches after the codes [B, T] of a whole window; rows of codes that are not known yet get overwritten."""
+        _, caches = self.stack.prefill(self.inputs(codes, condition))
+        return kv_cache.unstacked(caches, self.config.transformer.num_layers)
+
+    def step(
+        self,
+        layers: list[block.Block],
+        previous: jax.Array,
+        condition: jax.Array,
+        caches: list[kv_cache.KVCache],
+        position: jax.Array,
+    ) -> tuple[jax.Array, list[kv_cache.KVCache]]:
+        """Logits of one position.
+
+        Args:
+          layers: `self.stack.unstacked()`, taken outside the loop.
+          previous: int32 [B], the code before; ignored at position 0.
+          condition: [B, D] of this position.
+          caches: one a layer.
+          position: int32 scalar.
+
+        Returns:
+          (logits float32 [B, K], the caches with this position).
+        """
+        embedded = self.codes[...].astype(self.dtype)[previous]
+        x = jnp.where(position == 0, self.start[...].astype(self.dtype), embedded) + condition
+        x, caches = self.stack.step(layers, x, caches, position)
+        return self.logits(x).astype(jnp.float32), caches

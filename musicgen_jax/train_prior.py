@@ -1,0 +1,48 @@
+"""Trains the prior of one tier on code shards.
+
+    python -m musicgen_jax.train_prior --config=configs/prior.py:tier=top,scale=tiny --workdir=DIR --config.data.path=DIR
+
+Run again, it resumes from the newest checkpoint; SIGTERM saves and exits 0.
+"""
+
+import pathlib
+
+from absl import flags
+from ml_collections import config_flags
+
+from musicgen_jax import cli, modules
+from musicgen_jax.data import code_dataset
+from musicgen_jax.prior import loss, prior
+from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.training import loop, precision, state
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as configs/prior.py:tier=top,scale=tiny.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for config.json, metrics.jsonl and checkpoints.", required=True)
+flags.mark_flag_as_required("config")
+
+
+def main() -> None:
+    """Flags -> parts -> one call."""
+    run = _CONFIG.value
+    run.validate()
+    run.model = code_dataset.resolve(run.model, run.data.path)
+    mesh = mesh_lib.make_mesh(run.mesh)
+    dtype = precision.dtype(run.training.compute_dtype)
+    task = state.Task(
+        functional=modules.Functional(lambda rngs: prior.Prior(run.model, dtype=dtype, rngs=rngs)),
+        loss=lambda model, batch, key, train: loss.prior_loss(model, batch, key if train else None),
+        unit="codes",
+        units_per_step=run.data.batch_size * run.model.context,
+    )
+    loop.train(
+        task,
+        run,
+        pathlib.Path(_WORKDIR.value),
+        mesh,
+        code_dataset.training_batches(run.data.path, run.model, run.data, mesh),
+        code_dataset.validation_batches(run.data.path, run.model, run.data, run.training.eval_batches, mesh),
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,48 @@
+"""Trains the VQ-VAE on audio shards.
+
+    python -m musicgen_jax.train_vqvae --config=configs/vqvae.py:scale=tiny --workdir=DIR --config.data.path=DIR
+
+Run again, it resumes from the newest checkpoint; SIGTERM saves and exits 0.
+"""
+
+import pathlib
+
+from absl import flags
+from ml_collections import config_flags
+
+from musicgen_jax import cli, modules
+from musicgen_jax.data import audio_dataset
+from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.training import loop, precision, state
+from musicgen_jax.vqvae import loss, vqvae
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as configs/vqvae.py:scale=tiny.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for config.json, metrics.jsonl and checkpoints.", required=True)
+flags.mark_flag_as_required("config")
+
+
+def main() -> None:
+    """Flags -> parts -> one call."""
+    run = _CONFIG.value
+    run.validate()
+    audio_dataset.check_sample_rate(run.data.path, run.model.sample_rate)
+    mesh = mesh_lib.make_mesh(run.mesh)
+    dtype = precision.dtype(run.training.compute_dtype)
+    task = state.Task(
+        functional=modules.Functional(lambda rngs: vqvae.VQVAE(run.model, dtype=dtype, rngs=rngs)),
+        loss=lambda model, batch, key, train: loss.vqvae_loss(model, batch["audio"], key, train),
+        unit="audio-s",
+        units_per_step=run.data.batch_size * run.clip_samples / run.model.sample_rate,
+    )
+    loop.train(
+        task,
+        run,
+        pathlib.Path(_WORKDIR.value),
+        mesh,
+        audio_dataset.training_batches(run.data.path, run.clip_samples, run.data, mesh),
+        audio_dataset.validation_batches(run.data.path, run.clip_samples, run.data, run.training.eval_batches, mesh),
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,156 @@
+"""The training loop of every model, in the order that makes resuming exact."""
+
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import tqdm
+
+from musicgen_jax import config
+from musicgen_jax.sharding import rules
+from musicgen_jax.training import checkpointing, metrics, optimizer, preemption, state, step
+
+MAX_SKIPPED_IN_A_ROW = 10
+
+
+class DivergenceError(ValueError):
+    """Too many steps in a row had a loss or gradient that is not finite."""
+
+
+def train(
+    task: state.Task,
+    run_config: Any,
+    workdir: pathlib.Path,
+    mesh: jax.sharding.Mesh,
+    batches_from: Callable[[int], Iterator[step.Batch]],
+    eval_batches: Callable[[], Iterator[step.Batch]],
+    axis_rules: rules.AxisRules | None = None,
+) -> state.TrainState:
+    """Trains up to `run_config.training.num_steps`, resuming from the newest checkpoint in `workdir` if there is one.
+
+    Args:
+      task: the model and its loss.
+      run_config: VQVAETraining or PriorTraining; its `model` part must agree with the checkpoint's.
+      workdir: gets config.json, metrics.jsonl and checkpoints/.
+      mesh: devices; the state is laid out on them by `axis_rules`.
+      batches_from: training batches from a step on, as global arrays.
+      eval_batches: the batches of one validation pass; may be empty.
+      axis_rules: defaults to `AxisRules()`.
+
+    Raises:
+      DivergenceError: ten skipped updates in a row; names the step and the metric.
+      ValueError: the checkpoint in `workdir` does not fit the config.
+    """
+    training = run_config.training
+    axis_rules = rules.AxisRules() if axis_rules is None else axis_rules
+    workdir.mkdir(parents=True, exist_ok=True)
+    tx = optimizer.make_optimizer(run_config.optimizer, training.num_steps)
+    train_step = step.make_train_step(task, tx, training, run_config.optimizer)
+    eval_step = step.make_eval_step(task)
+    model_config = config.to_dict(run_config.model)
+
+    with checkpointing.Checkpointer(workdir, training.keep_checkpoints) as checkpointer, jax.set_mesh(mesh):
+        current = _restore_or_initialise(checkpointer, task, training, tx, axis_rules, mesh, model_config)
+        start = int(current.step)
+        if jax.process_index() == 0:
+            config.write_json(workdir / "config.json", run_config)
+        writer = metrics.MetricsWriter(workdir / "metrics.jsonl", start)
+        recorder = _Recorder(task, training, writer, start)
+        with preemption.PreemptionGuard() as guard, recorder:
+            batches = batches_from(start)
+            for index in range(start, training.num_steps):
+                if training.eval_every and index % training.eval_every == 0 and index > start:
+                    _evaluate(eval_step, current, eval_batches(), writer, index)
+                current, step_metrics = train_step(current, next(batches))
+                recorder.record(index, step_metrics)
+                preempted = guard.reached(index)
+                done = index + 1
+                if done % training.checkpoint_every == 0 or done == training.num_steps or preempted:
+                    checkpointer.save(current, model_config)
+                if preempted:
+                    _announce(f"SIGTERM: saved step {done}; run the same command again to go on")
+                    break
+            else:
+                if start < training.num_steps:
+                    _evaluate(eval_step, current, eval_batches(), writer, training.num_steps)
+    return current
+
+
+def _restore_or_initialise(checkpointer, task, training, tx, axis_rules, mesh, model_config) -> state.TrainState:
+    fresh = state.initial_state(task, training, tx, axis_rules, mesh)
+    _announce(f"{task.functional.num_parameters():,} parameters on mesh {dict(mesh.shape)}")
+    if checkpointer.latest_step() is None:
+        return fresh
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), fresh)
+    restored = checkpointer.restore(abstract, model_config)
+    _announce(f"resuming from step {int(restored.step)}")
+    return restored
+
+
+def _announce(message: str) -> None:
+    if jax.process_index() == 0:
+        tqdm.tqdm.write(message)
+
+
+def _evaluate(eval_step, current, batches, writer: metrics.MetricsWriter, index: int) -> None:
+    results = [jax.device_get(eval_step(current, batch)) for batch in batches]
+    if results:
+        means = {f"eval/{name}": float(np.mean([r[name] for r in results])) for name in results[0]}
+        writer.write(index, means)
+
+
+class _Recorder:
+    """Fetches metrics one step late, so that the device never waits for the host; logs, shows progress, stops a run
+    that diverges."""
+
+    def __init__(self, task: state.Task, training: config.TrainingConfig, writer: metrics.MetricsWriter, start: int):
+        self._task, self._training, self._writer = task, training, writer
+        self._pending: tuple[int, dict[str, jax.Array]] | None = None
+        self._logged_at = time.perf_counter()
+        self._bar = tqdm.tqdm(
+            total=round(training.num_steps * task.units_per_step),
+            initial=round(start * task.units_per_step),
+            unit=f" {task.unit}",
+            unit_scale=True,
+            disable=jax.process_index() != 0,
+            mininterval=1.0,
+        )
+
+    def __enter__(self) -> "_Recorder":
+        return self
+
+    def __exit__(self, error_type: type | None, *_: object) -> None:
+        if error_type is None:
+            self._flush()
+        self._bar.close()
+
+    def record(self, index: int, step_metrics: dict[str, jax.Array]) -> None:
+        """Takes the metrics of step `index` and deals with those of the step before."""
+        self._flush()
+        self._pending = (index, step_metrics)
+
+    def _flush(self) -> None:
+        if self._pending is None:
+            return
+        index, device_metrics = self._pending
+        self._pending = None
+        values = {name: float(value) for name, value in jax.device_get(device_metrics).items()}
+        if values["skipped_in_a_row"] >= MAX_SKIPPED_IN_A_ROW:
+            offending = [name for name, value in values.items() if not np.isfinite(value)]
+            raise DivergenceError(
+                f"step {index}: {MAX_SKIPPED_IN_A_ROW} updates in a row were skipped, {', '.join(offending)} not being "
+                "finite; lower optimizer.peak_learning_rate, use training.compute_dtype=float32, or look for bad "
+                "data"
+            )
+        self._writer.accumulate(values)
+        self._bar.update(self._task.units_per_step)
+        if (index + 1) % self._training.log_every == 0 or index + 1 == self._training.num_steps:
+            averages = self._writer.averages()
+            now = time.perf_counter()
+            rate = self._training.log_every * self._task.units_per_step / (now - self._logged_at)
+            self._logged_at = now
+            self._bar.set_postfix_str(f"loss {averages['loss']:.4f}")
+            self._writer.write(index + 1, averages | {f"{self._task.unit}_per_second": rate})

@@ -1,0 +1,115 @@
+"""Everything that training changes, as one pytree."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from musicgen_jax import config, modules
+from musicgen_jax.sharding import rules
+from musicgen_jax.training import precision, rng
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What the trainer must know of a model.
+
+    Attributes:
+      functional: the module as pure functions.
+      loss: (module, batch, key, train) -> (scalar loss, metrics). In training it may update the module's buffers.
+      unit: what throughput counts, "audio-s" or "codes".
+      units_per_step: how many of them one step consumes.
+    """
+
+    functional: modules.Functional
+    loss: Callable[[nnx.Module, dict[str, jax.Array], jax.Array, bool], tuple[jax.Array, dict[str, jax.Array]]]
+    unit: str
+    units_per_step: float
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class TrainState:
+    """State after `step` steps.
+
+    Attributes:
+      step: int32, steps taken, skipped ones included; also the index of the next batch.
+      params: trainable parameters, nested dict, float32.
+      buffers: what learns without gradients (codebooks), nested dict.
+      ema_params: moving average of `params`; an empty dict where it is turned off.
+      opt_state: optax state.
+      loss_scale: for float16.
+      skipped: int32, updates skipped because the loss or a gradient was not finite.
+      skipped_in_a_row: int32, the present run of them; overflows that the loss scale can still absorb don't count.
+    """
+
+    step: jax.Array
+    params: dict[str, Any]
+    buffers: dict[str, Any]
+    ema_params: dict[str, Any]
+    opt_state: Any
+    loss_scale: precision.LossScale
+    skipped: jax.Array
+    skipped_in_a_row: jax.Array
+
+    def inference_params(self) -> dict[str, Any]:
+        """The parameters to evaluate and sample with: the moving average where there is one."""
+        return self.ema_params or self.params
+
+
+def initial_state(
+    task: Task,
+    training: config.TrainingConfig,
+    tx: optax.GradientTransformation,
+    axis_rules: rules.AxisRules,
+    mesh: jax.sharding.Mesh,
+) -> TrainState:
+    """Fresh state, created sharded: no array is ever whole on one device."""
+
+    def build() -> TrainState:
+        params, buffers = task.functional.init(rng.key(training.seed, "init"))
+        return TrainState(
+            step=jnp.int32(0),
+            params=params,
+            buffers=buffers,
+            # A copy: the step donates its input, and one buffer cannot be donated twice.
+            ema_params=jax.tree.map(jnp.copy, params) if training.ema_decay else {},
+            opt_state=tx.init(params),
+            loss_scale=precision.initial_loss_scale(training.compute_dtype),
+            skipped=jnp.int32(0),
+            skipped_in_a_row=jnp.int32(0),
+        )
+
+    shardings = state_shardings(jax.eval_shape(build), task, axis_rules, mesh)
+    with jax.set_mesh(mesh):
+        return jax.jit(build, out_shardings=shardings)()
+
+
+def state_shardings(
+    abstract: TrainState, task: Task, axis_rules: rules.AxisRules, mesh: jax.sharding.Mesh
+) -> TrainState:
+    """NamedSharding of every leaf of a state; Adam's moments lie as their parameters do, scalars everywhere."""
+    params, buffers = task.functional.shardings(axis_rules, mesh)
+    replicated = jax.sharding.NamedSharding(mesh, jax.P())
+    by_structure = jax.tree.structure(params)
+
+    def is_params_like(x: Any) -> bool:
+        return jax.tree.structure(x) == by_structure
+
+    opt_state = jax.tree.map(
+        lambda x: params if is_params_like(x) else replicated, abstract.opt_state, is_leaf=is_params_like
+    )
+    return TrainState(
+        step=replicated,
+        params=params,
+        buffers=buffers,
+        ema_params=params if abstract.ema_params else {},
+        opt_state=opt_state,
+        loss_scale=jax.tree.map(lambda _: replicated, abstract.loss_scale),
+        skipped=replicated,
+        skipped_in_a_row=replicated,
+    )

@@ -1,0 +1,113 @@
+"""One training step and one evaluation step, jitted."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from musicgen_jax import config
+from musicgen_jax.training import optimizer, precision, rng, state
+
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+def make_train_step(
+    task: state.Task,
+    tx: optax.GradientTransformation,
+    training: config.TrainingConfig,
+    optimizer_config: config.OptimizerConfig,
+) -> Callable[[state.TrainState, Batch], tuple[state.TrainState, Metrics]]:
+    """Jitted (state, batch) -> (state, metrics). The input state is donated.
+
+    A step whose loss or gradient is not finite changes nothing but the counters: parameters, codebooks, optimizer state
+    and moving average stay as they were.
+    """
+    schedule = optimizer.make_schedule(optimizer_config, training.num_steps)
+
+    def train_step(old: state.TrainState, batch: Batch) -> tuple[state.TrainState, Metrics]:
+        key = rng.key(training.seed, "train", old.step)
+        loss, metrics, grads, buffers = _gradients(task, old, batch, key, training.accumulation_steps)
+        grad_norm = optax.global_norm(grads)
+        finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+        updates, opt_state = tx.update(grads, old.opt_state, old.params)
+        params = optax.apply_updates(old.params, updates)
+        decay = training.ema_decay
+        ema_params = jax.tree.map(lambda ema, p: decay * ema + (1 - decay) * p, old.ema_params, params if decay else {})
+
+        def accept(new, previous):
+            return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, previous)
+
+        # A float16 overflow that halving the scale can still cure is no sign of divergence.
+        hopeless = ~finite & (~jnp.isfinite(loss) | (old.loss_scale.scale <= 1.0))
+        new = state.TrainState(
+            step=old.step + 1,
+            params=accept(params, old.params),
+            buffers=accept(buffers, old.buffers),
+            ema_params=accept(ema_params, old.ema_params),
+            opt_state=accept(opt_state, old.opt_state),
+            loss_scale=precision.update_loss_scale(old.loss_scale, finite, training.compute_dtype),
+            skipped=old.skipped + ~finite,
+            skipped_in_a_row=jnp.where(hopeless, old.skipped_in_a_row + 1, 0),
+        )
+        trainer_metrics = {
+            "loss": loss,
+            "grad_norm": grad_norm,
+            "learning_rate": schedule(_updates_done(old)),
+            "loss_scale": old.loss_scale.scale,
+            "skipped": new.skipped,
+            "skipped_in_a_row": new.skipped_in_a_row,
+        }
+        return new, trainer_metrics | metrics
+
+    return jax.jit(train_step, donate_argnums=0)
+
+
+def _updates_done(old: state.TrainState) -> jax.Array:
+    return old.step - old.skipped
+
+
+def _gradients(task: state.Task, old: state.TrainState, batch: Batch, key: jax.Array, accumulation_steps: int):
+    """(loss, metrics, float32 gradients, buffers), averaged over micro-batches that run one after the other."""
+
+    def scaled_loss(params, buffers, micro_batch, micro_key):
+        module = task.functional.bind(params, buffers)
+        loss, metrics = task.loss(module, micro_batch, micro_key, True)
+        return loss * old.loss_scale.scale, (loss, metrics, task.functional.buffers_of(module))
+
+    gradient = jax.grad(scaled_loss, has_aux=True)
+
+    def micro_step(buffers, inputs):
+        grads, (loss, metrics, buffers) = gradient(old.params, buffers, *inputs)
+        return buffers, (grads, loss, metrics)
+
+    if accumulation_steps == 1:
+        buffers, (grads, loss, metrics) = micro_step(old.buffers, (batch, key))
+    else:
+        micro_batches = jax.tree.map(lambda x: x.reshape(accumulation_steps, -1, *x.shape[1:]), batch)
+        keys = jax.random.split(key, accumulation_steps)
+        # The sum is the carry: one set of gradients in memory, whatever the number of micro-batches.
+        shapes = jax.eval_shape(micro_step, old.buffers, jax.tree.map(lambda x: x[0], (micro_batches, keys)))
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), shapes[1])
+
+        def accumulate(carry, inputs):
+            buffers, total = carry
+            buffers, out = micro_step(buffers, inputs)
+            return (buffers, jax.tree.map(jnp.add, total, out)), None
+
+        (buffers, total), _ = jax.lax.scan(accumulate, (old.buffers, zeros), (micro_batches, keys))
+        grads, loss, metrics = jax.tree.map(lambda x: x / accumulation_steps, total)
+    grads = jax.tree.map(lambda g: g.astype(jnp.float32) / old.loss_scale.scale, grads)
+    return loss, metrics, grads, buffers
+
+
+def make_eval_step(task: state.Task) -> Callable[[state.TrainState, Batch], Metrics]:
+    """Jitted (state, batch) -> metrics with the inference parameters; changes nothing."""
+
+    def eval_step(current: state.TrainState, batch: Batch) -> Metrics:
+        module = task.functional.bind(current.inference_params(), current.buffers)
+        loss, metrics = task.loss(module, batch, jax.random.key(0), False)
+        return {"loss": loss} | metrics
+
+    return jax.jit(eval_step)

@@ -1,0 +1,55 @@
+"""Multi-head causal self-attention with relative positions: whole sequences, and one step with a cache."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from musicgen_jax import config
+from musicgen_jax.sharding import rules
+from musicgen_jax.transformer import kv_cache, relative_attention
+
+
+class SelfAttention(nnx.Module):
+    """Projections, relative attention, output projection. Inner width num_heads * head_dim may differ from the width."""
+
+    def __init__(
+        self,
+        settings: config.TransformerConfig,
+        max_distance: int,
+        axis_rules: rules.AxisRules,
+        *,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        self.rules = axis_rules
+        width, heads, head_dim = settings.width, settings.num_heads, settings.head_dim
+        init = nnx.initializers.normal(0.02)
+        # GPT-2's scaling: the residual stream keeps its variance whatever the depth.
+        out_init = nnx.initializers.normal(0.02 / (2 * settings.num_layers) ** 0.5)
+        self.qkv = nnx.Param(
+            init(rngs.params(), (width, 3, heads, head_dim)), out_sharding=("width", None, "heads", None)
+        )
+        self.out = nnx.Param(out_init(rngs.params(), (heads, head_dim, width)), out_sharding=("heads", None, "width"))
+        table_init = nnx.initializers.normal(head_dim**-0.5)
+        self.distances = nnx.Param(
+            table_init(rngs.params(), (heads, max_distance, head_dim)), out_sharding=("heads", None, None)
+        )
+        self.dtype = dtype
+
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, kv_cache.KVCache]:
+        """[B, T, D] -> ([B, T, D], the window's keys and values)."""
+        qkv = jnp.einsum("btd,dnhk->nbthk", x, self.qkv[...].astype(self.dtype))
+        names = ("batch", "sequence", "heads", None)
+        query, key, value = (rules.constrain(part, self.rules, names) for part in qkv)
+        mixed = relative_attention.relative_attention(query, key, value, self.distances[...])
+        out = jnp.einsum("bthk,hkd->btd", mixed, self.out[...].astype(self.dtype))
+        return out, kv_cache.from_sequence(key, value)
+
+    def step(self, x: jax.Array, cache: kv_cache.KVCache, position: jax.Array) -> tuple[jax.Array, kv_cache.KVCache]:
+        """One position: [B, D] and the layer's cache -> ([B, D], the cache with this position)."""
+        query, key, value = jnp.einsum("bd,dnhk->nbhk", x, self.qkv[...].astype(self.dtype))
+        cache = cache.write(key, value, position)
+        mixed = relative_attention.relative_attention_step(
+            query, cache.keys, cache.values, self.distances[...], position
+        )
+        return jnp.einsum("bhk,hkd->bd", mixed, self.out[...].astype(self.dtype)), cache

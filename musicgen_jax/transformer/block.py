@@ -1,0 +1,74 @@
+"""Pre-norm Transformer block."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from musicgen_jax import config
+from musicgen_jax.sharding import rules
+from musicgen_jax.transformer import attention, kv_cache
+
+
+class MLP(nnx.Module):
+    """Two matrices around a GELU."""
+
+    def __init__(self, settings: config.TransformerConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        init = nnx.initializers.normal(0.02)
+        out_init = nnx.initializers.normal(0.02 / (2 * settings.num_layers) ** 0.5)
+        self.hidden = nnx.Linear(
+            settings.width,
+            settings.mlp_width,
+            kernel_init=nnx.with_partitioning(init, ("width", "mlp")),
+            bias_init=nnx.with_partitioning(nnx.initializers.zeros_init(), ("mlp",)),
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.out = nnx.Linear(
+            settings.mlp_width,
+            settings.width,
+            kernel_init=nnx.with_partitioning(out_init, ("mlp", "width")),
+            dtype=dtype,
+            rngs=rngs,
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., D] -> [..., D]."""
+        return self.out(nnx.gelu(self.hidden(x)))
+
+
+class Block(nnx.Module):
+    """x += attention(norm(x)); x += mlp(norm(x)). Norms run in float32 inside, whatever the compute dtype."""
+
+    def __init__(
+        self,
+        settings: config.TransformerConfig,
+        max_distance: int,
+        axis_rules: rules.AxisRules,
+        *,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        self.rules, self.dropout = axis_rules, settings.dropout
+        self.attention_norm = nnx.LayerNorm(settings.width, dtype=dtype, rngs=rngs)
+        self.attention = attention.SelfAttention(settings, max_distance, axis_rules, dtype=dtype, rngs=rngs)
+        self.mlp_norm = nnx.LayerNorm(settings.width, dtype=dtype, rngs=rngs)
+        self.mlp = MLP(settings, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array, key: jax.Array | None) -> tuple[jax.Array, kv_cache.KVCache]:
+        """[B, T, D] -> ([B, T, D], keys and values of the window). `key` turns dropout on."""
+        attended, cache = self.attention(self.attention_norm(x))
+        x = x + self._drop(attended, key, 0)
+        x = x + self._drop(self.mlp(self.mlp_norm(x)), key, 1)
+        return rules.constrain(x, self.rules, ("batch", "sequence", "residual")), cache
+
+    def step(self, x: jax.Array, cache: kv_cache.KVCache, position: jax.Array) -> tuple[jax.Array, kv_cache.KVCache]:
+        """One position, [B, D], with the layer's cache."""
+        attended, cache = self.attention.step(self.attention_norm(x), cache, position)
+        x = x + attended
+        return x + self.mlp(self.mlp_norm(x)), cache
+
+    def _drop(self, x: jax.Array, key: jax.Array | None, index: int) -> jax.Array:
+        if key is None or self.dropout == 0:
+            return x
+        kept = jax.random.bernoulli(jax.random.fold_in(key, index), 1 - self.dropout, x.shape)
+        return jnp.where(kept, x / (1 - self.dropout), 0).astype(x.dtype)

@@ -1,0 +1,76 @@
+"""Blocks stacked along a leading [layers] axis and walked by `jax.lax.scan`: compile time does not grow with depth."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from musicgen_jax import config
+from musicgen_jax.sharding import rules
+from musicgen_jax.transformer import block, kv_cache
+
+
+class Stack(nnx.Module):
+    """`num_layers` blocks and a final norm."""
+
+    def __init__(
+        self,
+        settings: config.TransformerConfig,
+        max_distance: int,
+        axis_rules: rules.AxisRules,
+        *,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        @nnx.split_rngs(splits=settings.num_layers)
+        @nnx.vmap(in_axes=0, out_axes=0)
+        @nnx.transform_metadata(in_axes=0, out_axes=0, partition="layers")
+        def make(rngs: nnx.Rngs) -> block.Block:
+            return block.Block(settings, max_distance, axis_rules, dtype=dtype, rngs=rngs)
+
+        self.num_layers, self.remat = settings.num_layers, settings.remat
+        self.layers = make(rngs)
+        self.norm = nnx.LayerNorm(settings.width, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        """[B, T, D] -> [B, T, D]; `key` turns dropout on."""
+        return self._run(x, key, keep_cache=False)[0]
+
+    def prefill(self, x: jax.Array) -> tuple[jax.Array, kv_cache.KVCache]:
+        """As `__call__`, and the cache of every layer, [layers, B, H, T, D]."""
+        return self._run(x, None, keep_cache=True)
+
+    def _run(self, x: jax.Array, key: jax.Array | None, keep_cache: bool):
+        keys = None if key is None else jax.random.split(key, self.num_layers)
+
+        def body(x: jax.Array, inputs: tuple) -> tuple[jax.Array, kv_cache.KVCache | None]:
+            layer, layer_key = inputs
+            x, cache = layer(x, layer_key)
+            return x, (cache if keep_cache else None)
+
+        body = jax.checkpoint(body) if self.remat and not keep_cache else body
+        x, caches = jax.lax.scan(body, x, (self.layers, keys))
+        return self.norm(x), caches
+
+    def unstacked(self) -> list[block.Block]:
+        """The blocks one by one. Take them outside a decoding loop: inside, every step would copy all the weights."""
+        return [jax.tree.map(lambda leaf, i=index: leaf[i], self.layers) for index in range(self.num_layers)]
+
+    def step(
+        self, layers: list[block.Block], x: jax.Array, caches: list[kv_cache.KVCache], position: jax.Array
+    ) -> tuple[jax.Array, list[kv_cache.KVCache]]:
+        """One position.
+
+        Args:
+          layers: from `unstacked`.
+          x: [B, D].
+          caches: one a layer, from `kv_cache.unstacked`; separate arrays, so that a loop updates each in place.
+          position: int32 scalar, index in the window.
+
+        Returns:
+          ([B, D], the caches with this position).
+        """
+        updated = []
+        for layer, cache in zip(layers, caches, strict=True):
+            x, cache = layer.step(x, cache, position)
+            updated.append(cache)
+        return self.norm(x), updated

@@ -1,0 +1,87 @@
+"""Every track of an audio dataset -> code shards: one record a track, its three tiers aligned."""
+
+import collections
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+import tqdm
+
+from musicgen_jax import config
+from musicgen_jax.data import audio_dataset, code_dataset, manifest, shards
+from musicgen_jax.vqvae import tokenizer as tokenizer_lib
+
+
+def extract(tokenizer: tokenizer_lib.Tokenizer, data: str, out: str, window_seconds: float) -> None:
+    """Writes the codes of all splits of the audio dataset `data` to the folder `out`.
+
+    Memory holds one window of audio and one track's codes, whatever the length of the tracks.
+
+    Raises:
+      FileNotFoundError: `data` holds no prepared dataset.
+      ValueError: `data` has another sample rate than the tokenizer; `out` holds something else than these codes.
+    """
+    audio_dataset.check_sample_rate(data, tokenizer.config.sample_rate)
+    metadata = {
+        "vqvae": tokenizer.fingerprint,
+        "sample_rate": tokenizer.config.sample_rate,
+        "hop_lengths": tokenizer.config.hop_lengths,
+        "num_codes": tokenizer.config.quantizer.num_codes,
+        "data": str(pathlib.Path(data).absolute()),
+    }
+    if is_complete(out, metadata):
+        print(f"{out} is complete already, with the same tokenizer and data; nothing to do")
+        return
+    splits = shards.split_names(data)
+    features = code_dataset.code_features()
+    entries = []
+    with (
+        shards.ShardWriter(out, code_dataset.DATASET_NAME, features, splits, metadata) as writer,
+        tqdm.tqdm(total=_seconds(data), unit="audio-s", desc="extract codes") as progress,
+    ):
+        for split in splits:
+            for facts, blocks in audio_dataset.read_tracks(data, split):
+                counted = _count_seconds(blocks, tokenizer.config.sample_rate, progress)
+                codes = tokenizer.encode(counted, window_seconds)
+                labels = {name: facts[name] for name in ("track_id", "genre", "artist")}
+                writer.write(split, codes | labels | {"lyrics": ""})
+                entries.append(code_dataset.TrackEntry(**labels, split=split, top_codes=len(codes["top"])))
+        code_dataset.write_index(writer.path, entries)
+    counts = collections.Counter(entry.split for entry in entries)
+    rates = ", ".join(f"{tier} {bits_per_second(tokenizer.config, tier) / 1000:.2f} kbit/s" for tier in config.TIERS)
+    print(f"{out}: tracks {dict(counts)}; {rates}")
+
+
+def is_complete(out: str, metadata: dict) -> bool:
+    """Whether `out` already holds these codes.
+
+    Raises:
+      ValueError: it holds codes of another tokenizer or of other data.
+    """
+    if not (pathlib.Path(out) / code_dataset.INDEX_NAME).is_file():
+        return False
+    found = shards.read_metadata(out)
+    different = [
+        f"{name} {found.get(name)!r}, now {value!r}" for name, value in metadata.items() if found.get(name) != value
+    ]
+    config.require(
+        not different, f"{out} holds other codes ({'; '.join(different)}); remove it or choose another --out"
+    )
+    return True
+
+
+def bits_per_second(vqvae_config: config.VQVAEConfig, tier: str) -> float:
+    """Rate of a tier's codes as plain integers: codes per second times log2 of the codebook size."""
+    codes_per_second = vqvae_config.sample_rate / vqvae_config.hop_lengths[tier]
+    return codes_per_second * float(np.log2(vqvae_config.quantizer.num_codes))
+
+
+def _seconds(data: str) -> int:
+    rows = manifest.read(data)
+    return round(sum(row.num_samples for row in rows) / shards.read_metadata(data)["sample_rate"])
+
+
+def _count_seconds(blocks: Iterator[np.ndarray], sample_rate: int, progress: tqdm.tqdm) -> Iterator[np.ndarray]:
+    for block in blocks:
+        yield block
+        progress.update(len(block) / sample_rate)

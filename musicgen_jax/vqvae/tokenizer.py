@@ -1,0 +1,58 @@
+"""A trained VQ-VAE, ready to encode and decode audio of any length."""
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from musicgen_jax import config, modules
+from musicgen_jax.vqvae import chunked, vqvae
+
+
+class Tokenizer:
+    """Audio <-> codes on one device, in bounded memory.
+
+    Attributes:
+      config: of the VQ-VAE.
+      fingerprint: hexadecimal digest of all its weights; codes and priors remember which tokenizer they belong to.
+    """
+
+    def __init__(self, vqvae_config: config.VQVAEConfig, params: modules.Tree, buffers: modules.Tree):
+        self.config = vqvae_config
+        self.fingerprint = _fingerprint(params, buffers)
+        self._functional = modules.Functional(lambda rngs: vqvae.VQVAE(vqvae_config, rngs=rngs))
+        # Arguments, not closed-over constants: otherwise the weights would be compiled into the program.
+        self._weights = (params, buffers)
+
+    @functools.cached_property
+    def _encode(self) -> Any:
+        return jax.jit(lambda weights, audio: self._functional.bind(*weights).encode(audio))
+
+    @functools.cached_property
+    def _decode(self) -> Any:
+        def decode(weights: tuple, codes: jax.Array, tier: str) -> jax.Array:
+            return self._functional.bind(*weights).tier(tier).decode(codes)
+
+        return jax.jit(decode, static_argnames="tier")
+
+    def encode(self, blocks: Iterator[np.ndarray], window_seconds: float = 10.0) -> dict[str, np.ndarray]:
+        """Mono float32 blocks [S] at `config.sample_rate` -> {tier: int16 [T]}; see `chunked.encode`."""
+        window = chunked.window_samples(self.config, window_seconds)
+        return chunked.encode(lambda audio: self._encode(self._weights, audio), blocks, self.config, window)
+
+    def decode(self, codes: np.ndarray, tier: str, window_seconds: float = 10.0) -> np.ndarray:
+        """Codes [T] of one tier -> float32 [T * hop_length]."""
+        window = chunked.window_samples(self.config, window_seconds)
+        decode_window = functools.partial(self._decode, self._weights, tier=tier)
+        return chunked.decode(decode_window, codes, tier, self.config, window)
+
+
+def _fingerprint(params: modules.Tree, buffers: modules.Tree) -> str:
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path((params, buffers)):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,44 @@
+"""Installs musicgen_jax. Ranges, not pins; jax and flax move together, so they are marked by Python version."""
+
+from setuptools import find_packages, setup
+
+# Flax reaches into private parts of JAX: flax 0.12.8 needs jax 0.10, flax 0.12.12 and later need jax 0.11 and later.
+JAX_STACK = [
+    "jax>=0.10.2,<0.11; python_version < '3.12'",
+    "flax>=0.12.8,<0.12.9; python_version < '3.12'",
+    "jax>=0.11.1; python_version >= '3.12'",
+    "flax>=0.12.12,<0.13; python_version >= '3.12'",
+]
+
+setup(
+    name="musicgen_jax",
+    version="0.1.0",
+    description="From recordings to new music in JAX: tokenizers, priors, sampling and honest evaluation",
+    packages=find_packages(include=["musicgen_jax", "musicgen_jax.*"]),
+    package_data={"musicgen_jax.evaluation": ["report_template.html"]},
+    python_requires=">=3.11",
+    install_requires=[
+        *JAX_STACK,
+        "optax>=0.2.8,<0.3",
+        "orbax-checkpoint>=0.12.8,<0.13",
+        "grain>=0.2.18,<0.3",
+        "array_record>=0.8.1",
+        "tensorflow-datasets>=4.9.10,<5",
+        "librosa>=0.11,<2",
+        "soundfile>=0.13,<0.15",
+        "soxr>=1.0,<2",
+        "ml-collections>=1.1,<2",
+        "absl-py>=2.1,<3",
+        "numpy>=2.0,<3",
+        "scipy>=1.14,<2",
+        "matplotlib>=3.9,<4",
+        "tqdm>=4.66,<5",
+    ],
+    extras_require={
+        "demo": ["music21>=9.5"],
+        "test": ["pytest>=8", "ruff>=0.14", "nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29", "music21>=9.5"],
+        "tpu": ["jax[tpu]"],
+        "cuda": ["jax[cuda13]"],
+        "gcp": ["gcsfs>=2024.6"],
+    },
+)

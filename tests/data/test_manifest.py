@@ -1,0 +1,68 @@
+"""The split: no leakage, the same every time, every genre held out."""
+
+import collections
+
+import pytest
+
+from musicgen_jax.data import manifest, track
+
+
+def make_tracks(genre_of: dict[str, str], per_group: int = 1) -> list[track.Track]:
+    return [
+        track.Track(
+            f"{group}-{i}", f"{group}-{i}.wav", group, "", {"genre": genre, "artist": "unknown"}, 1.0, 8000, 1, list
+        )
+        for group, genre in genre_of.items()
+        for i in range(per_group)
+    ]
+
+
+def counts(splits: dict[str, str]) -> dict[str, int]:
+    return dict(collections.Counter(splits.values()))
+
+
+def test_sizes():
+    for groups, held_out in ((3, 1), (14, 1), (15, 2), (100, 10)):
+        splits = manifest.split_groups(make_tracks({f"g{i}": "a" for i in range(groups)}), seed=0)
+        assert counts(splits) == {"train": groups - 2 * held_out, "validation": held_out, "test": held_out}
+    assert counts(manifest.split_groups(make_tracks({"a": "x", "b": "y"}), seed=0)) == {"train": 2}
+    assert manifest.split_groups([], seed=0) == {}
+
+
+def test_same_whatever_the_order_and_other_for_another_seed():
+    tracks = make_tracks({f"g{i}": f"genre{i % 4}" for i in range(60)}, per_group=2)
+    splits = manifest.split_groups(tracks, seed=0)
+    assert manifest.split_groups(tracks[::-1], seed=0) == splits
+    assert manifest.split_groups(tracks, seed=1) != splits
+    assert len(splits) == 60  # one split a group, so its tracks can't be divided
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_genre_with_three_groups_is_in_every_split(seed):
+    genre_of = (
+        {f"g{i}": "common" for i in range(40)} | {f"r{i}": "rare" for i in range(3)} | {"l0": "lone", "l1": "pair"}
+    )
+    splits = manifest.split_groups(make_tracks(genre_of), seed=seed)
+    for genre in ("common", "rare"):
+        assert {splits[group] for group in genre_of if genre_of[group] == genre} == set(manifest.SPLITS)
+    assert splits["l0"] == splits["l1"] == "train"  # two groups left over: too few to hold one out
+
+
+def test_rare_genres_are_split_together():
+    splits = manifest.split_groups(make_tracks({f"g{i}": f"genre{i}" for i in range(10)}), seed=0)
+    assert counts(splits) == {"train": 8, "validation": 1, "test": 1}
+
+
+def test_groups_of_several_genres():
+    # Every work in every timbre: whatever is held out covers all genres, so a tenth is enough.
+    tracks = [item for genre in "abcd" for item in make_tracks({f"g{i}": genre for i in range(30)})]
+    assert counts(manifest.split_groups(tracks, seed=0)) == {"train": 24, "validation": 3, "test": 3}
+
+
+def test_rows_round_trip_sorted(tmp_path):
+    item = make_tracks({"z": "é"})[0]
+    rows = [manifest.accepted(item, "train", 100, 1), manifest.rejected(track.Rejection("a.wav", "silent: very"))]
+    manifest.write(tmp_path, rows)
+    assert manifest.read(tmp_path) == rows[::-1]
+    with pytest.raises(FileNotFoundError, match=r"no manifest\.jsonl"):
+        manifest.read(tmp_path / "absent")

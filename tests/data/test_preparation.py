@@ -1,0 +1,186 @@
+"""A whole preparation: its files, its determinism, its memory, and what an interruption leaves."""
+
+import functools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+import soundfile
+
+from musicgen_jax.data import audio_io, manifest, preparation, shards, track
+from musicgen_jax.data.sources import recordings
+
+RATE = 16000
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+
+
+def make_folder(folder: pathlib.Path, num_files: int = 7) -> pathlib.Path:
+    for index in range(num_files):
+        audio = np.random.default_rng(index).standard_normal(int((1.5 + 4 * index) * RATE)) * 0.1
+        (folder / f"genre{index % 2}").mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / f"genre{index % 2}" / f"{index}.wav", audio, RATE)
+    (folder / "broken.mp3").write_text("no music " * 100)
+    (folder / "cover.jpg").touch()
+    return folder
+
+
+def settings_for(source: pathlib.Path, seed: int = 0) -> preparation.Settings:
+    return preparation.Settings("recordings", str(source), 8000, seed)
+
+
+def prepare(source: pathlib.Path, out: pathlib.Path, num_workers: int = 0, seed: int = 0) -> dict:
+    return preparation.prepare(settings_for(source, seed), recordings, str(out), num_workers)
+
+
+def test_everything_is_there(tmp_path):
+    source = make_folder(tmp_path / "in")
+    report = prepare(source, tmp_path / "out")
+    rows = {row.path: row for row in manifest.read(tmp_path / "out")}
+    assert len(rows) == 8 and rows["broken.mp3"].status == "rejected"
+    audio = {name: [] for name in rows}
+    for split in manifest.SPLITS:
+        for record in shards.open_split(tmp_path / "out", split):
+            name = record["track_id"].decode()
+            assert rows[name].split == split and record["genre"].decode() == name.split("/")[0]
+            assert record["start"] == sum(map(len, audio[name])) and record["segment"] == len(audio[name])
+            assert record["track_samples"] == rows[name].num_samples
+            audio[name].append(record["audio"])
+    for name, segments in audio.items():
+        if rows[name].status == "ok":
+            want = audio_io.to_int16(audio_io.read_audio(source / name, 8000))
+            np.testing.assert_array_equal(np.concatenate(segments), want)
+            assert rows[name].num_segments == len(segments) and rows[name].num_samples == len(want)
+    assert report == json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["files"] == {"ok": 7, "rejected": 1} and report["rejections"] == {"undecodable": 1}
+    assert report["tracks"]["validation"] == report["tracks"]["test"] == {"genre0": 1, "genre1": 1}
+    assert report["notes"]["ignored_files"] == {".jpg": 1}
+    assert sum(report["hours"].values()) == pytest.approx(sum(1.5 + 4 * i for i in range(7)) / 3600, abs=1e-5)
+
+
+def test_serial_and_parallel_write_the_same_bytes(tmp_path):
+    source = make_folder(tmp_path / "in", num_files=4)
+    prepare(source, tmp_path / "serial")
+    prepare(source, tmp_path / "parallel", num_workers=2)
+    files = sorted(path.name for path in (tmp_path / "serial").iterdir())
+    assert files == sorted(path.name for path in (tmp_path / "parallel").iterdir()) and len(files) >= 8
+    for name in files:
+        assert (tmp_path / "serial" / name).read_bytes() == (tmp_path / "parallel" / name).read_bytes(), name
+
+
+def test_again_does_nothing_and_other_settings_are_an_error(tmp_path, capsys):
+    source = make_folder(tmp_path / "in", num_files=3)
+    report = prepare(source, tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    assert prepare(source, tmp_path / "out") == report
+    assert "complete already" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(ValueError, match=r"other settings \(seed 0, now 1\)"):
+        prepare(source, tmp_path / "out", seed=1)
+    (source / "broken.mp3").unlink()
+    with pytest.raises(ValueError, match=r"source .* changed"):
+        prepare(source, tmp_path / "out")
+
+
+def test_two_tracks_are_all_train_and_the_report_says_so(tmp_path):
+    report = prepare(make_folder(tmp_path / "in", num_files=2), tmp_path / "out")
+    assert list(report["tracks"]) == ["train"]
+    assert "no track in validation and test: there are 2 tracks" in report["messages"][0]
+
+
+def test_all_rejected_lists_the_reasons(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / "in" / name).touch()
+    (tmp_path / "in" / "c.mp3").write_text("no music " * 100)
+    with pytest.raises(ValueError, match=r"all 3 files of .* \(0 bytes: 2; undecodable: 1\)"):
+        prepare(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match="--sample_rate=0"):
+        preparation.prepare(preparation.Settings("recordings", "", 0, 0), recordings, str(tmp_path / "out"), 0)
+
+
+def blocks_or_error(error):
+    yield np.full(8000, 0.1, np.float32)
+    if error:
+        raise error
+
+
+def fake_source(errors: list) -> types.SimpleNamespace:
+    tracks = [
+        track.Track(
+            f"t{i}", f"t{i}.wav", f"t{i}", "", {"genre": "g", "artist": "a"}, 1.0, 8000, 1,
+            functools.partial(blocks_or_error, error),
+        )
+        for i, error in enumerate(errors)
+    ]  # fmt: skip
+    return types.SimpleNamespace(notes=lambda source: {}, tracks=lambda *_: (tracks, []))
+
+
+def test_a_track_that_fails_late_is_reported_and_the_run_goes_on(tmp_path):
+    source = fake_source([None, ValueError("t1.wav: undecodable"), None, None])
+    report = preparation.prepare(settings_for(tmp_path), source, str(tmp_path / "out"), 0)
+    assert report["files"] == {"ok": 3, "rejected": 1}
+    assert report["rejections"] == {"failed on second reading": 1}
+
+
+def test_interrupted_leaves_nothing(tmp_path):
+    source = fake_source([None, KeyboardInterrupt(), None])
+    with pytest.raises(KeyboardInterrupt):
+        preparation.prepare(settings_for(tmp_path), source, str(tmp_path / "out"), 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import os, signal, sys
+from musicgen_jax.data import audio_io, preparation
+from musicgen_jax.data.sources import recordings
+read_blocks = audio_io.read_blocks
+audio_io.read_blocks = lambda *a: os.kill(os.getpid(), signal.SIGKILL) if a[0].endswith("6.wav") else read_blocks(*a)
+preparation.prepare(preparation.Settings("recordings", sys.argv[1], 8000, 0), recordings, sys.argv[2], 0)
+"""
+
+
+def test_killed_then_started_again(tmp_path):
+    source, out = make_folder(tmp_path / "in"), tmp_path / "out"
+    killed = subprocess.run([sys.executable, "-c", KILLED, source, out], cwd=REPOSITORY, capture_output=True)
+    assert killed.returncode == -9
+    assert not out.exists() and (tmp_path / ".out.partial").is_dir()
+    prepare(source, out)
+    prepare(source, tmp_path / "undisturbed")
+    assert not (tmp_path / ".out.partial").exists()
+    for path in (tmp_path / "undisturbed").iterdir():
+        assert path.read_bytes() == (out / path.name).read_bytes(), path.name
+
+
+PEAK = """
+import sys
+from musicgen_jax.data import preparation
+from musicgen_jax.data.sources import recordings
+preparation.prepare(preparation.Settings("recordings", sys.argv[1], 16000, 0), recordings, sys.argv[2], 0)
+# VmHWM, not ru_maxrss: that one starts at the size of the parent process.
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak memory from /proc")
+@pytest.mark.parametrize(("extension", "rate"), [("wav", 22050), ("mp3", 8000)])
+def test_peak_memory_does_not_grow_with_length(tmp_path, extension, rate):
+    minute = np.random.default_rng(0).standard_normal(60 * rate) * 0.1
+    peaks = []
+    for minutes in (1, 30):
+        source = tmp_path / f"in{minutes}"
+        source.mkdir()
+        with soundfile.SoundFile(source / f"long.{extension}", "w", rate, 1) as file:
+            for _ in range(minutes):
+                file.write(minute)
+        command = [sys.executable, "-c", PEAK, source, tmp_path / f"out{minutes}"]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True, text=True)
+        peaks.append(int(done.stdout.split()[-1]) * 1024)
+        os.remove(source / f"long.{extension}")
+    # As float32 at the dataset's rate the long file alone takes 115 MB.
+    assert peaks[1] - peaks[0] < 40e6, peaks

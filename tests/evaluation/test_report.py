@@ -1,0 +1,143 @@
+import html.parser
+import re
+
+import browser
+import numpy as np
+import pytest
+
+from musicgen_jax.evaluation import report, report_media
+
+RATE = 8000
+METRICS = {
+    "reconstruction": {
+        tier: {"spectral_convergence_db": value, "multiscale_spectral_mse": 3e-5, "si_sdr_db": 4.0, "num_clips": 3}
+        for tier, value in (("bottom", -18.5), ("top", -7.5), ("middle", -13.25))
+    },
+    "codebook": {"top": {"usage": 0.625, "perplexity": 99.5, "dead": 3}},
+    "prior": {
+        "top": {"nats_per_code": 3.0, "perplexity": 20.1, "unigram_nats": 5.0, "bigram_nats": 3.5},
+        "middle": {"nats_per_code": 4.25, "perplexity": 70.1, "unigram_nats": 5.0, "bigram_nats": 4.0},
+        "bits_per_second": 12_345.6,
+    },
+    "fad": {
+        "value": 17.125,
+        "embedding": "log-mel-statistics",
+        "num_frames": 76,
+        "num_reference_frames": 1234,
+        "clip_seconds": 8.0,
+    },
+}
+
+
+def _clip(name, hz, seconds=1.0):
+    return report_media.Clip(name, 0.3 * np.sin(2 * np.pi * hz * np.arange(int(RATE * seconds)) / RATE), RATE)
+
+
+def _write(path, **changes):
+    parts = {
+        "title": "A <report> & more",
+        "reconstructions": [{tier: _clip("BWV 66.6", hz) for hz, tier in ((300, "top"), (440, "original"))}],
+        "samples": [(_clip("sample 000", 600, 1.5), {"seed": 7, "genre": "<organ>", "top_p": 0.9})],
+        "curves": {"prior top": [{"step": step, "loss": 5 - step} for step in range(3)]},
+        "metrics": METRICS,
+        "settings": {"data": "demo/data", "tokenizer": {"sample_rate": RATE}},
+    }
+    report.write_report(path, **{**parts, **changes})
+    return path.read_text(encoding="utf-8")
+
+
+class _Tags(html.parser.HTMLParser):
+    """Checks that every element is closed in order."""
+
+    VOID = ("meta", "link", "img", "input", "line", "polyline", "circle")
+
+    def __init__(self):
+        super().__init__()
+        self.open = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed_and_asks_nobody(tmp_path):
+    page = _write(tmp_path / "new" / "report.html")
+    tags = _Tags()
+    tags.feed(page)
+    assert tags.open == []
+    assert list((tmp_path / "new").iterdir()) == [tmp_path / "new" / "report.html"]
+    assert re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page) == []
+    assert "A &lt;report&gt; &amp; more" in page
+    assert "&lt;organ&gt;" in page
+    assert "<organ>" not in page
+
+
+def test_the_page_shows_every_figure(tmp_path):
+    page = _write(tmp_path / "report.html")
+    for figure in ("&minus;18.50", "&minus;13.25", "62.5%", "99.5", "3.000", "12,346", "17.125", "76", "1,234"):
+        assert figure in page
+    assert '<span class="good">&minus;0.500</span>' in page
+    assert '<span class="bad">+0.250</span>' in page
+    assert "3.00 &times; 10<sup>&minus;5</sup>" in page
+    assert "1 of 2" in page
+    assert report.FAD_CAUTION in page
+    assert "tokenizer.sample_rate" in page
+    # Coarse to fine, whatever the order of the keys.
+    assert (
+        page.index('<th scope="row">top') < page.index('<th scope="row">middle') < page.index('<th scope="row">bottom')
+    )
+    assert page.index("original<span>") < page.index("top<span>")
+
+
+def test_what_was_not_evaluated_is_said(tmp_path):
+    page = _write(tmp_path / "report.html", metrics={}, samples=[], curves={}, reconstructions=[], settings={})
+    for sentence in ("No prior was given", "No samples were given", "No training logs", "No recordings", "No settings"):
+        assert sentence in page
+
+
+def test_a_figure_that_is_not_finite_is_a_dash(tmp_path):
+    metrics = {"fad": {**METRICS["fad"], "value": float("nan")}}
+    page = _write(tmp_path / "report.html", metrics=metrics)
+    assert "not measured" in page
+    assert ">nan<" not in page
+
+
+@pytest.mark.parametrize("clips", [{"top": _clip("x", 100)}, {"original": _clip("x", 100), "upper": _clip("x", 100)}])
+def test_recordings_without_original_or_of_unknown_tiers_are_refused(tmp_path, clips):
+    with pytest.raises(ValueError, match="needs 'original'"):
+        _write(tmp_path / "report.html", reconstructions=[clips])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(browser.find_chromium() is None, reason="no Chromium on the PATH to open the report with")
+@pytest.mark.parametrize("complete", [True, False])
+def test_the_page_works_in_a_browser(tmp_path, complete):
+    nothing = {"metrics": {}, "samples": [], "curves": {}, "settings": {}}
+    _write(tmp_path / "report.html", **({} if complete else nothing))
+    seen = browser.open_page(tmp_path / "report.html", tmp_path, width=500)
+    assert seen["errors"] == []
+    assert seen["requests"] == []
+    assert seen["broken_images"] == 0
+    assert seen["overflow"] == 0
+    durations = {player["name"]: player["duration"] for player in seen["players"]}
+    expected = {"BWV 66.6, original": 1.0, "BWV 66.6, top": 1.0, **({"sample 000": 1.5} if complete else {})}
+    assert durations == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.skipif(browser.find_chromium() is None, reason="no Chromium on the PATH to open the page with")
+def test_the_browser_check_sees_what_is_broken(tmp_path):
+    page = tmp_path / "broken.html"
+    page.write_text(
+        "<html><head></head><body><audio data-name='none' src='data:audio/wav;base64,AAAA'></audio>"
+        "<img src='missing.png'><script>console.error('said'); throw new Error('thrown');</script></body></html>"
+    )
+    seen = browser.open_page(page, tmp_path)
+    assert any("said" in error for error in seen["errors"])
+    assert any("thrown" in error for error in seen["errors"])
+    assert seen["players"] == [{"name": "none", "duration": 0}]
+    assert seen["broken_images"] == 1
+    assert any("missing.png" in request for request in seen["requests"])
