@@ -221,6 +221,7 @@ class PriorConfig:
     upsampling: int = 0  # codes of this tier for one of the tier above, 0 at the top; read from the codes
     codes_per_second: float = 0.0  # of this tier; read from the codes
     vqvae: str = ""  # fingerprint of the tokenizer; read from the codes
+    track_seconds: float = 0.0  # mean length of the training tracks; read from the codes
     genres: tuple[str, ...] = ()  # vocabulary; read from the training codes
     artists: tuple[str, ...] = ()  # vocabulary; read from the training codes
     timing_bins: int = 64  # bins of the elapsed fraction and of the total length

@@ -1,32 +1,16 @@
 """Trained models from the workdirs that training wrote."""
 
-import dataclasses
 import pathlib
 from typing import Any
 
 import jax
 
 from musicgen_jax import config, modules
-from musicgen_jax.prior import prior
+from musicgen_jax.prior import prior, trained
 from musicgen_jax.sharding import mesh as mesh_lib
 from musicgen_jax.sharding import rules
 from musicgen_jax.training import checkpointing, precision
 from musicgen_jax.vqvae import tokenizer, vqvae
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainedPrior:
-    """A prior and its weights, on one device.
-
-    Attributes:
-      config: of the model.
-      functional: binds weights to the module.
-      weights: (params, buffers).
-    """
-
-    config: config.PriorConfig
-    functional: modules.Functional
-    weights: tuple[modules.Tree, modules.Tree]
 
 
 def load_vqvae(workdir: str) -> tokenizer.Tokenizer:
@@ -41,7 +25,7 @@ def load_vqvae(workdir: str) -> tokenizer.Tokenizer:
     return tokenizer.Tokenizer(run.model, *_load_weights(workdir, functional, run.model))
 
 
-def load_prior(workdir: str, tier: str) -> TrainedPrior:
+def load_prior(workdir: str, tier: str) -> trained.TrainedPrior:
     """The prior of `tier` that train_prior wrote.
 
     Raises:
@@ -56,7 +40,8 @@ def load_prior(workdir: str, tier: str) -> TrainedPrior:
     )
     dtype = precision.dtype(run.training.compute_dtype)
     functional = modules.Functional(lambda rngs: prior.Prior(run.model, dtype=dtype, rngs=rngs))
-    return TrainedPrior(run.model, functional, _load_weights(workdir, functional, run.model))
+    weights = _load_weights(workdir, functional, run.model)
+    return trained.TrainedPrior(run.model, functional, weights, run.data.path)
 
 
 def _read_config(workdir: str, config_class: type, verb: str) -> Any:

@@ -1,1 +1,107 @@
-"""Puts this folder on the import path, so that tests in any folder can share what lies here."""
+"""Eight fake CPU devices for the whole suite, small data sets made once, and this folder on the import path.
+
+In-process tests make their meshes explicitly (`mesh.make_mesh(config, jax.devices()[:n])`); processes that a test starts
+see one device, as a person does.
+"""
+
+import os
+import pathlib
+import types
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import numpy as np
+import pytest
+
+from musicgen_jax import config, modules
+from musicgen_jax.data import audio_dataset, preparation, track
+from musicgen_jax.vqvae import extraction, tokenizer, vqvae
+
+jax.config.update("jax_num_cpu_devices", 8)  # takes effect because nothing above has asked for a device
+
+SAMPLE_RATE = 4000
+# Samples of each track: shorter than a training clip, just one 10 s record, a rest that stays with it, two and three.
+TRACK_SAMPLES = (6000, 8000, 40000, 42000, 9001, 50000, 12345, 8192, 90003, 16000, 48000, 10000)
+
+
+def tones(index: int, num_samples: int, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """A deterministic melody of two-partial tones, a new note every quarter of a second. float32 [S]."""
+    rng = np.random.default_rng(index)
+    note_samples = sample_rate // 4
+    hertz = 110 * 2 ** (rng.integers(0, 24, -(-num_samples // note_samples)) / 12)
+    phase = 2 * np.pi * np.cumsum(np.repeat(hertz, note_samples)[:num_samples]) / sample_rate
+    return (0.3 * np.sin(phase) + 0.15 * np.sin(2 * phase + index)).astype(np.float32)
+
+
+def tone_tracks(lengths: tuple[int, ...]) -> list[track.Track]:
+    """Tracks `track00`, `track01`, ... of the given numbers of samples, of genres "flute" and "organ" by turns."""
+    return [
+        track.Track(
+            track_id=f"track{i:02d}",
+            path=f"track{i:02d}.wav",
+            group=f"track{i:02d}",
+            hash=f"{i:064x}",
+            labels={"genre": ("flute", "organ")[i % 2], "artist": f"artist{i % 3}"},
+            duration=num_samples / SAMPLE_RATE,
+            sample_rate=SAMPLE_RATE,
+            channels=1,
+            blocks=lambda i=i, num_samples=num_samples: iter([tones(i, num_samples)]),
+        )
+        for i, num_samples in enumerate(lengths)
+    ]
+
+
+def prepare_tones(directory: pathlib.Path, lengths: tuple[int, ...]) -> str:
+    """Writes a prepared dataset of `tone_tracks` and returns its path."""
+    source = types.SimpleNamespace(tracks=lambda *_: (tone_tracks(lengths), []))
+    settings = preparation.Settings("recordings", "", SAMPLE_RATE, seed=0)
+    preparation.prepare(settings, source, str(directory), num_workers=0)
+    return str(directory)
+
+
+@pytest.fixture(scope="session")
+def tiny_audio_dataset(tmp_path_factory) -> str:
+    """Prepared dataset: 12 tracks of 1.5 to 22.5 s at 4000 Hz, genres flute and organ, all three splits."""
+    return prepare_tones(tmp_path_factory.mktemp("data") / "audio", TRACK_SAMPLES)
+
+
+@pytest.fixture(scope="session")
+def tiny_vqvae_config() -> config.VQVAEConfig:
+    """Hops 128, 32, 8 at 4000 Hz with 16 codes; the receptive field is a few hundred samples."""
+    sizes = {"width": 8, "depth": 2, "dilation_growth": 2}
+    return config.VQVAEConfig(
+        sample_rate=SAMPLE_RATE,
+        top=config.TierConfig(downsampling=(3, 2, 2), **sizes),
+        middle=config.TierConfig(downsampling=(3, 2), **sizes),
+        bottom=config.TierConfig(downsampling=(3,), **sizes),
+        quantizer=config.QuantizerConfig(num_codes=16, code_width=8),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(tiny_vqvae_config, tiny_audio_dataset) -> tokenizer.Tokenizer:
+    """Random weights, but codebooks filled from encoder outputs of the data, so that many codes are in use."""
+    functional = modules.Functional(lambda rngs: vqvae.VQVAE(tiny_vqvae_config, rngs=rngs))
+    tracks = audio_dataset.read_tracks(tiny_audio_dataset, "train")
+    audio = np.concatenate([np.concatenate(list(blocks)) for _, blocks in tracks])[None, : 128 * 512]
+
+    @jax.jit
+    def build(audio: jax.Array) -> tuple[modules.Tree, modules.Tree]:
+        params, buffers = functional.init(jax.random.key(0))
+        model = functional.bind(params, buffers)
+        for index, tier in enumerate(config.TIERS):
+            latents = model.tier(tier).encoder(audio)
+            quantizer = model.tier(tier).quantizer
+            quantizer.update(latents, quantizer.encode(latents), jax.random.key(index))
+        return params, functional.buffers_of(model)
+
+    return tokenizer.Tokenizer(tiny_vqvae_config, *build(audio))
+
+
+@pytest.fixture(scope="session")
+def tiny_codes(tmp_path_factory, tiny_tokenizer, tiny_audio_dataset) -> str:
+    """Code dataset of `tiny_audio_dataset`, extracted with `tiny_tokenizer`."""
+    directory = tmp_path_factory.mktemp("data") / "codes"
+    extraction.extract(tiny_tokenizer, tiny_audio_dataset, str(directory), window_seconds=4.0)
+    return str(directory)

@@ -71,6 +71,7 @@ def resolve(model: config.PriorConfig, directory: str) -> config.PriorConfig:
         upsampling=hops[above] // hops[model.tier] if above else 0,
         codes_per_second=metadata["sample_rate"] / hops[model.tier],
         vqvae=metadata["vqvae"],
+        track_seconds=float(np.mean([entry.top_codes for entry in train])) * hops["top"] / metadata["sample_rate"],
         genres=labels.vocabulary([entry.genre for entry in train]),
         artists=labels.vocabulary([entry.artist for entry in train]),
     )

@@ -18,7 +18,7 @@ def linear_strips(controls: jax.Array, hop_length: int) -> jax.Array:
 
 
 def upsample_linear(controls: jax.Array, hop_length: int) -> jax.Array:
-    """Linear interpolation: [..., F] -> [..., F * hop_length]. Frame f sits on sample f * hop_length; the last holds."""
+    """Straight lines: [..., F] -> [..., F * hop_length]. Frame f sits on sample f * hop_length; the last holds."""
     return linear_strips(controls, hop_length).reshape(*controls.shape[:-1], -1)
 
 

@@ -49,7 +49,7 @@ def response(frequencies: jax.Array, bandwidths: jax.Array, sample_rate: int, n_
 
 
 def num_frames(num_samples: int, hop_length: int) -> int:
-    """Frames of formants that `filter_frames` needs for a waveform: one at each multiple of hop_length, both ends in."""
+    """Frames of formants that `filter_frames` needs: one at each multiple of hop_length, both ends included."""
     return -(-num_samples // hop_length) + 1
 
 

@@ -14,7 +14,7 @@ def phase(f0: jax.Array, sample_rate: int) -> jax.Array:
 
     The sum runs in 32-bit fixed point, whose overflow *is* the wrap: a float32 sum loses the pitch within minutes,
     and a float32 sum wrapped in chunks still adds each chunk's rounding error. Here the error is at most 2**-33 cycles
-    a sample, whatever has gone before: 0.002 cycles after ten minutes at 22 kHz. The derivative is that of the real sum.
+    a sample, whatever has gone before: 0.002 cycles after ten minutes at 22 kHz. The derivative is the real sum's.
 
     Args:
       f0: float32 [..., S], Hz.
@@ -64,7 +64,7 @@ def harmonic_oscillators(f0: jax.Array, amplitudes: jax.Array, sample_rate: int)
         )
     strips = (*f0.shape[:-1], num_frames, num_samples // num_frames)
     angle = 2 * jnp.pi * phase(f0, sample_rate).reshape(strips)
-    # Without the barrier XLA computes the sine and the cosine again for every harmonic.
+    # The barrier keeps XLA from computing the sine and the cosine again for every harmonic.
     sine, cosine = jax.lax.optimization_barrier((jnp.sin(angle), jnp.cos(angle)))
     audio = _sum_of_harmonics(sine, cosine, f0.reshape(strips), amplitudes, sample_rate)
     return audio.reshape(f0.shape)

@@ -55,9 +55,9 @@ def pack(voices: list[np.ndarray]) -> Notes:
     table = np.zeros((len(voices), width, 4), np.float32)
     table[..., 1] = NEVER
     for index, voice in enumerate(voices):
-        rows = np.asarray(voice, np.float32).reshape(len(voice), -1)
-        if len(rows) == 0:
+        if len(voice) == 0:
             continue
+        rows = np.asarray(voice, np.float32).reshape(len(voice), -1)
         if rows.shape[1] != 4 or not np.isfinite(rows).all() or (rows[:, 1:] < 0).any() or (rows[:, 3] > 1).any():
             raise ValueError(
                 f"voice {index}: a note must be four finite numbers, pitch, onset >= 0, duration >= 0 and velocity in "
@@ -159,13 +159,12 @@ def _players(
     octave = jnp.log2(jnp.arange(1.0, jnp.shape(timbre.harmonics)[0] + 1))
     tilt = 10.0 ** (-timbre.dullness * (1 - velocity[..., None]) * octave / 20)
     amplitudes = gain[..., None] * timbre.harmonics * tilt
-    players = [
-        oscillators.harmonic_oscillators(
-            envelopes.upsample_linear(f0 * 2.0 ** (cents / 1200), hop_length), amplitudes, sample_rate
-        )
-        for cents in jnp.asarray(timbre.detune_cents)
-    ]
-    return sum(players)
+    # A loop over the players: with a batch axis for them XLA makes code that ran 15 times slower on a CPU.
+    audio = jnp.zeros((f0.shape[0], f0.shape[1] * hop_length))
+    for cents in jnp.asarray(timbre.detune_cents):
+        detuned = envelopes.upsample_linear(f0 * 2.0 ** (cents / 1200), hop_length)
+        audio += oscillators.harmonic_oscillators(detuned, amplitudes, sample_rate)
+    return audio
 
 
 def _sing(audio: jax.Array, notes: Notes, timbre: timbres.Timbre, sample_rate: int) -> jax.Array:

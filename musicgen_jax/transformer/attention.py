@@ -10,7 +10,7 @@ from musicgen_jax.transformer import kv_cache, relative_attention
 
 
 class SelfAttention(nnx.Module):
-    """Projections, relative attention, output projection. Inner width num_heads * head_dim may differ from the width."""
+    """Projections, relative attention, output projection; num_heads * head_dim may be less than the width."""
 
     def __init__(
         self,

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# The whole pipeline, from recordings to new music and a report. The script is the documentation: it prints each
+# command before it runs it, and every command can be run by hand.
+#
+#   launch/demo.sh [OUT]                                                  the embedded Bach chorales
+#   launch/demo.sh OUT --dataset=recordings --source=FOLDER               your own recordings
+#
+# Interrupted and started again, it goes on where it was: finished steps are skipped, training resumes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+out=${1:-demo}
+shift || true
+[ $# -gt 0 ] || set -- --dataset=chorales
+python=${PYTHON:-python3}
+# More flags for one kind of step, separated by spaces: VQVAE_FLAGS="--config.training.num_steps=5000".
+read -ra vqvae_flags <<<"${VQVAE_FLAGS:-}"
+read -ra prior_flags <<<"${PRIOR_FLAGS:-}"
+read -ra sample_flags <<<"${SAMPLE_FLAGS:---seconds=8 --num_samples=4}"
+
+step() {
+  printf '\n$'
+  printf ' %s' "$@"
+  printf '\n'
+  "$@"
+}
+
+# 1. Audio files -> shards, split by track into train, validation and test.
+step "$python" -m musicgen_jax.prepare_data "$@" --sample_rate=16000 --out="$out/audio"
+
+# 2. The tokenizer: three tiers of codes, one for every 128, 32 and 8 samples.
+step "$python" -m musicgen_jax.train_vqvae --config=configs/vqvae.py:scale=tiny --workdir="$out/vqvae" \
+  --config.data.path="$out/audio" "${vqvae_flags[@]}"
+
+# 3. Audio -> codes.
+step "$python" -m musicgen_jax.extract_codes --vqvae="$out/vqvae" --data="$out/audio" --out="$out/codes"
+
+# 4. A prior for each tier: what comes next, given what came before and the tier above.
+for tier in top middle bottom; do
+  step "$python" -m musicgen_jax.train_prior --config=configs/prior.py:tier=$tier,scale=tiny \
+    --workdir="$out/$tier" --config.data.path="$out/codes" "${prior_flags[@]}"
+done
+
+# 5. New music.
+step "$python" -m musicgen_jax.sample --vqvae="$out/vqvae" --top="$out/top" --middle="$out/middle" \
+  --bottom="$out/bottom" --out="$out/samples" "${sample_flags[@]}"
+
+# 6. How good is it? Prints the path of the report.
+step "$python" -m musicgen_jax.evaluate --vqvae="$out/vqvae" --data="$out/audio" --samples="$out/samples" \
+  --top="$out/top" --middle="$out/middle" --bottom="$out/bottom" --out="$out/report"

@@ -1,0 +1,94 @@
+"""How well a prior predicts held-out codes, beside unigram and bigram models of the same training codes."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+
+from musicgen_jax.data import code_dataset
+from musicgen_jax.evaluation import likelihood
+from musicgen_jax.prior import loss, trained
+
+BATCH_SIZE = 16
+
+
+def evaluate_prior(prior: trained.TrainedPrior, split: str, max_codes: int) -> dict[str, float | int]:
+    """Scores the beginnings of the tracks of a held-out split.
+
+    Windows move on by half a context and score their second half (the first window all of it), so each code is scored
+    once and has seen at least half a context, or its whole track so far. The baselines score the same codes.
+
+    Args:
+      prior: the model; its code shards give the held-out codes and the training codes of the baselines.
+      split: "validation" or "test".
+      max_codes: bound on the codes scored; each track gives its beginning, all tracks the same number at most.
+
+    Returns:
+      "nats_per_code", "perplexity", "unigram_nats", "bigram_nats", "num_codes", "num_tracks".
+
+    Raises:
+      FileNotFoundError: the prior's code shards are not where they were in training.
+    """
+    windows = code_dataset.Windows(prior.codes_path, split, prior.config)
+    half = prior.config.context // 2
+    # Whole half-windows, so that every scored code stands in a window that exists.
+    limit = max(max_codes // len(windows.entries) // half, 1) * half
+    total, count = _score(prior, windows, limit)
+    held_out = code_dataset.code_sequences(prior.codes_path, split, prior.config.tier)
+    held_out = [codes[:limit] for codes in held_out]
+    train = code_dataset.code_sequences(prior.codes_path, "train", prior.config.tier)
+    nats = total / count
+    return {
+        "nats_per_code": nats,
+        "perplexity": float(np.exp(nats)),
+        "unigram_nats": likelihood.nats_per_code(likelihood.fit_unigram(train, prior.config.num_codes), held_out),
+        "bigram_nats": likelihood.nats_per_code(likelihood.fit_bigram(train, prior.config.num_codes), held_out),
+        "num_codes": count,
+        "num_tracks": len(held_out),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """A window and the codes [first, stop) of it that are scored."""
+
+    track: int
+    start: int
+    first: int
+    stop: int
+
+
+def _places(windows: code_dataset.Windows, limit: int) -> Iterator[_Place]:
+    context = windows.model.context
+    half = context // 2
+    for track in range(len(windows.entries)):
+        length = min(windows.num_codes(track), limit)
+        yield _Place(track, 0, 0, min(context, length))
+        for start in range(half, length - half, half):
+            yield _Place(track, start, half, min(context, length - start))
+
+
+def _score(prior: trained.TrainedPrior, windows: code_dataset.Windows, limit: int) -> tuple[float, int]:
+    """(sum of -log p in nats, number of codes)."""
+
+    @jax.jit
+    def losses(weights: tuple, batch: dict[str, jax.Array]) -> jax.Array:
+        return loss.code_losses(prior.functional.bind(*weights)(batch), batch["codes"])
+
+    places = list(_places(windows, limit))
+    total, count = 0.0, 0
+    starts = range(0, len(places), BATCH_SIZE)
+    for first in tqdm.tqdm(starts, desc=f"score {prior.config.tier} codes", unit="batch"):
+        chosen = places[first : first + BATCH_SIZE]
+        # The last batch is filled by repetition, so that one program serves all; the repeats are not counted.
+        padded = chosen + chosen[-1:] * (BATCH_SIZE - len(chosen))
+        examples = [windows.window(place.track, place.start) for place in padded]
+        batch = {name: jnp.asarray(np.stack([example[name] for example in examples])) for name in examples[0]}
+        nats = np.asarray(losses(prior.weights, batch), np.float64)
+        for place, row in zip(chosen, nats, strict=False):
+            total += float(row[place.first : place.stop].sum())
+            count += place.stop - place.first
+    return total, count

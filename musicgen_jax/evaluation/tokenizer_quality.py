@@ -1,0 +1,83 @@
+"""How well a tokenizer reconstructs held-out tracks, tier by tier, and how it uses its codes."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import tqdm
+
+from musicgen_jax import config
+from musicgen_jax.data import audio_dataset, manifest
+from musicgen_jax.evaluation import codebook_usage, reconstruction, report_media
+from musicgen_jax.vqvae import tokenizer as tokenizer_lib
+
+CLIP_SECONDS = 8.0  # of what the report plays
+
+
+@dataclasses.dataclass
+class TokenizerQuality:
+    """Figures and sounds of one evaluation.
+
+    Attributes:
+      reconstruction: tier -> metrics.
+      codebook: tier -> usage, perplexity, dead.
+      clips: for the report; "original" and every tier.
+      references: the held-out waveforms, float32 [S] each, for FAD.
+    """
+
+    reconstruction: dict[str, dict[str, Any]]
+    codebook: dict[str, dict[str, Any]]
+    clips: list[dict[str, report_media.Clip]]
+    references: list[np.ndarray]
+
+
+def evaluate_tokenizer(
+    tokenizer: tokenizer_lib.Tokenizer, data: str, split: str, max_seconds: float, num_clips: int
+) -> TokenizerQuality:
+    """Encodes and decodes the tracks of a held-out split.
+
+    Args:
+      tokenizer: the model.
+      data: folder of prepare_data at the tokenizer's sample rate.
+      split: "validation" or "test".
+      max_seconds: of each track, from its beginning: bounds time and memory.
+      num_clips: tracks whose first seconds go into the report, one of each genre first.
+    """
+    audio_dataset.check_sample_rate(data, tokenizer.config.sample_rate)
+    sample_rate, num_codes = tokenizer.config.sample_rate, tokenizer.config.quantizer.num_codes
+    accumulators = {tier: reconstruction.ReconstructionAccumulator() for tier in config.TIERS}
+    histograms = {tier: np.zeros(num_codes, np.int64) for tier in config.TIERS}
+    players = _players(data, split, num_clips)
+    clips, references = [], []
+    total = sum(row.status == "ok" and row.split == split for row in manifest.read(data))
+    for facts, blocks in tqdm.tqdm(
+        audio_dataset.read_tracks(data, split), total=total, unit="track", desc="reconstruct"
+    ):
+        audio = np.concatenate(list(blocks))[: round(max_seconds * sample_rate)]
+        references.append(audio)
+        name = f"{facts['track_id']} ({facts['genre']})"
+        sounds = {"original": audio}
+        for tier, codes in tokenizer.encode(iter([audio])).items():
+            histograms[tier] += codebook_usage.histogram([codes], num_codes)
+            sounds[tier] = tokenizer.decode(codes, tier)[: len(audio)]
+            accumulators[tier].add(audio, sounds[tier])
+        if facts["track_id"] in players:
+            end = round(CLIP_SECONDS * sample_rate)
+            clips.append({key: report_media.Clip(name, sound[:end], sample_rate) for key, sound in sounds.items()})
+    return TokenizerQuality(
+        reconstruction={tier: accumulators[tier].result() for tier in config.TIERS},
+        codebook={tier: codebook_usage.usage_statistics(histograms[tier]) for tier in config.TIERS},
+        clips=clips,
+        references=references,
+    )
+
+
+def _players(data: str, split: str, num_clips: int) -> set[str]:
+    """Track ids to listen to: the first of each genre, then the others in order."""
+    rows = [row for row in manifest.read(data) if row.status == "ok" and row.split == split]
+    seen: set[str] = set()
+    first, rest = [], []
+    for row in rows:
+        (rest if row.labels["genre"] in seen else first).append(row.track_id)
+        seen.add(row.labels["genre"])
+    return set((first + rest)[:num_clips])
