@@ -1,0 +1,65 @@
+"""Priors small enough for a test, with weights large enough that every part of them matters."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from musicgen_jax import config, modules
+from musicgen_jax.prior import prior, trained
+
+CONTEXT = 12
+NUM_CODES = 11
+UPSAMPLING = 4
+GENRES = ("unknown", "oboe", "organ")
+
+
+def model_config(tier: str = "top", **changes: Any) -> config.PriorConfig:
+    """Three layers, width 16; fields of the config or of its Transformer may be replaced by name."""
+    settings = {"num_layers": 3, "width": 16, "num_heads": 2, "head_dim": 8, "mlp_width": 24, "remat": False}
+    settings |= {name: changes.pop(name) for name in list(changes) if name in settings or name == "dropout"}
+    fields = {
+        "tier": tier,
+        "context": CONTEXT,
+        "num_codes": NUM_CODES,
+        "upsampling": 0 if tier == "top" else UPSAMPLING,
+        "codes_per_second": {"top": 10.0, "middle": 40.0, "bottom": 160.0}[tier],
+        "vqvae": "f00d",
+        "track_seconds": 4.0,
+        "genres": GENRES,
+        "artists": ("unknown",),
+        "timing_bins": 5,
+        "max_seconds": 8.0,
+        "transformer": config.TransformerConfig(**settings),
+        "conditioner": config.ConditionerConfig(width=6, depth=2, dilation_growth=3, dilation_cycle=2),
+    }
+    return config.PriorConfig(**(fields | changes))
+
+
+def trained_prior(model: config.PriorConfig, codes_path: str = "", seed: int = 0) -> trained.TrainedPrior:
+    """A prior with random weights whose predictions are far from uniform."""
+    functional = modules.Functional(lambda rngs: prior.Prior(model, rngs=rngs))
+    shapes = jax.eval_shape(functional.init, jax.random.key(0))
+    rng = np.random.default_rng(seed)
+    weights = jax.tree.map(lambda leaf: rng.normal(scale=0.35, size=leaf.shape).astype(leaf.dtype), shapes)
+    return trained.TrainedPrior(model, functional, weights, codes_path)
+
+
+def batch(model: config.PriorConfig, size: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
+    """Random arrays of a window, as `code_dataset.Windows.window` gives them, with a leading [B]."""
+    rng = np.random.default_rng(seed)
+
+    def integers(high: int, *shape: int) -> np.ndarray:
+        return rng.integers(high, size=shape, dtype=np.int32)
+
+    arrays = {
+        "codes": integers(model.num_codes, size, model.context),
+        "mask": np.ones((size, model.context), bool),
+        "genre": integers(len(model.genres), size),
+        "artist": integers(len(model.artists), size),
+        "start": integers(5, size) * max(model.upsampling, 1),
+        "length": np.full(size, 5 * model.context, np.int32),
+    }
+    if model.upsampling:
+        arrays["above"] = integers(model.num_codes, size, model.context // model.upsampling)
+    return arrays
