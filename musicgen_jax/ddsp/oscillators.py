@@ -64,9 +64,7 @@ def harmonic_oscillators(f0: jax.Array, amplitudes: jax.Array, sample_rate: int)
         )
     strips = (*f0.shape[:-1], num_frames, num_samples // num_frames)
     angle = 2 * jnp.pi * phase(f0, sample_rate).reshape(strips)
-    # The barrier keeps XLA from computing the sine and the cosine again for every harmonic.
-    sine, cosine = jax.lax.optimization_barrier((jnp.sin(angle), jnp.cos(angle)))
-    audio = _sum_of_harmonics(sine, cosine, f0.reshape(strips), amplitudes, sample_rate)
+    audio = _sum_of_harmonics(jnp.sin(angle), jnp.cos(angle), f0.reshape(strips), amplitudes, sample_rate)
     return audio.reshape(f0.shape)
 
 

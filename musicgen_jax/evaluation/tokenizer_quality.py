@@ -49,27 +49,32 @@ def evaluate_tokenizer(
     histograms = {tier: np.zeros(num_codes, np.int64) for tier in config.TIERS}
     players = _players(data, split, num_clips)
     clips, references = [], []
-    total = sum(row.status == "ok" and row.split == split for row in manifest.read(data))
-    for facts, blocks in tqdm.tqdm(
-        audio_dataset.read_tracks(data, split), total=total, unit="track", desc="reconstruct"
-    ):
-        audio = np.concatenate(list(blocks))[: round(max_seconds * sample_rate)]
-        references.append(audio)
-        name = f"{facts['track_id']} ({facts['genre']})"
-        sounds = {"original": audio}
-        for tier, codes in tokenizer.encode(iter([audio])).items():
-            histograms[tier] += codebook_usage.histogram([codes], num_codes)
-            sounds[tier] = tokenizer.decode(codes, tier)[: len(audio)]
-            accumulators[tier].add(audio, sounds[tier])
-        if facts["track_id"] in players:
-            end = round(CLIP_SECONDS * sample_rate)
-            clips.append({key: report_media.Clip(name, sound[:end], sample_rate) for key, sound in sounds.items()})
+    limit = round(max_seconds * sample_rate)
+    rows = [row for row in manifest.read(data) if row.status == "ok" and row.split == split]
+    total = round(sum(min(row.num_samples, limit) for row in rows) / sample_rate)
+    with tqdm.tqdm(total=total, unit=" audio-s", desc="reconstruct") as progress:
+        for facts, blocks in audio_dataset.read_tracks(data, split):
+            audio = np.concatenate(list(blocks))[:limit]
+            references.append(audio)
+            sounds = {"original": audio}
+            for tier, codes in tokenizer.encode(iter([audio])).items():
+                histograms[tier] += codebook_usage.histogram([codes], num_codes)
+                sounds[tier] = tokenizer.decode(codes, tier)[: len(audio)]
+                accumulators[tier].add(audio, sounds[tier])
+            if facts["track_id"] in players:
+                clips.append(_clips(f"{facts['track_id']} ({facts['genre']})", sounds, sample_rate))
+            progress.update(round(len(audio) / sample_rate))
     return TokenizerQuality(
         reconstruction={tier: accumulators[tier].result() for tier in config.TIERS},
         codebook={tier: codebook_usage.usage_statistics(histograms[tier]) for tier in config.TIERS},
         clips=clips,
         references=references,
     )
+
+
+def _clips(name: str, sounds: dict[str, np.ndarray], sample_rate: int) -> dict[str, report_media.Clip]:
+    end = round(CLIP_SECONDS * sample_rate)
+    return {key: report_media.Clip(name, sound[:end], sample_rate) for key, sound in sounds.items()}
 
 
 def _players(data: str, split: str, num_clips: int) -> set[str]:
