@@ -16,14 +16,16 @@ def tiny() -> config.VQVAETraining:
         top=config.TierConfig(downsampling=(3, 2, 2), **sizes),
         middle=config.TierConfig(downsampling=(3, 2), **sizes),
         bottom=config.TierConfig(downsampling=(3,), **sizes),
-        quantizer=config.QuantizerConfig(num_codes=512, code_width=32, ema_decay=0.97),
+        quantizer=config.QuantizerConfig(num_codes=1024, code_width=64, ema_decay=0.9),
     )
     return config.VQVAETraining(
         model=model,
         clip_samples=8192,
-        data=config.DataConfig(batch_size=8),
-        optimizer=config.OptimizerConfig(peak_learning_rate=2e-3, warmup_steps=20, decay="cosine", final_fraction=0.02),
-        training=config.TrainingConfig(num_steps=800, log_every=20, eval_every=200, checkpoint_every=100),
+        data=config.DataConfig(batch_size=4),
+        optimizer=config.OptimizerConfig(
+            peak_learning_rate=4e-3, warmup_steps=20, decay="cosine", final_fraction=0.02, b2=0.99
+        ),
+        training=config.TrainingConfig(num_steps=1200, log_every=20, eval_every=300, checkpoint_every=200),
     )
 
 

@@ -86,6 +86,8 @@ class TrainingConfig:
     def validate(self) -> None:
         for name in ("num_steps", "accumulation_steps", "log_every", "checkpoint_every", "keep_checkpoints"):
             require(getattr(self, name) >= 1, f"training.{name}={getattr(self, name)}: must be at least 1")
+        for name in ("eval_every", "eval_batches"):
+            require(getattr(self, name) >= 0, f"training.{name}={getattr(self, name)}: must be 0 (off) or more")
         require(0 <= self.ema_decay < 1, f"training.ema_decay={self.ema_decay}: must be in [0, 1)")
         known = ("float32", "bfloat16", "float16")
         require(self.compute_dtype in known, f"training.compute_dtype={self.compute_dtype!r}: must be one of {known}")
@@ -128,6 +130,13 @@ class QuantizerConfig:
         require(self.num_codes >= 2, f"quantizer.num_codes={self.num_codes}: must be at least 2")
         require(self.num_codes <= 32767, f"quantizer.num_codes={self.num_codes}: codes are stored as int16")
         require(0 < self.ema_decay < 1, f"quantizer.ema_decay={self.ema_decay}: must be in (0, 1)")
+        require(self.code_width >= 1, f"quantizer.code_width={self.code_width}: must be at least 1")
+        require(
+            0 < self.restart_fraction < 1,
+            f"quantizer.restart_fraction={self.restart_fraction}: must be in (0, 1); at 0 a code that is never used has"
+            " no average",
+        )
+        require(self.commitment >= 0, f"quantizer.commitment={self.commitment}: must be 0 or more")
 
 
 @dataclasses.dataclass

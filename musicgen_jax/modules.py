@@ -1,9 +1,11 @@
 """NNX modules as plain pytrees: built once, then `jax.jit` over dicts of arrays. No RNG state lives in a module."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 
 from musicgen_jax.sharding import rules
@@ -51,3 +53,12 @@ class Functional:
     def num_parameters(self) -> int:
         """Number of trainable scalars; buffers such as codebooks are not counted."""
         return sum(leaf.size for leaf in jax.tree.leaves(nnx.to_pure_dict(self.abstract_params)))
+
+
+def fingerprint(params: Tree, buffers: Tree) -> str:
+    """Hexadecimal digest of all weights, 16 characters: models that differ in one number differ in it."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path((params, buffers)):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,6 +1,7 @@
 """Trains the prior of one tier on code shards.
 
-    python -m musicgen_jax.train_prior --config=configs/prior.py:tier=top,scale=tiny --workdir=DIR --config.data.path=DIR
+    python -m musicgen_jax.train_prior --config=configs/prior.py:tier=top,scale=tiny --workdir=DIR \\
+        --config.data.path=DIR
 
 Run again, it resumes from the newest checkpoint; SIGTERM saves and exits 0.
 """
@@ -33,6 +34,7 @@ def main() -> None:
         loss=lambda model, batch, key, train: loss.prior_loss(model, batch, key if train else None),
         unit="codes",
         units_per_step=run.data.batch_size * run.model.context,
+        weight=loss.num_losses,
     )
     loop.train(
         task,

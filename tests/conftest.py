@@ -1,7 +1,7 @@
 """Eight fake CPU devices for the whole suite, small data sets made once, and this folder on the import path.
 
-In-process tests make their meshes explicitly (`mesh.make_mesh(config, jax.devices()[:n])`); processes that a test starts
-see one device, as a person does.
+In-process tests make their meshes explicitly (`mesh.make_mesh(config, jax.devices()[:n])`); processes that a test
+starts see one device, as a person does.
 """
 
 import os
@@ -13,6 +13,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from musicgen_jax import config, modules
 from musicgen_jax.data import audio_dataset, preparation, track
@@ -69,7 +70,7 @@ def tiny_audio_dataset(tmp_path_factory) -> str:
 @pytest.fixture(scope="session")
 def tiny_vqvae_config() -> config.VQVAEConfig:
     """Hops 128, 32, 8 at 4000 Hz with 16 codes; the receptive field is a few hundred samples."""
-    sizes = {"width": 8, "depth": 2, "dilation_growth": 2}
+    sizes = {"width": 8, "depth": 1}
     return config.VQVAEConfig(
         sample_rate=SAMPLE_RATE,
         top=config.TierConfig(downsampling=(3, 2, 2), **sizes),
@@ -79,24 +80,39 @@ def tiny_vqvae_config() -> config.VQVAEConfig:
     )
 
 
+def random_weights(functional: modules.Functional, seed: int = 0) -> tuple[modules.Tree, modules.Tree]:
+    """Parameters and buffers of a module, drawn by NumPy: compiling the module's own initialisation takes many seconds.
+
+    Kernels have variance 1 / fan-in, so that signals neither vanish nor explode; biases are small but not zero.
+    """
+    rng = np.random.default_rng(seed)
+
+    def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        scale = 0.05 if len(leaf.shape) < 2 else 1 / np.sqrt(np.prod(leaf.shape[:-1]))
+        return (scale * rng.standard_normal(leaf.shape)).astype(np.float32)
+
+    params, buffers = nnx.to_pure_dict(functional.abstract_params), nnx.to_pure_dict(functional.abstract_buffers)
+    return jax.tree.map(draw, params), jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), buffers)
+
+
 @pytest.fixture(scope="session")
 def tiny_tokenizer(tiny_vqvae_config, tiny_audio_dataset) -> tokenizer.Tokenizer:
     """Random weights, but codebooks filled from encoder outputs of the data, so that many codes are in use."""
     functional = modules.Functional(lambda rngs: vqvae.VQVAE(tiny_vqvae_config, rngs=rngs))
+    params, buffers = random_weights(functional)
     tracks = audio_dataset.read_tracks(tiny_audio_dataset, "train")
-    audio = np.concatenate([np.concatenate(list(blocks)) for _, blocks in tracks])[None, : 128 * 512]
+    audio = np.concatenate([np.concatenate(list(blocks)) for _, blocks in tracks])[None, : 128 * 256]
 
     @jax.jit
-    def build(audio: jax.Array) -> tuple[modules.Tree, modules.Tree]:
-        params, buffers = functional.init(jax.random.key(0))
+    def latents_of(params: modules.Tree, buffers: modules.Tree) -> dict[str, jax.Array]:
         model = functional.bind(params, buffers)
-        for index, tier in enumerate(config.TIERS):
-            latents = model.tier(tier).encoder(audio)
-            quantizer = model.tier(tier).quantizer
-            quantizer.update(latents, quantizer.encode(latents), jax.random.key(index))
-        return params, functional.buffers_of(model)
+        return {tier: model.tier(tier).encoder(audio)[0] for tier in config.TIERS}
 
-    return tokenizer.Tokenizer(tiny_vqvae_config, *build(audio))
+    rng = np.random.default_rng(0)
+    for tier, latents in latents_of(params, buffers).items():
+        chosen = rng.choice(len(latents), tiny_vqvae_config.quantizer.num_codes, replace=False)
+        buffers[tier]["quantizer"]["entries"] = np.asarray(latents)[chosen]
+    return tokenizer.Tokenizer(tiny_vqvae_config, params, buffers)
 
 
 @pytest.fixture(scope="session")

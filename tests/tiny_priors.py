@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from musicgen_jax import config, modules
@@ -15,8 +16,8 @@ GENRES = ("unknown", "oboe", "organ")
 
 
 def model_config(tier: str = "top", **changes: Any) -> config.PriorConfig:
-    """Three layers, width 16; fields of the config or of its Transformer may be replaced by name."""
-    settings = {"num_layers": 3, "width": 16, "num_heads": 2, "head_dim": 8, "mlp_width": 24, "remat": False}
+    """Two layers, width 16; fields of the config or of its Transformer may be replaced by name."""
+    settings = {"num_layers": 2, "width": 16, "num_heads": 2, "head_dim": 8, "mlp_width": 24, "remat": False}
     settings |= {name: changes.pop(name) for name in list(changes) if name in settings or name == "dropout"}
     fields = {
         "tier": tier,
@@ -41,7 +42,7 @@ def trained_prior(model: config.PriorConfig, codes_path: str = "", seed: int = 0
     functional = modules.Functional(lambda rngs: prior.Prior(model, rngs=rngs))
     shapes = jax.eval_shape(functional.init, jax.random.key(0))
     rng = np.random.default_rng(seed)
-    weights = jax.tree.map(lambda leaf: rng.normal(scale=0.35, size=leaf.shape).astype(leaf.dtype), shapes)
+    weights = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(scale=0.35, size=leaf.shape), leaf.dtype), shapes)
     return trained.TrainedPrior(model, functional, weights, codes_path)
 
 

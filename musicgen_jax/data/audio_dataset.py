@@ -1,5 +1,6 @@
 """Audio shards -> training clips."""
 
+import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.data import audio_io, loader, shards
+from musicgen_jax.data import audio_io, loader, manifest, shards
 
 
 def read_clip(records: Any, index: int, position: int, num_samples: int) -> np.ndarray:
@@ -85,8 +86,15 @@ def validation_batches(
 
 
 def check_sample_rate(directory: str, sample_rate: int) -> None:
-    """Raises ValueError where the shards in `directory` have another sample rate than the model (Hz)."""
+    """Checks that `directory` holds audio shards that a model of that sample rate (Hz) can take.
+
+    Raises:
+      FileNotFoundError: no dataset there, or one of something else than audio.
+      ValueError: the shards have another sample rate.
+    """
     found = shards.read_metadata(directory)["sample_rate"]
+    if not (pathlib.Path(directory) / manifest.FILE_NAME).is_file():
+        raise FileNotFoundError(f"{directory} holds no audio; pass the --out of prepare_data")
     if found != sample_rate:
         raise ValueError(
             f"{directory} has a sample rate of {found} Hz but the model wants {sample_rate} Hz: run prepare_data with "

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
+from musicgen_jax import config
 from musicgen_jax.data import code_dataset
 from musicgen_jax.evaluation import likelihood
 from musicgen_jax.prior import loss, trained
@@ -19,12 +20,14 @@ def evaluate_prior(prior: trained.TrainedPrior, split: str, max_codes: int) -> d
     """Scores the beginnings of the tracks of a held-out split.
 
     Windows move on by half a context and score their second half (the first window all of it), so each code is scored
-    once and has seen at least half a context, or its whole track so far. The baselines score the same codes.
+    once and has seen at least half a context, or its whole track so far (rounded to whole codes of the tier above). The
+    baselines score the same codes.
 
     Args:
       prior: the model; its code shards give the held-out codes and the training codes of the baselines.
       split: "validation" or "test".
-      max_codes: bound on the codes scored; each track gives its beginning, all tracks the same number at most.
+      max_codes: about how many codes are scored; each track gives its beginning, all tracks the same number at most
+        and half a context at least (or all they have).
 
     Returns:
       "nats_per_code", "perplexity", "unigram_nats", "bigram_nats", "num_codes", "num_tracks".
@@ -33,9 +36,9 @@ def evaluate_prior(prior: trained.TrainedPrior, split: str, max_codes: int) -> d
       FileNotFoundError: the prior's code shards are not where they were in training.
     """
     windows = code_dataset.Windows(prior.codes_path, split, prior.config)
-    half = prior.config.context // 2
-    # Whole half-windows, so that every scored code stands in a window that exists.
-    limit = max(max_codes // len(windows.entries) // half, 1) * half
+    hop = _hop(prior.config)
+    # Whole hops, so that no window is run for a few codes.
+    limit = max(max_codes // len(windows.entries) // hop, 1) * hop
     total, count = _score(prior, windows, limit)
     held_out = code_dataset.code_sequences(prior.codes_path, split, prior.config.tier)
     held_out = [codes[:limit] for codes in held_out]
@@ -61,14 +64,19 @@ class _Place:
     stop: int
 
 
+def _hop(model: config.PriorConfig) -> int:
+    """How far windows move on: about half a context, a multiple of the codes for one of the tier above."""
+    multiple = max(model.upsampling, 1)
+    return max(model.context // 2 // multiple, 1) * multiple
+
+
 def _places(windows: code_dataset.Windows, limit: int) -> Iterator[_Place]:
-    context = windows.model.context
-    half = context // 2
+    context, hop = windows.model.context, _hop(windows.model)
     for track in range(len(windows.entries)):
         length = min(windows.num_codes(track), limit)
         yield _Place(track, 0, 0, min(context, length))
-        for start in range(half, length - half, half):
-            yield _Place(track, start, half, min(context, length - start))
+        for start in range(hop, length - context + hop, hop):
+            yield _Place(track, start, context - hop, min(context, length - start))
 
 
 def _score(prior: trained.TrainedPrior, windows: code_dataset.Windows, limit: int) -> tuple[float, int]:

@@ -14,8 +14,11 @@ Batch = dict[str, jax.Array]
 SampleWindow = Callable[..., jax.Array]
 
 
+@functools.lru_cache(maxsize=8)
 def make_sample_window(functional: modules.Functional) -> SampleWindow:
     """Jitted `sample_window` of one prior; compiled once for all windows, lengths and settings of a batch size.
+
+    The same object for the same prior, so that a second call in one process compiles nothing.
 
     Args:
       functional: of the prior.

@@ -48,10 +48,12 @@ class Request:
         self, vqvae: config.VQVAEConfig, vqvae_fingerprint: str, priors: dict[str, trained.TrainedPrior]
     ) -> None:
         """Raises ValueError where the request, the tokenizer and the priors do not fit together."""
-        config.require(self.seconds > 0, f"--seconds={self.seconds}: must be greater than 0")
+        config.require(0 < self.seconds < math.inf, f"--seconds={self.seconds}: must be greater than 0, and finite")
         config.require(self.num_samples > 0, f"--num_samples={self.num_samples}: must be at least 1")
+        # jax.random.key takes the lower 32 bits of a seed: others would give the samples of some other seed.
+        config.require(0 <= self.seed < 2**32, f"--seed={self.seed}: must be from 0 to {2**32 - 1}")
         config.require(self.batch_size > 0, f"--batch_size={self.batch_size}: must be at least 1")
-        enough = self.total_seconds == 0 or self.total_seconds >= self.seconds
+        enough = self.total_seconds == 0 or self.seconds <= self.total_seconds < math.inf
         config.require(enough, f"--total_seconds={self.total_seconds}: must be 0 or at least --seconds={self.seconds}")
         config.require(0 < self.hop_fraction <= 1, f"--hop_fraction={self.hop_fraction}: must be in (0, 1]")
         self.settings.validate()

@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+from musicgen_jax import modules
 from musicgen_jax.data import audio_io
 from musicgen_jax.prior import trained
 from musicgen_jax.sampling import hierarchy
@@ -37,13 +38,15 @@ def sample_to_folder(
     folder = pathlib.Path(out)
     info = json.loads(json.dumps({"request": dataclasses.asdict(request), "models": models}))
     info["vqvae_fingerprint"] = tokenizer.fingerprint
+    # A workdir that was trained on keeps its name: the weights say whether the samples are still those of the models.
+    info["prior_fingerprints"] = {tier: modules.fingerprint(*prior.weights) for tier, prior in priors.items()}
     if (folder / INFO_NAME).is_file():
         _require_same(folder, info)
         print(f"{out} is complete already, with the same settings; nothing to do")
         return
+    folder.mkdir(parents=True, exist_ok=True)
     codes = hierarchy.sample_codes(tokenizer.config, priors, request)
     finest = list(codes)[-1]
-    folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / "codes.npz", **{tier: array.astype(np.int16) for tier, array in codes.items()})
     files = []
     for index, sample in enumerate(codes[finest]):
@@ -74,6 +77,6 @@ def read(folder: str) -> tuple[dict, list[np.ndarray]]:
 
 def _require_same(folder: pathlib.Path, info: dict) -> None:
     found = json.loads((folder / INFO_NAME).read_text(encoding="utf-8"))
-    different = [name for name in ("request", "models", "vqvae_fingerprint") if found.get(name) != info[name]]
+    different = [name for name in info if found.get(name) != info[name]]
     if different:
         raise ValueError(f"{folder} holds samples made with another {', '.join(different)}; choose another --out")

@@ -1,7 +1,6 @@
 """The device mesh: built here and nowhere else, so that every axis is `Auto` everywhere."""
 
 import jax
-import numpy as np
 
 from musicgen_jax import config
 
@@ -26,8 +25,9 @@ def make_mesh(mesh_config: config.MeshConfig, devices: list[jax.Device] | None =
             f"mesh data={mesh_config.data} x fsdp={mesh_config.fsdp} x tensor={mesh_config.tensor} does not cover "
             f"{len(devices)} devices: the product must be {len(devices)} (data=-1 takes the rest)"
         )
-    grid = np.asarray(devices).reshape(data, mesh_config.fsdp, mesh_config.tensor)
-    return jax.sharding.Mesh(grid, AXES, axis_types=(jax.sharding.AxisType.Auto,) * len(AXES))
+    # jax.make_mesh lays the axes along a TPU's physical links.
+    shape = (data, mesh_config.fsdp, mesh_config.tensor)
+    return jax.make_mesh(shape, AXES, axis_types=(jax.sharding.AxisType.Auto,) * len(AXES), devices=devices)
 
 
 def single_device_mesh() -> jax.sharding.Mesh:

@@ -33,11 +33,11 @@ class AxisRules:
         Raises:
           ValueError: an unknown name, or two axes of one array that fall on the same mesh axis.
         """
+        known = [field.name for field in dataclasses.fields(self)]
         axes = []
         for name in names:
-            if name is not None and not hasattr(self, name):
-                known = ", ".join(field.name for field in dataclasses.fields(self))
-                raise ValueError(f"unknown logical axis {name!r}: the rules know {known}")
+            if name is not None and name not in known:
+                raise ValueError(f"unknown logical axis {name!r}: the rules know {', '.join(known)}")
             axes.append(None if name is None else getattr(self, name))
         used = [axis for entry in axes if entry is not None for axis in ((entry,) if isinstance(entry, str) else entry)]
         collisions = sorted({axis for axis in used if used.count(axis) > 1})

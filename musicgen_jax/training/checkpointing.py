@@ -16,14 +16,26 @@ FORMAT_VERSION = 1
 
 
 class Checkpointer:
-    """Writes and reads the checkpoints of one workdir. A context manager: leaving it waits for the last write."""
+    """Writes and reads the checkpoints of one workdir. A context manager: leaving it waits for the last write.
 
-    def __init__(self, workdir: pathlib.Path, keep: int = 2):
+    Args:
+      workdir: of the run.
+      keep: newest checkpoints kept; None opens the folder for reading alone, so that a run which is still writing
+        there is left in peace.
+
+    Raises:
+      FileNotFoundError: opened for reading, and there is no such folder.
+    """
+
+    def __init__(self, workdir: pathlib.Path, keep: int | None = None):
         self._directory = pathlib.Path(workdir).absolute() / "checkpoints"
+        if keep is None and not self._directory.is_dir():
+            raise FileNotFoundError(f"{self._directory} does not exist: train first, or pass another folder")
+        policies = ocp.training.preservation_policies
         self._orbax = ocp.training.Checkpointer(
             self._directory,
-            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
-            cleanup_tmp_directories=True,
+            preservation_policy=policies.PreserveAll() if keep is None else policies.LatestN(keep),
+            cleanup_tmp_directories=keep is not None,
         )
 
     def __enter__(self) -> "Checkpointer":
@@ -33,16 +45,16 @@ class Checkpointer:
         self._orbax.close()
 
     def latest_step(self) -> int | None:
-        """Step of the newest complete checkpoint, or None. Half-written ones have another name until they are whole."""
+        """Step of the newest checkpoint, or None. Waits for a write under way: half-written ones have another name."""
+        self._orbax.wait()
         latest = self._orbax.latest
         return None if latest is None else latest.step
 
     def save(self, current: state.TrainState, config: dict) -> None:
         """Starts writing `current`; returns when it has been copied off the devices.
 
-        Waits for the previous write first: Orbax would otherwise leave this one out without a word.
+        Waits for the previous write first (in `latest_step`): Orbax would otherwise leave this one out without a word.
         """
-        self._orbax.wait()
         step = int(current.step)
         if self.latest_step() == step:
             return
@@ -79,7 +91,7 @@ class Checkpointer:
                 f"{self._directory} holds no complete checkpoint: train first, or pass another folder"
             )
         metadata = self._orbax.checkpointables_metadata(step)
-        has_ema = bool(metadata.metadata["model"].get("ema_params"))
+        has_ema = bool(metadata.metadata.get("model", {}).get("ema_params"))
         model = {"params": abstract_params, "buffers": abstract_buffers}
         model |= {"ema_params": abstract_params} if has_ema else {"ema_params": {}}
         self._check(metadata, {"model": model}, config)
@@ -93,7 +105,7 @@ class Checkpointer:
             differences.append(f"format_version: checkpoint {saved.get('format_version')}, this code {FORMAT_VERSION}")
         differences += _differences(_flatten(saved.get("config", {})), _flatten(config))
         for name, item in items.items():
-            stored = {path: _shape(leaf) for path, leaf in _flatten(metadata.metadata[name]).items()}
+            stored = {path: _shape(leaf) for path, leaf in _flatten(metadata.metadata.get(name, {})).items()}
             wanted = {path: _shape(leaf) for path, leaf in _flatten(item).items()}
             differences += [f"{name}/{line}" for line in _differences(stored, wanted)]
         if differences:

@@ -14,6 +14,8 @@ from musicgen_jax.sharding import rules
 from musicgen_jax.training import checkpointing, metrics, optimizer, preemption, state, step
 
 MAX_SKIPPED_IN_A_ROW = 10
+# Logged as they stand; every other metric is averaged over the steps since the last line.
+LATEST = ("learning_rate", "loss_scale", "skipped", "skipped_in_a_row")
 
 
 class DivergenceError(ValueError):
@@ -52,39 +54,58 @@ def train(
     eval_step = step.make_eval_step(task)
     model_config = config.to_dict(run_config.model)
 
-    with checkpointing.Checkpointer(workdir, training.keep_checkpoints) as checkpointer, jax.set_mesh(mesh):
+    # The guard comes first: a SIGTERM during compilation is answered after the first step, and one that comes while the
+    # last checkpoint is being written does not tear it.
+    with (
+        preemption.PreemptionGuard() as guard,
+        checkpointing.Checkpointer(workdir, training.keep_checkpoints) as checkpointer,
+        jax.set_mesh(mesh),
+    ):
         current = _restore_or_initialise(checkpointer, task, training, tx, axis_rules, mesh, model_config)
         start = int(current.step)
         if jax.process_index() == 0:
             config.write_json(workdir / "config.json", run_config)
         writer = metrics.MetricsWriter(workdir / "metrics.jsonl", start)
-        recorder = _Recorder(task, training, writer, start)
-        with preemption.PreemptionGuard() as guard, recorder:
-            batches = batches_from(start)
-            for index in range(start, training.num_steps):
-                if training.eval_every and index % training.eval_every == 0 and index > start:
-                    _evaluate(eval_step, current, eval_batches(), writer, index)
-                current, step_metrics = train_step(current, next(batches))
-                recorder.record(index, step_metrics)
-                preempted = guard.reached(index)
-                done = index + 1
-                if done % training.checkpoint_every == 0 or done == training.num_steps or preempted:
-                    checkpointer.save(current, model_config)
-                if preempted:
-                    _announce(f"SIGTERM: saved step {done}; run the same command again to go on")
-                    break
-            else:
-                if start < training.num_steps:
-                    _evaluate(eval_step, current, eval_batches(), writer, training.num_steps)
+        batches = batches_from(start)
+        with _Recorder(task, training, writer, start) as recorder:
+            return _take_steps(
+                current,
+                training,
+                take=lambda now: train_step(now, next(batches)),
+                evaluate=lambda done, now: _evaluate(eval_step, now, eval_batches(), writer, done),
+                save=lambda now: checkpointer.save(now, model_config),
+                recorder=recorder,
+                guard=guard,
+            )
+
+
+def _take_steps(current, training, take, evaluate, save, recorder, guard) -> state.TrainState:
+    for done in range(int(current.step) + 1, training.num_steps + 1):
+        current, step_metrics = take(current)
+        recorder.record(done, step_metrics)
+        preempted, last = guard.reached(done), done == training.num_steps
+        # What is logged of a step is written before its checkpoint: a run that resumes there misses nothing.
+        if _due(done, training.eval_every, last) and not preempted:
+            recorder.flush()
+            evaluate(done, current)
+        if _due(done, training.checkpoint_every, last) or preempted:
+            recorder.flush()
+            save(current)
+        if preempted:
+            _announce(f"SIGTERM: saved step {done}; run the same command again to go on")
+            break
     return current
 
 
+def _due(done: int, every: int, last: bool) -> bool:
+    return every > 0 and (last or done % every == 0)
+
+
 def _restore_or_initialise(checkpointer, task, training, tx, axis_rules, mesh, model_config) -> state.TrainState:
-    fresh = state.initial_state(task, training, tx, axis_rules, mesh)
     _announce(f"{task.functional.num_parameters():,} parameters on mesh {dict(mesh.shape)}")
     if checkpointer.latest_step() is None:
-        return fresh
-    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), fresh)
+        return state.initial_state(task, training, tx, axis_rules, mesh)
+    abstract = state.abstract_state(task, training, tx, axis_rules, mesh)
     restored = checkpointer.restore(abstract, model_config)
     _announce(f"resuming from step {int(restored.step)}")
     return restored
@@ -95,11 +116,11 @@ def _announce(message: str) -> None:
         tqdm.tqdm.write(message)
 
 
-def _evaluate(eval_step, current, batches, writer: metrics.MetricsWriter, index: int) -> None:
+def _evaluate(eval_step, current, batches, writer: metrics.MetricsWriter, done: int) -> None:
     results = [jax.device_get(eval_step(current, batch)) for batch in batches]
     if results:
         means = {f"eval/{name}": float(np.mean([r[name] for r in results])) for name in results[0]}
-        writer.write(index, means)
+        writer.write(done, means)
 
 
 class _Recorder:
@@ -109,7 +130,7 @@ class _Recorder:
     def __init__(self, task: state.Task, training: config.TrainingConfig, writer: metrics.MetricsWriter, start: int):
         self._task, self._training, self._writer = task, training, writer
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
-        self._logged_at = time.perf_counter()
+        self._logged_step, self._logged_at = start, time.perf_counter()
         self._bar = tqdm.tqdm(
             total=round(training.num_steps * task.units_per_step),
             initial=round(start * task.units_per_step),
@@ -124,33 +145,39 @@ class _Recorder:
 
     def __exit__(self, error_type: type | None, *_: object) -> None:
         if error_type is None:
-            self._flush()
+            self.flush()
         self._bar.close()
 
-    def record(self, index: int, step_metrics: dict[str, jax.Array]) -> None:
-        """Takes the metrics of step `index` and deals with those of the step before."""
-        self._flush()
-        self._pending = (index, step_metrics)
+    def record(self, done: int, step_metrics: dict[str, jax.Array]) -> None:
+        """Takes the metrics of step `done` and deals with those of the step before."""
+        self.flush()
+        self._pending = (done, step_metrics)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Deals with the metrics that wait, if any.
+
+        Raises:
+          DivergenceError: see `train`.
+        """
         if self._pending is None:
             return
-        index, device_metrics = self._pending
+        done, device_metrics = self._pending
         self._pending = None
         values = {name: float(value) for name, value in jax.device_get(device_metrics).items()}
         if values["skipped_in_a_row"] >= MAX_SKIPPED_IN_A_ROW:
             offending = [name for name, value in values.items() if not np.isfinite(value)]
             raise DivergenceError(
-                f"step {index}: {MAX_SKIPPED_IN_A_ROW} updates in a row were skipped, {', '.join(offending)} not being "
+                f"step {done}: {MAX_SKIPPED_IN_A_ROW} updates in a row were skipped, {', '.join(offending)} not being "
                 "finite; lower optimizer.peak_learning_rate, use training.compute_dtype=float32, or look for bad "
                 "data"
             )
         self._writer.accumulate(values)
         self._bar.update(self._task.units_per_step)
-        if (index + 1) % self._training.log_every == 0 or index + 1 == self._training.num_steps:
+        if done % self._training.log_every == 0 or done == self._training.num_steps:
             averages = self._writer.averages()
             now = time.perf_counter()
-            rate = self._training.log_every * self._task.units_per_step / (now - self._logged_at)
-            self._logged_at = now
+            rate = (done - self._logged_step) * self._task.units_per_step / (now - self._logged_at)
+            self._logged_step, self._logged_at = done, now
             self._bar.set_postfix_str(f"loss {averages['loss']:.4f}")
-            self._writer.write(index + 1, averages | {f"{self._task.unit}_per_second": rate})
+            latest = {name: values[name] for name in LATEST}
+            self._writer.write(done, averages | latest | {f"{self._task.unit}_per_second": rate})

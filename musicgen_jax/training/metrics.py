@@ -1,6 +1,7 @@
 """metrics.jsonl: one JSON object a logged step, always with `step`."""
 
 import json
+import math
 import pathlib
 from typing import Any
 
@@ -21,7 +22,9 @@ class MetricsWriter:
         self._count = 0
         if self._path is not None and self._path.exists():
             lines = [line for line in self._path.read_text().splitlines() if _is_up_to(line, step)]
-            self._path.write_text("".join(line + "\n" for line in lines))
+            partial = self._path.with_name(self._path.name + ".partial")
+            partial.write_text("".join(line + "\n" for line in lines))
+            partial.replace(self._path)  # at once: a run killed here must not lose its history
 
     def accumulate(self, metrics: dict[str, float]) -> None:
         """Adds one step's values to the running averages."""
@@ -44,7 +47,7 @@ class MetricsWriter:
             file.write(json.dumps({"step": step} | safe) + "\n")
 
 
-def _is_up_to(line: str, step: int) -> bool:
+def _is_up_to(line: str, step: float) -> bool:
     try:
         return json.loads(line)["step"] <= step
     except (json.JSONDecodeError, KeyError):
@@ -52,7 +55,7 @@ def _is_up_to(line: str, step: int) -> bool:
 
 
 def read(path: pathlib.Path) -> list[dict[str, Any]]:
-    """All lines of a metrics.jsonl, in order; an empty list where the file does not exist."""
+    """All whole lines of a metrics.jsonl, in order; an empty list where the file does not exist."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text().splitlines() if _is_up_to(line, math.inf)]

@@ -23,12 +23,15 @@ class Task:
       loss: (module, batch, key, train) -> (scalar loss, metrics). In training it may update the module's buffers.
       unit: what throughput counts, "audio-s" or "codes".
       units_per_step: how many of them one step consumes.
+      weight: (batch) -> scalar; how much a micro-batch counts among those that one step accumulates. It must be what
+        `loss` divides by, or accumulation would not equal one large batch.
     """
 
     functional: modules.Functional
     loss: Callable[[nnx.Module, dict[str, jax.Array], jax.Array, bool], tuple[jax.Array, dict[str, jax.Array]]]
     unit: str
     units_per_step: float
+    weight: Callable[[dict[str, jax.Array]], jax.Array] = lambda batch: jnp.float32(1)
 
 
 @jax.tree_util.register_dataclass
@@ -69,7 +72,29 @@ def initial_state(
     mesh: jax.sharding.Mesh,
 ) -> TrainState:
     """Fresh state, created sharded: no array is ever whole on one device."""
+    build = _builder(task, training, tx)
+    shardings = state_shardings(jax.eval_shape(build), task, axis_rules, mesh)
+    with jax.set_mesh(mesh):
+        return jax.jit(build, out_shardings=shardings)()
 
+
+def abstract_state(
+    task: Task,
+    training: config.TrainingConfig,
+    tx: optax.GradientTransformation,
+    axis_rules: rules.AxisRules,
+    mesh: jax.sharding.Mesh,
+) -> TrainState:
+    """`initial_state` as ShapeDtypeStructs with shardings: what to restore into, without allocating a second state."""
+    shapes = jax.eval_shape(_builder(task, training, tx))
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        state_shardings(shapes, task, axis_rules, mesh),
+    )
+
+
+def _builder(task: Task, training: config.TrainingConfig, tx: optax.GradientTransformation) -> Callable[[], TrainState]:
     def build() -> TrainState:
         params, buffers = task.functional.init(rng.key(training.seed, "init"))
         return TrainState(
@@ -84,9 +109,7 @@ def initial_state(
             skipped_in_a_row=jnp.int32(0),
         )
 
-    shardings = state_shardings(jax.eval_shape(build), task, axis_rules, mesh)
-    with jax.set_mesh(mesh):
-        return jax.jit(build, out_shardings=shardings)()
+    return build
 
 
 def state_shardings(

@@ -29,7 +29,7 @@ def make_train_step(
     def train_step(old: state.TrainState, batch: Batch) -> tuple[state.TrainState, Metrics]:
         key = rng.key(training.seed, "train", old.step)
         loss, metrics, grads, buffers = _gradients(task, old, batch, key, training.accumulation_steps)
-        grad_norm = optax.global_norm(grads)
+        grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         updates, opt_state = tx.update(grads, old.opt_state, old.params)
         params = optax.apply_updates(old.params, updates)
@@ -69,7 +69,7 @@ def _updates_done(old: state.TrainState) -> jax.Array:
 
 
 def _gradients(task: state.Task, old: state.TrainState, batch: Batch, key: jax.Array, accumulation_steps: int):
-    """(loss, metrics, float32 gradients, buffers), averaged over micro-batches that run one after the other."""
+    """(loss, metrics, float32 gradients, buffers), weighted means over micro-batches that run one after the other."""
 
     def scaled_loss(params, buffers, micro_batch, micro_key):
         module = task.functional.bind(params, buffers)
@@ -85,7 +85,10 @@ def _gradients(task: state.Task, old: state.TrainState, batch: Batch, key: jax.A
     if accumulation_steps == 1:
         buffers, (grads, loss, metrics) = micro_step(old.buffers, (batch, key))
     else:
-        micro_batches = jax.tree.map(lambda x: x.reshape(accumulation_steps, -1, *x.shape[1:]), batch)
+        # Micro-batch i takes every n-th example from i on: each device works on rows that it holds already.
+        micro_batches = jax.tree.map(lambda x: x.reshape(-1, accumulation_steps, *x.shape[1:]).swapaxes(0, 1), batch)
+        weights = jax.lax.map(task.weight, micro_batches)
+        shares = weights / jnp.maximum(jnp.sum(weights), 1)
         keys = jax.random.split(key, accumulation_steps)
         # The sum is the carry: one set of gradients in memory, whatever the number of micro-batches.
         shapes = jax.eval_shape(micro_step, old.buffers, jax.tree.map(lambda x: x[0], (micro_batches, keys)))
@@ -93,11 +96,12 @@ def _gradients(task: state.Task, old: state.TrainState, batch: Batch, key: jax.A
 
         def accumulate(carry, inputs):
             buffers, total = carry
-            buffers, out = micro_step(buffers, inputs)
-            return (buffers, jax.tree.map(jnp.add, total, out)), None
+            share, micro_inputs = inputs
+            buffers, out = micro_step(buffers, micro_inputs)
+            return (buffers, jax.tree.map(lambda t, x: t + share * x, total, out)), None
 
-        (buffers, total), _ = jax.lax.scan(accumulate, (old.buffers, zeros), (micro_batches, keys))
-        grads, loss, metrics = jax.tree.map(lambda x: x / accumulation_steps, total)
+        steps = (shares, (micro_batches, keys))
+        (buffers, (grads, loss, metrics)), _ = jax.lax.scan(accumulate, (old.buffers, zeros), steps)
     grads = jax.tree.map(lambda g: g.astype(jnp.float32) / old.loss_scale.scale, grads)
     return loss, metrics, grads, buffers
 

@@ -47,7 +47,8 @@ class Stack(nnx.Module):
             x, cache = layer(x, layer_key)
             return x, (cache if keep_cache else None)
 
-        body = jax.checkpoint(body) if self.remat and not keep_cache else body
+        if self.remat and not keep_cache:
+            body = jax.checkpoint(body, prevent_cse=False)  # inside a scan XLA cannot merge the two computations anyway
         x, caches = jax.lax.scan(body, x, (self.layers, keys))
         return self.norm(x), caches
 

@@ -1,6 +1,7 @@
 """Every track of an audio dataset -> code shards: one record a track, its three tiers aligned."""
 
 import collections
+import hashlib
 import pathlib
 from collections.abc import Iterator
 
@@ -28,6 +29,8 @@ def extract(tokenizer: tokenizer_lib.Tokenizer, data: str, out: str, window_seco
         "hop_lengths": tokenizer.config.hop_lengths,
         "num_codes": tokenizer.config.quantizer.num_codes,
         "data": str(pathlib.Path(data).absolute()),
+        # Tells apart data sets prepared one after the other in the same folder.
+        "manifest": hashlib.sha256((pathlib.Path(data) / manifest.FILE_NAME).read_bytes()).hexdigest()[:16],
     }
     if is_complete(out, metadata):
         print(f"{out} is complete already, with the same tokenizer and data; nothing to do")
@@ -78,7 +81,8 @@ def bits_per_second(vqvae_config: config.VQVAEConfig, tier: str) -> float:
 
 def _seconds(data: str) -> int:
     rows = manifest.read(data)
-    return round(sum(row.num_samples for row in rows) / shards.read_metadata(data)["sample_rate"])
+    # Rounded up: progress must not run past its total.
+    return -(-sum(row.num_samples for row in rows) // shards.read_metadata(data)["sample_rate"])
 
 
 def _count_seconds(blocks: Iterator[np.ndarray], sample_rate: int, progress: tqdm.tqdm) -> Iterator[np.ndarray]:

@@ -1,7 +1,6 @@
 """A trained VQ-VAE, ready to encode and decode audio of any length."""
 
 import functools
-import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +21,7 @@ class Tokenizer:
 
     def __init__(self, vqvae_config: config.VQVAEConfig, params: modules.Tree, buffers: modules.Tree):
         self.config = vqvae_config
-        self.fingerprint = _fingerprint(params, buffers)
+        self.fingerprint = modules.fingerprint(params, buffers)
         self._functional = modules.Functional(lambda rngs: vqvae.VQVAE(vqvae_config, rngs=rngs))
         # Arguments, not closed-over constants: otherwise the weights would be compiled into the program.
         self._weights = (params, buffers)
@@ -48,11 +47,3 @@ class Tokenizer:
         window = chunked.window_samples(self.config, window_seconds)
         decode_window = functools.partial(self._decode, self._weights, tier=tier)
         return chunked.decode(decode_window, codes, tier, self.config, window)
-
-
-def _fingerprint(params: modules.Tree, buffers: modules.Tree) -> str:
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path((params, buffers)):
-        digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()[:16]

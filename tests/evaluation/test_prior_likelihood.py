@@ -1,0 +1,95 @@
+import dataclasses
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_priors
+
+from musicgen_jax.data import code_dataset
+from musicgen_jax.evaluation import likelihood, prior_likelihood
+from musicgen_jax.prior import trained
+
+
+@pytest.fixture(scope="module", params=[("top", 7), ("middle", 12)], ids=str)
+def prior(request, tiny_codes) -> trained.TrainedPrior:
+    """Contexts whose half is not whole, or no whole number of codes above, included."""
+    tier, context = request.param
+    model = code_dataset.resolve(tiny_priors.model_config(tier, context=context, num_layers=1), tiny_codes)
+    return tiny_priors.trained_prior(model, tiny_codes)
+
+
+def slow_nats(prior, num_codes):
+    """-log p of the first `num_codes` codes of every validation track, each from a window of its own, as a list."""
+    model, windows = prior.config, code_dataset.Windows(prior.codes_path, "validation", prior.config)
+    hop = model.context // 2 // max(model.upsampling, 1) * max(model.upsampling, 1)
+    full_pass = jax.jit(lambda weights, batch: prior.functional.bind(*weights)(batch))
+    scores = []
+    for track in range(len(windows.entries)):
+        for position in range(min(num_codes, windows.num_codes(track))):
+            # The earliest window on the grid of hops that holds the code has the most of the past.
+            start = max(-(-(position - model.context + 1) // hop), 0) * hop
+            window = windows.window(track, start)
+            assert window["mask"][position - start]
+            logits = full_pass(prior.weights, {name: array[None] for name, array in window.items()})
+            row = np.asarray(logits)[0, position - start].astype(np.float64)
+            scores.append(np.log(np.exp(row).sum()) - row[window["codes"][position - start]])
+    return scores
+
+
+def test_equals_one_window_a_code(prior):
+    windows = code_dataset.Windows(prior.codes_path, "validation", prior.config)
+    result = prior_likelihood.evaluate_prior(prior, "validation", max_codes=30 * len(windows.entries))
+    hop = {7: 3, 12: 4}[prior.config.context]
+    expected = slow_nats(prior, 30 // hop * hop)
+    assert result["num_codes"] == len(expected)
+    assert result["num_tracks"] == len(windows.entries)
+    assert result["nats_per_code"] == pytest.approx(np.mean(expected), abs=1e-5)
+    assert result["perplexity"] == pytest.approx(np.exp(np.mean(expected)), rel=1e-5)
+
+
+def test_baselines_score_the_same_codes(prior):
+    result = prior_likelihood.evaluate_prior(prior, "validation", max_codes=60)
+    train, held_out = (
+        code_dataset.code_sequences(prior.codes_path, split, prior.config.tier) for split in ("train", "validation")
+    )
+    limit = max(len(codes) for codes in held_out)
+    while sum(min(len(codes), limit) for codes in held_out) > result["num_codes"]:
+        limit -= 1
+    scored = [codes[:limit] for codes in held_out]
+    assert sum(map(len, scored)) == result["num_codes"]
+    for name, fit in (("unigram", likelihood.fit_unigram), ("bigram", likelihood.fit_bigram)):
+        expected = likelihood.nats_per_code(fit(train, prior.config.num_codes), scored)
+        assert result[f"{name}_nats"] == pytest.approx(expected)
+
+
+def test_uniform_predictions_score_log_k(prior):
+    params, buffers = prior.weights
+    silenced = params | {"logits": jax.tree.map(jnp.zeros_like, params["logits"])}
+    uniform = dataclasses.replace(prior, weights=(silenced, buffers))
+    result = prior_likelihood.evaluate_prior(uniform, "validation", max_codes=1000)
+    assert result["nats_per_code"] == pytest.approx(np.log(prior.config.num_codes), rel=1e-6)
+    assert result["perplexity"] == pytest.approx(prior.config.num_codes, rel=1e-5)
+
+
+def test_every_code_is_scored_once_with_enough_past():
+    lengths = (1, 2, 3, 7, 8, 12, 13, 24, 25, 50)
+    for context, upsampling in ((2, 0), (7, 0), (8, 0), (8, 2), (12, 4), (4, 4), (32, 4)):
+        model = types.SimpleNamespace(context=context, upsampling=upsampling)
+        windows = types.SimpleNamespace(model=model, entries=lengths, num_codes=lambda track: lengths[track])
+        multiple = max(upsampling, 1)
+        for limit in (1, 5, 12, 24, 1000):
+            scored = {track: [] for track in range(len(lengths))}
+            for place in prior_likelihood._places(windows, limit):
+                assert place.start % multiple == 0
+                assert 0 <= place.first < place.stop <= context
+                assert place.start == 0 or place.first >= context // 2 or context == upsampling
+                scored[place.track] += range(place.start + place.first, place.start + place.stop)
+            for track, length in enumerate(lengths):
+                assert scored[track] == list(range(min(length, limit))), (context, upsampling, limit, length)
+
+
+def test_codes_that_are_gone(prior, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        prior_likelihood.evaluate_prior(dataclasses.replace(prior, codes_path=str(tmp_path / "x")), "validation", 100)

@@ -1,0 +1,99 @@
+import dataclasses
+import json
+import wave
+
+import numpy as np
+import pytest
+import tiny_priors
+
+from musicgen_jax.sampling import hierarchy, output
+
+MODELS = {"vqvae": "runs/vqvae", "top": "runs/top", "middle": "", "bottom": ""}
+REQUEST = hierarchy.Request(seconds=0.5, num_samples=2, seed=3, genre="organ", batch_size=2)
+
+
+@pytest.fixture(scope="module")
+def priors(tiny_tokenizer):
+    model = tiny_priors.model_config(
+        num_layers=1, num_codes=16, vqvae=tiny_tokenizer.fingerprint, codes_per_second=4000 / 128
+    )
+    return {"top": tiny_priors.trained_prior(model)}
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_tokenizer, priors, tmp_path_factory):
+    out = tmp_path_factory.mktemp("samples") / "nested" / "out"
+    output.sample_to_folder(tiny_tokenizer, priors, REQUEST, str(out), MODELS)
+    return out
+
+
+def test_files(folder):
+    assert sorted(path.name for path in folder.iterdir()) == ["000.wav", "001.wav", "codes.npz", "samples.json"]
+
+
+def test_waveforms_are_16_bit_and_as_long_as_promised(folder):
+    for name in ("000.wav", "001.wav"):
+        with wave.open(str(folder / name)) as file:
+            assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (4000, 1, 2)
+            assert file.getnframes() == 16 * 128  # 0.5 s are 15.6 codes of the top tier
+
+
+def test_codes_are_those_of_the_samples(folder, tiny_tokenizer, priors):
+    expected = hierarchy.sample_codes(tiny_tokenizer.config, priors, REQUEST)["top"]
+    with np.load(folder / "codes.npz") as codes:
+        assert list(codes) == ["top"]
+        np.testing.assert_array_equal(codes["top"], expected)
+    _, waveforms = output.read(str(folder))
+    decoded = tiny_tokenizer.decode(expected[1], "top")
+    np.testing.assert_allclose(waveforms[1], np.clip(decoded, -1, 1), atol=1e-4)
+
+
+def test_settings_and_seeds_are_kept(folder):
+    info, waveforms = output.read(str(folder))
+    assert info["request"] == json.loads(json.dumps(dataclasses.asdict(REQUEST)))
+    assert info["request"]["settings"] == {"temperature": 1.0, "top_p": 0.9, "top_k": 0}
+    assert info["models"] == MODELS
+    assert (info["sample_rate"], info["decoded_tier"]) == (4000, "top")
+    assert info["samples"] == [
+        {"file": "000.wav", "seed": 3, "index": 0},
+        {"file": "001.wav", "seed": 3, "index": 1},
+    ]
+    assert len(waveforms) == 2
+
+
+def test_the_same_request_again_does_nothing(folder, tiny_tokenizer, priors, capsys):
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    output.sample_to_folder(tiny_tokenizer, priors, REQUEST, str(folder), MODELS)
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_another_request_is_refused(folder, tiny_tokenizer, priors):
+    other = dataclasses.replace(REQUEST, seed=4)
+    with pytest.raises(ValueError, match=r"made with another request; choose another --out"):
+        output.sample_to_folder(tiny_tokenizer, priors, other, str(folder), MODELS)
+
+
+def test_a_prior_that_was_trained_on_is_refused(folder, tiny_tokenizer, priors):
+    trained_on = {"top": tiny_priors.trained_prior(priors["top"].config, seed=1)}
+    with pytest.raises(ValueError, match=r"made with another prior_fingerprints"):
+        output.sample_to_folder(tiny_tokenizer, trained_on, REQUEST, str(folder), MODELS)
+
+
+def test_a_bad_request_leaves_no_folder(tmp_path, tiny_tokenizer, priors):
+    with pytest.raises(ValueError, match="--seconds=0"):
+        bad = dataclasses.replace(REQUEST, seconds=0)
+        output.sample_to_folder(tiny_tokenizer, priors, bad, str(tmp_path / "out"), MODELS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path, tiny_tokenizer, priors, monkeypatch):
+    (tmp_path / "out").write_text("a person's own")
+    monkeypatch.setattr(hierarchy, "sample_codes", lambda *_: pytest.fail("sampled before it looked at --out"))
+    with pytest.raises(FileExistsError):
+        output.sample_to_folder(tiny_tokenizer, priors, REQUEST, str(tmp_path / "out"), MODELS)
+
+
+def test_reading_a_folder_without_samples(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no samples\.json"):
+        output.read(str(tmp_path))

@@ -1,0 +1,84 @@
+"""Logical axes -> mesh axes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_runs
+from flax import nnx
+
+from musicgen_jax import config, modules
+from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.sharding import rules
+from musicgen_jax.training import optimizer, state
+
+
+def cube() -> jax.sharding.Mesh:
+    return mesh_lib.make_mesh(config.MeshConfig(data=2, fsdp=2, tensor=2), jax.devices()[:8])
+
+
+def test_spec():
+    defaults = rules.AxisRules()
+    assert defaults.spec(("width", None, "heads", None)) == jax.P("fsdp", None, "tensor", None)
+    assert defaults.spec(("batch", "sequence", "residual")) == jax.P(("data", "fsdp"), None, None)
+    assert defaults.spec(()) == jax.P()
+    assert rules.AxisRules(width=None).spec(("layers", "width", "mlp")) == jax.P(None, None, "tensor")
+
+
+@pytest.mark.parametrize("names", [("heads", "mlp"), ("batch", "width"), ("width", "width")])
+def test_collision(names):
+    with pytest.raises(ValueError, match=r"put mesh axis (tensor|fsdp) on two dimensions"):
+        rules.AxisRules().spec(names)
+
+
+@pytest.mark.parametrize("name", ["widht", "spec"])
+def test_unknown_name(name):
+    with pytest.raises(ValueError, match=f"unknown logical axis '{name}': the rules know batch, sequence, width"):
+        rules.AxisRules().spec((name,))
+
+
+class Layer(nnx.Module):
+    def __init__(self, width: int, rngs: nnx.Rngs):
+        init = nnx.with_partitioning(nnx.initializers.ones_init(), ("width", "mlp"))
+        self.hidden = nnx.Linear(width, 4, kernel_init=init, rngs=rngs)
+
+
+def test_indivisible_dimension_names_the_parameter():
+    functional = modules.Functional(lambda rngs: Layer(3, rngs))
+    with pytest.raises(ValueError, match=r"parameter hidden/kernel of shape \(3, 4\) .*'fsdp': 2"):
+        functional.shardings(rules.AxisRules(), cube())
+
+
+def test_constrain_without_a_mesh_is_the_identity():
+    x = jnp.ones((2, 3))
+    assert rules.constrain(x, rules.AxisRules(), ("batch", "width")) is x
+
+
+def test_constrain_with_a_mesh():
+    with jax.set_mesh(cube()):
+        x = jax.jit(lambda: rules.constrain(jnp.ones((8, 4)), rules.AxisRules(), ("batch", "mlp")))()
+    assert x.sharding.spec == jax.P(("data", "fsdp"), "tensor")
+
+
+def test_initial_state_is_created_as_the_rules_say():
+    model = tiny_runs.prior_config("top")
+    tx = optimizer.make_optimizer(tiny_runs.OPTIMIZER, 10)
+    training = config.TrainingConfig(num_steps=10, ema_decay=0.9)
+    task = tiny_runs.prior_task(model)
+    made = state.initial_state(task, training, tx, rules.AxisRules(), cube())
+    specs = jax.tree.map(lambda x: x.sharding.spec, made)
+    attention = specs.params["stack"]["layers"]["attention"]
+    assert attention["qkv"] == jax.P(None, "fsdp", None, "tensor", None)
+    assert attention["out"] == jax.P(None, "tensor", None, "fsdp")
+    assert specs.params["stack"]["layers"]["mlp"]["hidden"]["kernel"] == jax.P(None, "fsdp", "tensor")
+    assert specs.params["codes"] == jax.P("tensor", "fsdp")
+    assert specs.step == jax.P()
+    assert specs.ema_params == specs.params
+    moments = [
+        part for part in jax.tree.leaves(made.opt_state, is_leaf=lambda x: hasattr(x, "mu")) if hasattr(part, "mu")
+    ]
+    assert jax.tree.map(lambda x: x.sharding.spec, moments[0].mu) == specs.params
+    qkv = made.params["stack"]["layers"]["attention"]["qkv"]
+    assert qkv.addressable_shards[0].data.size * 4 == qkv.size  # fsdp x tensor
+    alone = state.initial_state(task, training, tx, rules.AxisRules(), mesh_lib.single_device_mesh())
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b), made.params, alone.params)

@@ -1,0 +1,106 @@
+"""The house rules that a program can check: which way the imports go, and how long files and functions get."""
+
+import ast
+import pathlib
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+PACKAGE = REPOSITORY / "musicgen_jax"
+FILES = [path for name in ("musicgen_jax", "configs", "launch", "tests") for path in (REPOSITORY / name).rglob("*.py")]
+
+# Folder or root module -> what else of the package it may import. Root modules that the table does not name are entry
+# points: they may import everything but each other.
+MAY_IMPORT = {
+    "config": set(),
+    "cli": set(),
+    "audio": set(),
+    "ddsp": set(),
+    "sharding": {"config"},
+    "modules": {"sharding"},
+    "transformer": {"config", "sharding"},
+    "data": {"config", "sharding", "ddsp"},
+    "vqvae": {"config", "modules", "audio", "data"},
+    "prior": {"config", "modules", "sharding", "transformer", "vqvae"},
+    "training": {"config", "modules", "sharding"},
+    "sampling": {"config", "modules", "data", "vqvae", "prior", "training.rng"},
+    "evaluation": {"config", "audio", "data", "vqvae", "prior", "sampling", "training.metrics"},
+    "pretrained": {"config", "modules", "sharding", "vqvae", "prior", "training"},
+}
+
+
+def imported(path: pathlib.Path) -> set[str]:
+    """The package's own modules that a file imports, as dotted paths below the package."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: write `from musicgen_jax...`, not a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        found |= {name.removeprefix("musicgen_jax.") for name in names if name.startswith("musicgen_jax.")}
+    return found
+
+
+def offences(place: str, names: set[str]) -> list[str]:
+    """Imports of `place` that the table forbids."""
+    entry_points = {path.stem for path in PACKAGE.glob("*.py")} - set(MAY_IMPORT)
+    allowed = MAY_IMPORT.get(place)
+    if allowed is None:
+        return sorted(name for name in names if name.split(".")[0] in entry_points)
+    own = {place} if (PACKAGE / place).is_dir() else set()
+    return sorted(
+        name
+        for name in names
+        if name.split(".")[0] not in allowed | own and ".".join(name.split(".")[:2]) not in allowed
+    )
+
+
+def test_imports_go_one_way():
+    found = []
+    for path in PACKAGE.rglob("*.py"):
+        place = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        assert path.parent == PACKAGE or place in MAY_IMPORT, f"{place}/ is new: give it a line in MAY_IMPORT"
+        found += [f"{path.relative_to(REPOSITORY)} imports {name}" for name in offences(place, imported(path))]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "allowed"),
+    [
+        ("training", "prior.prior", False),
+        ("training", "training.step", True),
+        ("sampling", "training.rng", True),
+        ("sampling", "training.loop", False),
+        ("config", "cli", False),
+        ("train_prior", "training.loop", True),
+        ("train_prior", "train_vqvae", False),
+    ],
+)
+def test_the_test_sees_offences(place, name, allowed):
+    assert (offences(place, {name}) == []) == allowed
+
+
+def test_the_table_has_no_circles():
+    for place, allowed in MAY_IMPORT.items():
+        for other in allowed:
+            assert place not in MAY_IMPORT[other.split(".")[0]]
+
+
+def test_files_have_at_most_400_lines():
+    assert FILES
+    lengths = {str(path.relative_to(REPOSITORY)): len(path.read_text().splitlines()) for path in FILES}
+    assert not {name: lines for name, lines in lengths.items() if lines > 400}
+
+
+def test_functions_have_at_most_60_lines_and_rarely_more_than_40():
+    lengths = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lengths[f"{path.relative_to(REPOSITORY)}:{node.lineno} {node.name}"] = node.end_lineno - node.lineno + 1
+    assert not {name: lines for name, lines in lengths.items() if lines > 60}
+    long = {name: lines for name, lines in lengths.items() if lines > 40}
+    assert len(long) <= 0.02 * len(lengths), long

@@ -1,0 +1,96 @@
+"""The demo script itself, with few training steps: audio files -> report, opened in a real browser."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import browser
+import numpy as np
+import pytest
+import soundfile
+
+from musicgen_jax.data import audio_io, shards
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+RECORDINGS = ROOT / ".." / "shared" / "data" / "recordings"
+FEW_STEPS = {
+    "VQVAE_FLAGS": "--config.training.num_steps=6 --config.training.checkpoint_every=3 --config.data.batch_size=2",
+    "PRIOR_FLAGS": "--config.training.num_steps=6 --config.training.checkpoint_every=3 --config.data.batch_size=2",
+    "SAMPLE_FLAGS": "--seconds=1.5 --num_samples=2 --seed=3 --top_p=0.95",
+}
+
+
+def run_demo(out: pathlib.Path, *flags: str) -> subprocess.CompletedProcess:
+    command = ["bash", str(ROOT / "launch" / "demo.sh"), str(out), *flags]
+    environment = os.environ | FEW_STEPS | {"PYTHON": sys.executable}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory, tones_folder: pathlib.Path) -> pathlib.Path:
+    out = tmp_path_factory.mktemp("demo")
+    result = run_demo(out, "--dataset=recordings", f"--source={tones_folder}")
+    assert result.returncode == 0, result.stderr[-3000:]
+    report = out / "report" / "report.html"
+    assert result.stdout.splitlines()[-1] == str(report), "the demo ends by printing the report's path"
+    assert result.stdout.count("$ ") >= 8, "each command is printed before it runs"
+    return out
+
+
+@pytest.mark.slow
+def test_every_step_leaves_what_other_programs_read(demo: pathlib.Path):
+    for workdir in ("vqvae", "top", "middle", "bottom"):
+        lines = [json.loads(line) for line in (demo / workdir / "metrics.jsonl").read_text().splitlines()]
+        assert lines and all("step" in line for line in lines)
+        assert json.loads((demo / workdir / "config.json").read_text())["training"]["num_steps"] == 6
+        assert (demo / workdir / "checkpoints" / "6").is_dir()
+    assert shards.read_metadata(demo / "codes")["hop_lengths"] == {"top": 128, "middle": 32, "bottom": 8}
+    info = json.loads((demo / "samples" / "samples.json").read_text())
+    assert (info["request"]["seed"], info["request"]["settings"]["top_p"]) == (3, 0.95)
+    for item in info["samples"]:
+        facts = soundfile.info(demo / "samples" / item["file"])
+        assert (facts.subtype, facts.samplerate, facts.channels) == ("PCM_16", 16000, 1)
+        assert abs(facts.duration - 1.5) < 128 / 16000
+        assert np.isfinite(audio_io.read_audio(demo / "samples" / item["file"], 16000)).all()
+
+
+@pytest.mark.slow
+def test_metrics_have_the_keys_that_other_programs_read(demo: pathlib.Path):
+    metrics = json.loads((demo / "report" / "metrics.json").read_text())
+    for tier in ("top", "middle", "bottom"):
+        assert {"spectral_convergence_db", "multiscale_spectral_mse", "si_sdr_db"} <= set(metrics["reconstruction"][tier])
+        assert {"usage", "perplexity"} <= set(metrics["codebook"][tier])
+        assert {"nats_per_code", "perplexity", "unigram_nats", "bigram_nats"} <= set(metrics["prior"][tier])
+    assert metrics["prior"]["bits_per_second"] > 0
+    assert {"value", "embedding", "num_frames", "clip_seconds"} <= set(metrics["fad"])
+
+
+@pytest.mark.slow
+def test_report_opens_in_a_browser(demo: pathlib.Path, tmp_path: pathlib.Path):
+    if browser.find_chromium() is None:
+        pytest.skip("no Chromium or Chrome is installed")
+    page = browser.open_page(demo / "report" / "report.html", tmp_path)
+    assert page["errors"] == [] and page["requests"] == [] and not page["broken_images"]
+    assert len(page["players"]) == 4 + 2  # one held-out track in four versions, two samples
+    assert all(player["duration"] > 0 for player in page["players"])
+
+
+@pytest.mark.slow
+def test_run_again_goes_on_where_it_was(demo: pathlib.Path, tones_folder: pathlib.Path):
+    before = {path: path.stat().st_mtime_ns for path in demo.glob("*/checkpoints/*/_CHECKPOINT_METADATA")}
+    result = run_demo(demo, "--dataset=recordings", f"--source={tones_folder}")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.stdout.count("nothing to do") == 3  # audio, codes, samples
+    assert before == {path: path.stat().st_mtime_ns for path in demo.glob("*/checkpoints/*/_CHECKPOINT_METADATA")}
+
+
+@pytest.mark.slow
+def test_real_recordings(tmp_path: pathlib.Path):
+    if not RECORDINGS.is_dir():
+        pytest.skip("the folder of real recordings is not beside this checkout")
+    result = run_demo(tmp_path, "--dataset=recordings", f"--source={RECORDINGS}")
+    assert result.returncode == 0, result.stderr[-3000:]
+    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert metrics["split"] == "test" and metrics["fad"]["num_clips"] == 2

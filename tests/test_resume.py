@@ -1,0 +1,169 @@
+"""Ten steps equal five, a kill, and five more: real processes, real entry points, every bit."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from orbax.checkpoint import v1 as ocp
+
+from musicgen_jax.training import metrics
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+SECONDS = 240  # before a process counts as hung
+
+TRAINING = [
+    "--config.training.num_steps=10",
+    "--config.training.log_every=1",
+    "--config.training.eval_every=5",
+    "--config.training.eval_batches=1",
+    "--config.training.checkpoint_every=5",
+    "--config.training.keep_checkpoints=3",
+    "--config.training.ema_decay=0.9",
+    "--config.data.batch_size=4",
+    "--config.optimizer.warmup_steps=2",
+]
+VQVAE = [
+    "--config=configs/vqvae.py:scale=tiny",
+    "--config.model.sample_rate=4000",
+    "--config.model.quantizer.num_codes=16",
+    "--config.model.quantizer.code_width=8",
+    "--config.clip_samples=2048",
+    *(f"--config.model.{tier}.{field}" for tier in ("top", "middle", "bottom") for field in ("width=8", "depth=1")),
+]
+PRIOR = [
+    "--config=configs/prior.py:tier=middle,scale=tiny",
+    "--config.model.context=32",
+    "--config.model.transformer.num_layers=2",
+    "--config.model.transformer.width=16",
+    "--config.model.transformer.mlp_width=32",
+    "--config.model.transformer.num_heads=2",
+    "--config.model.transformer.head_dim=8",
+    "--config.model.transformer.dropout=0.1",
+    "--config.model.conditioner.width=8",
+    "--config.model.conditioner.depth=1",
+]
+
+
+class Trainer:
+    """Starts one entry point again and again in one workdir."""
+
+    def __init__(self, verb: str, arguments: list[str], data: str, workdir: pathlib.Path):
+        self.workdir = workdir
+        flags = [*arguments, *TRAINING, f"--workdir={workdir}", f"--config.data.path={data}"]
+        self._command = [sys.executable, "-m", f"musicgen_jax.{verb}", *flags]
+        cache = REPOSITORY / ".cache" / "jax"  # all these processes compile the same two programs
+        self._environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {
+            "JAX_PLATFORMS": "cpu",
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+
+    def start(self) -> subprocess.Popen:
+        log = (self.workdir.parent / f"{self.workdir.name}.log").open("a")
+        return subprocess.Popen(
+            self._command, cwd=REPOSITORY, env=self._environment, stdout=log, stderr=subprocess.STDOUT
+        )
+
+    def finish(self) -> None:
+        """Runs to the end."""
+        assert self.start().wait(SECONDS) == 0, self.output()
+
+    def signal_after_step(self, step: int, signum: int) -> int:
+        """Starts, sends a signal when `step` has been logged, and returns the exit code."""
+        process = self.start()
+        try:
+            deadline = time.monotonic() + SECONDS
+            while not any(line["step"] >= step for line in metrics.read(self.workdir / "metrics.jsonl")):
+                assert process.poll() is None, self.output()
+                assert time.monotonic() < deadline, self.output()
+                time.sleep(0.002)
+            process.send_signal(signum)
+            return process.wait(SECONDS)
+        finally:
+            process.kill()
+
+    def output(self) -> str:
+        return (self.workdir.parent / f"{self.workdir.name}.log").read_text()
+
+    def steps(self) -> list[int]:
+        """Checkpoints there are."""
+        return sorted(int(path.name) for path in (self.workdir / "checkpoints").iterdir() if path.name.isdigit())
+
+
+def arrays(workdir: pathlib.Path, step: int) -> dict[str, bytes]:
+    """Every array of a checkpoint, by path."""
+    loaded = ocp.load_checkpointables(workdir / "checkpoints" / str(step))
+    flat = {}
+
+    def walk(path: str, node) -> None:
+        for name, value in node.items():
+            walk(f"{path}/{name}", value) if isinstance(value, dict) else flat.update({f"{path}/{name}": value})
+
+    for item in ("model", "trainer"):
+        walk(item, loaded[item])
+    return {path: np.asarray(value).tobytes() for path, value in flat.items()}
+
+
+def log(workdir: pathlib.Path) -> list[dict]:
+    """metrics.jsonl without what depends on the clock."""
+    lines = metrics.read(workdir / "metrics.jsonl")
+    return [{name: value for name, value in line.items() if not name.endswith("_per_second")} for line in lines]
+
+
+def check_resume(verb: str, arguments: list[str], data: str, root: pathlib.Path, expected_paths: list[str]) -> None:
+    whole = Trainer(verb, arguments, data, root / "whole")
+    whole.finish()
+    assert whole.steps() == [5, 10]
+    expected = arrays(whole.workdir, 10)
+    for path in expected_paths:
+        assert any(path in found for found in expected), path
+    assert expected != arrays(whole.workdir, 5)
+    lines = log(whole.workdir)
+    assert [(line["step"], "eval/loss" in line) for line in lines] == [
+        *((step, False) for step in range(1, 6)),
+        (5, True),
+        *((step, False) for step in range(6, 11)),
+        (10, True),
+    ]
+
+    # kill -9 in the sixth to tenth step: go on from the checkpoint of the fifth. The first five steps of the run above
+    # are those of a run that was killed; to be killed at that very place, another one starts from them.
+    killed = Trainer(verb, arguments, data, root / "killed")
+    assert killed.signal_after_step(6, signal.SIGKILL) == -signal.SIGKILL
+    shutil.rmtree(killed.workdir / "checkpoints" / "10", ignore_errors=True)  # a kill that came late is none
+    assert killed.steps() == [5], killed.output()
+    with (killed.workdir / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9, "lo')  # what a kill in the middle of a write leaves
+    killed.finish()
+    assert "resuming from step 5" in killed.output()
+    assert arrays(killed.workdir, 10) == expected
+    assert log(killed.workdir) == lines  # the losses of steps 6 to 10 are those of the same batches
+
+    terminated = Trainer(verb, arguments, data, root / "terminated")
+    assert terminated.signal_after_step(1, signal.SIGTERM) == 0, terminated.output()
+    (saved,) = terminated.steps()[-1:]
+    assert saved < 10 and f"SIGTERM: saved step {saved}" in terminated.output()
+    terminated.finish()
+    assert f"resuming from step {saved}" in terminated.output()
+    assert arrays(terminated.workdir, 10) == expected
+    assert [line for line in log(terminated.workdir) if "loss" in line] == [line for line in lines if "loss" in line]
+    assert json.loads((terminated.workdir / "config.json").read_text())["training"]["num_steps"] == 10
+
+
+@pytest.mark.slow
+def test_vqvae(tmp_path, tiny_audio_dataset):
+    codebook = ["model/buffers/top/quantizer/counts", "model/buffers/bottom/quantizer/sums"]
+    check_resume("train_vqvae", VQVAE, tiny_audio_dataset, tmp_path, [*codebook, "trainer/opt_state/", "ema_params/"])
+
+
+@pytest.mark.slow
+def test_prior(tmp_path, tiny_codes):
+    expected = ["model/params/stack/layers/attention/qkv", "trainer/opt_state/", "model/ema_params/"]
+    check_resume("train_prior", PRIOR, tiny_codes, tmp_path, expected)

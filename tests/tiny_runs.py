@@ -1,0 +1,121 @@
+"""A prior and a VQ-VAE small enough to compile in a second, with the batches to train them."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from musicgen_jax import config, modules
+from musicgen_jax.prior import loss as prior_loss
+from musicgen_jax.prior import prior
+from musicgen_jax.sharding import rules
+from musicgen_jax.training import optimizer, precision, state, step
+from musicgen_jax.vqvae import loss as vqvae_loss
+from musicgen_jax.vqvae import vqvae
+
+BATCH_SIZE = 8
+OPTIMIZER = config.OptimizerConfig(peak_learning_rate=3e-3, warmup_steps=2, weight_decay=0.01)
+
+
+def prior_config(tier: str = "middle") -> config.PriorConfig:
+    """A prior over 16 codes; sizes divide by 2, for meshes of 2 x 2 x 2."""
+    return config.PriorConfig(
+        tier=tier,
+        context=32,
+        num_codes=16,
+        upsampling=0 if tier == "top" else 4,
+        codes_per_second=125.0,
+        genres=("unknown", "flute", "organ"),
+        artists=("unknown",),
+        timing_bins=4,
+        transformer=config.TransformerConfig(num_layers=2, width=16, num_heads=2, head_dim=8, mlp_width=32),
+        conditioner=config.ConditionerConfig(width=8, depth=2),
+    )
+
+
+def prior_task(model: config.PriorConfig, compute_dtype: str = "float32") -> state.Task:
+    dtype = precision.dtype(compute_dtype)
+    return state.Task(
+        functional=modules.Functional(lambda rngs: prior.Prior(model, dtype=dtype, rngs=rngs)),
+        loss=lambda module, batch, key, train: prior_loss.prior_loss(module, batch, key if train else None),
+        unit="codes",
+        units_per_step=BATCH_SIZE * model.context,
+        weight=prior_loss.num_losses,
+    )
+
+
+def prior_batch(model: config.PriorConfig, step: int, lengths: tuple[int, ...] = ()) -> dict[str, np.ndarray]:
+    """Random codes; `lengths` gives the number of codes that exist in each row, all of them by default."""
+    rng = np.random.default_rng(step)
+    rows = np.array(lengths or (model.context,) * BATCH_SIZE)
+    batch = {
+        "codes": rng.integers(0, model.num_codes, (BATCH_SIZE, model.context)).astype(np.int32),
+        "mask": np.arange(model.context) < rows[:, None],
+        "genre": rng.integers(0, 3, BATCH_SIZE).astype(np.int32),
+        "artist": np.zeros(BATCH_SIZE, np.int32),
+        "start": np.zeros(BATCH_SIZE, np.int32),
+        "length": np.full(BATCH_SIZE, 4 * model.context, np.int32),
+    }
+    if model.upsampling:
+        shape = (BATCH_SIZE, model.context // model.upsampling)
+        batch["above"] = rng.integers(0, model.num_codes, shape).astype(np.int32)
+    return batch
+
+
+def vqvae_config() -> config.VQVAEConfig:
+    """Three tiers of 8 channels and 16 codes."""
+    sizes = {"width": 8, "depth": 1, "dilation_growth": 2}
+    return config.VQVAEConfig(
+        sample_rate=4000,
+        top=config.TierConfig(downsampling=(3, 2, 2), **sizes),
+        middle=config.TierConfig(downsampling=(3, 2), **sizes),
+        bottom=config.TierConfig(downsampling=(3,), **sizes),
+        quantizer=config.QuantizerConfig(num_codes=16, code_width=8),
+    )
+
+
+def vqvae_task() -> state.Task:
+    model = vqvae_config()
+    return state.Task(
+        functional=modules.Functional(lambda rngs: vqvae.VQVAE(model, rngs=rngs)),
+        loss=lambda module, batch, key, train: vqvae_loss.vqvae_loss(module, batch["audio"], key, train),
+        unit="audio-s",
+        units_per_step=BATCH_SIZE * 1024 / 4000,
+    )
+
+
+def vqvae_batch(step: int) -> dict[str, np.ndarray]:
+    """Chords of random pitch with a little noise, [B, 1024]."""
+    rng = np.random.default_rng(step)
+    seconds = np.arange(1024) / 4000
+    hertz = rng.uniform(100, 1000, (BATCH_SIZE, 3, 1))
+    audio = 0.2 * np.sin(2 * np.pi * hertz * seconds).sum(axis=1) + 0.01 * rng.standard_normal((BATCH_SIZE, 1024))
+    return {"audio": audio.astype(np.float32)}
+
+
+def start(
+    task: state.Task,
+    training: config.TrainingConfig,
+    mesh: jax.sharding.Mesh,
+    settings: config.OptimizerConfig = OPTIMIZER,
+) -> tuple[state.TrainState, Callable]:
+    """(state at step 0, train step). NumPy draws the parameters: to compile the initialisation takes seconds."""
+    tx = optimizer.make_optimizer(settings, training.num_steps)
+    abstract = state.abstract_state(task, training, tx, rules.AxisRules(), mesh)
+    rng = np.random.default_rng(0)
+
+    def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        centre = 1.0 if path[-1].key == "scale" else 0.0
+        return (centre + 0.1 * rng.standard_normal(leaf.shape)).astype(leaf.dtype)
+
+    params = jax.tree_util.tree_map_with_path(draw, abstract.params)
+    values = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
+    values.params = params
+    values.ema_params = params if training.ema_decay else {}
+    values.loss_scale = precision.initial_loss_scale(training.compute_dtype)
+    placed = jax.tree.map(lambda value, leaf: jax.device_put(np.array(value), leaf.sharding), values, abstract)
+    return placed, step.make_train_step(task, tx, training, settings)
+
+
+def losses(metrics: list[dict[str, jax.Array]]) -> np.ndarray:
+    return np.array([float(m["loss"]) for m in metrics])

@@ -1,0 +1,201 @@
+"""Save and restore: every bit, any mesh, no torn checkpoint, one error for every difference."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+import tiny_runs
+import toy
+
+from musicgen_jax import config
+from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.sharding import rules
+from musicgen_jax.training import checkpointing, optimizer, state, step
+
+TRAINING = config.TrainingConfig(num_steps=10, ema_decay=0.9)
+TX = optimizer.make_optimizer(tiny_runs.OPTIMIZER, TRAINING.num_steps)
+TOY = {"width": 4}
+
+
+def abstract(task: state.Task, mesh: jax.sharding.Mesh, training: config.TrainingConfig = TRAINING) -> state.TrainState:
+    return state.abstract_state(task, training, TX, rules.AxisRules(), mesh)
+
+
+def filled(task: state.Task, mesh: jax.sharding.Mesh) -> state.TrainState:
+    """A state of arbitrary numbers in every leaf, the optimizer's too; nothing is compiled."""
+    rng = np.random.default_rng(0)
+
+    def fill(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        return jax.device_put((100 * rng.standard_normal(leaf.shape)).astype(leaf.dtype), leaf.sharding)
+
+    made = jax.tree.map(fill, abstract(task, mesh))
+    made.step = jax.device_put(np.int32(3), made.step.sharding)
+    return made
+
+
+def toy_states(count: int) -> list[state.TrainState]:
+    """States after 1, 2, ... steps."""
+    current = state.initial_state(toy.task(), TRAINING, TX, rules.AxisRules(), toy.mesh())
+    train_step = step.make_train_step(toy.task(), TX, TRAINING, tiny_runs.OPTIMIZER)
+    states = []
+    for index in range(count):
+        current, _ = train_step(jax.tree.map(jax.numpy.copy, current), toy.batch(index))
+        states.append(current)
+    return states
+
+
+@pytest.fixture(scope="module")
+def states() -> list[state.TrainState]:
+    return toy_states(4)
+
+
+def test_round_trip_and_keep(tmp_path, states):
+    """Saved at once one after the other: none may be left out, and the oldest go."""
+    with checkpointing.Checkpointer(tmp_path, keep=3) as checkpointer:
+        for current in states:
+            checkpointer.save(current, TOY)
+        checkpointer.save(states[-1], TOY)  # again the same step: no error
+    assert sorted(item.name for item in (tmp_path / "checkpoints").iterdir()) == ["2", "3", "4"]
+    with checkpointing.Checkpointer(tmp_path, keep=3) as checkpointer:
+        assert checkpointer.latest_step() == 4
+        restored = checkpointer.restore(abstract(toy.task(), toy.mesh()), TOY)
+        assert jax.tree.structure(restored) == jax.tree.structure(states[-1])
+        assert toy.equal(restored, states[-1])
+        params, buffers = checkpointer.restore_model(
+            TOY, *(getattr(abstract(toy.task(), toy.mesh()), name) for name in ("params", "buffers"))
+        )
+    assert toy.equal(params, states[-1].ema_params) and toy.equal(buffers, states[-1].buffers)
+
+
+def test_abstract_state_is_the_initial_state_without_its_values():
+    made = state.initial_state(toy.task(), TRAINING, TX, rules.AxisRules(), toy.mesh())
+    described = abstract(toy.task(), toy.mesh())
+    facts = [jax.tree.map(lambda x: (x.shape, x.dtype, x.sharding), tree) for tree in (made, described)]
+    assert facts[0] == facts[1]
+
+
+def test_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="train first"):
+        checkpointing.Checkpointer(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+    (tmp_path / "checkpoints").mkdir()
+    with checkpointing.Checkpointer(tmp_path) as checkpointer:
+        assert checkpointer.latest_step() is None
+        with pytest.raises(FileNotFoundError, match="no complete checkpoint"):
+            checkpointer.restore_model(TOY, {}, {})
+
+
+def test_half_written_checkpoint_is_ignored(tmp_path, states):
+    with checkpointing.Checkpointer(tmp_path, keep=2) as checkpointer:
+        checkpointer.save(states[0], TOY)
+    whole = tmp_path / "checkpoints" / "1"
+    torn = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp"
+    torn.mkdir()
+    (torn / "model").mkdir()
+    # Reading (to sample from a run that goes on) leaves the half-written one alone; a new run clears it away.
+    with checkpointing.Checkpointer(tmp_path) as reader:
+        assert reader.latest_step() == 1
+    assert torn.exists()
+    with checkpointing.Checkpointer(tmp_path, keep=2) as writer:
+        assert writer.latest_step() == 1
+        writer.restore(abstract(toy.task(), toy.mesh()), TOY)
+    assert whole.exists() and not torn.exists()
+
+
+def test_format_version(tmp_path, states, monkeypatch):
+    monkeypatch.setattr(checkpointing, "FORMAT_VERSION", 0)
+    with checkpointing.Checkpointer(tmp_path, keep=2) as checkpointer:
+        checkpointer.save(states[0], TOY)
+    monkeypatch.setattr(checkpointing, "FORMAT_VERSION", 1)
+    with (
+        checkpointing.Checkpointer(tmp_path) as checkpointer,
+        pytest.raises(ValueError, match="format_version: checkpoint 0, this code 1"),
+    ):
+        checkpointer.restore(abstract(toy.task(), toy.mesh()), TOY)
+
+
+def test_without_moving_average(tmp_path):
+    training = dataclasses.replace(TRAINING, ema_decay=0.0)
+    current = state.initial_state(toy.task(), training, TX, rules.AxisRules(), toy.mesh())
+    with checkpointing.Checkpointer(tmp_path, keep=1) as checkpointer:
+        checkpointer.save(current, TOY)
+        described = abstract(toy.task(), toy.mesh(), training)
+        assert toy.equal(checkpointer.restore(described, TOY), current)
+        params, _ = checkpointer.restore_model(TOY, described.params, described.buffers)
+        assert toy.equal(params, current.params)
+        with pytest.raises(ValueError, match="model/ema_params/linear/kernel: checkpoint absent"):
+            checkpointer.restore(abstract(toy.task(), toy.mesh()), TOY)
+
+
+def save_prior(tmp_path, mesh: jax.sharding.Mesh) -> tuple[config.PriorConfig, state.TrainState]:
+    model = tiny_runs.prior_config("middle")
+    current = filled(tiny_runs.prior_task(model), mesh)
+    with checkpointing.Checkpointer(tmp_path, keep=1) as checkpointer:
+        checkpointer.save(current, config.to_dict(model))
+    return model, current
+
+
+def test_another_tier_and_another_width_list_every_difference(tmp_path):
+    save_prior(tmp_path, toy.mesh())
+    other = tiny_runs.prior_config("top")
+    other.transformer.width = 32
+    task = tiny_runs.prior_task(other)
+    described = abstract(task, toy.mesh())
+    with checkpointing.Checkpointer(tmp_path) as checkpointer:
+        with pytest.raises(ValueError) as caught:
+            checkpointer.restore(described, config.to_dict(other))
+        with pytest.raises(ValueError) as caught_by_reader:
+            checkpointer.restore_model(config.to_dict(other), described.params, described.buffers)
+    for message in (str(caught.value), str(caught_by_reader.value)):
+        for line in (
+            "tier: checkpoint middle, this run top",
+            "upsampling: checkpoint 4, this run 0",
+            "transformer/width: checkpoint 16, this run 32",
+            "model/params/codes: checkpoint float32[16, 16], this run float32[16, 32]",
+            "model/params/upsampler/codes: checkpoint float32[16, 8], this run absent",
+        ):
+            assert line in message
+        assert str(tmp_path) in message
+    assert "trainer/opt_state/" in str(caught.value) and "trainer/" not in str(caught_by_reader.value)
+    # Every array that has the width in its shape, and no other: those of the stack, once each.
+    shapes = [leaf.shape for leaf in jax.tree.leaves(described.params) if 32 in leaf.shape]
+    listed = [part for part in str(caught_by_reader.value).split("; ") if part.startswith("model/params/")]
+    assert len([part for part in listed if "absent" not in part]) == len(shapes) - KEPT_SHAPES
+
+
+KEPT_SHAPES = 2  # the distance table (context 32) and the MLP's hidden bias (mlp_width 32)
+
+
+def test_another_model_altogether(tmp_path):
+    save_prior(tmp_path, toy.mesh())
+    with (
+        checkpointing.Checkpointer(tmp_path) as checkpointer,
+        pytest.raises(ValueError, match=r"transformer/width: checkpoint 16, this run absent.*model/buffers/"),
+    ):
+        checkpointer.restore(abstract(tiny_runs.vqvae_task(), toy.mesh()), config.to_dict(tiny_runs.vqvae_config()))
+
+
+@pytest.mark.parametrize(("saved_on", "restored_on"), [(8, 1), (1, 8)])
+def test_another_mesh(tmp_path, saved_on, restored_on):
+    meshes = {
+        1: toy.mesh(),
+        8: mesh_lib.make_mesh(config.MeshConfig(data=2, fsdp=2, tensor=2), jax.devices()[:8]),
+    }
+    model, current = save_prior(tmp_path, meshes[saved_on])
+    described = abstract(tiny_runs.prior_task(model), meshes[restored_on])
+    with checkpointing.Checkpointer(tmp_path) as checkpointer:
+        restored = checkpointer.restore(described, config.to_dict(model))
+    assert toy.equal(restored, current)
+    shardings = jax.tree.map(lambda x, like: x.sharding.is_equivalent_to(like.sharding, x.ndim), restored, described)
+    assert jax.tree.all(shardings)
+
+
+def test_metadata_is_readable_json(tmp_path, states):
+    with checkpointing.Checkpointer(tmp_path, keep=1) as checkpointer:
+        checkpointer.save(states[0], TOY)
+    files = [path for path in (tmp_path / "checkpoints" / "1").rglob("*") if path.is_file()]
+    texts = [path.read_text() for path in files if path.name == "_CHECKPOINT_METADATA"]
+    assert json.loads(texts[0])["custom_metadata"] == {"format_version": 1, "config": TOY}
+    assert np.int32(states[0].step) == 1

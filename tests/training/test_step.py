@@ -1,0 +1,85 @@
+"""One training step: accumulation, moving average, what a bad batch must not touch."""
+
+import jax
+import numpy as np
+import pytest
+import tiny_runs
+import toy
+
+from musicgen_jax import config
+from musicgen_jax.training import state, step
+
+
+def test_four_micro_batches_equal_one_large_batch():
+    """Also where the micro-batches hold different numbers of codes."""
+    model = tiny_runs.prior_config("top")
+    task = tiny_runs.prior_task(model)
+    fresh, whole_step = tiny_runs.start(task, config.TrainingConfig(num_steps=10), toy.mesh())
+    training = config.TrainingConfig(num_steps=10, accumulation_steps=4)
+    _, accumulated_step = tiny_runs.start(task, training, toy.mesh())
+    for lengths in ((), (32, 5, 1, 20, 32, 9, 2, 17)):
+        batch = tiny_runs.prior_batch(model, 0, lengths)
+        results = []
+        for train_step in (whole_step, accumulated_step):
+            # Compared by loss and by Adam's moments, which are the gradient and its square; the parameters after one
+            # step of Adam show little more than the gradient's sign.
+            current, metrics = train_step(jax.tree.map(jax.numpy.copy, fresh), batch)
+            results.append((metrics["loss"], metrics["grad_norm"], current.opt_state, metrics["nats_per_code"]))
+        for whole, accumulated in zip(*map(jax.tree.leaves, results), strict=True):
+            np.testing.assert_allclose(whole, accumulated, rtol=1e-6, atol=1e-6)
+
+
+def test_moving_average_of_the_parameters():
+    training = config.TrainingConfig(num_steps=10, ema_decay=0.9)
+    current, train_step = tiny_runs.start(toy.task(), training, toy.mesh())
+    expected = jax.device_get(current.params)
+    for index in range(3):
+        current, _ = train_step(current, toy.batch(index))
+        expected = jax.tree.map(lambda e, p: 0.9 * e + 0.1 * np.asarray(p), expected, current.params)
+    jax.tree.map(lambda e, found: np.testing.assert_allclose(found, e, rtol=1e-6), expected, current.ema_params)
+    assert current.inference_params() is current.ema_params
+    module = toy.task().functional.bind(expected, current.buffers)
+    loss, _ = toy.loss(module, toy.batch(7), jax.random.key(0), False)
+    evaluated = step.make_eval_step(toy.task())(current, toy.batch(7))
+    np.testing.assert_allclose(evaluated["loss"], loss, rtol=1e-5)
+
+
+def infinite_gradient(module, batch, key, train):
+    """A finite loss whose gradient is infinite: the slope of a square root at 0."""
+    value, metrics = toy.loss(module, batch, key, train)
+    return value + jax.numpy.sqrt(0 * module.linear.bias[...].sum()), metrics
+
+
+@pytest.mark.parametrize("offender", ["loss", "grad_norm"])
+def test_a_step_that_is_not_finite_changes_nothing(offender):
+    task = toy.task()
+    training = config.TrainingConfig(num_steps=10, ema_decay=0.9)
+    current, train_step = tiny_runs.start(task, training, toy.mesh())
+    current, _ = train_step(current, toy.batch(0))
+    before = jax.device_get(current)
+    bad = {name: value * np.nan for name, value in toy.batch(1).items()} if offender == "loss" else toy.batch(1)
+    if offender == "grad_norm":
+        broken = state.Task(task.functional, infinite_gradient, "examples", 8)
+        _, train_step = tiny_runs.start(broken, training, toy.mesh())
+    current, metrics = train_step(current, bad)
+    assert not np.isfinite(metrics[offender])
+    for name in ("params", "opt_state", "buffers", "ema_params", "loss_scale"):
+        assert toy.equal(getattr(current, name), getattr(before, name)), name
+    assert (int(current.step), int(current.skipped), int(current.skipped_in_a_row)) == (2, 1, 1)
+    _, train_step = tiny_runs.start(task, training, toy.mesh())
+    current, metrics = train_step(current, toy.batch(2))
+    assert (int(current.step), int(current.skipped), int(current.skipped_in_a_row)) == (3, 1, 0)
+    assert not toy.equal(current.params, before.params)
+    assert float(metrics["learning_rate"]) == pytest.approx(tiny_runs.OPTIMIZER.peak_learning_rate)  # of update 2
+
+
+def test_randomness_is_a_function_of_the_step():
+    current, train_step = tiny_runs.start(toy.task(), config.TrainingConfig(num_steps=10), toy.mesh())
+    noise = []
+    for index in range(3):
+        current, metrics = train_step(current, toy.batch(index))
+        noise.append(float(metrics["noise"]))
+    assert len(set(noise)) == 3
+    again, _ = tiny_runs.start(toy.task(), config.TrainingConfig(num_steps=10), toy.mesh())
+    _, metrics = train_step(again, toy.batch(5))
+    assert float(metrics["noise"]) == noise[0]

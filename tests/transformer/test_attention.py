@@ -1,0 +1,71 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from musicgen_jax import config, modules
+from musicgen_jax.sharding import rules
+from musicgen_jax.transformer import attention, kv_cache
+
+LENGTH = 7
+SETTINGS = config.TransformerConfig(num_layers=2, width=12, num_heads=3, head_dim=5, mlp_width=8)
+
+
+def make(max_distance=LENGTH):
+    functional = modules.Functional(
+        lambda rngs: attention.SelfAttention(SETTINGS, max_distance, rules.AxisRules(), dtype=jnp.float32, rngs=rngs)
+    )
+    rng = np.random.default_rng(0)
+    shapes = nnx.to_pure_dict(functional.abstract_params)
+    return functional.bind(
+        jax.tree.map(lambda leaf: rng.normal(scale=0.4, size=leaf.shape).astype(np.float32), shapes), {}
+    )
+
+
+def inputs(seed=0):
+    return np.random.default_rng(seed).normal(size=(2, LENGTH, SETTINGS.width)).astype(np.float32)
+
+
+def test_shapes_of_a_narrow_attention():
+    out, cache = make()(inputs())
+    assert out.shape == (2, LENGTH, SETTINGS.width)
+    assert cache.keys.shape == cache.values.shape == (2, 3, LENGTH, 5)
+
+
+def test_step_equals_the_whole_sequence():
+    layer, x = make(max_distance=4), inputs()
+    expected, whole = jax.jit(layer)(x)
+    cache = jax.tree.map(jnp.zeros_like, whole)
+    step = jax.jit(layer.step)
+    for position in range(LENGTH):
+        out, cache = step(x[:, position], cache, position)
+        np.testing.assert_allclose(out, expected[:, position], atol=1e-5)
+    np.testing.assert_allclose(cache.keys, whole.keys, atol=1e-5)
+    np.testing.assert_allclose(cache.values, whole.values, atol=1e-5)
+
+
+def test_past_alone_decides():
+    layer, x = make(), inputs()
+    # [T_out, T_in]: how much each output depends on each input of the first example.
+    jacobian = jax.jit(jax.jacrev(lambda x: jnp.sum(layer(x)[0][0] ** 2, axis=-1)))(x)
+    dependence = np.abs(jacobian).sum(axis=-1)
+    assert not np.any(np.triu(dependence[:, 0], k=1))
+    assert np.all(dependence[:, 0][np.tril_indices(LENGTH)] > 0)
+    assert not np.any(dependence[:, 1])  # the other example
+
+
+def test_writing_a_cache_replaces_one_row():
+    zeros = jnp.zeros((2, 3, LENGTH, 5))
+    cache = kv_cache.KVCache(keys=zeros, values=zeros)
+    written = cache.write(jnp.ones((2, 3, 5)), 2 * jnp.ones((2, 3, 5)), jnp.int32(4))
+    assert np.all(written.keys[:, :, 4] == 1)
+    assert np.all(written.values[:, :, 4] == 2)
+    assert float(written.keys.sum()) == 2 * 3 * 5
+    assert float(cache.keys.sum()) == 0
+
+
+def test_unstacked_caches_come_in_layer_order():
+    keys = jnp.arange(3.0).reshape(3, 1, 1, 1, 1)
+    caches = kv_cache.unstacked(kv_cache.KVCache(keys=keys, values=-keys), 3)
+    assert [float(cache.keys.item()) for cache in caches] == [0, 1, 2]
+    assert [float(cache.values.item()) for cache in caches] == [0, -1, -2]

@@ -1,0 +1,125 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from musicgen_jax import config, modules
+from musicgen_jax.sharding import rules
+from musicgen_jax.transformer import kv_cache, stack
+
+LENGTH = 9
+SETTINGS = config.TransformerConfig(num_layers=2, width=12, num_heads=2, head_dim=4, mlp_width=16, remat=False)
+
+
+def make_functional(settings=SETTINGS):
+    return modules.Functional(
+        lambda rngs: stack.Stack(settings, LENGTH, rules.AxisRules(), dtype=jnp.float32, rngs=rngs)
+    )
+
+
+@pytest.fixture(scope="module")
+def weights():
+    functional = make_functional()
+    shapes = jax.eval_shape(functional.init, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: rng.normal(scale=0.4, size=leaf.shape).astype(leaf.dtype), shapes)
+
+
+@pytest.fixture(scope="module")
+def x():
+    return np.random.default_rng(1).normal(size=(2, LENGTH, SETTINGS.width)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    return make_functional().init(jax.random.key(0, impl="unsafe_rbg"))
+
+
+def test_layers_are_initialised_apart(fresh):
+    params, buffers = fresh
+    assert jax.tree.leaves(buffers) == []
+    qkv = params["layers"]["attention"]["qkv"]
+    assert qkv.shape == (2, 12, 3, 2, 4)
+    assert not np.allclose(qkv[0], qkv[1])
+    np.testing.assert_allclose(np.std(qkv), 0.02, rtol=0.1)
+
+
+def test_stacked_axis_is_named():
+    abstract = make_functional().abstract_params
+    assert rules.logical_axes(abstract["layers"]["attention"]["qkv"]) == ("layers", "width", None, "heads", None)
+    assert rules.logical_axes(abstract["layers"]["mlp"]["hidden"]["kernel"]) == ("layers", "width", "mlp")
+
+
+def test_scan_equals_a_loop_over_the_layers(weights, x):
+    @jax.jit
+    def both(weights, x):
+        module = make_functional().bind(*weights)
+        looped = x
+        for layer in module.unstacked():
+            looped, _ = layer(looped, None)
+        return module(x), module.norm(looped)
+
+    np.testing.assert_allclose(*both(weights, x), atol=1e-5)
+
+
+def test_steps_equal_the_whole_sequence(weights, x):
+    module = make_functional().bind(*weights)
+    expected, whole = jax.jit(module.prefill)(x)
+    layers = module.unstacked()
+    caches = kv_cache.unstacked(jax.tree.map(jnp.zeros_like, whole), SETTINGS.num_layers)
+    step = jax.jit(lambda x, caches, position: module.step(layers, x, caches, position))
+    for position in range(LENGTH):
+        out, caches = step(x[:, position], caches, position)
+        np.testing.assert_allclose(out, expected[:, position], atol=1e-5)
+    for got, wanted in zip(caches, kv_cache.unstacked(whole, SETTINGS.num_layers), strict=True):
+        np.testing.assert_allclose(got.keys, wanted.keys, atol=1e-5)
+
+
+def test_recomputation_changes_nothing(weights, x):
+    results = []
+    for remat in (False, True):
+        functional = make_functional(dataclasses.replace(SETTINGS, remat=remat))
+
+        def loss(weights, functional=functional):
+            return jnp.sum(functional.bind(*weights)(x) ** 3)
+
+        traced = jax.jit(jax.value_and_grad(loss)).trace(weights)
+        assert ("remat" in str(traced.jaxpr)) == remat
+        results.append(traced.lower().compile()(weights))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *results)
+
+
+def test_dropout_depends_on_the_key(weights, x):
+    functional = make_functional(dataclasses.replace(SETTINGS, dropout=0.5))
+    run = jax.jit(lambda weights, key: functional.bind(*weights)(x, key))
+    first, again, other = (np.asarray(run(weights, jax.random.key(seed, impl="unsafe_rbg"))) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.1
+
+
+def test_dropout_is_off_without_a_key_or_a_rate(weights, x):
+    with_rate = make_functional(dataclasses.replace(SETTINGS, dropout=0.5))
+    for functional, key in ((with_rate, None), (make_functional(), jax.random.key(0))):
+        run = lambda weights, key, f=functional: f.bind(*weights)(x, key)  # noqa: E731
+        assert "random_bits" not in str(jax.make_jaxpr(run)(weights, key))
+
+
+def test_dropout_keeps_the_mean_and_draws_apart(weights):
+    layer = make_functional(dataclasses.replace(SETTINGS, dropout=0.25)).bind(*weights).layers
+    ones = jnp.ones((100, 100))
+    attended, hidden = (layer._drop(ones, jax.random.key(0), index) for index in (0, 1))
+    assert set(np.unique(attended).tolist()) == {0.0, float(np.float32(1 / 0.75))}
+    assert float(attended.mean()) == pytest.approx(1, abs=0.03)
+    assert np.any(attended != hidden)
+
+
+def test_float32_parameters_under_bfloat16_compute(weights, x):
+    functional = modules.Functional(
+        lambda rngs: stack.Stack(SETTINGS, LENGTH, rules.AxisRules(), dtype=jnp.bfloat16, rngs=rngs)
+    )
+    shapes = jax.eval_shape(functional.init, jax.random.key(0))
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {np.dtype(np.float32)}
+    low = jax.eval_shape(lambda weights: functional.bind(*weights)(x.astype(jnp.bfloat16)), weights)
+    assert low.dtype == jnp.bfloat16
