@@ -1,16 +1,17 @@
 """Prior over the codes of one tier.
 
-    python -m musicgen_jax.train_prior --config=configs/prior.py:tier=top,scale=tiny --workdir=DIR --config.data.path=DIR
+    python -m musicgen_jax.train_prior --config=configs/prior.py:tier=top,scale=tiny \\
+        --workdir=DIR --config.data.path=DIR
 
-Tiers: `top`, `middle`, `bottom`. Scales: `tiny` (laptop CPU), `small` (about 150 M, one accelerator), `1b` and `5b`
-(pods).
+Tiers: `top`, `middle`, `bottom`. Scales: `tiny` (laptop CPU), `small` (about 160 M at the top, one accelerator), `1b`
+and `5b` (pods). An upsampler's conditioner adds about 80 M at the scales above tiny.
 """
 
 from musicgen_jax import config
 
 
 def tiny(tier: str) -> config.PriorTraining:
-    """Under a million parameters; a minute or two of two CPU cores."""
+    """About a million parameters; a minute or two of two CPU cores."""
     transformer = config.TransformerConfig(
         num_layers=3, width=128, num_heads=4, head_dim=32, mlp_width=512, remat=False
     )
@@ -49,21 +50,27 @@ def large(tier: str, transformer: config.TransformerConfig, batch_size: int) -> 
 
 
 def small(tier: str) -> config.PriorTraining:
-    """About 150 M parameters."""
-    transformer = config.TransformerConfig(num_layers=24, width=768, num_heads=6, head_dim=128, mlp_width=2304)
+    """About 160 M parameters at the top."""
+    transformer = config.TransformerConfig(
+        num_layers=24, width=768, num_heads=6, head_dim=128, mlp_width=2304, max_distance=1024
+    )
     return large(tier, transformer, batch_size=32)
 
 
 def one_billion(tier: str) -> config.PriorTraining:
-    """About 1 B parameters."""
-    transformer = config.TransformerConfig(num_layers=72, width=2048, num_heads=4, head_dim=128, mlp_width=2048)
+    """About 1 B parameters at the top."""
+    transformer = config.TransformerConfig(
+        num_layers=72, width=2048, num_heads=4, head_dim=128, mlp_width=2048, max_distance=1024
+    )
     return large(tier, transformer, batch_size=256)
 
 
 def five_billion(tier: str) -> config.PriorTraining:
     """About 5 B parameters at the top (width 4800); the upsamplers are 1920 wide."""
     width = 4800 if tier == "top" else 1920
-    transformer = config.TransformerConfig(num_layers=72, width=width, num_heads=10, head_dim=128, mlp_width=width)
+    transformer = config.TransformerConfig(
+        num_layers=72, width=width, num_heads=10, head_dim=128, mlp_width=width, max_distance=1024
+    )
     return large(tier, transformer, batch_size=512)
 
 

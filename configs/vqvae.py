@@ -15,7 +15,7 @@ def tiny() -> config.VQVAETraining:
         sample_rate=16000,
         top=config.TierConfig(downsampling=(3, 2, 2), **sizes),
         middle=config.TierConfig(downsampling=(3, 2), **sizes),
-        bottom=config.TierConfig(downsampling=(3,), **sizes),
+        bottom=config.TierConfig(downsampling=(3,), **sizes | {"width": 24}),
         quantizer=config.QuantizerConfig(num_codes=1024, code_width=64, ema_decay=0.9),
     )
     return config.VQVAETraining(

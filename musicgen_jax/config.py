@@ -201,12 +201,16 @@ class TransformerConfig:
     num_heads: int = 10  # attention heads
     head_dim: int = 128  # width of a head; num_heads * head_dim may be smaller than width (narrow attention)
     mlp_width: int = 4800  # hidden units of the MLP
+    max_distance: int = 0  # relative positions known to attention, beyond them none is; 0 takes the whole context
     dropout: float = 0.0  # on the outputs of attention and MLP
     remat: bool = True  # recompute each block's activations in the backward pass
 
     def validate(self) -> None:
         for name in ("num_layers", "width", "num_heads", "head_dim", "mlp_width"):
             require(getattr(self, name) >= 1, f"transformer.{name}={getattr(self, name)}: must be at least 1")
+        require(
+            self.max_distance >= 0, f"transformer.max_distance={self.max_distance}: must be 0 (the context) or more"
+        )
         require(0 <= self.dropout < 1, f"transformer.dropout={self.dropout}: must be in [0, 1)")
 
 
@@ -218,6 +222,10 @@ class ConditionerConfig:
     depth: int = 16  # residual blocks
     dilation_growth: int = 3  # block r has dilation dilation_growth ** (r % dilation_cycle)
     dilation_cycle: int = 8  # the dilations start again after this many blocks
+
+    def validate(self) -> None:
+        for name in ("width", "depth", "dilation_growth", "dilation_cycle"):
+            require(getattr(self, name) >= 1, f"conditioner.{name}={getattr(self, name)}: must be at least 1")
 
 
 @dataclasses.dataclass
@@ -247,7 +255,10 @@ class PriorConfig:
                 f"model.context={self.context}: must be a multiple of the {self.upsampling} codes for one of the tier "
                 "above",
             )
+        require(self.timing_bins >= 1, f"model.timing_bins={self.timing_bins}: must be at least 1")
+        require(self.max_seconds > 0, f"model.max_seconds={self.max_seconds}: must be positive")
         self.transformer.validate()
+        self.conditioner.validate()
 
 
 @dataclasses.dataclass

@@ -21,7 +21,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Same seed, same samples.")
 _TOP_P = flags.DEFINE_float("top_p", 0.9, "Nucleus: the fewest codes whose probabilities reach this; 1 keeps all.")
 _TOP_K = flags.DEFINE_integer("top_k", 0, "Only the k most probable codes; 0 keeps all.")
 _TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "Below 1 safer, above 1 wilder.")
-_GENRE = flags.DEFINE_string("genre", "", "Genre label; a wrong one lists those that the priors know.")
+_GENRE = flags.DEFINE_list("genre", [], "Genre labels, taken by turns; a wrong one lists those the priors know.")
 _ARTIST = flags.DEFINE_string("artist", "", "Artist label.")
 _HOP_FRACTION = flags.DEFINE_float("hop_fraction", 0.5, "How far each window moves on, as a share of the context.")
 _TOTAL_SECONDS = flags.DEFINE_float("total_seconds", 0.0, "Length of the piece the samples begin; 0 takes the usual.")
@@ -38,7 +38,7 @@ def main() -> None:
         num_samples=_NUM_SAMPLES.value,
         seed=_SEED.value,
         settings=logits.SamplingSettings(_TEMPERATURE.value, _TOP_P.value, _TOP_K.value),
-        genre=_GENRE.value,
+        genres=tuple(_GENRE.value),
         artist=_ARTIST.value,
         hop_fraction=_HOP_FRACTION.value,
         total_seconds=_TOTAL_SECONDS.value,

@@ -60,7 +60,9 @@ def test_every_step_leaves_what_other_programs_read(demo: pathlib.Path):
 def test_metrics_have_the_keys_that_other_programs_read(demo: pathlib.Path):
     metrics = json.loads((demo / "report" / "metrics.json").read_text())
     for tier in ("top", "middle", "bottom"):
-        assert {"spectral_convergence_db", "multiscale_spectral_mse", "si_sdr_db"} <= set(metrics["reconstruction"][tier])
+        assert {"spectral_convergence_db", "multiscale_spectral_mse", "si_sdr_db"} <= set(
+            metrics["reconstruction"][tier]
+        )
         assert {"usage", "perplexity"} <= set(metrics["codebook"][tier])
         assert {"nats_per_code", "perplexity", "unigram_nats", "bigram_nats"} <= set(metrics["prior"][tier])
     assert metrics["prior"]["bits_per_second"] > 0

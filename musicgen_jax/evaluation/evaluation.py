@@ -136,9 +136,12 @@ def _sample_clips(info: dict[str, Any], waveforms: list[np.ndarray]) -> list[tup
     if not waveforms:
         return []
     request = info["request"]
-    chosen = {name: request[name] for name in ("genre", "artist", "seed", "seconds", "hop_fraction")}
+    chosen = {name: request[name] for name in ("artist", "seed", "seconds", "hop_fraction")}
     chosen |= request["settings"]
     return [
-        (report_media.Clip(item["file"], audio, info["sample_rate"]), chosen | {"index": item["index"]})
+        (
+            report_media.Clip(item["file"], audio, info["sample_rate"]),
+            {"genre": item["genre"]} | chosen | {"index": item["index"]},
+        )
         for item, audio in zip(info["samples"], waveforms, strict=True)
     ]

@@ -34,7 +34,8 @@ class Prior(nnx.Module):
         self.labels = conditioner.LabelConditioner(model, rngs=rngs)
         if model.upsampling:
             self.upsampler = conditioner.UpsamplerConditioner(model, dtype=dtype, rngs=rngs)
-        self.stack = stack.Stack(model.transformer, model.context, axis_rules, dtype=dtype, rngs=rngs)
+        max_distance = model.transformer.max_distance or model.context
+        self.stack = stack.Stack(model.transformer, max_distance, axis_rules, dtype=dtype, rngs=rngs)
         self.logits = nnx.Linear(
             width, model.num_codes, kernel_init=nnx.with_partitioning(init, ("width", "codes")), dtype=dtype, rngs=rngs
         )

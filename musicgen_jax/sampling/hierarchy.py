@@ -26,8 +26,9 @@ class Request:
       num_samples: how many.
       seed: equal requests give equal samples.
       settings: temperature, top_p, top_k.
-      genre: a name of the priors' vocabulary, or "" for unknown.
-      artist: likewise.
+      genres: names of the priors' vocabulary that the samples take by turns, sample i the name i modulo their number;
+        empty for unknown.
+      artist: a name of the priors' vocabulary, or "" for unknown.
       hop_fraction: how far each window moves on, as a share of the context.
       total_seconds: length of the piece that the samples are the beginning of, which the priors are told; 0 takes the
         mean length of the training tracks, or `seconds` if that is more.
@@ -38,11 +39,15 @@ class Request:
     num_samples: int = 1
     seed: int = 0
     settings: logits.SamplingSettings = dataclasses.field(default_factory=logits.SamplingSettings)
-    genre: str = ""
+    genres: tuple[str, ...] = ()
     artist: str = ""
     hop_fraction: float = 0.5
     total_seconds: float = 0.0
     batch_size: int = 8
+
+    def genre_of(self, sample: int) -> str:
+        """Genre of sample number `sample`, "" for unknown."""
+        return self.genres[sample % len(self.genres)] if self.genres else ""
 
     def validate(
         self, vqvae: config.VQVAEConfig, vqvae_fingerprint: str, priors: dict[str, trained.TrainedPrior]
@@ -58,7 +63,8 @@ class Request:
         config.require(0 < self.hop_fraction <= 1, f"--hop_fraction={self.hop_fraction}: must be in (0, 1]")
         self.settings.validate()
         for tier, prior in priors.items():
-            labels.require_known("genre", self.genre, prior.config.genres)
+            for genre in self.genres:
+                labels.require_known("genre", genre, prior.config.genres)
             labels.require_known("artist", self.artist, prior.config.artists)
             config.require(
                 prior.config.vqvae == vqvae_fingerprint,
@@ -126,7 +132,7 @@ def _window_batch(
     full = np.full(len(rows), 1, np.int32)
     batch: dict[str, Any] = {
         "codes": _slice(codes, window.start, model.context),
-        "genre": full * labels.encode(request.genre, model.genres),
+        "genre": np.array([labels.encode(request.genre_of(row), model.genres) for row in rows], np.int32),
         "artist": full * labels.encode(request.artist, model.artists),
         "start": full * window.start,
         "length": full * round(total_seconds * model.codes_per_second),

@@ -52,7 +52,7 @@ def sample_to_folder(
     for index, sample in enumerate(codes[finest]):
         name = f"{index:03d}.wav"
         audio_io.write_wav(folder / name, tokenizer.decode(sample, finest), tokenizer.config.sample_rate)
-        files.append({"file": name, "seed": request.seed, "index": index})
+        files.append({"file": name, "seed": request.seed, "index": index, "genre": request.genre_of(index)})
     info |= {"sample_rate": tokenizer.config.sample_rate, "decoded_tier": finest, "samples": files}
     # Written last: a folder with samples.json is complete.
     (folder / INFO_NAME).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")

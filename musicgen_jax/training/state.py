@@ -71,9 +71,13 @@ def initial_state(
     axis_rules: rules.AxisRules,
     mesh: jax.sharding.Mesh,
 ) -> TrainState:
-    """Fresh state, created sharded: no array is ever whole on one device."""
+    """Fresh state, created sharded: no array is ever whole on one device of several."""
     build = _builder(task, training, tx)
     shardings = state_shardings(jax.eval_shape(build), task, axis_rules, mesh)
+    if mesh.size == 1:
+        # Nothing to divide, and draws compiled one by one are shared between parameters of one shape: the three-tier
+        # VQ-VAE starts in 5 s instead of 20.
+        return jax.device_put(build(), shardings)
     with jax.set_mesh(mesh):
         return jax.jit(build, out_shardings=shardings)()
 

@@ -9,7 +9,7 @@ import tiny_priors
 from musicgen_jax.sampling import hierarchy, output
 
 MODELS = {"vqvae": "runs/vqvae", "top": "runs/top", "middle": "", "bottom": ""}
-REQUEST = hierarchy.Request(seconds=0.5, num_samples=2, seed=3, genre="organ", batch_size=2)
+REQUEST = hierarchy.Request(seconds=0.5, num_samples=2, seed=3, genres=("organ",), batch_size=2)
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def test_settings_and_seeds_are_kept(folder):
     assert info["models"] == MODELS
     assert (info["sample_rate"], info["decoded_tier"]) == (4000, "top")
     assert info["samples"] == [
-        {"file": "000.wav", "seed": 3, "index": 0},
-        {"file": "001.wav", "seed": 3, "index": 1},
+        {"file": "000.wav", "seed": 3, "index": 0, "genre": "organ"},
+        {"file": "001.wav", "seed": 3, "index": 1, "genre": "organ"},
     ]
     assert len(waveforms) == 2
 
