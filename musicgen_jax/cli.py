@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 # What a person can cause with flags or data. Anything else is a defect of ours and keeps its traceback.
 USER_ERRORS = (ValueError, OSError)
@@ -32,6 +32,8 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
 
 
 def _call(main: Callable[[], None]) -> None:
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # Orbax and TFDS tell every step of theirs at the level below
     try:
         main()
     except KeyboardInterrupt:

@@ -13,6 +13,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import numpy as np
 import pytest
+import soundfile
 from flax import nnx
 
 from musicgen_jax import config, modules
@@ -59,6 +60,20 @@ def prepare_tones(directory: pathlib.Path, lengths: tuple[int, ...]) -> str:
     settings = preparation.Settings("recordings", "", SAMPLE_RATE, seed=0)
     preparation.prepare(settings, source, str(directory), num_workers=0)
     return str(directory)
+
+
+@pytest.fixture(scope="session")
+def tones_folder(tmp_path_factory) -> pathlib.Path:
+    """Four recordings as a person has them: two folders (genres), mixed rates, one of them stereo, 6 s each."""
+    folder = tmp_path_factory.mktemp("recordings")
+    for index, (name, sample_rate) in enumerate(
+        (("flute/a.wav", 16000), ("flute/b.flac", 44100), ("organ/c.ogg", 22050), ("organ/d.wav", 16000))
+    ):
+        audio = tones(index, 6 * sample_rate, sample_rate)
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, np.stack([audio, 0.5 * audio], axis=1) if index == 1 else audio, sample_rate)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -96,3 +96,30 @@ def test_real_recordings(tmp_path: pathlib.Path):
     assert result.returncode == 0, result.stderr[-3000:]
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert metrics["split"] == "test" and metrics["fad"]["num_clips"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("verb", "flags", "message"),
+    [
+        ("sample", ["--seconds=0"], "--seconds=0.0: must be greater than 0"),
+        ("sample", ["--genre=polka"], "unknown genre; the prior was trained with unknown, flute, organ"),
+        ("sample", ["--vqvae=nowhere"], "no such folder: nowhere"),
+        ("sample", ["--top={demo}/middle"], "holds a prior of the middle tier where one of the top tier is wanted"),
+        ("sample", ["--vqvae={demo}/top"], "has no field"),
+        ("evaluate", ["--samples={demo}/audio"], "no samples.json"),
+        ("evaluate", ["--data={demo}/codes"], "holds no audio"),
+        ("evaluate", ["--vqvae=nowhere"], "no such folder: nowhere"),
+    ],
+)
+def test_bad_flags_get_one_line(demo: pathlib.Path, tmp_path: pathlib.Path, verb: str, flags: list[str], message: str):
+    good = {tier: f"--{tier}={demo}/{tier}" for tier in ("vqvae", "top", "middle", "bottom")}
+    good |= {"out": f"--out={tmp_path}/out"} | ({"data": f"--data={demo}/audio"} if verb == "evaluate" else {})
+    bad = {flag.split("=")[0].strip("-"): flag.format(demo=demo) for flag in flags}
+    command = [sys.executable, "-m", f"musicgen_jax.{verb}", *(good | bad).values()]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and message in errors[0], result.stderr[-2000:]
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out" / "samples.json").exists()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -75,12 +76,12 @@ class Trainer:
         """Runs to the end."""
         assert self.start().wait(SECONDS) == 0, self.output()
 
-    def signal_after_step(self, step: int, signum: int) -> int:
-        """Starts, sends a signal when `step` has been logged, and returns the exit code."""
+    def start_and_signal(self, signum: int, when: Callable[[], bool]) -> int:
+        """Starts, sends a signal as soon as `when()`, and returns the exit code."""
         process = self.start()
         try:
             deadline = time.monotonic() + SECONDS
-            while not any(line["step"] >= step for line in metrics.read(self.workdir / "metrics.jsonl")):
+            while not when():
                 assert process.poll() is None, self.output()
                 assert time.monotonic() < deadline, self.output()
                 time.sleep(0.002)
@@ -94,7 +95,11 @@ class Trainer:
 
     def steps(self) -> list[int]:
         """Checkpoints there are."""
-        return sorted(int(path.name) for path in (self.workdir / "checkpoints").iterdir() if path.name.isdigit())
+        return sorted(int(path.name) for path in (self.workdir / "checkpoints").glob("*") if path.name.isdigit())
+
+    def logged(self) -> list[int]:
+        """Steps in metrics.jsonl."""
+        return [line["step"] for line in metrics.read(self.workdir / "metrics.jsonl")]
 
 
 def arrays(workdir: pathlib.Path, step: int) -> dict[str, bytes]:
@@ -133,10 +138,9 @@ def check_resume(verb: str, arguments: list[str], data: str, root: pathlib.Path,
         (10, True),
     ]
 
-    # kill -9 in the sixth to tenth step: go on from the checkpoint of the fifth. The first five steps of the run above
-    # are those of a run that was killed; to be killed at that very place, another one starts from them.
+    # kill -9 as soon as the checkpoint of step 5 is there.
     killed = Trainer(verb, arguments, data, root / "killed")
-    assert killed.signal_after_step(6, signal.SIGKILL) == -signal.SIGKILL
+    assert killed.start_and_signal(signal.SIGKILL, lambda: 5 in killed.steps()) == -signal.SIGKILL
     shutil.rmtree(killed.workdir / "checkpoints" / "10", ignore_errors=True)  # a kill that came late is none
     assert killed.steps() == [5], killed.output()
     with (killed.workdir / "metrics.jsonl").open("a") as file:
@@ -147,7 +151,7 @@ def check_resume(verb: str, arguments: list[str], data: str, root: pathlib.Path,
     assert log(killed.workdir) == lines  # the losses of steps 6 to 10 are those of the same batches
 
     terminated = Trainer(verb, arguments, data, root / "terminated")
-    assert terminated.signal_after_step(1, signal.SIGTERM) == 0, terminated.output()
+    assert terminated.start_and_signal(signal.SIGTERM, terminated.logged) == 0, terminated.output()
     (saved,) = terminated.steps()[-1:]
     assert saved < 10 and f"SIGTERM: saved step {saved}" in terminated.output()
     terminated.finish()

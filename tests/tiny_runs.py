@@ -80,16 +80,16 @@ def vqvae_task() -> state.Task:
         functional=modules.Functional(lambda rngs: vqvae.VQVAE(model, rngs=rngs)),
         loss=lambda module, batch, key, train: vqvae_loss.vqvae_loss(module, batch["audio"], key, train),
         unit="audio-s",
-        units_per_step=BATCH_SIZE * 1024 / 4000,
+        units_per_step=BATCH_SIZE * 512 / 4000,
     )
 
 
 def vqvae_batch(step: int) -> dict[str, np.ndarray]:
-    """Chords of random pitch with a little noise, [B, 1024]."""
+    """Chords of random pitch with a little noise, [B, 512]."""
     rng = np.random.default_rng(step)
-    seconds = np.arange(1024) / 4000
+    seconds = np.arange(512) / 4000
     hertz = rng.uniform(100, 1000, (BATCH_SIZE, 3, 1))
-    audio = 0.2 * np.sin(2 * np.pi * hertz * seconds).sum(axis=1) + 0.01 * rng.standard_normal((BATCH_SIZE, 1024))
+    audio = 0.2 * np.sin(2 * np.pi * hertz * seconds).sum(axis=1) + 0.01 * rng.standard_normal((BATCH_SIZE, 512))
     return {"audio": audio.astype(np.float32)}
 
 
@@ -114,7 +114,8 @@ def start(
     values.ema_params = params if training.ema_decay else {}
     values.loss_scale = precision.initial_loss_scale(training.compute_dtype)
     placed = jax.tree.map(lambda value, leaf: jax.device_put(np.array(value), leaf.sharding), values, abstract)
-    return placed, step.make_train_step(task, tx, training, settings)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    return placed, step.make_train_step(task, tx, training, settings, shardings)
 
 
 def losses(metrics: list[dict[str, jax.Array]]) -> np.ndarray:

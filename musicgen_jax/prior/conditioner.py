@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax import config
+from musicgen_jax.sharding import rules
 from musicgen_jax.vqvae import resnet
 
 
@@ -13,11 +14,20 @@ def embedding(num: int, width: int, rngs: nnx.Rngs) -> nnx.Param:
     return nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (num, width)), out_sharding=(None, "width"))
 
 
+def lookup(table: jax.Array, indices: jax.Array, axis_rules: rules.AxisRules) -> jax.Array:
+    """table[indices]: [K, D] and int32 [...] -> [..., D].
+
+    The table is collected first, as any matrix is where "fsdp" divides it: looked up in pieces, the rows would come out
+    divided over their width, and XLA would have to copy them whole to divide them over the batch.
+    """
+    return rules.constrain(table, axis_rules, (None, "residual"))[indices]
+
+
 class LabelConditioner(nnx.Module):
     """Sum of embeddings: genre, artist, total length, and at every position the elapsed share of the track."""
 
-    def __init__(self, model: config.PriorConfig, *, rngs: nnx.Rngs):
-        self.config = model
+    def __init__(self, model: config.PriorConfig, axis_rules: rules.AxisRules | None = None, *, rngs: nnx.Rngs):
+        self.config, self.rules = model, axis_rules or rules.AxisRules()
         width, bins = model.transformer.width, model.timing_bins
         self.genre = embedding(max(len(model.genres), 1), width, rngs)
         self.artist = embedding(max(len(model.artists), 1), width, rngs)
@@ -40,8 +50,9 @@ class LabelConditioner(nnx.Module):
         total = jnp.clip((seconds / settings.max_seconds * bins).astype(jnp.int32), 0, bins - 1)
         share = (start[:, None] + jnp.arange(settings.context)) / jnp.maximum(length[:, None], 1)
         elapsed = jnp.clip((share * bins).astype(jnp.int32), 0, bins - 1)
-        whole = self.genre[...][genre] + self.artist[...][artist] + self.total[...][total]
-        return whole[:, None] + self.elapsed[...][elapsed]
+        of_track = [(self.genre, genre), (self.artist, artist), (self.total, total)]
+        whole = sum(lookup(table[...], indices, self.rules) for table, indices in of_track)
+        return whole[:, None] + lookup(self.elapsed[...], elapsed, self.rules)
 
 
 class UpsamplerConditioner(nnx.Module):

@@ -31,7 +31,7 @@ class Prior(nnx.Module):
         init = nnx.initializers.normal(0.02)
         self.codes = nnx.Param(init(rngs.params(), (model.num_codes, width)), out_sharding=("codes", "width"))
         self.start = nnx.Param(init(rngs.params(), (width,)), out_sharding=("width",))
-        self.labels = conditioner.LabelConditioner(model, rngs=rngs)
+        self.labels = conditioner.LabelConditioner(model, axis_rules, rngs=rngs)
         if model.upsampling:
             self.upsampler = conditioner.UpsamplerConditioner(model, dtype=dtype, rngs=rngs)
         max_distance = model.transformer.max_distance or model.context
@@ -49,7 +49,7 @@ class Prior(nnx.Module):
 
     def inputs(self, codes: jax.Array, condition: jax.Array) -> jax.Array:
         """codes [B, T] -> the stack's input [B, T, D]: shifted by one, so that position t has not seen code t."""
-        embedded = self.codes[...].astype(self.dtype)[codes[:, :-1]]
+        embedded = conditioner.lookup(self.codes[...].astype(self.dtype), codes[:, :-1], self.rules)
         start = jnp.broadcast_to(self.start[...].astype(self.dtype), (codes.shape[0], 1, embedded.shape[-1]))
         x = jnp.concatenate([start, embedded], axis=1) + condition
         return rules.constrain(x, self.rules, ("batch", "sequence", "residual"))

@@ -50,7 +50,9 @@ def train(
     axis_rules = rules.AxisRules() if axis_rules is None else axis_rules
     workdir.mkdir(parents=True, exist_ok=True)
     tx = optimizer.make_optimizer(run_config.optimizer, training.num_steps)
-    train_step = step.make_train_step(task, tx, training, run_config.optimizer)
+    abstract = state.abstract_state(task, training, tx, axis_rules, mesh)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    train_step = step.make_train_step(task, tx, training, run_config.optimizer, shardings)
     eval_step = step.make_eval_step(task)
     model_config = config.to_dict(run_config.model)
 
@@ -61,7 +63,10 @@ def train(
         checkpointing.Checkpointer(workdir, training.keep_checkpoints) as checkpointer,
         jax.set_mesh(mesh),
     ):
-        current = _restore_or_initialise(checkpointer, task, training, tx, axis_rules, mesh, model_config)
+        _announce(f"{task.functional.num_parameters():,} parameters on mesh {dict(mesh.shape)}")
+        current = _restored(checkpointer, abstract, model_config)
+        if current is None:
+            current = state.initial_state(task, training, tx, axis_rules, mesh)
         start = int(current.step)
         if jax.process_index() == 0:
             config.write_json(workdir / "config.json", run_config)
@@ -77,6 +82,14 @@ def train(
                 recorder=recorder,
                 guard=guard,
             )
+
+
+def _restored(checkpointer, abstract, model_config) -> state.TrainState | None:
+    if checkpointer.latest_step() is None:
+        return None
+    restored = checkpointer.restore(abstract, model_config)
+    _announce(f"resuming from step {int(restored.step)}")
+    return restored
 
 
 def _take_steps(current, training, take, evaluate, save, recorder, guard) -> state.TrainState:
@@ -99,16 +112,6 @@ def _take_steps(current, training, take, evaluate, save, recorder, guard) -> sta
 
 def _due(done: int, every: int, last: bool) -> bool:
     return every > 0 and (last or done % every == 0)
-
-
-def _restore_or_initialise(checkpointer, task, training, tx, axis_rules, mesh, model_config) -> state.TrainState:
-    _announce(f"{task.functional.num_parameters():,} parameters on mesh {dict(mesh.shape)}")
-    if checkpointer.latest_step() is None:
-        return state.initial_state(task, training, tx, axis_rules, mesh)
-    abstract = state.abstract_state(task, training, tx, axis_rules, mesh)
-    restored = checkpointer.restore(abstract, model_config)
-    _announce(f"resuming from step {int(restored.step)}")
-    return restored
 
 
 def _announce(message: str) -> None:

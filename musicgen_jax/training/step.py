@@ -18,11 +18,20 @@ def make_train_step(
     tx: optax.GradientTransformation,
     training: config.TrainingConfig,
     optimizer_config: config.OptimizerConfig,
+    shardings: state.TrainState,
 ) -> Callable[[state.TrainState, Batch], tuple[state.TrainState, Metrics]]:
     """Jitted (state, batch) -> (state, metrics). The input state is donated.
 
     A step whose loss or gradient is not finite changes nothing but the counters: parameters, codebooks, optimizer state
     and moving average stay as they were.
+
+    Args:
+      task: the model and its loss.
+      tx: from `optimizer.make_optimizer(optimizer_config, training.num_steps)`.
+      training: seed, precision, accumulation and moving average.
+      optimizer_config: for the learning rate that the metrics report.
+      shardings: of the state (`state.state_shardings`). The step returns it as it came: left to itself, XLA may choose
+        another layout, and would compile the next step anew.
     """
     schedule = optimizer.make_schedule(optimizer_config, training.num_steps)
 
@@ -61,7 +70,7 @@ def make_train_step(
         }
         return new, trainer_metrics | metrics
 
-    return jax.jit(train_step, donate_argnums=0)
+    return jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, None))
 
 
 def _updates_done(old: state.TrainState) -> jax.Array:

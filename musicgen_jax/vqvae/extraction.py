@@ -40,7 +40,7 @@ def extract(tokenizer: tokenizer_lib.Tokenizer, data: str, out: str, window_seco
     entries = []
     with (
         shards.ShardWriter(out, code_dataset.DATASET_NAME, features, splits, metadata) as writer,
-        tqdm.tqdm(total=_seconds(data), unit="audio-s", desc="extract codes") as progress,
+        tqdm.tqdm(total=_seconds(data), unit=" audio-s", unit_scale=True, desc="extract codes") as progress,
     ):
         for split in splits:
             for facts, blocks in audio_dataset.read_tracks(data, split):

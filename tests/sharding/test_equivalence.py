@@ -43,7 +43,9 @@ def one_device(name: str) -> np.ndarray:
     return train(*task_and_batches(name), mesh_lib.make_mesh(config.MeshConfig(), jax.devices()[:1]))
 
 
-@pytest.mark.parametrize(("name", "accumulation_steps"), [("vqvae", 1), ("prior", 1), ("prior", 2)])
+@pytest.mark.parametrize(
+    ("name", "accumulation_steps"), [("vqvae", 1), ("prior", 1), pytest.param("prior", 2, marks=pytest.mark.slow)]
+)
 def test_eight_devices_equal_one(name, accumulation_steps, capfd, caplog):
     one = one_device(name)
     caplog.clear()

@@ -12,7 +12,7 @@ import toy
 from musicgen_jax import config
 from musicgen_jax.sharding import mesh as mesh_lib
 from musicgen_jax.sharding import rules
-from musicgen_jax.training import checkpointing, optimizer, state, step
+from musicgen_jax.training import checkpointing, optimizer, state
 
 TRAINING = config.TrainingConfig(num_steps=10, ema_decay=0.9)
 TX = optimizer.make_optimizer(tiny_runs.OPTIMIZER, TRAINING.num_steps)
@@ -37,8 +37,7 @@ def filled(task: state.Task, mesh: jax.sharding.Mesh) -> state.TrainState:
 
 def toy_states(count: int) -> list[state.TrainState]:
     """States after 1, 2, ... steps."""
-    current = state.initial_state(toy.task(), TRAINING, TX, rules.AxisRules(), toy.mesh())
-    train_step = step.make_train_step(toy.task(), TX, TRAINING, tiny_runs.OPTIMIZER)
+    current, train_step = tiny_runs.start(toy.task(), TRAINING, toy.mesh())
     states = []
     for index in range(count):
         current, _ = train_step(jax.tree.map(jax.numpy.copy, current), toy.batch(index))
