@@ -29,8 +29,9 @@ def main() -> None:
     run.model = code_dataset.resolve(run.model, run.data.path)
     mesh = mesh_lib.make_mesh(run.mesh)
     dtype = precision.dtype(run.training.compute_dtype)
+    codebooks = code_dataset.read_codebooks(run.data.path)
     task = state.Task(
-        functional=modules.Functional(lambda rngs: prior.Prior(run.model, dtype=dtype, rngs=rngs)),
+        functional=modules.Functional(lambda rngs: prior.Prior(run.model, codebooks=codebooks, dtype=dtype, rngs=rngs)),
         loss=lambda model, batch, key, train: loss.prior_loss(model, batch, key if train else None),
         unit="codes",
         units_per_step=run.data.batch_size * run.model.context,

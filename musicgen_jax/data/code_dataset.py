@@ -16,6 +16,7 @@ from musicgen_jax.data import labels, loader, shards
 
 DATASET_NAME = "musicgen_codes"
 INDEX_NAME = "tracks.jsonl"
+CODEBOOKS_NAME = "codebooks.npz"
 
 
 def code_features() -> tfds.features.FeaturesDict:
@@ -52,6 +53,20 @@ def read_index(directory: str) -> list[TrackEntry]:
     if not path.is_file():
         raise FileNotFoundError(f"no {INDEX_NAME} in {directory}: pass the --out of extract_codes")
     return [TrackEntry(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def write_codebooks(directory: pathlib.Path, codebooks: dict[str, np.ndarray]) -> None:
+    """Writes codebooks.npz: tier -> the tokenizer's entries, float32 [K, W]."""
+    np.savez(directory / CODEBOOKS_NAME, **codebooks)
+
+
+def read_codebooks(directory: str) -> dict[str, np.ndarray]:
+    """The tokenizer's entries by tier. Raises FileNotFoundError where `directory` was not written by extract_codes."""
+    path = pathlib.Path(directory) / CODEBOOKS_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"no {CODEBOOKS_NAME} in {directory}: pass the --out of extract_codes")
+    with np.load(path) as stored:
+        return dict(stored)
 
 
 def resolve(model: config.PriorConfig, directory: str) -> config.PriorConfig:

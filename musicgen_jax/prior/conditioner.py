@@ -1,10 +1,14 @@
 """What a prior is told besides its own past: labels, timing, and the codes of the tier above."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax import config
+from musicgen_jax.prior import code_embedding
 from musicgen_jax.sharding import rules
 from musicgen_jax.vqvae import resnet
 
@@ -62,12 +66,20 @@ class UpsamplerConditioner(nnx.Module):
     doubling of the length until the rates agree, projection, norm. The residual blocks are the tokenizer's.
     """
 
-    def __init__(self, model: config.PriorConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        model: config.PriorConfig,
+        *,
+        codebooks: Mapping[str, jax.typing.ArrayLike] = MappingProxyType({}),
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
         settings = model.conditioner
         doublings = model.upsampling.bit_length() - 1
         config.require(2**doublings == model.upsampling, f"model.upsampling={model.upsampling}: must be a power of two")
         dilations = [settings.dilation_growth ** (r % settings.dilation_cycle) for r in range(settings.depth)]
-        self.codes = nnx.Param(nnx.initializers.normal(1.0)(rngs.params(), (model.num_codes, settings.width)))
+        codebook = codebooks.get(config.TIER_ABOVE[model.tier])
+        self.codes = nnx.Param(code_embedding.initial(codebook, model.num_codes, settings.width, rngs))
         self.stack = resnet.ResidualStack(settings.width, dilations, dtype=dtype, rngs=rngs)
         self.upsampling = nnx.List(
             [resnet.Upsampling(settings.width, settings.width, dtype=dtype, rngs=rngs) for _ in range(doublings)]

@@ -1,11 +1,14 @@
 """Autoregressive prior over the codes of one tier."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax import config
-from musicgen_jax.prior import conditioner
+from musicgen_jax.prior import code_embedding, conditioner
 from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import block, kv_cache, stack
 
@@ -22,23 +25,36 @@ class Prior(nnx.Module):
         model: config.PriorConfig,
         axis_rules: rules.AxisRules | None = None,
         *,
+        codebooks: Mapping[str, jax.typing.ArrayLike] = MappingProxyType({}),
         dtype: jnp.dtype = jnp.float32,
         rngs: nnx.Rngs,
     ):
+        """Args:
+        model: sizes, labels, tier.
+        axis_rules: layout on a mesh; the default rules if None.
+        codebooks: tier -> the tokenizer's entries [K, W], which the code embeddings start from; without them (a
+          checkpoint will be loaded) they start at random.
+        dtype: of activations.
+        rngs: initial parameters.
+        """
         axis_rules = rules.AxisRules() if axis_rules is None else axis_rules
         width = model.transformer.width
         self.config, self.rules, self.dtype = model, axis_rules, dtype
-        init = nnx.initializers.normal(0.02)
-        self.codes = nnx.Param(init(rngs.params(), (model.num_codes, width)), out_sharding=("codes", "width"))
-        self.start = nnx.Param(init(rngs.params(), (width,)), out_sharding=("width",))
+        # As large as the conditioning of the tier above, which arrives normalised: else it would drown the past.
+        table = code_embedding.initial(codebooks.get(model.tier), model.num_codes, width, rngs)
+        self.codes = nnx.Param(table, out_sharding=("codes", "width"))
+        self.start = nnx.Param(jax.random.normal(rngs.params(), (width,)), out_sharding=("width",))
         self.labels = conditioner.LabelConditioner(model, axis_rules, rngs=rngs)
         if model.upsampling:
-            self.upsampler = conditioner.UpsamplerConditioner(model, dtype=dtype, rngs=rngs)
+            self.upsampler = conditioner.UpsamplerConditioner(model, codebooks=codebooks, dtype=dtype, rngs=rngs)
         max_distance = model.transformer.max_distance or model.context
         self.stack = stack.Stack(model.transformer, max_distance, axis_rules, dtype=dtype, rngs=rngs)
-        self.logits = nnx.Linear(
-            width, model.num_codes, kernel_init=nnx.with_partitioning(init, ("width", "codes")), dtype=dtype, rngs=rngs
+        # Likewise from the codebook: neighbouring entries start with similar logits.
+        self.logits = nnx.Param(
+            0.02 * code_embedding.initial(codebooks.get(model.tier), model.num_codes, width, rngs).T,
+            out_sharding=("width", "codes"),
         )
+        self.bias = nnx.Param(jnp.zeros((model.num_codes,)), out_sharding=("codes",))
 
     def condition(self, batch: dict[str, jax.Array]) -> jax.Array:
         """Conditioning of every position, [B, T, D]; see `code_dataset.Windows.window` for the arrays of a batch."""
@@ -57,7 +73,7 @@ class Prior(nnx.Module):
     def __call__(self, batch: dict[str, jax.Array], key: jax.Array | None = None) -> jax.Array:
         """Logits [B, T, K] float32 of a window given its own codes and conditioning; `key` turns dropout on."""
         x = self.stack(self.inputs(batch["codes"], self.condition(batch)), key)
-        return rules.constrain(self.logits(x).astype(jnp.float32), self.rules, ("batch", "sequence", "codes"))
+        return rules.constrain(self.predict(x), self.rules, ("batch", "sequence", "codes"))
 
     def prefill(self, codes: jax.Array, condition: jax.Array) -> list[kv_cache.KVCache]:
         """Caches after the codes [B, T] of a whole window; rows of codes that are not known yet get overwritten."""
@@ -87,4 +103,9 @@ class Prior(nnx.Module):
         embedded = self.codes[...].astype(self.dtype)[previous]
         x = jnp.where(position == 0, self.start[...].astype(self.dtype), embedded) + condition
         x, caches = self.stack.step(layers, x, caches, position)
-        return self.logits(x).astype(jnp.float32), caches
+        return self.predict(x), caches
+
+    def predict(self, x: jax.Array) -> jax.Array:
+        """The stack's output [..., D] -> logits [..., K] float32."""
+        logits = jnp.einsum("...d,dk->...k", x, self.logits[...].astype(self.dtype))
+        return logits.astype(jnp.float32) + self.bias[...]

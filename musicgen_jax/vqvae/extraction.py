@@ -50,6 +50,7 @@ def extract(tokenizer: tokenizer_lib.Tokenizer, data: str, out: str, window_seco
                 writer.write(split, codes | labels | {"lyrics": ""})
                 entries.append(code_dataset.TrackEntry(**labels, split=split, top_codes=len(codes["top"])))
         code_dataset.write_index(writer.path, entries)
+        code_dataset.write_codebooks(writer.path, tokenizer.codebooks())
     counts = collections.Counter(entry.split for entry in entries)
     rates = ", ".join(f"{tier} {bits_per_second(tokenizer.config, tier) / 1000:.2f} kbit/s" for tier in config.TIERS)
     print(f"{out}: tracks {dict(counts)}; {rates}")

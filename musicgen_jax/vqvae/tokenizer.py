@@ -26,6 +26,11 @@ class Tokenizer:
         # Arguments, not closed-over constants: otherwise the weights would be compiled into the program.
         self._weights = (params, buffers)
 
+    def codebooks(self) -> dict[str, np.ndarray]:
+        """Entries of every tier, float32 [K, W]."""
+        model: vqvae.VQVAE = self._functional.bind(*self._weights)
+        return {tier: np.asarray(model.tier(tier).quantizer.entries[...]) for tier in config.TIERS}
+
     @functools.cached_property
     def _encode(self) -> Any:
         return jax.jit(lambda weights, audio: self._functional.bind(*weights).encode(audio))

@@ -115,7 +115,7 @@ def founding_config(name):
     return module.get_config(name)
 
 
-@pytest.mark.parametrize(("scale", "low", "high"), [("tiny", 0.1e6, 1e6), ("1b", 1e9, 1.5e9), ("5b", 5e9, 6e9)])
+@pytest.mark.parametrize(("scale", "low", "high"), [("tiny", 0.1e6, 1e6), ("1b", 0.9e9, 1.1e9), ("5b", 5e9, 5.4e9)])
 def test_number_of_parameters(scale, low, high):
     model = founding_config(f"tier=top,scale={scale}").model
     model.num_codes = 256 if scale == "tiny" else 2048
