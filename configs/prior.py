@@ -26,7 +26,7 @@ def tiny(tier: str) -> config.PriorTraining:
         optimizer=config.OptimizerConfig(
             peak_learning_rate=3e-3, warmup_steps=20, decay="cosine", final_fraction=0.02, b2=0.98, weight_decay=0.01
         ),
-        training=config.TrainingConfig(num_steps=400, log_every=20, eval_every=100, checkpoint_every=100),
+        training=config.TrainingConfig(num_steps=300, log_every=20, eval_every=100, checkpoint_every=100),
     )
 
 

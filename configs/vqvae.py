@@ -9,7 +9,7 @@ from musicgen_jax import config
 
 
 def tiny() -> config.VQVAETraining:
-    """16 kHz; about two minutes of two CPU cores a tier."""
+    """16 kHz; about four minutes of two CPU cores."""
     sizes = {"width": 32, "depth": 2, "dilation_growth": 3}
     model = config.VQVAEConfig(
         sample_rate=16000,
@@ -25,7 +25,7 @@ def tiny() -> config.VQVAETraining:
         optimizer=config.OptimizerConfig(
             peak_learning_rate=4e-3, warmup_steps=20, decay="cosine", final_fraction=0.02, b2=0.99
         ),
-        training=config.TrainingConfig(num_steps=1200, log_every=20, eval_every=300, checkpoint_every=200),
+        training=config.TrainingConfig(num_steps=900, log_every=20, eval_every=300, checkpoint_every=150),
     )
 
 

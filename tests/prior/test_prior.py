@@ -68,7 +68,7 @@ def test_a_code_is_predicted_from_the_codes_before_it_alone():
         """One number a position of example 0, from the embeddings of all codes."""
         start = jnp.broadcast_to(module.start[...], (2, 1, embedded.shape[-1]))
         x = jnp.concatenate([start, embedded[:, :-1]], axis=1) + module.condition(batch)
-        return module.logits(module.stack(x))[0] @ weights
+        return module.predict(module.stack(x))[0] @ weights
 
     dependence = jax.jit(jax.jacrev(mixed_logits))(module.codes[...][batch["codes"]])
     by_code = np.abs(dependence).sum(axis=-1)  # [T, B, T]
