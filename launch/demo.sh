@@ -11,7 +11,8 @@ cd "$(dirname "$0")/.."
 
 out=${1:-demo}
 shift || true
-default_sample_flags="--seconds=8 --num_samples=4"
+# A minute of training leaves the priors unsure: a temperature below 1 keeps to what they know best.
+default_sample_flags="--seconds=8 --num_samples=4 --temperature=0.7"
 if [ $# = 0 ]; then
   set -- --dataset=chorales
   default_sample_flags+=" --genre=organ,flute,strings,voice" # one piece in each timbre
