@@ -66,7 +66,7 @@ def test_baselines_score_the_same_codes(prior):
 
 def test_uniform_predictions_score_log_k(prior):
     params, buffers = prior.weights
-    silenced = params | {"logits": jax.tree.map(jnp.zeros_like, params["logits"])}
+    silenced = params | {name: jnp.zeros_like(params[name]) for name in ("logits", "bias")}
     uniform = dataclasses.replace(prior, weights=(silenced, buffers))
     result = prior_likelihood.evaluate_prior(uniform, "validation", max_codes=1000)
     assert result["nats_per_code"] == pytest.approx(np.log(prior.config.num_codes), rel=1e-6)
