@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pathlib
 from typing import Any
 
@@ -54,8 +55,9 @@ def _is_up_to(line: str, step: float) -> bool:
         return False  # the last line of a killed run may be torn
 
 
-def read(path: pathlib.Path) -> list[dict[str, Any]]:
+def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """All whole lines of a metrics.jsonl, in order; an empty list where the file does not exist."""
+    path = pathlib.Path(path)
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines() if _is_up_to(line, math.inf)]
