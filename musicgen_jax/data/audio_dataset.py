@@ -109,6 +109,7 @@ def read_tracks(directory: str, split: str) -> Iterator[tuple[dict[str, Any], It
     next track is asked for.
     """
     records = shards.open_split(directory, split)
+    sample_rate = shards.read_metadata(directory)["sample_rate"]
     index = 0
 
     def blocks(first: int, count: int) -> Iterator[np.ndarray]:
@@ -119,6 +120,6 @@ def read_tracks(directory: str, split: str) -> Iterator[tuple[dict[str, Any], It
         record = records[index]
         facts = {name: record[name].decode() for name in ("track_id", "genre", "artist")}
         facts["track_samples"] = record["track_samples"]
-        count = len(shards.segment_bounds(record["track_samples"], shards.read_metadata(directory)["sample_rate"]))
+        count = len(shards.segment_bounds(record["track_samples"], sample_rate))
         yield facts, blocks(index, count)
         index += count
