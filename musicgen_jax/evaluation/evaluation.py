@@ -64,12 +64,8 @@ def evaluate(
     Raises:
       ValueError: no held-out split, a prior of another tokenizer, samples too short for FAD.
     """
-    for tier, prior in priors.items():
-        config.require(
-            prior.config.vqvae == tokenizer.fingerprint,
-            f"--{tier}: this prior was trained on codes of VQ-VAE {prior.config.vqvae}, but --vqvae is "
-            f"{tokenizer.fingerprint}: pass the VQ-VAE that extracted its codes",
-        )
+    for prior in priors.values():
+        prior.require_tokenizer(tokenizer.fingerprint)
     split = _held_out_split(settings.data)
     info, waveforms = output.read(settings.samples) if settings.samples else ({}, [])
     quality = tokenizer_quality.evaluate_tokenizer(

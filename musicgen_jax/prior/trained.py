@@ -20,3 +20,11 @@ class TrainedPrior:
     functional: modules.Functional
     weights: tuple[modules.Tree, modules.Tree]
     codes_path: str
+
+    def require_tokenizer(self, fingerprint: str) -> None:
+        """Raises ValueError unless the prior was trained on codes of the tokenizer with this fingerprint."""
+        config.require(
+            self.config.vqvae == fingerprint,
+            f"--{self.config.tier}: this prior was trained on codes of VQ-VAE {self.config.vqvae}, but --vqvae is "
+            f"{fingerprint}: pass the VQ-VAE that extracted its codes",
+        )

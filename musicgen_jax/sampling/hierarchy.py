@@ -66,11 +66,7 @@ class Request:
             for genre in self.genres:
                 labels.require_known("genre", genre, prior.config.genres)
             labels.require_known("artist", self.artist, prior.config.artists)
-            config.require(
-                prior.config.vqvae == vqvae_fingerprint,
-                f"--{tier}: this prior was trained on codes of VQ-VAE {prior.config.vqvae}, but --vqvae is "
-                f"{vqvae_fingerprint}: pass the VQ-VAE that extracted its codes",
-            )
+            prior.require_tokenizer(vqvae_fingerprint)
             above = config.TIER_ABOVE[tier]
             config.require(
                 above is None or above in priors, f"--{tier} needs --{above}: codes come from the tier above"
