@@ -30,7 +30,7 @@ def main() -> None:
     dtype = precision.dtype(run.training.compute_dtype)
     task = state.Task(
         functional=modules.Functional(lambda rngs: vqvae.VQVAE(run.model, dtype=dtype, rngs=rngs)),
-        loss=lambda model, batch, key, train: loss.vqvae_loss(model, batch["audio"], key, train),
+        loss=lambda model, batch, key, train: loss.vqvae_loss(model, batch["audio"], run.loss, key, train),
         unit="audio-s",
         units_per_step=run.data.batch_size * run.clip_samples / run.model.sample_rate,
     )

@@ -78,7 +78,9 @@ def vqvae_task() -> state.Task:
     model = vqvae_config()
     return state.Task(
         functional=modules.Functional(lambda rngs: vqvae.VQVAE(model, rngs=rngs)),
-        loss=lambda module, batch, key, train: vqvae_loss.vqvae_loss(module, batch["audio"], key, train),
+        loss=lambda module, batch, key, train: vqvae_loss.vqvae_loss(
+            module, batch["audio"], config.LossConfig(), key, train
+        ),
         unit="audio-s",
         units_per_step=BATCH_SIZE * 512 / 4000,
     )

@@ -37,7 +37,7 @@ def spectral_loss(audio: jax.Array, reconstruction: jax.Array) -> jax.Array:
 
 
 def tier_loss(
-    model: vqvae.TierVQVAE, audio: jax.Array, settings: config.VQVAEConfig, key: jax.Array, train: bool
+    model: vqvae.TierVQVAE, audio: jax.Array, settings: config.LossConfig, key: jax.Array, train: bool
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Loss of one tier and its terms; in training the tier's codebook is updated in place.
 
@@ -51,12 +51,10 @@ def tier_loss(
         "spectral": spectral_loss(audio, reconstruction),
         "commitment": quantized.commitment_loss,
     }
-    loss = (
-        terms["waveform"]
-        + settings.spectral_weight * terms["spectral"]
-        + settings.quantizer.commitment * terms["commitment"]
+    loss = terms["waveform"] + settings.spectral * terms["spectral"] + settings.commitment * terms["commitment"]
+    metrics = (
+        terms | {"latent_power": quantized.latent_power} | usage(quantized.codes, model.quantizer.config.num_codes)
     )
-    metrics = terms | {"latent_power": quantized.latent_power} | usage(quantized.codes, settings.quantizer.num_codes)
     if train:
         metrics |= model.quantizer.update(latents, quantized.codes, key)
     return loss, metrics
@@ -72,20 +70,21 @@ def usage(codes: jax.Array, num_codes: int) -> dict[str, jax.Array]:
 
 
 def vqvae_loss(
-    model: vqvae.VQVAE, audio: jax.Array, key: jax.Array, train: bool
+    model: vqvae.VQVAE, audio: jax.Array, settings: config.LossConfig, key: jax.Array, train: bool
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Sum of the tiers' losses and metrics named TIER/TERM; the tiers share nothing but the optimizer.
 
     Args:
       model: bound module; its codebooks are updated in place when `train` is set.
       audio: [B, S] float32.
+      settings: weights of the terms.
       key: restart candidates.
       train: whether to update the codebooks.
     """
     total, metrics = jnp.zeros(()), {}
     for index, tier in enumerate(config.TIERS):
         tier_key = jax.random.fold_in(key, index)
-        loss, terms = tier_loss(model.tier(tier), audio, model.config, tier_key, train)
+        loss, terms = tier_loss(model.tier(tier), audio, settings, tier_key, train)
         total += loss
         metrics |= {f"{tier}/{name}": value for name, value in terms.items()}
     return total, metrics

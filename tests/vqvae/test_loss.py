@@ -35,7 +35,7 @@ def gradients(small):
 
     def total(params, buffers, audio, step):
         model = functional.bind(params, buffers)
-        value, metrics = loss.vqvae_loss(model, audio, jax.random.key(step), train=True)
+        value, metrics = loss.vqvae_loss(model, audio, config.LossConfig(), jax.random.key(step), train=True)
         return value, (metrics, functional.buffers_of(model))
 
     @jax.jit
@@ -52,13 +52,14 @@ def four_tones(num_samples: int = 1024) -> np.ndarray:
 
 
 def test_terms_are_named_by_tier_and_sum_to_the_loss(small, gradients):
-    settings, _, weights = small
+    _, _, weights = small
+    settings = config.LossConfig()
     value, metrics, _, _ = gradients(*weights, four_tones(), 0)
     assert set(metrics) == {f"{tier}/{term}" for tier in config.TIERS for term in TERMS | {"restarts"}}
     want = sum(
         metrics[f"{tier}/waveform"]
-        + settings.spectral_weight * metrics[f"{tier}/spectral"]
-        + settings.quantizer.commitment * metrics[f"{tier}/commitment"]
+        + settings.spectral * metrics[f"{tier}/spectral"]
+        + settings.commitment * metrics[f"{tier}/commitment"]
         for tier in config.TIERS
     )
     np.testing.assert_allclose(value, want, rtol=1e-5)
@@ -70,7 +71,7 @@ def test_evaluation_changes_no_codebook(small):
     @jax.jit
     def evaluate(weights, audio):
         model = functional.bind(*weights)
-        _, metrics = loss.vqvae_loss(model, audio, jax.random.key(0), train=False)
+        _, metrics = loss.vqvae_loss(model, audio, config.LossConfig(), jax.random.key(0), train=False)
         return metrics, functional.buffers_of(model)
 
     metrics, buffers = evaluate(weights, four_tones())

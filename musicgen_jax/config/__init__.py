@@ -1,0 +1,46 @@
+"""Every configuration dataclass, one line of documentation a field; values live in `configs/`.
+
+A config is mutable only so that `--config.a.b=value` can override it: call `validate()` once, then read it only.
+"""
+
+from musicgen_jax.config.fields import TIER_ABOVE, TIERS, UNKNOWN_LABEL, require
+from musicgen_jax.config.files import choose, from_dict, parse_arg, read_json, to_dict, write_json
+from musicgen_jax.config.prior import ConditionerConfig, PriorConfig, PriorTraining, TransformerConfig
+from musicgen_jax.config.training import DataConfig, MeshConfig, OptimizerConfig, TrainingConfig
+from musicgen_jax.config.vqvae import (
+    AdversarialConfig,
+    LossConfig,
+    QuantizerConfig,
+    SynthesizerConfig,
+    TierConfig,
+    VQVAEConfig,
+    VQVAETraining,
+)
+
+__all__ = [
+    "TIERS",
+    "TIER_ABOVE",
+    "UNKNOWN_LABEL",
+    "AdversarialConfig",
+    "ConditionerConfig",
+    "DataConfig",
+    "LossConfig",
+    "MeshConfig",
+    "OptimizerConfig",
+    "PriorConfig",
+    "PriorTraining",
+    "QuantizerConfig",
+    "SynthesizerConfig",
+    "TierConfig",
+    "TrainingConfig",
+    "TransformerConfig",
+    "VQVAEConfig",
+    "VQVAETraining",
+    "choose",
+    "from_dict",
+    "parse_arg",
+    "read_json",
+    "require",
+    "to_dict",
+    "write_json",
+]

@@ -1,0 +1,95 @@
+"""The priors and their training."""
+
+import dataclasses
+
+from musicgen_jax.config.fields import TIERS, require
+from musicgen_jax.config.training import DataConfig, MeshConfig, OptimizerConfig, TrainingConfig
+
+
+@dataclasses.dataclass
+class TransformerConfig:
+    """Stack of pre-norm blocks with relative self-attention."""
+
+    num_layers: int = 72  # blocks
+    width: int = 4800  # residual stream
+    num_heads: int = 10  # attention heads
+    head_dim: int = 128  # width of a head; num_heads * head_dim may be smaller than width (narrow attention)
+    mlp_width: int = 4800  # hidden units of the MLP
+    max_distance: int = 0  # relative positions known to attention, beyond them none is; 0 takes the whole context
+    dropout: float = 0.0  # on the outputs of attention and MLP
+    remat: bool = True  # recompute each block's activations in the backward pass
+
+    def validate(self) -> None:
+        for name in ("num_layers", "width", "num_heads", "head_dim", "mlp_width"):
+            require(getattr(self, name) >= 1, f"transformer.{name}={getattr(self, name)}: must be at least 1")
+        require(
+            self.max_distance >= 0, f"transformer.max_distance={self.max_distance}: must be 0 (the context) or more"
+        )
+        require(0 <= self.dropout < 1, f"transformer.dropout={self.dropout}: must be in [0, 1)")
+
+
+@dataclasses.dataclass
+class ConditionerConfig:
+    """Non-causal residual convolutions over the codes of the tier above, then upsampling to this tier's rate."""
+
+    width: int = 1024  # channels
+    depth: int = 16  # residual blocks
+    dilation_growth: int = 3  # block r has dilation dilation_growth ** (r % dilation_cycle)
+    dilation_cycle: int = 8  # the dilations start again after this many blocks
+
+    def validate(self) -> None:
+        for name in ("width", "depth", "dilation_growth", "dilation_cycle"):
+            require(getattr(self, name) >= 1, f"conditioner.{name}={getattr(self, name)}: must be at least 1")
+
+
+@dataclasses.dataclass
+class PriorConfig:
+    """Autoregressive model of one tier's codes given labels, timing and the codes of the tier above."""
+
+    tier: str = "top"  # top | middle | bottom
+    context: int = 8192  # codes of a window
+    num_codes: int = 2048  # codebook size; read from the codes
+    upsampling: int = 0  # codes of this tier for one of the tier above, 0 at the top; read from the codes
+    codes_per_second: float = 0.0  # of this tier; read from the codes
+    vqvae: str = ""  # fingerprint of the tokenizer; read from the codes
+    track_seconds: float = 0.0  # mean length of the training tracks; read from the codes
+    genres: tuple[str, ...] = ()  # vocabulary; read from the training codes
+    artists: tuple[str, ...] = ()  # vocabulary; read from the training codes
+    timing_bins: int = 64  # bins of the elapsed fraction and of the total length
+    max_seconds: float = 600.0  # total lengths are binned between 0 and this
+    transformer: TransformerConfig = dataclasses.field(default_factory=TransformerConfig)
+    conditioner: ConditionerConfig = dataclasses.field(default_factory=ConditionerConfig)
+
+    def validate(self) -> None:
+        require(self.tier in TIERS, f"model.tier={self.tier!r}: must be one of {TIERS}")
+        require(self.context >= 2, f"model.context={self.context}: must be at least 2")
+        if self.upsampling:
+            require(
+                self.context % self.upsampling == 0,
+                f"model.context={self.context}: must be a multiple of the {self.upsampling} codes for one of the tier "
+                "above",
+            )
+        require(self.timing_bins >= 1, f"model.timing_bins={self.timing_bins}: must be at least 1")
+        require(self.max_seconds > 0, f"model.max_seconds={self.max_seconds}: must be positive")
+        self.transformer.validate()
+        self.conditioner.validate()
+
+
+@dataclasses.dataclass
+class PriorTraining:
+    """All that `train_prior` needs."""
+
+    model: PriorConfig = dataclasses.field(default_factory=PriorConfig)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+
+    def validate(self) -> None:
+        for part in (self.model, self.data, self.mesh, self.optimizer, self.training):
+            part.validate()
+        require(
+            self.data.batch_size % self.training.accumulation_steps == 0,
+            f"data.batch_size={self.data.batch_size} must be divisible by "
+            f"training.accumulation_steps={self.training.accumulation_steps}",
+        )

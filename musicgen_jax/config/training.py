@@ -1,0 +1,79 @@
+"""Devices, data, optimizer and the training loop."""
+
+import dataclasses
+
+from musicgen_jax.config.fields import require
+
+
+@dataclasses.dataclass
+class MeshConfig:
+    """Devices as a grid. The batch is divided over data x fsdp; parameters over fsdp and tensor."""
+
+    data: int = -1  # data-parallel replicas; -1 takes the devices that the other axes leave
+    fsdp: int = 1  # parameters, gradients and optimizer state are divided over this axis
+    tensor: int = 1  # heads and MLP columns are divided over this axis
+
+    def validate(self) -> None:
+        for name in ("fsdp", "tensor"):
+            require(getattr(self, name) >= 1, f"mesh.{name}={getattr(self, name)}: must be at least 1")
+        require(self.data == -1 or self.data >= 1, f"mesh.data={self.data}: must be -1 (the rest) or at least 1")
+
+
+@dataclasses.dataclass
+class DataConfig:
+    """Where batches come from and how large they are."""
+
+    path: str = ""  # folder written by prepare_data (VQ-VAE) or extract_codes (priors)
+    batch_size: int = 32  # examples in the global batch, over all hosts
+    num_workers: int = 0  # Grain worker processes a host; 0 reads in threads
+    seed: int = 0  # order and crops
+
+    def validate(self) -> None:
+        require(bool(self.path), "config.data.path is empty: pass --config.data.path=DIR")
+        require(self.batch_size >= 1, f"data.batch_size={self.batch_size}: must be at least 1")
+        require(self.num_workers >= 0, f"data.num_workers={self.num_workers}: must be 0 or more")
+
+
+@dataclasses.dataclass
+class OptimizerConfig:
+    """Adam with decoupled weight decay; linear warm-up, then the decay schedule."""
+
+    peak_learning_rate: float = 1e-4  # after warm-up
+    warmup_steps: int = 0  # linear from 0
+    decay: str = "constant"  # constant | cosine (to final_fraction of the peak at training.num_steps)
+    final_fraction: float = 0.0  # learning rate at the end as a share of the peak, for decay=cosine
+    b1: float = 0.9  # Adam's first-moment decay
+    b2: float = 0.999  # Adam's second-moment decay
+    weight_decay: float = 0.0  # on matrices and tables only, never on biases and norms
+    clip_norm: float = 1.0  # global gradient norm; 0 turns clipping off
+
+    def validate(self) -> None:
+        require(self.peak_learning_rate > 0, f"optimizer.peak_learning_rate={self.peak_learning_rate}: must be > 0")
+        require(self.decay in ("constant", "cosine"), f"optimizer.decay={self.decay!r}: must be constant or cosine")
+        require(self.warmup_steps >= 0, f"optimizer.warmup_steps={self.warmup_steps}: must be 0 or more")
+        require(self.clip_norm >= 0, f"optimizer.clip_norm={self.clip_norm}: must be 0 (off) or more")
+
+
+@dataclasses.dataclass
+class TrainingConfig:
+    """How long, how precise, how often."""
+
+    num_steps: int = 1000  # optimizer updates in all
+    seed: int = 0  # initial parameters and every random draw of training
+    compute_dtype: str = "float32"  # float32 | bfloat16 | float16 (with dynamic loss scaling)
+    accumulation_steps: int = 1  # micro-batches a step; the batch size must be divisible by it
+    ema_decay: float = 0.0  # moving average of the parameters, used by evaluation and sampling; 0 turns it off
+    log_every: int = 10  # steps between lines of metrics.jsonl
+    eval_every: int = 500  # steps between validation passes; 0 turns them off
+    eval_batches: int = 8  # batches of a validation pass
+    checkpoint_every: int = 500  # steps between checkpoints; one is always written at the end
+    keep_checkpoints: int = 2  # newest checkpoints kept
+
+    def validate(self) -> None:
+        for name in ("num_steps", "accumulation_steps", "log_every", "checkpoint_every", "keep_checkpoints"):
+            require(getattr(self, name) >= 1, f"training.{name}={getattr(self, name)}: must be at least 1")
+        for name in ("eval_every", "eval_batches"):
+            require(getattr(self, name) >= 0, f"training.{name}={getattr(self, name)}: must be 0 (off) or more")
+        require(0 <= self.ema_decay < 1, f"training.ema_decay={self.ema_decay}: must be in [0, 1)")
+        known = ("float32", "bfloat16", "float16")
+        require(self.compute_dtype in known, f"training.compute_dtype={self.compute_dtype!r}: must be one of {known}")

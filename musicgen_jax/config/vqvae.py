@@ -1,0 +1,194 @@
+"""The tokenizer: its tiers, quantizer, decoder, losses, and their training."""
+
+import dataclasses
+import math
+
+from musicgen_jax.config.fields import TIERS, require
+from musicgen_jax.config.training import DataConfig, MeshConfig, OptimizerConfig, TrainingConfig
+
+
+@dataclasses.dataclass
+class TierConfig:
+    """Encoder and decoder of one tier: a sequence of blocks, each some stride-2 convolutions and a projection."""
+
+    downsampling: tuple[int, ...] = (3,)  # stride-2 convolutions of each block; the hop length is 2 ** their sum
+    width: int = 32  # channels
+    depth: int = 4  # residual blocks after each stride-2 convolution
+    dilation_growth: int = 3  # residual block r has dilation dilation_growth ** r
+
+    @property
+    def hop_length(self) -> int:
+        return 2 ** sum(self.downsampling)
+
+    def validate(self, name: str) -> None:
+        steps = self.downsampling
+        require(
+            bool(steps) and min(steps) >= 1,
+            f"model.{name}.downsampling={steps}: every block needs at least one stride-2 convolution",
+        )
+        for field in ("width", "depth", "dilation_growth"):
+            require(getattr(self, field) >= 1, f"model.{name}.{field}={getattr(self, field)}: must be at least 1")
+
+
+@dataclasses.dataclass
+class QuantizerConfig:
+    """How latents become codes."""
+
+    kind: str = "ema"  # ema | gradient | normalized (DAC's low-dimensional unit vectors) | fsq (finite scalar)
+    num_codes: int = 2048  # entries of each tier's codebook
+    code_width: int = 64  # dimensions of the latents that the encoder writes and the decoder reads
+    ema_decay: float = 0.99  # of counts and sums
+    restart_fraction: float = 0.1  # a code used less than this share of uniform usage restarts at an encoder output
+    lookup_width: int = 8  # kind=normalized: dimensions in which latents and entries are compared
+    fsq_levels: tuple[int, ...] = (8, 8, 8, 4)  # kind=fsq: values of each dimension; their product is num_codes
+
+    def validate(self) -> None:
+        kinds = ("ema", "gradient", "normalized", "fsq")
+        require(self.kind in kinds, f"quantizer.kind={self.kind!r}: must be one of {kinds}")
+        require(self.num_codes >= 2, f"quantizer.num_codes={self.num_codes}: must be at least 2")
+        require(self.num_codes <= 32767, f"quantizer.num_codes={self.num_codes}: codes are stored as int16")
+        require(0 < self.ema_decay < 1, f"quantizer.ema_decay={self.ema_decay}: must be in (0, 1)")
+        for name in ("code_width", "lookup_width"):
+            require(getattr(self, name) >= 1, f"quantizer.{name}={getattr(self, name)}: must be at least 1")
+        require(
+            0 < self.restart_fraction < 1,
+            f"quantizer.restart_fraction={self.restart_fraction}: must be in (0, 1); at 0 a code that is never used has"
+            " no average",
+        )
+        if self.kind == "fsq":
+            levels = self.fsq_levels
+            require(
+                bool(levels) and min(levels) >= 2 and math.prod(levels) == self.num_codes,
+                f"quantizer.fsq_levels={levels}: each must be at least 2 and their product, now {math.prod(levels)}, "
+                f"must be quantizer.num_codes={self.num_codes}",
+            )
+
+
+@dataclasses.dataclass
+class LossConfig:
+    """Weights of the terms of the objective; a term of weight 0 is neither computed nor logged."""
+
+    l1: float = 0.0  # mean absolute difference of the waveforms
+    l2: float = 1.0  # mean squared difference of the waveforms
+    linf: float = 0.0  # mean of the linf_k largest squared differences of each example
+    linf_k: int = 2048  # samples
+    spectral: float = 1.0  # lambda: multi-resolution STFT, squared difference of linear magnitudes
+    log_spectral: float = 0.0  # multi-resolution STFT, absolute difference of log magnitudes
+    mel: float = 0.0  # multi-scale mel spectrograms, absolute difference of log magnitudes
+    commitment: float = 0.25  # beta of van den Oord et al. 2017: latents towards their entries
+    codebook: float = 1.0  # entries towards their latents, for quantizers that learn by gradient
+    normalization: str = "batch"  # what l1, l2, linf and spectral are divided by: energy of the batch | of the data
+    data_seconds: float = 600.0  # normalization=data: audio measured before training, or less where there is less
+
+    def validate(self) -> None:
+        weights = ("l1", "l2", "linf", "spectral", "log_spectral", "mel", "commitment", "codebook")
+        for name in weights:
+            require(getattr(self, name) >= 0, f"loss.{name}={getattr(self, name)}: must be 0 (off) or more")
+        require(
+            any(getattr(self, name) for name in weights[:6]),
+            f"loss: at least one of {', '.join(weights[:6])} must be above 0, or nothing is reconstructed",
+        )
+        require(self.linf_k >= 1, f"loss.linf_k={self.linf_k}: must be at least 1")
+        known = ("batch", "data")
+        require(self.normalization in known, f"loss.normalization={self.normalization!r}: must be one of {known}")
+        require(self.data_seconds > 0, f"loss.data_seconds={self.data_seconds}: must be positive")
+
+
+@dataclasses.dataclass
+class AdversarialConfig:
+    """Multi-scale STFT discriminator (Defossez et al. 2022, EnCodec), trained beside the tokenizer; off by default."""
+
+    weight: float = 0.0  # of the adversarial loss of the decoders; 0 turns the discriminator off
+    feature_matching: float = 1.0  # weight of the distance between the discriminator's features
+    fft_sizes: tuple[int, ...] = (2048, 1024, 512)  # one discriminator each, hop fft_size / 4
+    width: int = 32  # channels
+    balance_decay: float = 0.99  # moving average of gradient norms that the loss balancer divides by; 0 turns it off
+
+    def validate(self) -> None:
+        for name in ("weight", "feature_matching"):
+            require(getattr(self, name) >= 0, f"adversarial.{name}={getattr(self, name)}: must be 0 (off) or more")
+        require(
+            bool(self.fft_sizes) and min(self.fft_sizes) >= 16 and all(size % 4 == 0 for size in self.fft_sizes),
+            f"adversarial.fft_sizes={self.fft_sizes}: each must be a multiple of 4 and at least 16",
+        )
+        require(self.width >= 1, f"adversarial.width={self.width}: must be at least 1")
+        require(0 <= self.balance_decay < 1, f"adversarial.balance_decay={self.balance_decay}: must be in [0, 1)")
+
+
+@dataclasses.dataclass
+class SynthesizerConfig:
+    """Differentiable synthesizer in the decoder: oscillators, noise, formants and reverb, driven by the codes."""
+
+    hop_length: int = 128  # samples between control frames; a tier of a longer hop uses its own
+    width: int = 64  # channels of the network that predicts the controls
+    depth: int = 4  # its residual blocks
+    num_voices: int = 8  # harmonic oscillator banks that sound together
+    num_harmonics: int = 16  # of each voice; those at or above Nyquist are silent
+    num_noise_bands: int = 33  # of the noise filter
+    num_formants: int = 4  # resonators in cascade
+    reverb_seconds: float = 0.25  # length of the learned impulse response; 0 turns it off
+
+    def validate(self) -> None:
+        for name in ("hop_length", "width", "depth", "num_voices", "num_harmonics", "num_noise_bands", "num_formants"):
+            require(getattr(self, name) >= 1, f"synthesizer.{name}={getattr(self, name)}: must be at least 1")
+        require(self.num_noise_bands >= 2, f"synthesizer.num_noise_bands={self.num_noise_bands}: must be at least 2")
+        require(self.reverb_seconds >= 0, f"synthesizer.reverb_seconds={self.reverb_seconds}: must be 0 (off) or more")
+
+
+@dataclasses.dataclass
+class VQVAEConfig:
+    """Three-tier VQ-VAE: each tier has its own encoder and decoder from and to the waveform (Jukebox 2020)."""
+
+    sample_rate: int = 44100  # Hz, of the shards it trains on and of what it writes
+    top: TierConfig = dataclasses.field(default_factory=lambda: TierConfig(downsampling=(3, 2, 2)))
+    middle: TierConfig = dataclasses.field(default_factory=lambda: TierConfig(downsampling=(3, 2)))
+    bottom: TierConfig = dataclasses.field(default_factory=lambda: TierConfig(downsampling=(3,)))
+    quantizer: QuantizerConfig = dataclasses.field(default_factory=QuantizerConfig)
+    decoder: str = "conv"  # conv | ddsp (the synthesizer alone) | conv+ddsp (the sum of both)
+    synthesizer: SynthesizerConfig = dataclasses.field(default_factory=SynthesizerConfig)
+
+    def tier(self, name: str) -> TierConfig:
+        return getattr(self, name)
+
+    @property
+    def hop_lengths(self) -> dict[str, int]:
+        return {tier: self.tier(tier).hop_length for tier in TIERS}
+
+    def validate(self) -> None:
+        require(self.sample_rate > 0, f"model.sample_rate={self.sample_rate}: must be positive")
+        for tier in TIERS:
+            self.tier(tier).validate(tier)
+        hops = [self.hop_lengths[tier] for tier in TIERS]
+        require(hops[0] > hops[1] > hops[2], f"hop lengths top, middle, bottom are {hops}: they must decrease")
+        self.quantizer.validate()
+        decoders = ("conv", "ddsp", "conv+ddsp")
+        require(self.decoder in decoders, f"model.decoder={self.decoder!r}: must be one of {decoders}")
+        self.synthesizer.validate()
+
+
+@dataclasses.dataclass
+class VQVAETraining:
+    """All that `train_vqvae` needs."""
+
+    model: VQVAEConfig = dataclasses.field(default_factory=VQVAEConfig)
+    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
+    adversarial: AdversarialConfig = dataclasses.field(default_factory=AdversarialConfig)
+    clip_samples: int = 441_000  # samples of a training clip; a multiple of the top hop length
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+
+    def validate(self) -> None:
+        for part in (self.model, self.loss, self.adversarial, self.data, self.mesh, self.optimizer, self.training):
+            part.validate()
+        hop = self.model.top.hop_length
+        require(
+            self.clip_samples > 0 and self.clip_samples % hop == 0,
+            f"clip_samples={self.clip_samples}: must be a positive multiple of the top hop length {hop}",
+        )
+        require(
+            self.training.accumulation_steps == 1,
+            f"training.accumulation_steps={self.training.accumulation_steps}: the VQ-VAE's codebook statistics are "
+            "taken over the whole global batch; use 1",
+        )
