@@ -8,16 +8,19 @@ export JAX_PLATFORMS ?= cpu
 # Tests compile many small programs: keep them between runs.
 TEST_ENV := JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.cache/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.2
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow test-parity lint format clean
 
 demo: $(VENV)/.demo
 	PYTHON=$(BIN)/python launch/demo.sh demo
 
 test: $(VENV)/.test
-	$(TEST_ENV) $(BIN)/python -m pytest -m "not slow"
+	$(TEST_ENV) $(BIN)/python -m pytest -m "not slow and not parity"
 
 test-slow: $(VENV)/.test
-	$(TEST_ENV) $(BIN)/python -m pytest -m slow
+	$(TEST_ENV) $(BIN)/python -m pytest -m "slow and not parity"
+
+test-parity: $(VENV)/.test $(VENV)/.parity
+	$(TEST_ENV) $(BIN)/python -m pytest -m parity
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -35,6 +38,9 @@ $(VENV)/.demo: setup.py
 
 $(VENV)/.test: setup.py
 	$(call install,test)
+
+$(VENV)/.parity: setup.py
+	$(call install,parity)
 
 # A stamp file for each extra: an interrupted installation starts again, a finished one is not repeated.
 define install
