@@ -5,13 +5,14 @@ A config is mutable only so that `--config.a.b=value` can override it: call `val
 
 from musicgen_jax.config.fields import TIER_ABOVE, TIERS, UNKNOWN_LABEL, require
 from musicgen_jax.config.files import choose, from_dict, parse_arg, read_json, to_dict, write_json
+from musicgen_jax.config.jukebox import JukeboxPriorConfig, JukeboxTransformerConfig
 from musicgen_jax.config.prior import ConditionerConfig, PriorConfig, PriorTraining, TransformerConfig
 from musicgen_jax.config.training import DataConfig, MeshConfig, OptimizerConfig, TrainingConfig
 from musicgen_jax.config.vqvae import (
     AdversarialConfig,
+    DDSPConfig,
     LossConfig,
     QuantizerConfig,
-    SynthesizerConfig,
     TierConfig,
     VQVAEConfig,
     VQVAETraining,
@@ -23,14 +24,16 @@ __all__ = [
     "UNKNOWN_LABEL",
     "AdversarialConfig",
     "ConditionerConfig",
+    "DDSPConfig",
     "DataConfig",
+    "JukeboxPriorConfig",
+    "JukeboxTransformerConfig",
     "LossConfig",
     "MeshConfig",
     "OptimizerConfig",
     "PriorConfig",
     "PriorTraining",
     "QuantizerConfig",
-    "SynthesizerConfig",
     "TierConfig",
     "TrainingConfig",
     "TransformerConfig",

@@ -116,12 +116,13 @@ class AdversarialConfig:
 
 
 @dataclasses.dataclass
-class SynthesizerConfig:
+class DDSPConfig:
     """Differentiable synthesizer in the decoder: oscillators, noise, formants and reverb, driven by the codes."""
 
     hop_length: int = 128  # samples between control frames; a tier of a longer hop uses its own
     width: int = 64  # channels of the network that predicts the controls
-    depth: int = 4  # its residual blocks
+    depth: int = 5  # its residual blocks
+    dilation_growth: int = 3  # residual block r has dilation dilation_growth ** r: the controls of a frame see far
     num_voices: int = 8  # harmonic oscillator banks that sound together
     num_harmonics: int = 16  # of each voice; those at or above Nyquist are silent
     num_noise_bands: int = 33  # of the noise filter
@@ -129,10 +130,12 @@ class SynthesizerConfig:
     reverb_seconds: float = 0.25  # length of the learned impulse response; 0 turns it off
 
     def validate(self) -> None:
-        for name in ("hop_length", "width", "depth", "num_voices", "num_harmonics", "num_noise_bands", "num_formants"):
-            require(getattr(self, name) >= 1, f"synthesizer.{name}={getattr(self, name)}: must be at least 1")
-        require(self.num_noise_bands >= 2, f"synthesizer.num_noise_bands={self.num_noise_bands}: must be at least 2")
-        require(self.reverb_seconds >= 0, f"synthesizer.reverb_seconds={self.reverb_seconds}: must be 0 (off) or more")
+        for field in dataclasses.fields(self):
+            if field.type is int:
+                value = getattr(self, field.name)
+                require(value >= 1, f"ddsp.{field.name}={value}: must be at least 1")
+        require(self.num_noise_bands >= 2, f"ddsp.num_noise_bands={self.num_noise_bands}: must be at least 2")
+        require(self.reverb_seconds >= 0, f"ddsp.reverb_seconds={self.reverb_seconds}: must be 0 (off) or more")
 
 
 @dataclasses.dataclass
@@ -145,10 +148,18 @@ class VQVAEConfig:
     bottom: TierConfig = dataclasses.field(default_factory=lambda: TierConfig(downsampling=(3,)))
     quantizer: QuantizerConfig = dataclasses.field(default_factory=QuantizerConfig)
     decoder: str = "conv"  # conv | ddsp (the synthesizer alone) | conv+ddsp (the sum of both)
-    synthesizer: SynthesizerConfig = dataclasses.field(default_factory=SynthesizerConfig)
+    ddsp: DDSPConfig = dataclasses.field(default_factory=DDSPConfig)
 
     def tier(self, name: str) -> TierConfig:
         return getattr(self, name)
+
+    @property
+    def has_convolutions(self) -> bool:
+        return "conv" in self.decoder.split("+")
+
+    @property
+    def has_ddsp(self) -> bool:
+        return "ddsp" in self.decoder.split("+")
 
     @property
     def hop_lengths(self) -> dict[str, int]:
@@ -163,7 +174,13 @@ class VQVAEConfig:
         self.quantizer.validate()
         decoders = ("conv", "ddsp", "conv+ddsp")
         require(self.decoder in decoders, f"model.decoder={self.decoder!r}: must be one of {decoders}")
-        self.synthesizer.validate()
+        if self.has_ddsp:
+            self.ddsp.validate()
+            require(
+                hops[0] % self.ddsp.hop_length == 0 and self.ddsp.hop_length % hops[2] == 0,
+                f"ddsp.hop_length={self.ddsp.hop_length}: must divide the top hop length {hops[0]} and "
+                f"be a multiple of the bottom hop length {hops[2]}",
+            )
 
 
 @dataclasses.dataclass
@@ -186,6 +203,10 @@ class VQVAETraining:
         require(
             self.clip_samples > 0 and self.clip_samples % hop == 0,
             f"clip_samples={self.clip_samples}: must be a positive multiple of the top hop length {hop}",
+        )
+        require(
+            self.adversarial.weight == 0 or max(self.adversarial.fft_sizes) <= self.clip_samples,
+            f"adversarial.fft_sizes={self.adversarial.fft_sizes}: none may exceed clip_samples={self.clip_samples}",
         )
         require(
             self.training.accumulation_steps == 1,

@@ -1,0 +1,114 @@
+"""The published priors of Jukebox (Dhariwal et al. 2020), as they are; our own are in `prior.py`."""
+
+import dataclasses
+
+from musicgen_jax.config.fields import TIERS, require
+from musicgen_jax.config.prior import ConditionerConfig
+
+LAYER_ORDERS = ("factored", "factored_cross", "factored_prime")
+LYRICS = ("none", "encoder", "prefix")
+
+
+@dataclasses.dataclass
+class JukeboxTransformerConfig:
+    """Narrow blocks with factored attention and learned absolute positions."""
+
+    num_layers: int = 72  # blocks
+    width: int = 4800  # residual stream
+    num_heads: int = 8  # attention heads
+    attention_width: int = 1200  # of all heads together
+    mlp_width: int = 4800  # hidden units of the MLP
+    num_rows: int = 128  # rows that factored attention lays the sequence out in
+    layers: str = "factored"  # kinds of attention: factored | factored_cross | factored_prime
+    init_scale: float = 0.1  # multiplies the standard deviations of the initial weights
+
+    def validate(self) -> None:
+        for name in ("num_layers", "width", "num_heads", "attention_width", "mlp_width", "num_rows"):
+            require(getattr(self, name) >= 1, f"transformer.{name}={getattr(self, name)}: must be at least 1")
+        require(
+            self.attention_width % self.num_heads == 0,
+            f"transformer.attention_width={self.attention_width}: must be a multiple of num_heads={self.num_heads}",
+        )
+        require(self.layers in LAYER_ORDERS, f"transformer.layers={self.layers!r}: must be one of {LAYER_ORDERS}")
+
+
+@dataclasses.dataclass
+class JukeboxPriorConfig:
+    """One of the published priors; those released are in `conversion.jukebox_prior.RELEASED`."""
+
+    tier: str = "top"  # top | middle | bottom
+    context: int = 8192  # codes of a window
+    num_codes: int = 2048  # codebook size
+    sample_rate: int = 44100  # of the audio, in Hz; timing is in seconds of it
+    upsampling: int = 0  # codes of this tier for one of the tier above, 0 at the top
+    num_genres: int = 120  # genre words or genres
+    num_artists: int = 4111  # artists
+    max_genres: int = 5  # genre words of a track at most; -1 fills the empty places
+    timing_bins: int = 128  # bins of total length, absolute and relative position; read at the top only
+    min_seconds: float = 60.0  # total lengths are binned from here
+    max_seconds: float = 600.0  # total lengths and absolute positions are binned up to here
+    lyrics: str = "none"  # none | encoder (attended to) | prefix (of the sequence of codes)
+    lyric_tokens: int = 0  # characters of a window
+    lyric_vocabulary: int = 80  # characters there are
+    merged: bool = False  # conditioning enters at the input only, and the output has a matrix of its own
+    scaled_residuals: bool = False  # the conditioner's residual blocks count 1 / sqrt(depth) each
+    remat: bool = True  # recompute each block's activations in the backward pass
+    transformer: JukeboxTransformerConfig = dataclasses.field(default_factory=JukeboxTransformerConfig)
+    conditioner: ConditionerConfig = dataclasses.field(default_factory=ConditionerConfig)
+    lyric_encoder: JukeboxTransformerConfig = dataclasses.field(default_factory=JukeboxTransformerConfig)
+
+    @property
+    def prefix(self) -> int:
+        """Positions of the transformer before the first code."""
+        return self.lyric_tokens if self.lyrics == "prefix" else 0
+
+    @property
+    def code_shift(self) -> int:
+        """The transformer's token of code 0: characters come first where lyrics are a prefix."""
+        return self.lyric_vocabulary if self.lyrics == "prefix" else 0
+
+    def validate(self) -> None:
+        require(self.tier in TIERS, f"model.tier={self.tier!r}: must be one of {TIERS}")
+        require(self.context >= 2, f"model.context={self.context}: must be at least 2")
+        self.transformer.validate()
+        self._validate_lyrics()
+        length = self.prefix + self.context
+        require(
+            length % self.transformer.num_rows == 0,
+            f"model.context={self.context} with a prefix of {self.prefix}: the sum must be a multiple of "
+            f"transformer.num_rows={self.transformer.num_rows}",
+        )
+        require(
+            (self.upsampling == 0) == (self.tier == "top"),
+            f"model.upsampling={self.upsampling}: must be 0 at the top and more below, and the tier is {self.tier}",
+        )
+        if self.upsampling:
+            require(
+                self.upsampling & (self.upsampling - 1) == 0 and self.context % self.upsampling == 0,
+                f"model.upsampling={self.upsampling}: must be a power of two that divides the context {self.context}",
+            )
+            self.conditioner.validate()
+        require(
+            0 <= self.min_seconds < self.max_seconds,
+            f"model.min_seconds={self.min_seconds}: must be between 0 and max_seconds={self.max_seconds}",
+        )
+
+    def _validate_lyrics(self) -> None:
+        require(self.lyrics in LYRICS, f"model.lyrics={self.lyrics!r}: must be one of {LYRICS}")
+        require(
+            (self.lyrics == "none") == (self.lyric_tokens == 0),
+            f"model.lyric_tokens={self.lyric_tokens}: must be 0 without lyrics and more with them, and lyrics is "
+            f"{self.lyrics}",
+        )
+        layers = {"none": "factored", "encoder": "factored_cross", "prefix": "factored_prime"}[self.lyrics]
+        require(
+            self.transformer.layers == layers,
+            f"transformer.layers={self.transformer.layers}: must be {layers} where lyrics is {self.lyrics}",
+        )
+        if self.lyrics == "encoder":
+            self.lyric_encoder.validate()
+            require(
+                self.lyric_tokens % self.lyric_encoder.num_rows == 0,
+                f"model.lyric_tokens={self.lyric_tokens}: must be a multiple of "
+                f"lyric_encoder.num_rows={self.lyric_encoder.num_rows}",
+            )
