@@ -10,11 +10,11 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
-from musicgen_jax import cli, modules
+from musicgen_jax import cli
 from musicgen_jax.data import audio_dataset
 from musicgen_jax.sharding import mesh as mesh_lib
 from musicgen_jax.training import loop, precision, state
-from musicgen_jax.vqvae import loss, vqvae
+from musicgen_jax.vqvae import adversarial, data_statistics
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as configs/vqvae.py:scale=tiny.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for config.json, metrics.jsonl and checkpoints.", required=True)
@@ -27,12 +27,15 @@ def main() -> None:
     run.validate()
     audio_dataset.check_sample_rate(run.data.path, run.model.sample_rate)
     mesh = mesh_lib.make_mesh(run.mesh)
-    dtype = precision.dtype(run.training.compute_dtype)
+    statistics = None
+    if run.loss.normalization == "data":
+        statistics = data_statistics.measure(run.data.path, run.clip_samples, run.data, run.loss)
     task = state.Task(
-        functional=modules.Functional(lambda rngs: vqvae.VQVAE(run.model, dtype=dtype, rngs=rngs)),
-        loss=lambda model, batch, key, train: loss.vqvae_loss(model, batch["audio"], run.loss, key, train),
+        functional=adversarial.functional(run, precision.dtype(run.training.compute_dtype)),
+        loss=adversarial.objective(run, statistics),
         unit="audio-s",
         units_per_step=run.data.batch_size * run.clip_samples / run.model.sample_rate,
+        clipped_apart=adversarial.CLIPPED_APART if run.adversarial.weight else (),
     )
     loop.train(
         task,

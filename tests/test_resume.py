@@ -168,6 +168,20 @@ def test_vqvae(tmp_path, tiny_audio_dataset):
 
 
 @pytest.mark.slow
+def test_vqvae_against_a_discriminator_by_data_statistics(tmp_path, tiny_audio_dataset):
+    adversarial = [
+        "--config.adversarial.weight=1.0",
+        "--config.adversarial.fft_sizes=(128, 64)",
+        "--config.adversarial.width=4",
+        "--config.loss.normalization=data",
+        "--config.loss.linf=0.02",
+        "--config.loss.data_seconds=20.0",
+    ]
+    expected = ["model/params/discriminator/scales", "model/buffers/balancers/top/norms", "trainer/opt_state/"]
+    check_resume("train_vqvae", [*VQVAE, *adversarial], tiny_audio_dataset, tmp_path, expected)
+
+
+@pytest.mark.slow
 def test_prior(tmp_path, tiny_codes):
     expected = ["model/params/stack/layers/attention/qkv", "trainer/opt_state/", "model/ema_params/"]
     check_resume("train_prior", PRIOR, tiny_codes, tmp_path, expected)

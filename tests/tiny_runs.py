@@ -10,8 +10,7 @@ from musicgen_jax.prior import loss as prior_loss
 from musicgen_jax.prior import prior
 from musicgen_jax.sharding import rules
 from musicgen_jax.training import optimizer, precision, state, step
-from musicgen_jax.vqvae import loss as vqvae_loss
-from musicgen_jax.vqvae import vqvae
+from musicgen_jax.vqvae import adversarial
 
 BATCH_SIZE = 8
 OPTIMIZER = config.OptimizerConfig(peak_learning_rate=3e-3, warmup_steps=2, weight_decay=0.01)
@@ -74,15 +73,21 @@ def vqvae_config() -> config.VQVAEConfig:
     )
 
 
-def vqvae_task() -> state.Task:
-    model = vqvae_config()
+def vqvae_task(
+    loss: config.LossConfig | None = None, adversarial_config: config.AdversarialConfig | None = None
+) -> state.Task:
+    """The default objective, or another; against a discriminator where the config's weight asks for one."""
+    run = config.VQVAETraining(
+        model=vqvae_config(),
+        loss=loss or config.LossConfig(),
+        adversarial=adversarial_config or config.AdversarialConfig(),
+    )
     return state.Task(
-        functional=modules.Functional(lambda rngs: vqvae.VQVAE(model, rngs=rngs)),
-        loss=lambda module, batch, key, train: vqvae_loss.vqvae_loss(
-            module, batch["audio"], config.LossConfig(), key, train
-        ),
+        functional=adversarial.functional(run),
+        loss=adversarial.objective(run),
         unit="audio-s",
         units_per_step=BATCH_SIZE * 512 / 4000,
+        clipped_apart=adversarial.CLIPPED_APART if run.adversarial.weight else (),
     )
 
 
@@ -102,7 +107,7 @@ def start(
     settings: config.OptimizerConfig = OPTIMIZER,
 ) -> tuple[state.TrainState, Callable]:
     """(state at step 0, train step). NumPy draws the parameters: to compile the initialisation takes seconds."""
-    tx = optimizer.make_optimizer(settings, training.num_steps)
+    tx = optimizer.make_optimizer(settings, training.num_steps, task.clipped_apart)
     abstract = state.abstract_state(task, training, tx, rules.AxisRules(), mesh)
     rng = np.random.default_rng(0)
 

@@ -61,6 +61,15 @@ class Checkpointer:
         metadata = {"format_version": FORMAT_VERSION, "config": config}
         self._orbax.save_checkpointables_async(step, _items(current), force=True, custom_metadata=metadata)
 
+    def save_model(self, params: dict, buffers: dict, config: dict) -> None:
+        """Writes weights that this code did not train, as step 0: to be read by `restore_model`, not resumed from.
+
+        Memory holds them once more while they are written, and twice more if they are NumPy arrays.
+        """
+        metadata = {"format_version": FORMAT_VERSION, "config": config}
+        model = {"params": params, "buffers": buffers, "ema_params": {}}
+        self._orbax.save_checkpointables(0, {"model": model}, custom_metadata=metadata)
+
     def restore(self, abstract: state.TrainState, config: dict) -> state.TrainState:
         """The newest checkpoint, laid out as `abstract` says: the mesh may differ from the one that saved it.
 

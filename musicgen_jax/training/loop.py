@@ -49,7 +49,7 @@ def train(
     training = run_config.training
     axis_rules = rules.AxisRules() if axis_rules is None else axis_rules
     workdir.mkdir(parents=True, exist_ok=True)
-    tx = optimizer.make_optimizer(run_config.optimizer, training.num_steps)
+    tx = optimizer.make_optimizer(run_config.optimizer, training.num_steps, task.clipped_apart)
     abstract = state.abstract_state(task, training, tx, axis_rules, mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     train_step = step.make_train_step(task, tx, training, run_config.optimizer, shardings)

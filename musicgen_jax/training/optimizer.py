@@ -29,8 +29,17 @@ def decays(params: dict) -> dict:
     return jax.tree_util.tree_map_with_path(is_matrix, params)
 
 
-def make_optimizer(optimizer: config.OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
-    """Clipping by global norm, then AdamW (Loshchilov & Hutter 2019); all state float32."""
+def make_optimizer(
+    optimizer: config.OptimizerConfig, num_steps: int, clipped_apart: tuple[str, ...] = ()
+) -> optax.GradientTransformation:
+    """Clipping by global norm, then AdamW (Loshchilov & Hutter 2019); all state float32.
+
+    Args:
+      optimizer: settings.
+      num_steps: of the whole run, for the schedule.
+      clipped_apart: top-level names of parameters that are clipped by their own norm each, and don't count in that of
+        the rest.
+    """
     adamw = optax.adamw(
         make_schedule(optimizer, num_steps),
         b1=optimizer.b1,
@@ -40,4 +49,14 @@ def make_optimizer(optimizer: config.OptimizerConfig, num_steps: int) -> optax.G
     )
     if optimizer.clip_norm == 0:
         return adamw
-    return optax.chain(optax.clip_by_global_norm(optimizer.clip_norm), adamw)
+    return optax.chain(_clip(optimizer.clip_norm, clipped_apart), adamw)
+
+
+def _clip(max_norm: float, apart: tuple[str, ...]) -> optax.GradientTransformation:
+    if not apart:
+        return optax.clip_by_global_norm(max_norm)
+
+    def groups(params: dict) -> dict:
+        return {name: name if name in apart else "rest" for name in params}
+
+    return optax.partition({name: optax.clip_by_global_norm(max_norm) for name in (*apart, "rest")}, groups)

@@ -25,6 +25,8 @@ class Task:
       units_per_step: how many of them one step consumes.
       weight: (batch) -> scalar; how much a micro-batch counts among those that one step accumulates. It must be what
         `loss` divides by, or accumulation would not equal one large batch.
+      clipped_apart: top-level names of parameters whose gradients are clipped by their own norm, apart from the rest:
+        players that must not disturb each other.
     """
 
     functional: modules.Functional
@@ -32,6 +34,7 @@ class Task:
     unit: str
     units_per_step: float
     weight: Callable[[dict[str, jax.Array]], jax.Array] = lambda batch: jnp.float32(1)
+    clipped_apart: tuple[str, ...] = ()
 
 
 @jax.tree_util.register_dataclass

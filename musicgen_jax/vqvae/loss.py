@@ -1,66 +1,138 @@
 """Training objective of the VQ-VAE: every term named, every tier by itself.
 
-The waveform and spectral terms are divided by the energy of the batch they compare, so that quiet and loud data sets
-train alike and the two are commensurable: 1 is what silence scores.
+The waveform and spectral terms are divided by the energy of the batch they compare, or of the training data, so that
+quiet and loud data sets train alike and the terms are commensurable: 1 is what silence scores.
 """
+
+import dataclasses
+import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from musicgen_jax import config
-from musicgen_jax.audio import stft
-from musicgen_jax.vqvae import vqvae
+from musicgen_jax.audio import spectral_losses
+from musicgen_jax.vqvae import data_statistics, vqvae
 
-# (n_fft, hop length, window length): Jukebox's three resolutions, but with hops that divide the frame (it has 240, 120
-# and 50): frames are then slices instead of gathers, and the loss with its gradient runs two and a half times faster.
-RESOLUTIONS = ((2048, 256, 1200), (1024, 128, 600), (512, 64, 240))
-_EPSILON = 1e-8  # mean-square floor: -80 dB below full scale
+Terms = dict[str, jax.Array]
+RECONSTRUCTION = ("l1", "l2", "linf", "spectral", "log_spectral", "mel")  # terms that compare waveforms
 
 
-def waveform_loss(audio: jax.Array, reconstruction: jax.Array) -> jax.Array:
-    """|x - y|^2 / |x|^2 over the global batch; [B, S] each, scalar float32."""
-    return jnp.mean((audio - reconstruction) ** 2) / (jnp.mean(audio**2) + _EPSILON)
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """The audio to reconstruct and what is compared of it, computed once for all tiers.
 
-
-def spectral_loss(audio: jax.Array, reconstruction: jax.Array) -> jax.Array:
-    """Mean over `RESOLUTIONS` of ||S(x)| - |S(y)||^2 / |S(x)|^2, linear magnitudes; scalar float32.
-
-    Resolutions whose window is longer than the clip are left out.
+    Attributes:
+      audio: float32 [B, S].
+      sample_rate: Hz.
+      magnitudes: as `spectral_losses.magnitudes`; empty where no term needs them.
+      log_mels: as `spectral_losses.log_mels`; likewise.
+      statistics: what the terms are divided by.
     """
-    terms = []
-    for n_fft, hop_length, window_length in RESOLUTIONS:
-        if n_fft <= audio.shape[-1]:
-            target = stft.magnitude(audio, n_fft, hop_length, window_length)
-            produced = stft.magnitude(reconstruction, n_fft, hop_length, window_length)
-            terms.append(jnp.mean((target - produced) ** 2) / (jnp.mean(target**2) + _EPSILON))
-    return sum(terms) / max(len(terms), 1)
+
+    audio: jax.Array
+    sample_rate: int
+    magnitudes: list[jax.Array]
+    log_mels: list[jax.Array]
+    statistics: data_statistics.AudioStatistics
+
+
+# (tier, reference, reconstruction) -> (scalar to minimise, its terms).
+ReconstructionLoss = Callable[[str, Reference, jax.Array], tuple[jax.Array, Terms]]
+
+
+def make_reference(
+    audio: jax.Array,
+    settings: config.LossConfig,
+    sample_rate: int,
+    statistics: data_statistics.AudioStatistics | None = None,
+) -> Reference:
+    """What `reconstruction_terms` compares with.
+
+    Args:
+      audio: [B, S] float32.
+      settings: which terms there are.
+      sample_rate: Hz.
+      statistics: of the training data; None takes those of this batch.
+
+    Raises:
+      ValueError: the audio is too short for a term.
+    """
+    magnitudes = spectral_losses.magnitudes(audio) if settings.spectral or settings.log_spectral else []
+    return Reference(
+        audio=audio,
+        sample_rate=sample_rate,
+        magnitudes=magnitudes,
+        log_mels=spectral_losses.log_mels(audio, sample_rate) if settings.mel else [],
+        statistics=data_statistics.of_audio(audio, magnitudes) if statistics is None else statistics,
+    )
+
+
+def reconstruction_terms(reference: Reference, reconstruction: jax.Array, settings: config.LossConfig) -> Terms:
+    """The terms of `RECONSTRUCTION` whose weight is not 0, unweighted scalars; reconstruction: [B, S] float32.
+
+    l1 and l2 are mean absolute and mean squared errors. linf is the mean of the `linf_k` largest squared errors of each
+    example (Dhariwal et al. 2020, appendix B.1: it catches what averages hide), of all where the clip is shorter.
+    """
+    difference = reference.audio - reconstruction
+    scale = reference.statistics
+    terms = {}
+    if settings.l1:
+        terms["l1"] = jnp.mean(jnp.abs(difference)) / scale.mean_abs
+    if settings.l2:
+        terms["l2"] = jnp.mean(difference**2) / scale.mean_square
+    if settings.linf:
+        largest, _ = jax.lax.top_k(difference**2, min(settings.linf_k, difference.shape[-1]))
+        terms["linf"] = jnp.mean(largest) / scale.mean_square
+    if settings.spectral or settings.log_spectral:
+        produced = spectral_losses.magnitudes(reconstruction)
+        if settings.spectral:
+            terms["spectral"] = spectral_losses.linear_distance(reference.magnitudes, produced, scale.spectral_powers)
+        if settings.log_spectral:
+            terms["log_spectral"] = spectral_losses.log_distance(reference.magnitudes, produced, difference.shape[-1])
+    if settings.mel:
+        produced = spectral_losses.log_mels(reconstruction, reference.sample_rate)
+        terms["mel"] = spectral_losses.mel_distance(reference.log_mels, produced)
+    return terms
+
+
+def weighted_sum(terms: Terms, weights: dict[str, float]) -> jax.Array:
+    """Sum of weight * term over `terms`; scalar."""
+    return sum((weights[name] * value for name, value in terms.items()), jnp.zeros(()))
 
 
 def tier_loss(
-    model: vqvae.TierVQVAE, audio: jax.Array, settings: config.LossConfig, key: jax.Array, train: bool
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Loss of one tier and its terms; in training the tier's codebook is updated in place.
+    model: vqvae.TierVQVAE,
+    audio: jax.Array,
+    settings: config.LossConfig,
+    reconstruction_loss: Callable[[jax.Array], tuple[jax.Array, Terms]],
+    key: jax.Array,
+    train: bool,
+) -> tuple[jax.Array, Terms]:
+    """Loss of one tier and its metrics; in training the tier's codebook is updated in place.
 
-    The codebook term of van den Oord et al. 2017 has no gradient here: moving averages minimise it.
+    Beside the reconstruction: the commitment and codebook terms of van den Oord et al. 2017. A codebook of moving
+    averages has no codebook term: the averages minimise it.
     """
+    restart_key, noise_key = jax.random.split(key)
     latents = model.encoder(audio)
     quantized = model.quantizer(latents)
-    reconstruction = model.decoder(quantized.latents)
-    terms = {
-        "waveform": waveform_loss(audio, reconstruction),
-        "spectral": spectral_loss(audio, reconstruction),
-        "commitment": quantized.commitment_loss,
-    }
-    loss = terms["waveform"] + settings.spectral * terms["spectral"] + settings.commitment * terms["commitment"]
-    metrics = (
-        terms | {"latent_power": quantized.latent_power} | usage(quantized.codes, model.quantizer.config.num_codes)
-    )
+    loss, terms = reconstruction_loss(model.reconstruct(quantized.latents, key=noise_key if train else None))
+    quantization = {}
+    if settings.commitment:
+        quantization["commitment"] = quantized.commitment_loss
+    if settings.codebook and quantized.codebook_loss is not None:
+        quantization["codebook"] = quantized.codebook_loss
+    loss += weighted_sum(quantization, dataclasses.asdict(settings))
+    usage_metrics = usage(quantized.codes, model.quantizer.config.num_codes)
+    metrics = terms | quantization | {"latent_power": quantized.latent_power} | usage_metrics
     if train:
-        metrics |= model.quantizer.update(latents, quantized.codes, key)
+        metrics |= model.quantizer.update(latents, quantized.codes, restart_key)
     return loss, metrics
 
 
-def usage(codes: jax.Array, num_codes: int) -> dict[str, jax.Array]:
+def usage(codes: jax.Array, num_codes: int) -> Terms:
     """Share of codes in the batch, perplexity exp(H) and number of codes not hit, of the batch's code histogram."""
     counts = jax.ops.segment_sum(jnp.ones(codes.size, jnp.float32), codes.reshape(-1), num_codes)
     shares = counts / codes.size
@@ -70,21 +142,40 @@ def usage(codes: jax.Array, num_codes: int) -> dict[str, jax.Array]:
 
 
 def vqvae_loss(
-    model: vqvae.VQVAE, audio: jax.Array, settings: config.LossConfig, key: jax.Array, train: bool
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+    model: vqvae.VQVAE,
+    audio: jax.Array,
+    settings: config.LossConfig,
+    key: jax.Array,
+    train: bool,
+    statistics: data_statistics.AudioStatistics | None = None,
+    reconstruction_loss: ReconstructionLoss | None = None,
+) -> tuple[jax.Array, Terms]:
     """Sum of the tiers' losses and metrics named TIER/TERM; the tiers share nothing but the optimizer.
 
     Args:
       model: bound module; its codebooks are updated in place when `train` is set.
       audio: [B, S] float32.
-      settings: weights of the terms.
-      key: restart candidates.
+      settings: weights of the terms; a term of weight 0 is neither computed nor logged.
+      key: restart candidates, and the noise of a synthesizer.
       train: whether to update the codebooks.
+      statistics: of the training data, what the terms are divided by; None takes those of this batch.
+      reconstruction_loss: replaces the weighted sum of `reconstruction_terms`.
+
+    Raises:
+      ValueError: the audio is too short for a term.
     """
+    reference = make_reference(audio, settings, model.config.sample_rate, statistics)
+
+    def plain(tier: str, reference: Reference, reconstruction: jax.Array) -> tuple[jax.Array, Terms]:
+        terms = reconstruction_terms(reference, reconstruction, settings)
+        return weighted_sum(terms, dataclasses.asdict(settings)), terms
+
+    compare = reconstruction_loss or plain
     total, metrics = jnp.zeros(()), {}
     for index, tier in enumerate(config.TIERS):
         tier_key = jax.random.fold_in(key, index)
-        loss, terms = tier_loss(model.tier(tier), audio, settings, tier_key, train)
+        to_reference = functools.partial(compare, tier, reference)
+        loss, terms = tier_loss(model.tier(tier), audio, settings, to_reference, tier_key, train)
         total += loss
         metrics |= {f"{tier}/{name}": value for name, value in terms.items()}
     return total, metrics

@@ -1,5 +1,6 @@
 """Schedule, weight decay mask, clipping and Adam itself, against plain NumPy."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -70,3 +71,29 @@ def test_clipping_by_global_norm_then_adam(clip_norm):
     clipped = [g * min(1, clip_norm / np.linalg.norm(g)) if clip_norm else g for g in gradients]
     found = np.concatenate([params["a"]["kernel"], params["b"]["kernel"]])
     np.testing.assert_allclose(found, adam(clipped, 0.1, 0.8, 0.9), rtol=1e-5)
+
+
+def test_players_that_are_clipped_apart_do_not_disturb_each_other():
+    params = {"a": {"kernel": jnp.zeros(2)}, "b": {"kernel": jnp.zeros(1)}, "judge": {"kernel": jnp.zeros(2)}}
+    clip = optimizer.make_optimizer(settings(clip_norm=1.0), num_steps=10, clipped_apart=("judge",))
+    alone = optimizer.make_optimizer(settings(clip_norm=1.0), num_steps=10)
+
+    def moments(tx, tree):
+        """Adam's first moment after one update: a tenth of the clipped gradient."""
+        _, opt_state = tx.update(tree, tx.init(tree), tree)
+        (mu,) = [
+            state.mu for state in jax.tree.leaves(opt_state, is_leaf=lambda x: hasattr(x, "mu")) if hasattr(state, "mu")
+        ]
+        return mu
+
+    loud = jax.tree.map(lambda leaf: leaf + 30.0, params)
+    quiet = {name: jax.tree.map(lambda leaf: leaf + 1e-3, params[name]) for name in ("a", "b")}
+    found = moments(clip, quiet | {"judge": loud["judge"]})
+    jax.tree.map(np.testing.assert_array_equal, {name: found[name] for name in quiet}, moments(alone, quiet))
+    np.testing.assert_allclose(found["judge"]["kernel"], 0.1 * np.sqrt([0.5, 0.5]), rtol=1e-5)
+    # Two parts of one player share a norm.
+    found = moments(clip, loud)
+    norm = np.sqrt(sum(np.sum(np.square(found[name]["kernel"])) for name in ("a", "b")))
+    np.testing.assert_allclose(norm, 0.1, rtol=1e-5)
+    # Without such players the optimizer is what it was; with them, parameters that lack the name are no error.
+    jax.tree.map(np.testing.assert_array_equal, moments(clip, quiet), moments(alone, quiet))

@@ -1,5 +1,7 @@
 """The objective: its terms, its behaviour at silence, and that training lowers it."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +10,11 @@ import pytest
 from conftest import random_weights
 
 from musicgen_jax import config, modules
-from musicgen_jax.vqvae import loss, vqvae
+from musicgen_jax.audio import spectral_losses
+from musicgen_jax.vqvae import data_statistics, loss, vqvae
 
-TERMS = {"waveform", "spectral", "commitment", "latent_power", "usage", "perplexity", "dead"}
+TERMS = {"l2", "spectral", "commitment", "latent_power", "usage", "perplexity", "dead"}
+EVERYTHING = config.LossConfig(l1=1, l2=1, linf=1, linf_k=100, spectral=1, log_spectral=1, mel=1)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +61,7 @@ def test_terms_are_named_by_tier_and_sum_to_the_loss(small, gradients):
     value, metrics, _, _ = gradients(*weights, four_tones(), 0)
     assert set(metrics) == {f"{tier}/{term}" for tier in config.TIERS for term in TERMS | {"restarts"}}
     want = sum(
-        metrics[f"{tier}/waveform"]
+        metrics[f"{tier}/l2"]
         + settings.spectral * metrics[f"{tier}/spectral"]
         + settings.commitment * metrics[f"{tier}/commitment"]
         for tier in config.TIERS
@@ -84,35 +88,102 @@ def test_silence_is_finite(small, gradients):
         assert np.isfinite(result).all()
 
 
+def compare(audio, reconstruction, settings: config.LossConfig, statistics=None) -> dict[str, jax.Array]:
+    reference = loss.make_reference(jnp.float32(audio), settings, 4000, statistics)
+    return loss.reconstruction_terms(reference, jnp.float32(reconstruction), settings)
+
+
 def test_perfect_reconstruction_scores_zero_and_silence_one():
-    tones = four_tones(2048)
-    for term in (jax.jit(loss.waveform_loss), jax.jit(loss.spectral_loss)):
-        assert float(term(tones, tones)) == 0.0
-        np.testing.assert_allclose(term(tones, np.zeros_like(tones)), 1.0, rtol=1e-4)
-        np.testing.assert_allclose(term(3 * tones, np.zeros_like(tones)), 1.0, rtol=1e-4)
-        gradient = jax.jit(jax.grad(term, argnums=1))(tones, jnp.zeros_like(tones))
-        assert np.isfinite(gradient).all()
+    tones, silence = four_tones(2048), np.zeros((4, 2048), np.float32)
+    terms = jax.jit(lambda audio, reconstruction: compare(audio, reconstruction, EVERYTHING))
+    assert set(terms(tones, tones)) == set(loss.RECONSTRUCTION)
+    assert not any(terms(tones, tones).values())
+    for name in ("l1", "l2", "spectral"):
+        np.testing.assert_allclose(terms(tones, silence)[name], 1.0, rtol=1e-3)
+        np.testing.assert_allclose(terms(3 * tones, silence)[name], 1.0, rtol=1e-3)
     # A tone with its sign turned is another waveform and the same spectrum.
-    assert float(loss.waveform_loss(tones, -tones)) == pytest.approx(4.0, rel=1e-3)
-    assert float(loss.spectral_loss(tones, -tones)) == pytest.approx(0.0, abs=1e-6)
+    turned = terms(tones, -tones)
+    assert float(turned["l2"]) == pytest.approx(4.0, rel=1e-3) and float(turned["l1"]) == pytest.approx(2.0, rel=1e-3)
+    assert max(float(turned[name]) for name in ("spectral", "log_spectral", "mel")) < 1e-4
+    slope = jax.jit(jax.jacobian(lambda y, audio: compare(audio, y, EVERYTHING)))
+    for audio in (tones, silence):
+        assert all(np.isfinite(gradient).all() for gradient in slope(silence, audio).values())
 
 
-def test_spectral_loss_equals_numpy():
+def test_waveform_terms_equal_numpy():
     rng = np.random.default_rng(0)
-    audio, other = rng.standard_normal((2, 2, 1500))
-    want = []
-    for n_fft, hop, window in loss.RESOLUTIONS[1:]:  # 2048 samples do not fit into the clip
-        shape = np.zeros(n_fft)
-        start = (n_fft - window) // 2
-        shape[start : start + window] = np.hanning(window + 1)[:-1]
-        spectra = []
-        for waveform in (audio, other):
-            padded = np.pad(waveform, ((0, 0), (n_fft // 2, n_fft // 2)))
-            starts = range(0, padded.shape[1] - n_fft + 1, hop)
-            spectra.append(np.abs([np.fft.rfft(padded[:, s : s + n_fft] * shape) for s in starts]))
-        want.append(((spectra[0] - spectra[1]) ** 2).mean() / (spectra[0] ** 2).mean())
-    got = loss.spectral_loss(jnp.float32(audio), jnp.float32(other))
-    np.testing.assert_allclose(got, np.mean(want), rtol=1e-4)
+    audio, other = rng.standard_normal((2, 3, 600))
+    errors = np.sort((audio - other) ** 2, axis=1)
+    power = (audio**2).mean()
+    for k, largest in ((1, errors[:, -1:]), (50, errors[:, -50:]), (2048, errors)):
+        got = compare(audio, other, config.LossConfig(l1=1, l2=1, linf=1, linf_k=k, spectral=0))
+        assert set(got) == {"l1", "l2", "linf"}
+        np.testing.assert_allclose(got["l1"], np.abs(audio - other).mean() / np.abs(audio).mean(), rtol=1e-3)
+        np.testing.assert_allclose(got["l2"], errors.mean() / power, rtol=1e-5)
+        np.testing.assert_allclose(got["linf"], largest.mean() / power, rtol=1e-5)
+
+
+def test_spectral_term_is_the_distance_over_the_power_of_the_batch():
+    audio, other = np.random.default_rng(0).standard_normal((2, 2, 1500)).astype(np.float32)
+    targets, produced = spectral_losses.magnitudes(audio), spectral_losses.magnitudes(other)
+    want = [((x - y) ** 2).mean() / (x**2).mean() for x, y in zip(targets, produced, strict=True)]
+    np.testing.assert_allclose(compare(audio, other, config.LossConfig())["spectral"], np.mean(want), rtol=1e-5)
+
+
+def test_statistics_of_the_data_replace_those_of_the_batch():
+    audio, other = np.random.default_rng(0).standard_normal((2, 2, 1500)).astype(np.float32)
+    batch = data_statistics.of_audio(audio, spectral_losses.magnitudes(audio))
+    factors = data_statistics.AudioStatistics(
+        mean_square=2 * batch.mean_square,
+        mean_abs=3 * batch.mean_abs,
+        spectral_powers=(4 * batch.spectral_powers[0], 4 * batch.spectral_powers[1]),
+    )
+    by_batch, by_data = compare(audio, other, EVERYTHING), compare(audio, other, EVERYTHING, factors)
+    for name, factor in (("l1", 3), ("l2", 2), ("linf", 2), ("spectral", 4), ("log_spectral", 1), ("mel", 1)):
+        np.testing.assert_allclose(by_batch[name], factor * by_data[name], rtol=1e-5)
+
+
+def test_terms_of_weight_zero_are_neither_computed_nor_logged(small):
+    _, functional, weights = small
+    settings = config.LossConfig(l1=0.5, l2=0, spectral=0, commitment=0)
+
+    @jax.jit
+    def evaluate(weights, audio):
+        model = functional.bind(*weights)
+        return loss.vqvae_loss(model, audio, settings, jax.random.key(0), train=False)
+
+    audio = four_tones(256)  # too short for a spectrum
+    value, metrics = evaluate(weights, audio)
+    assert {name for name in metrics if name.startswith("top/")} == {
+        f"top/{name}" for name in ("l1", "latent_power", "usage", "perplexity", "dead")
+    }
+    np.testing.assert_allclose(value, sum(0.5 * metrics[f"{tier}/l1"] for tier in config.TIERS), rtol=1e-6)
+    assert "fft" not in str(jax.make_jaxpr(evaluate)(weights, audio))
+
+
+def test_a_clip_too_short_for_its_terms_is_an_error(small):
+    _, functional, weights = small
+    with pytest.raises(ValueError, match="256 samples is too short for a spectral loss"):
+        loss.vqvae_loss(functional.bind(*weights), four_tones(256), config.LossConfig(), jax.random.key(0), train=False)
+
+
+def test_codebook_loss_is_a_term_where_the_quantizer_has_one(small):
+    settings, _, _ = small
+    learned = dataclasses.replace(settings, quantizer=dataclasses.replace(settings.quantizer, kind="gradient"))
+    functional = modules.Functional(lambda rngs: vqvae.VQVAE(learned, rngs=rngs))
+    weights = random_weights(functional)
+
+    @jax.jit
+    def evaluate(weights, audio):
+        model, terms = functional.bind(*weights), config.LossConfig(l2=1, spectral=0, commitment=0.25, codebook=2.0)
+        return loss.vqvae_loss(model, audio, terms, jax.random.key(0), train=False)
+
+    value, metrics = evaluate(weights, four_tones(256))
+    parts = [
+        metrics[f"{tier}/l2"] + 0.25 * metrics[f"{tier}/commitment"] + 2.0 * metrics[f"{tier}/codebook"]
+        for tier in config.TIERS
+    ]
+    np.testing.assert_allclose(value, sum(parts), rtol=1e-5)
 
 
 def test_usage_equals_numpy():
@@ -137,5 +208,5 @@ def test_four_tones_are_learned(small, gradients):
         history.append(float(value))
     assert np.mean(history[-5:]) < 0.35 * history[0], history[::10]
     for tier in config.TIERS:
-        assert float(metrics[f"{tier}/waveform"]) < 0.3, "worse than half way from silence"
+        assert float(metrics[f"{tier}/l2"]) < 0.3, "worse than half way from silence"
         assert float(metrics[f"{tier}/usage"]) > 0.2

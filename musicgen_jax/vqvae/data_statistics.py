@@ -1,0 +1,82 @@
+"""What the waveform and spectral losses are divided by: mean energies of audio, of a batch or of the training data."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from musicgen_jax import config
+from musicgen_jax.audio import spectral_losses
+from musicgen_jax.data import audio_dataset, loader, shards
+
+MEAN_SQUARE_FLOOR = 1e-8  # -80 dB below full scale
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class AudioStatistics:
+    """Means over all samples, or over all bins and frames.
+
+    Attributes:
+      mean_square: of the samples.
+      mean_abs: of the samples.
+      spectral_powers: mean |STFT|^2 of each of `spectral_losses.resolutions`; empty where no spectrum is compared.
+    """
+
+    mean_square: float | jax.Array
+    mean_abs: float | jax.Array
+    spectral_powers: tuple[float | jax.Array, ...]
+
+
+def of_audio(audio: jax.Array, magnitudes: list[jax.Array]) -> AudioStatistics:
+    """Statistics of [B, S] and of its magnitudes, each a little more than it is: safe to divide by at silence."""
+    return AudioStatistics(
+        mean_square=jnp.mean(audio**2) + MEAN_SQUARE_FLOOR,
+        mean_abs=jnp.mean(jnp.abs(audio)) + math.sqrt(MEAN_SQUARE_FLOOR),
+        spectral_powers=tuple(jnp.mean(magnitude**2) + MEAN_SQUARE_FLOOR for magnitude in magnitudes),
+    )
+
+
+def measure(directory: str, num_samples: int, data: config.DataConfig, loss: config.LossConfig) -> AudioStatistics:
+    """Statistics of the train split, as training clips show it: the silence that pads short tracks counts.
+
+    Measured are the first clips that training will see, up to `loss.data_seconds` of them or about as much as there
+    is: a function of the data, of `data.seed` and of the clip length, the same on every host and after every restart.
+
+    Args:
+      directory: audio shards.
+      num_samples: of a training clip.
+      data: seed of the order and of the crops.
+      loss: how much to measure, and whether spectra are compared.
+
+    Raises:
+      ValueError: the split is silent.
+    """
+    sample_rate = shards.read_metadata(directory)["sample_rate"]
+    records = shards.open_split(directory, "train")
+    transform = audio_dataset.RandomClip(records, num_samples)
+    clips = loader.training_dataset(range(len(records)), transform, dataclasses.replace(data, batch_size=1), 0, 1)
+    clips_per_record = math.ceil(shards.SEGMENT_SECONDS * sample_rate / num_samples)
+    wanted = math.ceil(loss.data_seconds * sample_rate / num_samples)
+    count = min(wanted, len(records) * clips_per_record)
+
+    compares_spectra = loss.spectral > 0 or loss.log_spectral > 0
+
+    @jax.jit
+    def measured(audio: jax.Array) -> AudioStatistics:
+        return of_audio(audio, spectral_losses.magnitudes(audio) if compares_spectra else [])
+
+    # Clip by clip: one in memory at a time, and a total in float64 that no length of data rounds away.
+    total = None
+    for index in range(count):
+        found = jax.tree.map(np.float64, jax.device_get(measured(clips[index]["audio"])))
+        total = found if total is None else jax.tree.map(np.add, total, found)
+    means = jax.tree.map(lambda value: float(value / count), total)
+    config.require(
+        means.mean_square > 2 * MEAN_SQUARE_FLOOR,
+        f"the train split of {directory} is silent ({count * num_samples / sample_rate:.1f} s measured, below -80 dB): "
+        "loss.normalization=data has nothing to divide by; look at the data, or use loss.normalization=batch",
+    )
+    return means

@@ -1,0 +1,75 @@
+"""Statistics of the training data: against NumPy, on sets of any size, the same every time."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from conftest import SAMPLE_RATE
+
+from musicgen_jax import config
+from musicgen_jax.audio import spectral_losses
+from musicgen_jax.data import audio_io, shards
+from musicgen_jax.vqvae import data_statistics
+
+CLIP = 2048
+DATA = config.DataConfig(batch_size=4)
+
+
+def write(directory, tracks: list[np.ndarray]) -> str:
+    """Audio shards of int16 tracks, all in the train split."""
+    facts = {"sample_rate": SAMPLE_RATE}
+    with shards.ShardWriter(directory, "tracks", shards.audio_features(), ("train",), facts) as writer:
+        for number, audio in enumerate(tracks):
+            labels = {"track_id": f"track{number}", "genre": "", "artist": "", "track_samples": len(audio)}
+            for segment, (start, stop) in enumerate(shards.segment_bounds(len(audio), SAMPLE_RATE)):
+                record = {"audio": audio[start:stop], "segment": segment, "start": start}
+                writer.write("train", labels | record)
+    return str(directory)
+
+
+def noise(num_samples: int, level: int = 3000, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-level, level, num_samples).astype(np.int16)
+
+
+def test_one_track_of_a_fifth_of_a_second(tmp_path):
+    audio = noise(SAMPLE_RATE // 5)
+    path = write(tmp_path / "data", [audio])
+    found = data_statistics.measure(path, CLIP, DATA, config.LossConfig())
+    clip = np.zeros(CLIP)
+    clip[: len(audio)] = audio_io.from_int16(audio)  # the only clip there is: the track and the silence that pads it
+    assert found.mean_square == pytest.approx((clip**2).mean() + 1e-8, rel=1e-5)
+    assert found.mean_abs == pytest.approx(np.abs(clip).mean() + 1e-4, rel=1e-5)
+    powers = [float((m**2).mean()) + 1e-8 for m in spectral_losses.magnitudes(np.float32(clip)[None])]
+    assert len(powers) == 3 and found.spectral_powers == pytest.approx(powers, rel=1e-5)
+
+
+def test_large_sets_are_measured_well(tmp_path):
+    tracks = [noise(12 * SAMPLE_RATE, level, seed) for seed, level in enumerate((1000, 4000, 8000))]
+    path = write(tmp_path / "data", tracks)
+    found = data_statistics.measure(path, CLIP, DATA, config.LossConfig())
+    every = audio_io.from_int16(np.concatenate(tracks))
+    assert found.mean_square == pytest.approx((every**2).mean(), rel=0.1)
+    assert found.mean_abs == pytest.approx(np.abs(every).mean(), rel=0.1)
+    # A part of the data gives other numbers: it is the seconds asked for that are measured.
+    short = data_statistics.measure(path, CLIP, DATA, config.LossConfig(data_seconds=0.1))
+    assert short.mean_square != found.mean_square
+
+
+def test_a_function_of_data_and_seed_alone(tiny_audio_dataset):
+    settings = config.LossConfig(data_seconds=8)
+    first = data_statistics.measure(tiny_audio_dataset, CLIP, DATA, settings)
+    for other in (DATA, dataclasses.replace(DATA, batch_size=16, num_workers=2)):
+        assert data_statistics.measure(tiny_audio_dataset, CLIP, other, settings) == first
+    assert data_statistics.measure(tiny_audio_dataset, CLIP, dataclasses.replace(DATA, seed=1), settings) != first
+
+
+def test_spectra_are_measured_only_where_they_are_compared(tiny_audio_dataset):
+    settings = config.LossConfig(spectral=0, data_seconds=1)
+    found = data_statistics.measure(tiny_audio_dataset, 128, DATA, settings)  # no window fits into this clip
+    assert found.spectral_powers == () and found.mean_square > 1e-4
+
+
+def test_silence_is_an_error(tmp_path):
+    path = write(tmp_path / "data", [np.zeros(SAMPLE_RATE, np.int16), noise(SAMPLE_RATE, level=2)])
+    with pytest.raises(ValueError, match=r"is silent \(.*below -80 dB\): .*loss.normalization=batch"):
+        data_statistics.measure(path, CLIP, DATA, config.LossConfig())
