@@ -1,8 +1,10 @@
-"""Encodes every track of an audio dataset: audio shards + VQ-VAE -> code shards.
+"""Encodes every track of an audio dataset, or one recording: audio + VQ-VAE -> codes.
 
     python -m musicgen_jax.extract_codes --vqvae=DIR --data=DIR --out=DIR
+    python -m musicgen_jax.extract_codes --vqvae=DIR --file=IN.wav --out=X.codes
 
-Run again, it does nothing where the codes are complete, and starts anew where it was interrupted.
+Run again with --data, it does nothing where the codes are complete, and starts anew where it was interrupted.
+The file of codes becomes sound again with `python -m musicgen_jax.sample --decode=X.codes`.
 """
 
 from absl import flags
@@ -11,15 +13,20 @@ from musicgen_jax import cli, pretrained
 from musicgen_jax.vqvae import extraction
 
 _VQVAE = flags.DEFINE_string("vqvae", None, "Workdir of train_vqvae.", required=True)
-_DATA = flags.DEFINE_string("data", None, "Folder written by prepare_data.", required=True)
-_OUT = flags.DEFINE_string("out", None, "Folder to write.", required=True)
+_DATA = flags.DEFINE_string("data", None, "Folder written by prepare_data.")
+_FILE = flags.DEFINE_string("file", None, "One recording instead: wav, flac, ogg or mp3 of any rate.")
+_OUT = flags.DEFINE_string("out", None, "Folder to write; with --file, the file to write.", required=True)
 _WINDOW_SECONDS = flags.DEFINE_float("window_seconds", 10.0, "Audio encoded at a time; memory grows with it.")
+flags.mark_flags_as_mutual_exclusive(["data", "file"], required=True)
 
 
 def main() -> None:
     """Flags -> parts -> one call."""
     tokenizer = pretrained.load_vqvae(_VQVAE.value)
-    extraction.extract(tokenizer, _DATA.value, _OUT.value, _WINDOW_SECONDS.value)
+    if _FILE.value is not None:
+        extraction.extract_file(tokenizer, _FILE.value, _OUT.value, _WINDOW_SECONDS.value)
+    else:
+        extraction.extract(tokenizer, _DATA.value, _OUT.value, _WINDOW_SECONDS.value)
 
 
 if __name__ == "__main__":

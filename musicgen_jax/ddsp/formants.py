@@ -54,13 +54,13 @@ def num_frames(num_samples: int, hop_length: int) -> int:
 
 
 def filter_frames(
-    audio: jax.Array, frequencies: jax.Array, bandwidths: jax.Array, sample_rate: int, hop_length: int
+    audio: jax.Array, frequencies: jax.Array, bandwidths: jax.Array, sample_rate: int, hop_length: int, n_fft: int = 0
 ) -> jax.Array:
     """Filters with formants that change frame by frame, by multiplying spectra: the way to train and to render.
 
     The waveform is cut by Hann windows of 2 * hop_length samples centred on the multiples of hop_length, each is
-    filtered with its frame's formants by an FFT of 4 * hop_length, and the results are added. The response is sampled,
-    so what rings beyond 4 * hop_length samples folds back: hop_length / sample_rate should be at least 1 / B.
+    filtered with its frame's formants by an FFT, and the results are added. The response is sampled, so what rings
+    beyond n_fft samples folds back: n_fft / sample_rate should be at least 4 / B.
 
     Args:
       audio: float32 [B, S].
@@ -68,12 +68,13 @@ def filter_frames(
       bandwidths: float32, broadcastable to frequencies, Hz.
       sample_rate: Hz.
       hop_length: samples.
+      n_fft: a multiple of hop_length, at least 2 * hop_length; 0 takes 4 * hop_length.
 
     Returns:
       float32 [B, S].
 
     Raises:
-      ValueError: another number of frames.
+      ValueError: another number of frames, or an n_fft that does not fit.
     """
     needed = num_frames(audio.shape[-1], hop_length)
     if frequencies.shape[1] != needed:
@@ -81,14 +82,20 @@ def filter_frames(
             f"formants have {frequencies.shape[1]} frames; {audio.shape[-1]} samples with hop_length {hop_length} "
             f"need {needed}: see formants.num_frames"
         )
+    n_fft = n_fft or 4 * hop_length
+    if n_fft % hop_length or n_fft < 2 * hop_length:
+        raise ValueError(f"n_fft is {n_fft}: it must be a multiple of hop_length={hop_length}, at least twice as large")
     batch, num_samples = audio.shape
     padding = (hop_length, needed * hop_length - num_samples)
     strips = jnp.pad(audio, ((0, 0), padding)).reshape(batch, needed + 1, hop_length)
     ramp = 0.5 - 0.5 * jnp.cos(jnp.pi * jnp.arange(hop_length) / hop_length)
     pieces = jnp.concatenate([strips[:, :-1] * ramp, strips[:, 1:] * (1 - ramp)], axis=-1)
-    spectra = jnp.fft.rfft(pieces, 4 * hop_length) * response(frequencies, bandwidths, sample_rate, 4 * hop_length)
-    ringing = jnp.fft.irfft(spectra, 4 * hop_length).reshape(batch, needed, 4, hop_length)
-    total = sum(jnp.pad(ringing[:, :, i], ((0, 0), (i, 3 - i), (0, 0))) for i in range(4))
+    spectra = jnp.fft.rfft(pieces, n_fft) * response(frequencies, bandwidths, sample_rate, n_fft)
+    strips_per_frame = n_fft // hop_length
+    ringing = jnp.fft.irfft(spectra, n_fft).reshape(batch, needed, strips_per_frame, hop_length)
+    total = sum(
+        jnp.pad(ringing[:, :, i], ((0, 0), (i, strips_per_frame - 1 - i), (0, 0))) for i in range(strips_per_frame)
+    )
     return total.reshape(batch, -1)[:, hop_length : hop_length + num_samples]
 
 

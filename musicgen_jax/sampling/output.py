@@ -1,18 +1,24 @@
-"""A folder of samples: NNN.wav, codes.npz and samples.json with every setting and seed."""
+"""A folder of samples: NNN.wav, codes.npz and samples.json with every setting and seed. Or codes as a wav file."""
 
 import dataclasses
 import json
+import math
+import os
 import pathlib
 
 import numpy as np
+import soundfile
+import tqdm
 
-from musicgen_jax import modules
+from musicgen_jax import config, modules
 from musicgen_jax.data import audio_io
 from musicgen_jax.prior import trained
 from musicgen_jax.sampling import hierarchy
+from musicgen_jax.vqvae import code_file
 from musicgen_jax.vqvae import tokenizer as tokenizer_lib
 
 INFO_NAME = "samples.json"
+MAX_WAV_BYTES = 2**32 - 2**16  # a wav file counts its bytes in 32 bits
 
 
 def sample_to_folder(
@@ -57,6 +63,54 @@ def sample_to_folder(
     # Written last: a folder with samples.json is complete.
     (folder / INFO_NAME).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
     print(f"{out}: {len(files)} samples of {request.seconds:g} s")
+
+
+def decode_to_wav(tokenizer: tokenizer_lib.Tokenizer, codes: str, tier: str | None, out: str) -> None:
+    """Writes the sound of a file of codes as a 16-bit wav, block by block: memory does not grow with its length.
+
+    Args:
+      tokenizer: the one that made the codes.
+      codes: file that `extraction.extract_file` wrote.
+      tier: which codes to decode; None for the finest in the file.
+      out: wav file to write; absent. It has as many samples as the recording had at the tokenizer's rate.
+
+    Raises:
+      FileNotFoundError: there is no such file of codes.
+      FileExistsError: there is something in the place of `out`.
+      ValueError: the codes are of another tokenizer or lack the tier; the file is damaged; `out` does not end in .wav.
+    """
+    config.require(out.lower().endswith(".wav"), f"--out={out}: what is written is a wav file: end its name in .wav")
+    with code_file.new_file(out) as partial:
+        recording = code_file.read(codes)
+        tier = tier or recording.finest
+        _require_decodable(recording, tokenizer, codes, tier)
+        left = recording.num_samples  # the last code may reach beyond the recording's end
+        with (
+            soundfile.SoundFile(os.fsencode(partial), "w", recording.sample_rate, 1, "PCM_16", format="WAV") as file,
+            tqdm.tqdm(total=math.ceil(recording.seconds), unit=" audio-s", unit_scale=True, desc="decode") as progress,
+        ):
+            for block in tokenizer.decode_blocks(recording.codes[tier], tier):
+                kept = block[:left]
+                file.write(audio_io.to_int16(kept))
+                left -= len(kept)
+                progress.update(len(kept) / recording.sample_rate)
+    print(f"{out}: {recording.seconds:.2f} s of the {tier} tier")
+
+
+def _require_decodable(
+    recording: code_file.Recording, tokenizer: tokenizer_lib.Tokenizer, path: str, tier: str
+) -> None:
+    config.require(
+        recording.vqvae == tokenizer.fingerprint,
+        f"{path} was made with the tokenizer {recording.vqvae}, and --vqvae is {tokenizer.fingerprint}: pass the one "
+        "that made it",
+    )
+    there = ", ".join(recording.codes)
+    config.require(tier in recording.codes, f"--tier={tier}: {path} has codes of these tiers only: {there}")
+    config.require(
+        2 * recording.num_samples <= MAX_WAV_BYTES,
+        f"{path}: its {recording.seconds / 3600:.1f} hours are more than a wav file holds",
+    )
 
 
 def read(folder: str) -> tuple[dict, list[np.ndarray]]:

@@ -1,5 +1,7 @@
 """Waveform -> latent frames of one tier."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -55,13 +57,13 @@ class Encoder(nnx.Module):
 
 
 def receptive_field(tier: config.TierConfig) -> int:
-    """Samples on each side of a code's own hop that can change it: how far a chunk must reach beyond its borders.
+    """Samples on each side of a code's own hop that can change it, exactly; the decoder without its last layer too.
 
-    At a resolution of 2**n samples a residual stack reaches the sum of its dilations and the stride-2 convolution two
-    frames more; the 3-tap projections add at most one frame of the coarsest resolution each. The decoder mirrors the
-    encoder and adds one 3-tap convolution, which the last summand covers.
+    Frames of 2**n samples come from a convolution of 4 taps and stride 2, which looks at one frame of 2**(n - 1)
+    samples on either side of its own two; then a residual stack reaches the sum of its dilations. The 3-tap projection
+    at the end of a block adds a frame of the block's resolution. The decoder is the mirror image.
     """
     dilations = sum(tier.dilation_growth**r for r in range(tier.depth))
-    steps = range(1, sum(tier.downsampling) + 1)
-    projections = len(tier.downsampling) + 1
-    return sum(2**n * (dilations + 2) for n in steps) + projections * tier.hop_length
+    stacks = sum(2**n * dilations + 2 ** (n - 1) for n in range(1, sum(tier.downsampling) + 1))
+    projections = sum(2**steps for steps in itertools.accumulate(tier.downsampling))
+    return stacks + projections

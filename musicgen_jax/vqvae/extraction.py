@@ -1,7 +1,8 @@
-"""Every track of an audio dataset -> code shards: one record a track, its three tiers aligned."""
+"""Audio -> codes: every track of a dataset to code shards, or one recording to a file of codes."""
 
 import collections
 import hashlib
+import math
 import pathlib
 from collections.abc import Iterator
 
@@ -9,7 +10,8 @@ import numpy as np
 import tqdm
 
 from musicgen_jax import config
-from musicgen_jax.data import audio_dataset, code_dataset, manifest, shards
+from musicgen_jax.data import audio_check, audio_dataset, audio_io, code_dataset, manifest, shards
+from musicgen_jax.vqvae import code_file
 from musicgen_jax.vqvae import tokenizer as tokenizer_lib
 
 
@@ -54,6 +56,76 @@ def extract(tokenizer: tokenizer_lib.Tokenizer, data: str, out: str, window_seco
     counts = collections.Counter(entry.split for entry in entries)
     rates = ", ".join(f"{tier} {bits_per_second(tokenizer.config, tier) / 1000:.2f} kbit/s" for tier in config.TIERS)
     print(f"{out}: tracks {dict(counts)}; {rates}")
+
+
+def extract_file(tokenizer: tokenizer_lib.Tokenizer, path: str, out: str, window_seconds: float) -> None:
+    """Writes the codes of one recording to the file `out`, and prints the bit rate of each tier.
+
+    Args:
+      tokenizer: the VQ-VAE.
+      path: any audio file that the package reads; mixed down and resampled as `data.audio_io.read_blocks` does.
+      out: file to write; absent.
+      window_seconds: audio encoded at a time.
+
+    Raises:
+      FileNotFoundError: there is no such recording.
+      ValueError: the recording can't be decoded to its end or holds no audio.
+      FileExistsError: there is something in the place of `out`.
+    """
+    settings = tokenizer.config
+    with code_file.new_file(out) as partial:
+        num_samples, codes = _encode_file(tokenizer, path, window_seconds)
+        recording = code_file.Recording(
+            vqvae=tokenizer.fingerprint,
+            sample_rate=settings.sample_rate,
+            num_samples=num_samples,
+            num_codes=settings.quantizer.num_codes,
+            hop_lengths=settings.hop_lengths,
+            codes=codes,
+        )
+        code_file.write(partial, recording)
+    print(f"{out}: {recording.seconds:.2f} s, {pathlib.Path(out).stat().st_size} bytes")
+    for tier in codes:
+        print(_describe_rate(settings, recording, tier))
+
+
+def _encode_file(
+    tokenizer: tokenizer_lib.Tokenizer, path: str, window_seconds: float
+) -> tuple[int, dict[str, np.ndarray]]:
+    """(number of samples at the tokenizer's rate, codes of each tier)."""
+    sample_rate, sizes = tokenizer.config.sample_rate, []
+    seconds = _checked_seconds(path)
+    with tqdm.tqdm(total=math.ceil(seconds), unit=" audio-s", unit_scale=True, desc="extract codes") as progress:
+
+        def blocks() -> Iterator[np.ndarray]:
+            for block in audio_io.read_blocks(path, sample_rate):
+                sizes.append(len(block))
+                yield block
+
+        codes = tokenizer.encode(_count_seconds(blocks(), sample_rate, progress), window_seconds)
+    config.require(sum(sizes) > 0, f"{path} holds no audio: not one sample at {sample_rate} Hz")
+    return sum(sizes), codes
+
+
+def _checked_seconds(path: str) -> float:
+    """Length of a recording that can be decoded to its end; a silent one is as good as any other."""
+    with audio_io.open_audio(path):  # one that can't be opened is told without a second name for the error
+        pass
+    facts = audio_check.inspect(path, min_seconds=0.0)
+    fit = not facts.reason or facts.reason.startswith("silent")
+    config.require(fit, f"{path}: {facts.reason}")
+    return facts.duration
+
+
+def _describe_rate(vqvae_config: config.VQVAEConfig, recording: code_file.Recording, tier: str) -> str:
+    """One line: what the tier's codes take by their number, and what they take in the file."""
+    codes_per_second = vqvae_config.sample_rate / vqvae_config.hop_lengths[tier]
+    nominal = bits_per_second(vqvae_config, tier) / 1000
+    in_file = code_file.packed_bytes(len(recording.codes[tier]), recording.num_codes)
+    return (
+        f"{tier}: {nominal:.2f} kbit/s ({codes_per_second:g} codes/s x {np.log2(recording.num_codes):.4g} bits); "
+        f"{in_file} bytes in the file ({in_file * 8 / recording.seconds / 1000:.2f} kbit/s)"
+    )
 
 
 def is_complete(out: str, metadata: dict) -> bool:

@@ -5,31 +5,49 @@ import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax import config
-from musicgen_jax.vqvae import decoder, encoder, quantizer
+from musicgen_jax.vqvae import ddsp_decoder, decoder, encoder, quantizer
 
 
 class TierVQVAE(nnx.Module):
-    """Encoder, quantizer and decoder of one tier, from and to the waveform."""
+    """Encoder, quantizer and decoder of one tier, from and to the waveform.
 
-    def __init__(
-        self,
-        tier: config.TierConfig,
-        quantizer_config: config.QuantizerConfig,
-        *,
-        dtype: jnp.dtype = jnp.float32,
-        rngs: nnx.Rngs,
-    ):
-        self.encoder = encoder.Encoder(tier, quantizer_config.code_width, dtype=dtype, rngs=rngs)
-        self.quantizer = quantizer.Quantizer(quantizer_config, rngs=rngs)
-        self.decoder = decoder.Decoder(tier, quantizer_config.code_width, dtype=dtype, rngs=rngs)
+    The decoder is a stack of transposed convolutions (`decoder`), a synthesizer (`ddsp`), or the sum of both, as
+    `vqvae_config.decoder` says.
+    """
+
+    def __init__(self, vqvae_config: config.VQVAEConfig, name: str, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
+        tier, code_width = vqvae_config.tier(name), vqvae_config.quantizer.code_width
+        self.encoder = encoder.Encoder(tier, code_width, dtype=dtype, rngs=rngs)
+        self.quantizer = quantizer.make(vqvae_config.quantizer, rngs=rngs)
+        if vqvae_config.has_convolutions:
+            self.decoder = decoder.Decoder(tier, code_width, dtype=dtype, rngs=rngs)
+        if vqvae_config.has_ddsp:
+            self.ddsp = ddsp_decoder.DDSPDecoder(
+                vqvae_config.ddsp, code_width, tier.hop_length, vqvae_config.sample_rate, dtype=dtype, rngs=rngs
+            )
 
     def encode(self, audio: jax.Array) -> jax.Array:
         """[B, S] float32 -> codes [B, S / hop_length] int32."""
         return self.quantizer.encode(self.encoder(audio))
 
-    def decode(self, codes: jax.Array) -> jax.Array:
-        """codes [B, T] -> waveform [B, T * hop_length] float32."""
-        return self.decoder(self.quantizer.decode(codes))
+    def reconstruct(self, latents: jax.Array, start: jax.Array | int = 0, key: jax.Array | None = None) -> jax.Array:
+        """Quantized latents [B, T, code_width] -> waveform [B, T * hop_length] float32.
+
+        Args:
+          latents: from the quantizer.
+          start: where the first of them stands in its track, in codes: the synthesizer's noise depends on it.
+          key: draws that noise anew, for training.
+        """
+        parts = []
+        if hasattr(self, "decoder"):
+            parts.append(self.decoder(latents))
+        if hasattr(self, "ddsp"):
+            parts.append(self.ddsp(latents, start, key))
+        return sum(parts)
+
+    def decode(self, codes: jax.Array, start: jax.Array | int = 0) -> jax.Array:
+        """Codes [B, T] -> waveform [B, T * hop_length] float32; `start` as in `reconstruct`."""
+        return self.reconstruct(self.quantizer.decode(codes), start)
 
 
 class VQVAE(nnx.Module):
@@ -37,8 +55,8 @@ class VQVAE(nnx.Module):
 
     def __init__(self, vqvae_config: config.VQVAEConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
         self.config = vqvae_config
-        for tier in config.TIERS:
-            setattr(self, tier, TierVQVAE(vqvae_config.tier(tier), vqvae_config.quantizer, dtype=dtype, rngs=rngs))
+        for name in config.TIERS:
+            setattr(self, name, TierVQVAE(vqvae_config, name, dtype=dtype, rngs=rngs))
 
     def tier(self, name: str) -> TierVQVAE:
         return getattr(self, name)

@@ -1,147 +1,163 @@
-"""The quantizer against slow NumPy, and its global-batch statistics on eight devices."""
+"""What all quantizers promise: the same methods, the same result on eight devices and after a restart, and learning."""
+
+import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_runs
 from flax import nnx
 
-from musicgen_jax import config
+from musicgen_jax import config, modules
 from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.sharding import rules
+from musicgen_jax.training import checkpointing, optimizer, precision, state, step
 from musicgen_jax.vqvae import quantizer as quantizer_lib
+from musicgen_jax.vqvae import vqvae
 
-NUM_CODES, WIDTH = 12, 3
-
-
-def make(entries: np.ndarray | None = None, **settings: float) -> quantizer_lib.Quantizer:
-    sizes = config.QuantizerConfig(num_codes=NUM_CODES, code_width=WIDTH, **settings)
-    quantizer = quantizer_lib.Quantizer(sizes, rngs=nnx.Rngs(0))
-    if entries is not None:
-        quantizer.entries[...] = jnp.asarray(entries)
-    return quantizer
+KINDS = ("ema", "gradient", "normalized", "fsq")
+TIER = config.TierConfig(downsampling=(1,), width=8, depth=1)
+OPTIMIZER = config.OptimizerConfig(peak_learning_rate=1e-2, weight_decay=0.01)
+TRAINING = config.TrainingConfig(num_steps=100, ema_decay=0.9)
+TX = optimizer.make_optimizer(OPTIMIZER, TRAINING.num_steps)
 
 
-def make_latents(seed: int, batch: int = 4, length: int = 30) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((batch, length, WIDTH)).astype(np.float32)
+def settings(kind: str) -> config.QuantizerConfig:
+    made = config.QuantizerConfig(
+        kind=kind, num_codes=60, code_width=6, ema_decay=0.9, lookup_width=3, fsq_levels=(5, 4, 3)
+    )
+    made.validate()
+    return made
 
 
-def state(quantizer: quantizer_lib.Quantizer) -> dict[str, np.ndarray]:
-    return {name: np.asarray(getattr(quantizer, name)[...]) for name in ("entries", "counts", "sums")}
+@functools.cache
+def task(kind: str, compute_dtype: str = "float32") -> state.Task:
+    """One tier of hop 2 with the waveform, commitment and codebook terms."""
+    dtype = precision.dtype(compute_dtype)
+    model_config = config.VQVAEConfig(top=TIER, quantizer=settings(kind))
+    build = lambda rngs: vqvae.TierVQVAE(model_config, "top", dtype=dtype, rngs=rngs)  # noqa: E731
+
+    def loss(model, batch, key, train):
+        latents = model.encoder(batch["audio"])
+        found = model.quantizer(latents)
+        error = jnp.mean((batch["audio"] - model.decoder(found.latents)) ** 2) / jnp.mean(batch["audio"] ** 2)
+        total = error + 0.25 * found.commitment_loss + (0 if found.codebook_loss is None else found.codebook_loss)
+        metrics = model.quantizer.update(latents, found.codes, key) if train else {}
+        return total, metrics | {"error": error}
+
+    return state.Task(modules.Functional(build), loss, "audio-s", 1)
 
 
-def test_nearest_code_equals_brute_force():
-    quantizer, latents = make(), make_latents(0)
-    entries = state(quantizer)["entries"]
-    distances = ((latents[:, :, None, :] - entries) ** 2).sum(-1)
-    codes = quantizer.encode(latents)
-    np.testing.assert_array_equal(codes, distances.argmin(-1))
-    assert codes.dtype == jnp.int32 and codes.shape == (4, 30)
-    np.testing.assert_array_equal(quantizer.decode(codes), entries[np.asarray(codes)])
+@functools.cache
+def train_step(kind: str, compute_dtype: str = "float32") -> Callable:
+    found = task(kind, compute_dtype)
+    shardings = state.state_shardings(abstract(kind, one_device()), found, rules.AxisRules(), one_device())
+    return step.make_train_step(found, TX, TRAINING, OPTIMIZER, shardings)
 
 
-def test_quantized_values_and_straight_through_gradient():
-    quantizer, latents = make(), make_latents(1)
+def abstract(kind: str, mesh: jax.sharding.Mesh) -> state.TrainState:
+    return state.abstract_state(task(kind), TRAINING, TX, rules.AxisRules(), mesh)
+
+
+@functools.cache
+def initial(kind: str) -> state.TrainState:
+    """As NumPy arrays."""
+    made = state.initial_state(task(kind), TRAINING, TX, rules.AxisRules(), one_device())
+    return jax.tree.map(np.asarray, made)
+
+
+def one_device() -> jax.sharding.Mesh:
+    return mesh_lib.make_mesh(config.MeshConfig(), jax.devices()[:1])
+
+
+def equal(a, b) -> bool:
+    """Whether two trees have the same structure and the same bits."""
+    return jax.tree.all(jax.tree.map(lambda x, y: np.asarray(x).tobytes() == np.asarray(y).tobytes(), a, b))
+
+
+def on(mesh: jax.sharding.Mesh, kind: str, values: state.TrainState) -> state.TrainState:
+    """A copy on the devices of a mesh: the step donates its input."""
+    return jax.tree.map(lambda x, leaf: jax.device_put(np.array(x), leaf.sharding), values, abstract(kind, mesh))
+
+
+def batch(index: int) -> dict[str, np.ndarray]:
+    return {"audio": tiny_runs.vqvae_batch(index)["audio"][:, :256]}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_codes_latents_and_codebook_agree(kind):
+    quantizer = quantizer_lib.make(settings(kind), rngs=nnx.Rngs(0))
+    latents = np.random.default_rng(0).standard_normal((3, 50, 6)).astype(np.float32)
+
     quantized = quantizer(latents)
-    chosen = state(quantizer)["entries"][np.asarray(quantized.codes)]
-    np.testing.assert_allclose(quantized.latents, chosen, atol=1e-6)
-    np.testing.assert_allclose(quantized.commitment_loss, ((latents - chosen) ** 2).mean(), rtol=1e-5)
+    assert quantized.codes.dtype == jnp.int32 and quantized.codes.shape == (3, 50)
+    assert quantized.latents.dtype == jnp.float32 and quantized.latents.shape == (3, 50, 6)
+    assert len(np.unique(quantized.codes)) > 10 and int(quantized.codes.max()) < 60
+    np.testing.assert_array_equal(quantizer.encode(latents), quantized.codes)
+    np.testing.assert_allclose(quantizer.decode(quantized.codes), quantized.latents, atol=1e-5)
+    np.testing.assert_allclose(quantizer.codebook()[quantized.codes], quantized.latents, atol=1e-5)
+    assert quantizer.codebook().shape == (60, 6)
     np.testing.assert_allclose(quantized.latent_power, (latents**2).mean(), rtol=1e-5)
 
-    seen = make_latents(2)
-    gradient = jax.grad(lambda z: jnp.sum(quantizer(z).latents * seen))(jnp.asarray(latents))
-    np.testing.assert_array_equal(gradient, seen)
-    gradient = jax.grad(lambda z: quantizer(z).commitment_loss)(jnp.asarray(latents))
-    np.testing.assert_allclose(gradient, 2 * (latents - chosen) / latents.size, rtol=1e-4, atol=1e-8)
 
-
-def numpy_update(before: dict, latents: np.ndarray, codes: np.ndarray, decay: float) -> dict:
-    """The averages alone, vector by vector: no code falls out of use."""
-    counts, sums = decay * before["counts"].astype(np.float64), decay * before["sums"].astype(np.float64)
-    for vector, code in zip(latents.reshape(-1, WIDTH), codes.reshape(-1), strict=True):
-        counts[code] += 1 - decay
-        sums[code] += (1 - decay) * vector
-    return {"entries": sums / counts[:, None], "counts": counts, "sums": sums}
-
-
-def test_update_equals_numpy_over_several_steps():
-    quantizer = make(ema_decay=0.9, restart_fraction=0.01)
-    quantizer.counts[...] = jnp.full(NUM_CODES, 10.0)
-    quantizer.sums[...] = quantizer.entries[...] * 10.0
-    want = state(quantizer)
-    for step in range(5):
-        latents = make_latents(step)
-        codes = np.asarray(quantizer.encode(latents))
-        want = numpy_update(want, latents, codes, 0.9)
-        assert int(quantizer.update(latents, codes, jax.random.key(step))["restarts"]) == 0
-        for name, value in state(quantizer).items():
-            np.testing.assert_allclose(value, want[name], rtol=1e-4, atol=1e-5, err_msg=f"{name} at step {step}")
-
-
-def is_one_of(entries: np.ndarray, latents: np.ndarray) -> np.ndarray:
-    return (np.abs(entries[:, None] - latents.reshape(-1, WIDTH)).max(-1) < 1e-5).any(-1)
-
-
-def test_only_unused_codes_restart_and_at_encoder_outputs():
-    entries = make_latents(3, 1, NUM_CODES)[0]
-    entries[:4] += 1000.0  # too far away for anything to fall there
-    quantizer = make(entries, ema_decay=0.5, restart_fraction=0.01)
-    quantizer.counts[...] = jnp.where(jnp.arange(NUM_CODES) < 4, 1e-3, 10.0)
-    quantizer.sums[...] = quantizer.entries[...] * quantizer.counts[...][:, None]
-    before, latents = state(quantizer), make_latents(4)
-    codes = np.asarray(quantizer.encode(latents))
-    result = quantizer.update(latents, codes, jax.random.key(0))
-    after = state(quantizer)
-    assert int(result["restarts"]) == 4
-    assert is_one_of(after["entries"][:4], latents).all()
-    assert len(np.unique(after["entries"][:4], axis=0)) > 1, "all restarted at the same vector"
-    np.testing.assert_allclose(after["counts"][:4], latents.shape[0] * latents.shape[1] / NUM_CODES)
-    want = numpy_update(before, latents, codes, 0.5)
-    np.testing.assert_allclose(after["entries"][4:], want["entries"][4:], rtol=1e-4, atol=1e-5)
-
-
-def test_first_update_initialises_from_data():
-    quantizer, latents = make(), make_latents(5) * 0.1 + 50.0  # far from the random entries
-    result = quantizer.update(latents, quantizer.encode(latents), jax.random.key(0))
-    after = state(quantizer)
-    assert int(result["restarts"]) >= NUM_CODES - 1
-    assert np.all(np.abs(after["entries"] - 50.0) < 1.0)
-    assert is_one_of(after["entries"], latents).sum() >= NUM_CODES - 1
-    assert len(np.unique(np.asarray(quantizer.encode(latents)))) > NUM_CODES // 2
-
-
-def test_restart_key_decides():
-    latents, entries = make_latents(6), []
-    for seed in (0, 0, 1):
-        quantizer = make()
-        quantizer.update(latents, quantizer.encode(latents), jax.random.key(seed))
-        entries.append(state(quantizer)["entries"])
-    np.testing.assert_array_equal(entries[0], entries[1])
-    assert not np.array_equal(entries[0], entries[2])
-
-
-def test_update_of_a_batch_over_eight_devices_equals_one_device():
+@pytest.mark.parametrize("kind", KINDS)
+def test_eight_devices_equal_one(kind):
     mesh = mesh_lib.make_mesh(config.MeshConfig(data=4, fsdp=2), jax.devices()[:8])
-    latents = make_latents(7, batch=16)
-    # Every device has its own region, so statistics or candidates of one device alone would show.
-    latents += 10.0 * np.arange(16, dtype=np.float32)[:, None, None]
-
-    @jax.jit
-    def update(latents: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:
-        quantizer = make(ema_decay=0.9)
-        for step in range(2):
-            result = quantizer.update(latents, quantizer.encode(latents), jax.random.key(step))
-        return {name: getattr(quantizer, name)[...] for name in ("entries", "counts", "sums")}, result["restarts"]
-
-    sharded = jax.device_put(latents, mesh_lib.batch_sharding(mesh))
-    assert sharded.addressable_shards[0].data.shape[0] == 2
-    got, want = update(sharded), update(latents)
-    assert int(got[1]) == int(want[1])
-    for name, value in want[0].items():
-        np.testing.assert_allclose(got[0][name], value, rtol=1e-5, atol=1e-5, err_msg=name)
-    assert np.ptp(np.asarray(got[0]["entries"])[:, 0]) > 50, "restarts come from a part of the batch only"
+    shardings = state.state_shardings(abstract(kind, mesh), task(kind), rules.AxisRules(), mesh)
+    sharded_step = step.make_train_step(task(kind), TX, TRAINING, OPTIMIZER, shardings)
+    one, eight = (on(m, kind, initial(kind)) for m in (one_device(), mesh))
+    for index in range(3):
+        one, _ = train_step(kind)(one, batch(index))
+        with jax.set_mesh(mesh):
+            eight, _ = sharded_step(eight, jax.device_put(batch(index), mesh_lib.batch_sharding(mesh)))
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4)
+    jax.tree.map(close, eight.buffers, one.buffers)
+    jax.tree.map(close, *(x.params.get("quantizer", {}) for x in (eight, one)))
 
 
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1])
-def test_restart_fraction_out_of_range(fraction):
-    with pytest.raises(ValueError, match="restart_fraction"):
-        config.QuantizerConfig(restart_fraction=fraction).validate()
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(kind, tmp_path):
+    current, model_config = on(one_device(), kind, initial(kind)), {"kind": kind}
+    for index in range(3):
+        current, _ = train_step(kind)(current, batch(index))
+    with checkpointing.Checkpointer(tmp_path, keep=1) as checkpointer:
+        checkpointer.save(current, model_config)
+    with checkpointing.Checkpointer(tmp_path) as checkpointer:
+        restored = checkpointer.restore(abstract(kind, one_device()), model_config)
+    assert equal(restored, current)
+    before = jax.tree.map(np.asarray, current.buffers)
+    uninterrupted, resumed = (train_step(kind)(on(one_device(), kind, x), batch(3))[0] for x in (current, restored))
+    assert equal(resumed, uninterrupted)
+    # The state that is no parameter counts: it was saved, it changes at every step, and the next step depends on it.
+    if kind == "ema":
+        assert set(before["quantizer"]) == {"entries", "counts", "sums"}
+        assert not equal(before, uninterrupted.buffers)
+        forgetful = on(one_device(), kind, restored)
+        forgetful.buffers["quantizer"]["counts"] *= 0.5
+        assert not equal(train_step(kind)(forgetful, batch(3))[0].buffers, uninterrupted.buffers)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_reduces_the_error(kind):
+    current, errors = on(one_device(), kind, initial(kind)), []
+    for index in range(100):
+        current, metrics = train_step(kind)(current, batch(index))
+        errors.append(float(metrics["error"]))
+    assert np.mean(errors[-10:]) < 0.4 < 0.8 < errors[0], errors[::10]
+    model = task(kind).functional.bind(current.inference_params(), current.buffers)
+    codes = np.concatenate([np.ravel(model.encode(batch(index)["audio"])) for index in range(3)])
+    assert len(np.unique(codes)) > 0.8 * 60
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bfloat16_activations_leave_the_quantizer_in_float32(kind):
+    found = []
+    for compute_dtype in ("bfloat16", "float32"):
+        current, metrics = train_step(kind, compute_dtype)(on(one_device(), kind, initial(kind)), batch(0))
+        assert np.isfinite(float(metrics["loss"])) and int(current.skipped) == 0
+        found.append(jax.tree.leaves((current.params.get("quantizer", {}), current.buffers)))
+    for half, full in zip(*found, strict=True):
+        assert half.dtype == jnp.float32
+        assert np.mean(np.abs(half - full)) < 0.1 * (np.mean(np.abs(full)) + 0.1)
