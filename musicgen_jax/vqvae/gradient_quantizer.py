@@ -1,0 +1,47 @@
+"""Vector quantizer whose codebook learns by gradient (van den Oord et al. 2017, equation 3), with restart."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from musicgen_jax import config
+from musicgen_jax.vqvae import codebook, learned_codebook, quantized
+
+
+class GradientQuantizer(nnx.Module):
+    """Codebook of one tier, in the space of the encoder's output."""
+
+    def __init__(self, quantizer_config: config.QuantizerConfig, *, rngs: nnx.Rngs):
+        self.config = quantizer_config
+        self.table = learned_codebook.LearnedCodebook(
+            quantizer_config.num_codes, quantizer_config.code_width, rngs=rngs
+        )
+
+    def encode(self, latents: jax.Array) -> jax.Array:
+        """Nearest entries: [B, T, W] float32 -> [B, T] int32."""
+        return codebook.nearest(latents, self.table.entries())
+
+    def decode(self, codes: jax.Array) -> jax.Array:
+        """Entries of integer codes: [B, T] -> [B, T, W] float32."""
+        return self.table.entries()[codes]
+
+    def codebook(self) -> jax.Array:
+        """What each code decodes to: [K, W] float32."""
+        return self.table.entries()
+
+    def __call__(self, latents: jax.Array) -> quantized.Quantized:
+        """Quantizes [B, T, W]; the gradient of the output with respect to the input is the identity."""
+        codes = jax.lax.stop_gradient(self.encode(latents))
+        entries = self.decode(codes)
+        return quantized.Quantized(
+            codes=codes,
+            latents=quantized.straight_through(latents, entries),
+            commitment_loss=jnp.mean((latents - jax.lax.stop_gradient(entries)) ** 2),
+            codebook_loss=jnp.mean((jax.lax.stop_gradient(latents) - entries) ** 2),
+            latent_power=jnp.mean(latents**2),
+        )
+
+    def update(self, latents: jax.Array, codes: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+        """Restarts codes that fell out of use; see `LearnedCodebook.restart`."""
+        settings = self.config
+        return self.table.restart(latents, codes, settings.ema_decay, settings.restart_fraction, key)

@@ -1,0 +1,30 @@
+"""What every quantizer makes of a batch of latents, and how gradients pass through a choice."""
+
+import dataclasses
+
+import jax
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Quantized:
+    """A batch of latents as codes.
+
+    Attributes:
+      codes: int32 [B, T].
+      latents: float32 [B, T, code_width], what the codes stand for; gradients pass straight through to the encoder.
+      commitment_loss: scalar |z_e - sg(e)|^2, averaged over all elements; moves the encoder. 0 without entries.
+      codebook_loss: scalar |sg(z_e) - e|^2, likewise; moves the entries. None where they don't learn by gradient.
+      latent_power: scalar, mean square of the encoder's output.
+    """
+
+    codes: jax.Array
+    latents: jax.Array
+    commitment_loss: jax.Array
+    codebook_loss: jax.Array | None
+    latent_power: jax.Array
+
+
+def straight_through(inputs: jax.Array, outputs: jax.Array) -> jax.Array:
+    """`outputs`, with the gradient of `inputs` (Bengio et al. 2013); both of one shape."""
+    return inputs + jax.lax.stop_gradient(outputs - inputs)
