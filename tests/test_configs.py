@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import pytest
 
 from musicgen_jax import config, modules
+from musicgen_jax.conversion import jukebox_vqvae
 from musicgen_jax.prior import prior
 from musicgen_jax.vqvae import vqvae
 
@@ -54,6 +55,11 @@ def test_validates_and_survives_json(name, arg, tmp_path):
     config.write_json(tmp_path / "config.json", run)
     assert config.read_json(tmp_path / "config.json", type(run)) == run
     assert config.from_dict(type(run), json.loads(json.dumps(config.to_dict(run)))) == run
+
+
+def test_base_is_the_published_tokenizer():
+    """Its parameters are counted in conversion/test_jukebox_vqvae.py."""
+    assert load("vqvae").get_config("scale=base").model == jukebox_vqvae.released().model
 
 
 @pytest.mark.parametrize(("name", "arg"), ALL)

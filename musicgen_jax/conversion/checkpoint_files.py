@@ -1,0 +1,162 @@
+"""Tensors of published checkpoint files, read one by one: safetensors, torch pickles, and either in shards.
+
+A pickle is never executed: torch reads it with its weights-only unpickler, which knows tensors and plain containers and
+refuses everything else. torch and safetensors are imported only when a file of theirs is given.
+"""
+
+import dataclasses
+import importlib
+import json
+import pathlib
+import pickle
+import re
+import types
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from musicgen_jax import config
+
+INDEX_SUFFIX = ".index.json"
+TORCH_SUFFIXES = (".tar", ".pt", ".pth", ".bin")  # .pth.tar: Jukebox's name for a pickle; it is no tar archive
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredTensor:
+    """A tensor that is still in its file.
+
+    Attributes:
+      shape: of the array.
+      read: reads it.
+    """
+
+    shape: tuple[int, ...]
+    read: Callable[[], np.ndarray]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.read(), dtype=dtype, copy=copy)
+
+
+def read(path: pathlib.Path) -> dict[str, StoredTensor]:
+    """{name: tensor} of a .safetensors file, a torch pickle, or a *.index.json that names such files.
+
+    Values are read when they are asked for; but a pickle of torch 1.5 or older, as Jukebox's own files are, cannot be
+    mapped and is in memory as a whole.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: not such a file, or a pickle that holds more than tensors; or the library that reads it is missing.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no such file: {path}; pass a .safetensors, .pth.tar, .pt, .bin or {INDEX_SUFFIX} file"
+        )
+    if path.name.endswith(INDEX_SUFFIX):
+        return _read_shards(path)
+    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+
+
+def write(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Writes a .safetensors file, or a torch pickle of {"model": tensors}, as the suffix says.
+
+    Raises:
+      ValueError: another suffix, or torch is missing.
+    """
+    if path.suffix == ".safetensors":
+        _write_safetensors(path, tensors)
+        return
+    check_suffix(path)
+    torch = _library("torch", path)
+    torch.save({"model": {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}}, path)
+
+
+def check_suffix(path: pathlib.Path) -> None:
+    """ValueError unless `write` knows the format that the suffix of `path` names."""
+    config.require(
+        path.suffix in (".safetensors", *TORCH_SUFFIXES),
+        f"{path}: the extension must say what to write: .safetensors (Hugging Face's names) or .pth.tar, .pth, .pt, "
+        ".bin (torch, the original names)",
+    )
+
+
+def _library(name: str, path: pathlib.Path) -> types.ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        raise ValueError(
+            f"{path}: files of this kind need {package}, which is not installed: pip install 'musicgen_jax[convert]'"
+        ) from error
+
+
+def _read_shards(path: pathlib.Path) -> dict[str, StoredTensor]:
+    try:
+        files = json.loads(path.read_text())["weight_map"]
+        names = sorted(set(files.values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is no index of a sharded checkpoint: it has no weight_map of names to files"
+        ) from error
+    for name in names:
+        config.require(pathlib.PurePath(name).name == name, f"{path} names {name}: a shard must lie beside its index")
+        config.require(
+            (path.parent / name).is_file(), f"{path} names {name}, which does not lie beside it: fetch it too"
+        )
+    shards = {name: read(path.parent / name) for name in names}
+    absent = [f"{name} in {file}" for name, file in files.items() if name not in shards[file]]
+    config.require(not absent, f"{path} names tensors that their files lack: {', '.join(absent)}")
+    return {name: tensor for shard in shards.values() for name, tensor in shard.items()}
+
+
+def _read_safetensors(path: pathlib.Path) -> dict[str, StoredTensor]:
+    safetensors = _library("safetensors", path)
+    try:
+        file = safetensors.safe_open(path, framework="numpy")
+        return {
+            name: StoredTensor(tuple(file.get_slice(name).get_shape()), lambda name=name: file.get_tensor(name))
+            for name in file.keys()  # noqa: SIM118  (the handle is no mapping)
+        }
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} is no whole safetensors file ({error}); fetch it again") from error
+
+
+def _write_safetensors(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """One array after the other: the library's own writer would hold a second copy of them all."""
+    header, end = {"__metadata__": {"format": "pt"}}, 0
+    for name, array in tensors.items():
+        start, end = end, end + array.nbytes
+        dtype = {"float32": "F32", "float16": "F16"}[array.dtype.name]
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in tensors.values():
+            file.write(np.ascontiguousarray(array).data)
+
+
+def _read_torch(path: pathlib.Path) -> dict[str, StoredTensor]:
+    torch = _library("torch", path)
+    try:
+        # Files of torch 1.6 and later are zip archives, whose tensors stay on disk until they are touched.
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        # torch's own text goes on to recommend loading without protection: only the name of the culprit is taken.
+        culprit = re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error))
+        raise ValueError(
+            f"{path} is refused, nothing in it was executed: "
+            + (f"it holds a {culprit[1]}, not only tensors" if culprit else "it is no whole torch file of tensors")
+            + '; if you trust where it is from, save {"model": its state dict} alone with torch and pass that file'
+        ) from error
+    tensors = loaded.get("model", loaded) if isinstance(loaded, dict) else None
+    config.require(isinstance(tensors, dict), f"{path} holds no named tensors, neither by themselves nor as `model`")
+    others = [
+        str(name) for name, value in tensors.items() if not (isinstance(name, str) and isinstance(value, torch.Tensor))
+    ]
+    config.require(not others, f"{path} holds something else than tensors under {', '.join(others)}")
+    return {
+        name.removeprefix("module."): StoredTensor(tuple(tensor.shape), lambda tensor=tensor: tensor.detach().numpy())
+        for name, tensor in tensors.items()
+    }

@@ -1,0 +1,58 @@
+"""A native checkpoint: a workdir with config.json and checkpoints/, as training writes it, but without a trainer."""
+
+import json
+import pathlib
+from typing import Any
+
+import jax
+from flax import nnx
+
+from musicgen_jax import config, modules
+from musicgen_jax.conversion import weights
+from musicgen_jax.training import checkpointing
+
+
+def abstract(functional: modules.Functional) -> weights.Tree:
+    """Shapes and dtypes of a model's weights, as the nested dict that tables point into."""
+    return {
+        "params": nnx.to_pure_dict(functional.abstract_params),
+        "buffers": nnx.to_pure_dict(functional.abstract_buffers),
+    }
+
+
+def check_empty(folder: pathlib.Path) -> None:
+    """ValueError if there is something in `folder` already."""
+    config.require(
+        not folder.exists() or (folder.is_dir() and not any(folder.iterdir())),
+        f"{folder} exists and is not an empty folder; remove it or choose another --out",
+    )
+
+
+def write(workdir: pathlib.Path, run: Any, model: Any, tree: weights.Tree) -> None:
+    """Writes config.json and then the checkpoint.
+
+    Args:
+      workdir: new or empty.
+      run: becomes config.json.
+      model: the part of it that describes the weights.
+      tree: {"params": ..., "buffers": ...}, all leaves that the model has; its arrays become JAX's, one by one.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    config.write_json(workdir / "config.json", run)
+    _to_jax(tree)  # Orbax would copy NumPy arrays once more
+    with checkpointing.Checkpointer(workdir, keep=1) as checkpointer:
+        checkpointer.save_model(tree["params"], tree.get("buffers", {}), config.to_dict(model))
+
+
+def _to_jax(tree: weights.Tree) -> None:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            _to_jax(value)
+        else:
+            tree[key] = jax.device_put(value, jax.local_devices(backend="cpu")[0])
+
+
+def holds_jukebox_prior(workdir: pathlib.Path) -> bool:
+    """Whether the config there is of a published prior, which no training run wraps."""
+    path = workdir / "config.json"
+    return path.is_file() and "tier" in json.loads(path.read_text())

@@ -1,0 +1,76 @@
+"""Published models at reduced size, with weights drawn in the order of their names: the same in any program."""
+
+import math
+
+import numpy as np
+
+from musicgen_jax import config, modules
+from musicgen_jax.conversion import jukebox_prior, jukebox_vqvae, native, weights
+from musicgen_jax.prior import jukebox
+from musicgen_jax.vqvae import vqvae
+
+
+def tiny_run() -> config.VQVAETraining:
+    """The published VQ-VAE's shape with hops of 16, 8 and 4 samples and 32 codes of width 4."""
+    small = {"width": 4, "depth": 1}
+    run = jukebox_vqvae.released()
+    run.model = config.VQVAEConfig(
+        top=config.TierConfig(downsampling=(2, 1, 1), **small),
+        middle=config.TierConfig(downsampling=(2, 1), **small),
+        bottom=config.TierConfig(downsampling=(2,), width=8, depth=2),
+        quantizer=config.QuantizerConfig(num_codes=32, code_width=4),
+    )
+    return run
+
+
+def tiny_prior(**changes) -> config.JukeboxPriorConfig:
+    """The published 5b prior with small matrices and few layers; its heads and rows are the release's."""
+    transformer = config.JukeboxTransformerConfig(num_layers=3, width=16, attention_width=8, mlp_width=16)
+    sizes = {"context": 128, "num_codes": 16, "num_genres": 3, "num_artists": 4, "merged": True}
+    return config.JukeboxPriorConfig(**sizes | {"transformer": transformer} | changes)
+
+
+def tiny_upsampler(tier: str) -> config.JukeboxPriorConfig:
+    """A published upsampler; its conditioner is of full size, for a file does not tell it."""
+    released = jukebox_prior.RELEASED[f"upsampler_{tier}"]
+    transformer = config.JukeboxTransformerConfig(
+        num_layers=2, width=16, num_heads=1, attention_width=4, mlp_width=16, init_scale=0.4
+    )
+    return tiny_prior(
+        tier=tier,
+        upsampling=4,
+        merged=False,
+        scaled_residuals=tier == "middle",
+        transformer=transformer,
+        conditioner=config.ConditionerConfig(
+            **config.to_dict(released.conditioner) | {"width": 8, "depth": 2, "dilation_cycle": 2}
+        ),
+    )
+
+
+def vqvae_functional(model: config.VQVAEConfig) -> modules.Functional:
+    return modules.Functional(lambda rngs: vqvae.VQVAE(model, rngs=rngs))
+
+
+def vqvae_tensors(model: config.VQVAEConfig) -> dict[str, np.ndarray]:
+    """{original name: array} of a VQ-VAE."""
+    return draw(jukebox_vqvae.weights(model), native.abstract(vqvae_functional(model)))
+
+
+def prior_tensors(model: config.JukeboxPriorConfig) -> dict[str, np.ndarray]:
+    """{original name: array} of a prior."""
+    functional = modules.Functional(lambda rngs: jukebox.JukeboxPrior(model, rngs=rngs))
+    return draw(jukebox_prior.weights(model), native.abstract(functional))
+
+
+def draw(table: list[weights.Weight], abstract: weights.Tree) -> dict[str, np.ndarray]:
+    """Normal values that keep a signal's size through a layer; tied weights are equal."""
+    rng = np.random.default_rng(0)
+    drawn, tensors = {}, {}
+    for weight in sorted(table, key=lambda weight: weight.name):
+        if weight.path not in drawn:
+            shape = weight.published_shape(weights.leaf(abstract, weight.path).shape)
+            scale = math.prod(shape[1:]) ** -0.5 if len(shape) > 1 else 0.1
+            drawn[weight.path] = (scale * rng.standard_normal(shape)).astype(np.float32)
+        tensors[weight.name] = drawn[weight.path]
+    return tensors
