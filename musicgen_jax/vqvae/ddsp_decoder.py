@@ -19,9 +19,11 @@ LOWEST_HZ, HIGHEST_HZ = 60.0, 1500.0  # fundamentals from which the voices start
 FORMANT_HZ = (250.0, 4000.0)  # and the formants
 RANGE = 0.4  # how far a fundamental or a formant may move, to either side, as a share of itself
 BANDWIDTH_HZ = (80.0, 1000.0)  # narrowest and widest formant
-# The controls are a sum of some hundred sinusoids: each must start small and move slowly under Adam, whose steps know
-# no scale, or the first updates would drown the music in tones.
-AMPLITUDE = 0.02
+# What comes out is a sum of some hundred sinusoids. Each must start small and move slowly under Adam, whose steps know
+# no scale, or the first updates would drown the music in tones; and high harmonics, which are weak in music, slower
+# still: harmonic h has the amplitude HARMONICS / h.
+HARMONICS = 0.1
+NOISE = 0.02
 ECHO = 0.001
 
 
@@ -69,8 +71,8 @@ class DDSPDecoder(nnx.Module):
         self.project = resnet.convolution(self.codes_per_frame * code_width, settings.width, 3, dtype=dtype, rngs=rngs)
         self.stack = resnet.ResidualStack(settings.width, dilations, dtype=dtype, rngs=rngs)
         num_controls = sum(int(np.prod(shape)) for shape in self._shapes().values())
-        # A 1-tap convolution, not `nnx.Linear`: XLA's matrix products round differently with the number of frames, and a
-        # last bit of f0 is another phase at the ends of a window.
+        # A 1-tap convolution, not `nnx.Linear`: XLA's matrix products round differently with the number of frames, and
+        # a last bit of f0 is another phase at the ends of a window.
         self.controls_of = nnx.Conv(
             settings.width,
             num_controls,
@@ -118,16 +120,16 @@ class DDSPDecoder(nnx.Module):
     def _scaled(self, f0, cosine, sine, noise, formant_hz, formant_bandwidth, formant_gain) -> Controls:
         formant_hz = _moved(formant_hz, *FORMANT_HZ)
         narrowest, widest = BANDWIDTH_HZ
+        amplitude = HARMONICS / np.arange(1, self.config.num_harmonics + 1, dtype=np.float32)
         return Controls(
             f0=_moved(f0, LOWEST_HZ, HIGHEST_HZ),
-            cosine=AMPLITUDE * cosine,
-            sine=AMPLITUDE * sine,
+            cosine=amplitude * cosine,
+            sine=amplitude * sine,
             # Starts at -65 dB: noise is the last thing that a sound needs.
-            noise=AMPLITUDE * jax.nn.softplus(noise - 3.0),
+            noise=NOISE * jax.nn.softplus(noise - 3.0),
             formant_hz=jnp.minimum(formant_hz, 0.45 * self.sample_rate),
-            formant_bandwidth=BANDWIDTH_HZ[0]
-            + (BANDWIDTH_HZ[1] - BANDWIDTH_HZ[0]) * jax.nn.sigmoid(formant_bandwidth - 2.0),
-            formant_gain=AMPLITUDE * formant_gain,
+            formant_bandwidth=narrowest + (widest - narrowest) * jax.nn.sigmoid(formant_bandwidth - 2.0),
+            formant_gain=HARMONICS * formant_gain,
         )
 
     def __call__(self, latents: jax.Array, start: jax.Array | int = 0, key: jax.Array | None = None) -> jax.Array:

@@ -4,21 +4,23 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from musicgen_jax.vqvae.convolution import convolve
+
+
+class Convolution(nnx.Conv):
+    """Convolution over time that keeps the length: zero padding, non-causal, an odd number of taps."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, T, C_in] -> [B, T, C_out]."""
+        x, kernel, bias = _in_dtype(self.dtype, x, self.kernel, self.bias)
+        return convolve(x, kernel, self.kernel_dilation, self.kernel_dilation * (len(kernel) // 2)) + bias
+
 
 def convolution(
     in_channels: int, out_channels: int, kernel_size: int, *, dilation: int = 1, dtype: jnp.dtype, rngs: nnx.Rngs
-) -> nnx.Conv:
-    """Convolution over time that keeps the length: zero padding, non-causal. kernel_size must be odd."""
-    pad = dilation * (kernel_size // 2)
-    return nnx.Conv(
-        in_channels,
-        out_channels,
-        (kernel_size,),
-        padding=[(pad, pad)],
-        kernel_dilation=dilation,
-        dtype=dtype,
-        rngs=rngs,
-    )
+) -> Convolution:
+    """A `Convolution` of `kernel_size` taps, which must be odd."""
+    return Convolution(in_channels, out_channels, (kernel_size,), kernel_dilation=dilation, dtype=dtype, rngs=rngs)
 
 
 class ResidualBlock(nnx.Module):
@@ -47,14 +49,21 @@ class ResidualStack(nnx.Module):
 
 
 class Downsampling(nnx.Module):
-    """Stride-2 convolution of 4 taps: halves an even length."""
+    """Stride-2 convolution of 4 taps: halves the length, rounding down.
+
+    Written as a convolution of 2 taps over pairs of frames: no stride, so no gradient with inserted zeros.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.conv = nnx.Conv(in_channels, out_channels, (4,), strides=2, padding=[(1, 1)], dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, 2T, C_in] -> [B, T, C_out]."""
-        return self.conv(x)
+        x, kernel, bias = _in_dtype(self.conv.dtype, x, self.conv.kernel, self.conv.bias)
+        batch, length, channels = x.shape
+        padded = jnp.pad(x, ((0, 0), (1, 1 - length % 2), (0, 0)))
+        pairs = padded.reshape(batch, length // 2 + 1, 2 * channels)
+        return convolve(pairs, kernel.reshape(2, 2 * channels, -1))[:, :-1] + bias
 
 
 class Upsampling(nnx.Module):
@@ -73,13 +82,12 @@ class Upsampling(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, T, C_in] -> [B, 2T, C_out]."""
-        x, kernel, bias = (jnp.asarray(v, self.dtype) for v in (x, self.kernel[...], self.bias[...]))
-        even = _two_taps(x, kernel[0], kernel[2], padding=(1, 0))
-        odd = _two_taps(x, kernel[1], kernel[3], padding=(0, 1))
+        x, kernel, bias = _in_dtype(self.dtype, x, self.kernel, self.bias)
+        even = convolve(x, kernel[::2], left=1)
+        odd = convolve(x, kernel[1::2], left=0)
         batch, length = x.shape[:2]
         return jnp.stack([even, odd], axis=2).reshape(batch, 2 * length, -1) + bias
 
 
-def _two_taps(x: jax.Array, first: jax.Array, second: jax.Array, padding: tuple[int, int]) -> jax.Array:
-    kernel = jnp.stack([first, second])
-    return jax.lax.conv_general_dilated(x, kernel, (1,), [padding], dimension_numbers=("NWC", "WIO", "NWC"))
+def _in_dtype(dtype: jnp.dtype, x: jax.Array, *params: nnx.Param) -> list[jax.Array]:
+    return [jnp.asarray(value, dtype) for value in (x, *(param[...] for param in params))]

@@ -26,6 +26,29 @@ def test_downsampling_halves_and_sees_one_sample_beyond_its_pair():
     np.testing.assert_allclose(np.asarray(layer(x))[0, :, 0], want, atol=1e-5)
 
 
+@pytest.mark.parametrize("length", [8, 7, 2])
+def test_downsampling_is_the_strided_convolution(length):
+    layer = resnet.Downsampling(3, 5, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    layer.conv.bias[...] = jnp.arange(5.0)
+    x = jax.random.normal(jax.random.key(1), (2, length, 3))
+    np.testing.assert_allclose(layer(x), layer.conv(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(("kernel_size", "dilation"), [(1, 1), (3, 1), (3, 27)])
+def test_convolutions_have_the_parameters_and_the_result_of_flax(kernel_size, dilation):
+    layer = resnet.convolution(8, 16, kernel_size, dilation=dilation, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    pad = dilation * (kernel_size // 2)
+    flax_layer = nnx.Conv(
+        8, 16, (kernel_size,), padding=[(pad, pad)], kernel_dilation=dilation, dtype=jnp.float32, rngs=nnx.Rngs(0)
+    )
+    ours, theirs = nnx.to_pure_dict(nnx.state(layer)), nnx.to_pure_dict(nnx.state(flax_layer))
+    assert set(ours) == set(theirs) == {"kernel", "bias"}
+    np.testing.assert_array_equal(ours["kernel"], theirs["kernel"])
+    layer.bias[...] = flax_layer.bias[...] = jnp.arange(16.0)
+    x = jax.random.normal(jax.random.key(1), (2, 33, 8))
+    np.testing.assert_allclose(layer(x), flax_layer(x), atol=1e-5)
+
+
 def test_a_residual_stack_with_zero_projections_is_the_identity():
     stack = resnet.ResidualStack(4, [1, 3], dtype=jnp.float32, rngs=nnx.Rngs(0))
     x = jax.random.normal(jax.random.key(1), (2, 9, 4))
