@@ -46,9 +46,9 @@ setup(
             "safetensors>=0.5,<1",
         ],
         # Reads and writes published checkpoints: torch pickles need torch, safetensors does without.
-        "convert": ["torch>=2.6", "safetensors>=0.5,<1"],
+        "convert": ["torch>=2.6,<2.14", "safetensors>=0.5,<1"],
         # The models that ours are compared with, and timed against; transformers 5 has no Jukebox any more.
-        "parity": ["torch>=2.6", "transformers>=4.57.6,<5", "safetensors>=0.5,<1"],
+        "parity": ["torch>=2.6,<2.14", "transformers>=4.57.6,<5", "safetensors>=0.5,<1"],
         "tpu": ["jax[tpu]"],
         "cuda": ["jax[cuda13]"],
         "gcp": ["gcsfs>=2024.6"],
