@@ -1,6 +1,5 @@
 """Times of several programs measured by turns, so that a busy machine slows all of them alike."""
 
-import ctypes
 import os
 import statistics
 import time
@@ -27,20 +26,6 @@ def limit_threads(threads: int) -> None:
     cpus = sorted(os.sched_getaffinity(0))
     config.require(threads <= len(cpus), f"--threads={threads}: this process may use {len(cpus)} CPUs")
     os.sched_setaffinity(0, cpus[:threads])
-
-
-def keep_memory() -> bool:
-    """Tells glibc's allocator to keep what this process has had, as launch/demo.sh does; whether that worked.
-
-    XLA on a CPU gives the buffers of a step back and asks for them anew. The system then maps and clears every page
-    again, which takes a third of a step at scale base; torch gains by it as well.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, TypeError, AttributeError):  # not glibc
-        return False
-    # From malloc.h: M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD.
-    return all(mallopt(*setting) for setting in ((-8, 1), (-3, 2**30), (-1, 2**31 - 1), (-2, 2**28)))
 
 
 def interleaved(programs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:

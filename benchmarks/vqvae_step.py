@@ -24,7 +24,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a
 
 from benchmarks import timing, vqvae_flops
 from configs import vqvae as vqvae_configs
-from musicgen_jax import cli, config
+from musicgen_jax import allocator, cli, config
 from musicgen_jax.sharding import mesh as mesh_lib
 from musicgen_jax.sharding import rules
 from musicgen_jax.training import optimizer, precision, state, step
@@ -43,7 +43,7 @@ _COMPUTE_DTYPE = flags.DEFINE_enum(
 _MATMUL_SIZE = flags.DEFINE_integer("matmul_size", 2048, "Of the matrix product that stands for the machine's peak.")
 _THREADS = flags.DEFINE_integer("threads", 0, "CPUs to use, on both sides; 0 is all that the process may use.")
 _KEEP_MEMORY = flags.DEFINE_bool(
-    "keep_memory", True, "On CPUs, keep memory between the steps of both sides, as launch/demo.sh does."
+    "keep_memory", True, "On CPUs, keep memory between the steps of both sides, as training does."
 )
 _PEER = flags.DEFINE_bool("peer", False, "Also time transformers' Jukebox under torch.")
 
@@ -55,7 +55,7 @@ def main() -> None:
     for flag in (_BATCH_SIZE, _STEPS, _MATMUL_SIZE):
         config.require(flag.value >= 1, f"--{flag.name}={flag.value}: must be at least 1")
     timing.limit_threads(_THREADS.value)
-    keeps_memory = _KEEP_MEMORY.value and timing.keep_memory()
+    keeps_memory = _KEEP_MEMORY.value and allocator.keep_memory()
     run = vqvae_configs.get_config(f"scale={_SCALE.value}")
     hop_length = run.model.top.hop_length
     num_samples = int(_SECONDS.value * run.model.sample_rate) // hop_length * hop_length

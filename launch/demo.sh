@@ -23,9 +23,6 @@ read -ra vqvae_flags <<<"${VQVAE_FLAGS:-}"
 read -ra prior_flags <<<"${PRIOR_FLAGS:-}"
 read -ra sample_flags <<<"${SAMPLE_FLAGS:-$default_sample_flags}"
 
-# XLA on a CPU gives each step's buffers back and asks for them anew: keep the memory, and a step is a quarter faster.
-export MALLOC_ARENA_MAX=1 MALLOC_TOP_PAD_=268435456 MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_MMAP_THRESHOLD_=1073741824
-
 step() {
   printf '\n$'
   printf ' %s' "$@"

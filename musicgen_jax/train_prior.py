@@ -11,7 +11,7 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
-from musicgen_jax import cli, modules
+from musicgen_jax import allocator, cli, modules
 from musicgen_jax.data import code_dataset
 from musicgen_jax.prior import loss, prior
 from musicgen_jax.sharding import mesh as mesh_lib
@@ -24,6 +24,7 @@ flags.mark_flag_as_required("config")
 
 def main() -> None:
     """Flags -> parts -> one call."""
+    allocator.keep_memory()
     run = _CONFIG.value
     run.validate()
     run.model = code_dataset.resolve(run.model, run.data.path)

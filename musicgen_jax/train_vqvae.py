@@ -10,7 +10,7 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
-from musicgen_jax import cli
+from musicgen_jax import allocator, cli
 from musicgen_jax.data import audio_dataset
 from musicgen_jax.sharding import mesh as mesh_lib
 from musicgen_jax.training import loop, precision, state
@@ -23,6 +23,7 @@ flags.mark_flag_as_required("config")
 
 def main() -> None:
     """Flags -> parts -> one call."""
+    allocator.keep_memory()
     run = _CONFIG.value
     run.validate()
     audio_dataset.check_sample_rate(run.data.path, run.model.sample_rate)
