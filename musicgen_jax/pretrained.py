@@ -1,5 +1,6 @@
 """Trained models from the workdirs that training wrote."""
 
+import json
 import pathlib
 from typing import Any
 
@@ -67,10 +68,21 @@ def load_jukebox_prior(
     return functional, _load_weights(workdir, functional, model), model
 
 
+def holds_jukebox_prior(workdir: pathlib.Path) -> bool:
+    """Whether the config there is of a published prior, which no training run wraps."""
+    path = workdir / "config.json"
+    return path.is_file() and "tier" in json.loads(path.read_text())
+
+
 def _read_config(workdir: str, config_class: type, verb: str) -> Any:
     path = pathlib.Path(workdir)
     if not path.is_dir():
-        raise FileNotFoundError(f"no such folder: {workdir}; pass the --workdir of {verb}")
+        raise FileNotFoundError(f"no such folder: {workdir}; pass a folder that {verb} wrote")
+    config.require(
+        config_class is config.JukeboxPriorConfig or not holds_jukebox_prior(path),
+        f"{workdir} holds a published prior, which pretrained.load_jukebox_prior loads and nothing else takes yet; "
+        f"pass a folder that {verb} wrote",
+    )
     return config.read_json(path / "config.json", config_class)
 
 

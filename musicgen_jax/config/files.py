@@ -72,5 +72,5 @@ def read_json(path: pathlib.Path, config_class: type) -> Any:
       FileNotFoundError: `path` does not exist; the message says what should have written it.
     """
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: pass the --workdir of a finished training run")
+        raise FileNotFoundError(f"{path} does not exist: pass a folder that training or convert wrote")
     return from_dict(config_class, json.loads(path.read_text()))

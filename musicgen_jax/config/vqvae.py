@@ -211,6 +211,12 @@ class VQVAETraining:
             f"adversarial.fft_sizes={self.adversarial.fft_sizes}: none may exceed clip_samples={self.clip_samples}",
         )
         require(
+            not (self.adversarial.weight and self.adversarial.balance_decay)
+            or self.training.compute_dtype != "float16",
+            "training.compute_dtype='float16' with a loss balancer: its gradients are too small for float16; use "
+            "bfloat16, or adversarial.balance_decay=0",
+        )
+        require(
             self.training.accumulation_steps == 1,
             f"training.accumulation_steps={self.training.accumulation_steps}: the VQ-VAE's codebook statistics are "
             "taken over the whole global batch; use 1",

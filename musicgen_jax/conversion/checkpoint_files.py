@@ -91,6 +91,12 @@ def _library(name: str, path: pathlib.Path) -> types.ModuleType:
         ) from error
 
 
+def _require_readable(path: pathlib.Path, dtypes: Mapping[str, str]) -> None:
+    """ValueError that lists the tensors of a dtype which NumPy has not."""
+    strange = [f"{name} ({dtype})" for name, dtype in dtypes.items() if dtype in ("bfloat16", "BF16")]
+    config.require(not strange, f"{path}: save these tensors as float32 or float16 first: {', '.join(strange)}")
+
+
 def _read_shards(path: pathlib.Path) -> dict[str, StoredTensor]:
     try:
         files = json.loads(path.read_text())["weight_map"]
@@ -100,6 +106,7 @@ def _read_shards(path: pathlib.Path) -> dict[str, StoredTensor]:
             f"{path} is no index of a sharded checkpoint: it has no weight_map of names to files"
         ) from error
     for name in names:
+        config.require(isinstance(name, str), f"{path} is no index of a sharded checkpoint: {name!r} is no file's name")
         config.require(pathlib.PurePath(name).name == name, f"{path} names {name}: a shard must lie beside its index")
         config.require(
             (path.parent / name).is_file(), f"{path} names {name}, which does not lie beside it: fetch it too"
@@ -114,6 +121,7 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, StoredTensor]:
     safetensors = _library("safetensors", path)
     try:
         file = safetensors.safe_open(path, framework="numpy")
+        _require_readable(path, {name: file.get_slice(name).get_dtype() for name in file.keys()})  # noqa: SIM118
         return {
             name: StoredTensor(tuple(file.get_slice(name).get_shape()), lambda name=name: file.get_tensor(name))
             for name in file.keys()  # noqa: SIM118  (the handle is no mapping)
@@ -142,7 +150,16 @@ def _read_torch(path: pathlib.Path) -> dict[str, StoredTensor]:
     try:
         # Files of torch 1.6 and later are zip archives, whose tensors stay on disk until they are touched.
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:
+        # What is no torch file at all fails in as many ways as its first bytes happen to mean something to a pickle.
         # torch's own text goes on to recommend loading without protection: only the name of the culprit is taken.
         culprit = re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error))
         raise ValueError(
@@ -156,6 +173,7 @@ def _read_torch(path: pathlib.Path) -> dict[str, StoredTensor]:
         str(name) for name, value in tensors.items() if not (isinstance(name, str) and isinstance(value, torch.Tensor))
     ]
     config.require(not others, f"{path} holds something else than tensors under {', '.join(others)}")
+    _require_readable(path, {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()})
     return {
         name.removeprefix("module."): StoredTensor(tuple(tensor.shape), lambda tensor=tensor: tensor.detach().numpy())
         for name, tensor in tensors.items()

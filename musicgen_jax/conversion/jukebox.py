@@ -104,7 +104,7 @@ def export_checkpoint(workdir: pathlib.Path, checkpoint: pathlib.Path) -> None:
     """
     checkpoint_files.check_suffix(checkpoint)
     config.require(not checkpoint.exists(), f"{checkpoint} exists; remove it or choose another --checkpoint")
-    if native.holds_jukebox_prior(workdir):
+    if pretrained.holds_jukebox_prior(workdir):
         _, (params, buffers), model = pretrained.load_jukebox_prior(str(workdir))
         table = jukebox_prior.weights(model)
     else:
@@ -113,7 +113,13 @@ def export_checkpoint(workdir: pathlib.Path, checkpoint: pathlib.Path) -> None:
     if checkpoint.suffix == ".safetensors":
         table = hugging_face_names.rename(table)
     tensors = weights.to_published(table, {"params": params, "buffers": buffers})
-    checkpoint_files.write(checkpoint, tensors)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    partial = checkpoint.with_name(f".partial.{checkpoint.name}")  # keeps the extension, which chooses the format
+    try:
+        checkpoint_files.write(partial, tensors)
+        partial.replace(checkpoint)
+    finally:
+        partial.unlink(missing_ok=True)
     print(f"{checkpoint}: {len(tensors)} tensors")
 
 

@@ -1,6 +1,5 @@
 """A native checkpoint: a workdir with config.json and checkpoints/, as training writes it, but without a trainer."""
 
-import json
 import pathlib
 from typing import Any
 
@@ -50,9 +49,3 @@ def _to_jax(tree: weights.Tree) -> None:
             _to_jax(value)
         else:
             tree[key] = jax.device_put(value, jax.local_devices(backend="cpu")[0])
-
-
-def holds_jukebox_prior(workdir: pathlib.Path) -> bool:
-    """Whether the config there is of a published prior, which no training run wraps."""
-    path = workdir / "config.json"
-    return path.is_file() and "tier" in json.loads(path.read_text())

@@ -8,7 +8,7 @@ from musicgen_jax.ddsp import overlap_add
 
 
 def white_noise(seeds: jax.Array, start: jax.typing.ArrayLike, num_samples: int) -> jax.Array:
-    """Uniform noise in [-1, 1): the same sample at the same position, however the waveform is cut into pieces.
+    """Uniform noise in [-1, 1]: the same sample at the same position, however the waveform is cut into pieces.
 
     Each position is hashed to 32 bits (Steele et al. 2014, "Fast splittable pseudorandom number generators", with the
     constants of MurmurHash3's finalizer).

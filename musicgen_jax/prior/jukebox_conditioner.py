@@ -69,11 +69,11 @@ class UpsamplerConditioner(nnx.Module):
         doublings = model.upsampling.bit_length() - 1
         dilations = [settings.dilation_growth ** (r % settings.dilation_cycle) for r in range(settings.depth)]
         outputs = [settings.width] * (doublings - 1) + [width]
-        self.scale = settings.depth**-0.5 if model.scaled_residuals else 1.0
+        scale = settings.depth**-0.5 if model.scaled_residuals else 1.0
         self.codes = jukebox_stack.table((model.num_codes, width), 0.02 * model.transformer.init_scale, rngs)
         self.project = resnet.convolution(width, settings.width, 3, dtype=dtype, rngs=rngs)
         self.stacks = nnx.List(
-            [resnet.ResidualStack(settings.width, dilations, dtype=dtype, rngs=rngs) for _ in outputs]
+            [resnet.ResidualStack(settings.width, dilations, scale, dtype=dtype, rngs=rngs) for _ in outputs]
         )
         self.upsampling = nnx.List(
             [resnet.Upsampling(settings.width, size, dtype=dtype, rngs=rngs) for size in outputs]
@@ -85,7 +85,5 @@ class UpsamplerConditioner(nnx.Module):
         """int32 [B, T / upsampling] -> [B, T, D] float32."""
         x = self.project(self.codes[...][above].astype(self.dtype))
         for stack, upsampling in zip(self.stacks, self.upsampling, strict=True):
-            for block in stack.blocks:
-                x = x + self.scale * block.project(nnx.relu(block.dilated(nnx.relu(x))))
-            x = upsampling(x)
+            x = upsampling(stack(x))
         return self.norm(x)

@@ -61,7 +61,7 @@ def adversarial_loss(
       audio: [B, S] float32.
       settings: weights of the terms that compare waveforms.
       adversarial: weights of the discriminator's terms.
-      key: restart candidates.
+      key: restart candidates, and the noise of a synthesizer.
       train: whether to update buffers.
       statistics: of the training data; None takes those of this batch.
 

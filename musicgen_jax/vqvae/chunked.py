@@ -187,6 +187,12 @@ def decode(
       window: samples of a window, from `window_samples`.
     """
     hop, margin = vqvae_config.hop_lengths[tier], decoder_margin(vqvae_config, tier)
+    frame = max(hop, vqvae_config.ddsp.hop_length) // hop if vqvae_config.has_ddsp else 1
+    config.require(
+        len(codes) % frame == 0,
+        f"{len(codes)} codes of the {tier} tier: the synthesizer of this tokenizer takes them {frame} at a time; cut "
+        "or pad them",
+    )
     size = fitting_window(len(codes) * hop, window, margin)
     for span in spans(len(codes) * hop, size, margin):
         first = span.start // hop

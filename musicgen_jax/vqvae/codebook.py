@@ -20,7 +20,7 @@ def nearest(latents: jax.Array, entries: jax.Array) -> jax.Array:
     The entries are taken `BLOCK` at a time, each latent remembering its best: all distances at once would be the
     largest array of a training step, 14 GB for a batch of 32 clips of 10 s at the bottom tier.
     """
-    latents = jax.lax.stop_gradient(latents)
+    latents, entries = jax.lax.stop_gradient((latents, entries))
     num_codes, width = entries.shape
     missing = -num_codes % BLOCK if num_codes > BLOCK else 0
     # |z - e|^2 = |z|^2 - 2 z.e + |e|^2; |z|^2 is the same for every entry.
@@ -55,7 +55,8 @@ def restarts(
     The threshold is a share of uniform usage, N / K: it means the same at every batch and codebook size.
 
     Args:
-      counts: float32 [K], from `average_counts`. Zeros, as at the start of training, put every entry on the data.
+      counts: float32 [K], from `average_counts`. Zeros, as at the start of training, put
+        every entry on the data that the first batch does not use far more than others.
       latents: [N, W] of the global batch.
       fraction: a code used less than this share of uniform usage restarts.
       key: chooses the candidates.

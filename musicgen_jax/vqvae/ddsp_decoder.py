@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from musicgen_jax import config
-from musicgen_jax.ddsp import formants, noise, reverb, voices
+from musicgen_jax.ddsp import formants, noise, overlap_add, reverb, voices
 from musicgen_jax.vqvae import resnet
 
 LOWEST_HZ, HIGHEST_HZ = 60.0, 1500.0  # fundamentals from which the voices start
@@ -155,10 +155,11 @@ class DDSPDecoder(nnx.Module):
     def _sung(self, audio: jax.Array, controls: Controls) -> jax.Array:
         """What the formants make of a waveform [B, S]."""
         hop_length = self.hop_length
-        gain = jnp.repeat(controls.formant_gain, hop_length, axis=-1)
+        pieces = overlap_add.cut(audio, hop_length) * overlap_add.hann(2 * hop_length, hop_length)
+        audio = overlap_add.overlap_add(pieces * controls.formant_gain[..., None], hop_length)
         # The filter wants a frame at both ends, ours lie in the middle of their strips: half a strip in front, and the
         # outermost frames hold.
-        source = jnp.pad(audio * gain, ((0, 0), (hop_length // 2, hop_length - hop_length // 2)))
+        source = jnp.pad(audio, ((0, 0), (hop_length // 2, hop_length - hop_length // 2)))
         held = [(0, 0), (1, 1), (0, 0)]
         sung = formants.filter_frames(
             source,

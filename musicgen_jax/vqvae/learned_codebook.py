@@ -17,7 +17,7 @@ class LearnedCodebook(nnx.Module):
 
     def __init__(self, num_codes: int, width: int, *, rngs: nnx.Rngs):
         self.learned = nnx.Param(jnp.zeros((num_codes, width), jnp.float32))
-        # Zero counts make every code a candidate for restart, so the first update puts the entries on the data.
+        # Zero counts make nearly every code a candidate for restart, so the first update puts the entries on the data.
         self.offsets = codebook.CodebookState(jax.random.normal(rngs.params(), (num_codes, width), jnp.float32))
         self.counts = codebook.CodebookState(jnp.zeros(num_codes, jnp.float32))
 

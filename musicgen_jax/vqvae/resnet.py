@@ -24,22 +24,24 @@ def convolution(
 
 
 class ResidualBlock(nnx.Module):
-    """x + conv1(relu(conv3(relu(x)))), the 3-tap convolution dilated."""
+    """x + scale * conv1(relu(conv3(relu(x)))), the 3-tap convolution dilated."""
 
-    def __init__(self, width: int, dilation: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, width: int, dilation: int, scale: float = 1.0, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.scale = scale
         self.dilated = convolution(width, width, 3, dilation=dilation, dtype=dtype, rngs=rngs)
         self.project = convolution(width, width, 1, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, T, C] -> [B, T, C]."""
-        return x + self.project(nnx.relu(self.dilated(nnx.relu(x))))
+        return x + self.scale * self.project(nnx.relu(self.dilated(nnx.relu(x))))
 
 
 class ResidualStack(nnx.Module):
-    """Residual blocks one after the other, with the dilations given."""
+    """Residual blocks one after the other, with the dilations given, each residual times `scale`."""
 
-    def __init__(self, width: int, dilations: list[int], *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.blocks = nnx.List([ResidualBlock(width, dilation, dtype=dtype, rngs=rngs) for dilation in dilations])
+    def __init__(self, width: int, dilations: list[int], scale: float = 1.0, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        blocks = [ResidualBlock(width, dilation, scale, dtype=dtype, rngs=rngs) for dilation in dilations]
+        self.blocks = nnx.List(blocks)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, T, C] -> [B, T, C]."""

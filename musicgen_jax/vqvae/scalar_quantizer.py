@@ -58,7 +58,7 @@ class ScalarQuantizer(nnx.Module):
         """[B, T, W] -> whole numbers [B, T, D] from -(L // 2) to (L - 1) // 2 (section 3.1 and appendix A.1).
 
         An even number of levels has none in the middle, so its bound is moved by half a level; inside the tanh the
-        shift makes zero stay zero.
+        shift keeps zero near zero.
         """
         levels = jnp.array(self.config.fsq_levels)
         half = (levels - 1) * (1 - _MARGIN) / 2

@@ -145,7 +145,9 @@ def test_a_malicious_pickle_is_refused_and_not_executed(kind, tmp_path):
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("content", [b"", b"no pickle", b"PK\x03\x04 torn"])
+@pytest.mark.parametrize(
+    "content", [b"", b"no pickle", b"PK\x03\x04 torn", b"hello world", b"RIFF\x24\x00\x00\x00WAVEfmt "]
+)
 def test_what_is_no_torch_file(content, tmp_path):
     pytest.importorskip("torch")
     (tmp_path / "x.bin").write_bytes(content)

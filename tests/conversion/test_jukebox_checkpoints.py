@@ -86,8 +86,12 @@ def test_a_file_with_every_model(vqvae, priors, tmp_path, capsys):
         assert functional.num_parameters() == sum(
             array.size for name, array in tensors.items() if model.merged or name != "prior.x_out.weight"
         )
-        jukebox.export_checkpoint(tmp_path / "out" / tier, tmp_path / f"{tier}.safetensors")
-        assert_same(tmp_path / f"{tier}.safetensors", write(tmp_path / "expected.safetensors", tensors))
+        with pytest.raises(ValueError, match="holds a published prior"):
+            pretrained.load_prior(str(tmp_path / "out" / tier), tier)
+        exported = tmp_path / "a new folder" / f"{tier}.safetensors"
+        jukebox.export_checkpoint(tmp_path / "out" / tier, exported)
+        assert [path.name for path in exported.parent.glob("*partial*")] == []
+        assert_same(exported, write(tmp_path / "expected.safetensors", tensors))
 
 
 def test_a_prior_is_recognised(priors, tmp_path):

@@ -146,6 +146,12 @@ def test_it_learns_to_sing_a_melody():
     assert errors[0] > 0.9 and errors[-1] < 0.6, errors[::30]
 
 
+def test_a_long_file_of_codes_that_are_no_whole_frames_is_refused(tiny_vqvae_config):
+    settings = with_decoder(tiny_vqvae_config, "ddsp")
+    with pytest.raises(ValueError, match=r"99999 codes of the bottom tier: .* takes them 16 at a time"):
+        next(chunked.decode(lambda codes, start: codes, np.zeros(99999, np.int16), "bottom", settings, 4096))
+
+
 def test_codes_that_are_no_whole_frames_are_refused():
     functional, params = synthesizer(hop_length=32)
     with pytest.raises(ValueError, match="10 codes are not a whole number of frames of 4 codes each"):
