@@ -12,19 +12,21 @@ import jax.numpy as jnp
 _NARROW = 8  # channels; below, memory is the limit, and a convolution reads its input once where products read it often
 
 
-def convolve(x: jax.Array, kernel: jax.Array, dilation: int = 1, left: int = 0) -> jax.Array:
+def convolve(x: jax.Array, kernel: jax.Array, dilation: int = 1, left: int = 0, as_products: bool = True) -> jax.Array:
     """y[t] = sum over taps k of x[t - left + k * dilation] @ kernel[k], zeros outside: the length stays.
 
     Args:
       x: [B, T, C_in].
       kernel: [taps, C_in, C_out], of x's dtype.
       dilation: distance of the taps.
+      as_products: whether matrix products may compute it on a CPU. Their rounding depends on T, that of XLA's
+        convolution does not.
       left: how many steps the first tap lies before its output, 0 to (taps - 1) * dilation.
 
     Returns:
       [B, T, C_out].
     """
-    if jax.default_backend() != "cpu" or min(kernel.shape[1:]) < _NARROW:
+    if not as_products or jax.default_backend() != "cpu" or min(kernel.shape[1:]) < _NARROW:
         return _convolution(x, kernel, dilation, left)
     return _products(x, kernel, dilation, left)
 

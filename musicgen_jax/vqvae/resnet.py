@@ -8,12 +8,21 @@ from musicgen_jax.vqvae.convolution import convolve
 
 
 class Convolution(nnx.Conv):
-    """Convolution over time that keeps the length: zero padding, non-causal, an odd number of taps."""
+    """Convolution over time that keeps the length: zero padding, non-causal, an odd number of taps.
+
+    Attributes:
+      as_products: whether it may run as matrix products where they are faster; see `convolve`.
+    """
+
+    as_products = True
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, T, C_in] -> [B, T, C_out]."""
         x, kernel, bias = _in_dtype(self.dtype, x, self.kernel, self.bias)
-        return convolve(x, kernel, self.kernel_dilation, self.kernel_dilation * (len(kernel) // 2)) + bias
+        return (
+            convolve(x, kernel, self.kernel_dilation, self.kernel_dilation * (len(kernel) // 2), self.as_products)
+            + bias
+        )
 
 
 def convolution(
