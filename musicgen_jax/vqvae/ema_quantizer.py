@@ -37,14 +37,7 @@ class EMAQuantizer(nnx.Module):
     def __call__(self, latents: jax.Array) -> quantized.Quantized:
         """Quantizes [B, T, W]; the gradient of the output with respect to the input is the identity."""
         codes = jax.lax.stop_gradient(self.encode(latents))
-        entries = self.decode(codes)
-        return quantized.Quantized(
-            codes=codes,
-            latents=quantized.straight_through(latents, entries),
-            commitment_loss=jnp.mean((latents - jax.lax.stop_gradient(entries)) ** 2),
-            codebook_loss=None,
-            latent_power=jnp.mean(latents**2),
-        )
+        return quantized.by_entries(latents, codes, self.decode(codes), learns=False)
 
     def update(self, latents: jax.Array, codes: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
         """One moving-average update of the codebook, then restart of codes that fell out of use.

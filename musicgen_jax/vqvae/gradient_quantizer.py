@@ -1,7 +1,6 @@
 """Vector quantizer whose codebook learns by gradient (van den Oord et al. 2017, equation 3), with restart."""
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax import config
@@ -32,14 +31,7 @@ class GradientQuantizer(nnx.Module):
     def __call__(self, latents: jax.Array) -> quantized.Quantized:
         """Quantizes [B, T, W]; the gradient of the output with respect to the input is the identity."""
         codes = jax.lax.stop_gradient(self.encode(latents))
-        entries = self.decode(codes)
-        return quantized.Quantized(
-            codes=codes,
-            latents=quantized.straight_through(latents, entries),
-            commitment_loss=jnp.mean((latents - jax.lax.stop_gradient(entries)) ** 2),
-            codebook_loss=jnp.mean((jax.lax.stop_gradient(latents) - entries) ** 2),
-            latent_power=jnp.mean(latents**2),
-        )
+        return quantized.by_entries(latents, codes, self.decode(codes), learns=True)
 
     def update(self, latents: jax.Array, codes: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
         """Restarts codes that fell out of use; see `LearnedCodebook.restart`."""

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 
 
 @jax.tree_util.register_dataclass
@@ -28,3 +29,17 @@ class Quantized:
 def straight_through(inputs: jax.Array, outputs: jax.Array) -> jax.Array:
     """`outputs`, with the gradient of `inputs` (Bengio et al. 2013); both of one shape."""
     return inputs + jax.lax.stop_gradient(outputs - inputs)
+
+
+def by_entries(latents: jax.Array, codes: jax.Array, entries: jax.Array, *, learns: bool) -> Quantized:
+    """Latents [B, T, W] replaced by the entries [B, T, W] that their codes [B, T] chose (van den Oord et al. 2017).
+
+    `learns` says whether the entries learn by gradient, and so have a codebook loss.
+    """
+    return Quantized(
+        codes=codes,
+        latents=straight_through(latents, entries),
+        commitment_loss=jnp.mean((latents - jax.lax.stop_gradient(entries)) ** 2),
+        codebook_loss=jnp.mean((jax.lax.stop_gradient(latents) - entries) ** 2) if learns else None,
+        latent_power=jnp.mean(latents**2),
+    )
