@@ -2,16 +2,31 @@
 
 import ctypes
 
+# Names and numbers of glibc's malloc.h.
+M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD = -8, -3, -1, -2
+
 
 def keep_memory() -> bool:
     """Tells glibc's allocator to keep what this process has had, returning whether that worked.
 
-    XLA on a CPU gives the buffers of a step back and asks for them anew. The system then maps and clears every page
-    again, which takes a third of a step at scale base; torch gains by it as well.
+    For training. XLA on a CPU gives the buffers of a step back and asks for them anew. The system then maps and clears
+    every page again, which takes a third of a step at scale base; torch gains by it as well.
     """
+    return _set({M_ARENA_MAX: 1, M_MMAP_THRESHOLD: 2**30, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 2**28})
+
+
+def return_memory() -> bool:
+    """Tells glibc's allocator to give large blocks back to the system at once, returning whether that worked.
+
+    For work of any length. By itself glibc raises its threshold with the blocks that it sees, one heap a thread; what
+    is freed then stays in the gaps, and an hour of audio takes 50 to 150 MB more than a minute, more on a busy machine.
+    """
+    return _set({M_ARENA_MAX: 1, M_MMAP_THRESHOLD: 2**20})
+
+
+def _set(options: dict[int, int]) -> bool:
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, TypeError, AttributeError):  # not glibc
         return False
-    # From malloc.h: M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD.
-    return all(mallopt(*setting) for setting in ((-8, 1), (-3, 2**30), (-1, 2**31 - 1), (-2, 2**28)))
+    return all(mallopt(option, value) for option, value in options.items())

@@ -9,7 +9,7 @@ The file of codes becomes sound again with `python -m musicgen_jax.sample --deco
 
 from absl import flags
 
-from musicgen_jax import cli, pretrained
+from musicgen_jax import allocator, cli, pretrained
 from musicgen_jax.vqvae import extraction
 
 _VQVAE = flags.DEFINE_string("vqvae", None, "Workdir of train_vqvae.", required=True)
@@ -22,6 +22,7 @@ flags.mark_flags_as_mutual_exclusive(["data", "file"], required=True)
 
 def main() -> None:
     """Flags -> parts -> one call."""
+    allocator.return_memory()
     tokenizer = pretrained.load_vqvae(_VQVAE.value)
     if _FILE.value is not None:
         extraction.extract_file(tokenizer, _FILE.value, _OUT.value, _WINDOW_SECONDS.value)

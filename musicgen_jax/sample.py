@@ -11,7 +11,7 @@ from typing import Any
 
 from absl import flags
 
-from musicgen_jax import cli, config, pretrained
+from musicgen_jax import allocator, cli, config, pretrained
 from musicgen_jax.sampling import hierarchy, logits, output
 
 _VQVAE = flags.DEFINE_string("vqvae", None, "Workdir of train_vqvae.", required=True)
@@ -57,10 +57,12 @@ def _require_one_of_two_ways(values: dict[str, Any]) -> bool:
 
 def main() -> None:
     """Flags -> parts -> one call."""
-    tokenizer = pretrained.load_vqvae(_VQVAE.value)
     if _DECODE.value is not None:
+        allocator.return_memory()
+        tokenizer = pretrained.load_vqvae(_VQVAE.value)
         output.decode_to_wav(tokenizer, _DECODE.value, _TIER.value, _OUT.value)
         return
+    tokenizer = pretrained.load_vqvae(_VQVAE.value)
     workdirs = {"top": _TOP.value, "middle": _MIDDLE.value, "bottom": _BOTTOM.value}
     priors = {tier: pretrained.load_prior(workdir, tier) for tier, workdir in workdirs.items() if workdir}
     request = hierarchy.Request(

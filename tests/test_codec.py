@@ -174,9 +174,11 @@ def test_flags_that_do_not_go_together(verb, given, message):
 
 PEAK = """
 import pickle, sys
+from musicgen_jax import allocator
 from musicgen_jax.sampling import output
 from musicgen_jax.vqvae import extraction, tokenizer
 parts, recording, codes, sound = sys.argv[1:]
+allocator.return_memory()  # as the two commands do
 tokenizer = tokenizer.Tokenizer(*pickle.load(open(parts, "rb")))
 extraction.extract_file(tokenizer, recording, codes, 10.0)
 output.decode_to_wav(tokenizer, codes, None, sound)
