@@ -14,27 +14,14 @@ def linear_strips(controls: jax.Array, hop_length: int) -> jax.Array:
     The last strip holds the last frame's value. Kept apart from `upsample_linear` because XLA fuses the strips into
     the loop that consumes them.
     """
-    return _strips(controls, np.arange(hop_length, dtype=np.float32) / hop_length)
+    following = jnp.concatenate([controls[..., 1:], controls[..., -1:]], axis=-1)
+    rise = np.arange(hop_length, dtype=np.float32) / hop_length
+    return controls[..., None] + (following - controls)[..., None] * rise
 
 
 def upsample_linear(controls: jax.Array, hop_length: int) -> jax.Array:
     """Straight lines: [..., F] -> [..., F * hop_length]. Frame f sits on sample f * hop_length; the last holds."""
     return linear_strips(controls, hop_length).reshape(*controls.shape[:-1], -1)
-
-
-def upsample_hann(controls: jax.Array, hop_length: int) -> jax.Array:
-    """Sum of half-overlapping Hann windows, one a frame: [..., F] -> [..., F * hop_length]; smooth where lines kink.
-
-    The windows have length 2 * hop_length and are centred on sample f * hop_length; the last frame holds. Engel et al.
-    2020 (DDSP), section 3.2, smooth harmonic amplitudes this way.
-    """
-    rise = 0.5 - 0.5 * np.cos(np.pi * np.arange(hop_length) / hop_length)
-    return _strips(controls, rise.astype(np.float32)).reshape(*controls.shape[:-1], -1)
-
-
-def _strips(controls: jax.Array, rise: np.ndarray) -> jax.Array:
-    following = jnp.concatenate([controls[..., 1:], controls[..., -1:]], axis=-1)
-    return controls[..., None] + (following - controls)[..., None] * rise
 
 
 def adsr(

@@ -12,15 +12,6 @@ def test_linear_upsampling_is_interpolation():
     np.testing.assert_allclose(envelopes.upsample_linear(controls, 16), expected, atol=1e-6)
 
 
-def test_hann_upsampling_is_overlap_added_windows():
-    controls = np.random.default_rng(1).normal(size=9).astype(np.float32)
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(32) / 32)
-    expected = np.zeros(16 * 11)
-    for frame, value in enumerate([*controls, controls[-1]]):  # the last one holds
-        expected[frame * 16 : frame * 16 + 32] += value * window
-    np.testing.assert_allclose(envelopes.upsample_hann(controls, 16), expected[16 : 16 + 9 * 16], atol=1e-6)
-
-
 def test_adsr_passes_through_its_corners():
     age = np.array([-0.1, 0.0, 0.05, 0.1, 0.2, 0.3, 0.9, 1.0, 1.1, 1.2, 5.0], np.float32)
     envelope = envelopes.adsr(age, 1.0, attack=0.1, decay=0.2, sustain=0.6, release=0.2)

@@ -107,6 +107,16 @@ def test_decoding_in_windows_equals_the_whole(tiny_tokenizer, window, tier):
     assert np.abs(want).max() > 0.01, "silent: nothing is compared"
 
 
+def test_too_small_a_margin_of_the_decoder_would_show(tiny_tokenizer, monkeypatch):
+    codes = np.random.default_rng(0).integers(0, 16, 400).astype(np.int16)
+    want = np.asarray(tiny_tokenizer._decode(tiny_tokenizer._weights, codes[None].astype(np.int32), 0, "top"))[0]
+    margin = chunked.decoder_margin(tiny_tokenizer.config, "top")
+    np.testing.assert_allclose(tiny_tokenizer.decode(codes, "top", WINDOW_SECONDS), want, atol=1e-6)
+    less = chunked.Margin(margin.before // 2, margin.after // 2)
+    monkeypatch.setattr(chunked, "decoder_margin", lambda settings, tier: less)
+    assert np.abs(tiny_tokenizer.decode(codes, "top", WINDOW_SECONDS) - want).max() > 1e-5
+
+
 def test_decoding_in_blocks_knows_where_each_window_begins(tiny_vqvae_config, window):
     codes, seen = np.arange(1000, dtype=np.int16), []
 
