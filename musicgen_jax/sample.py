@@ -57,11 +57,19 @@ def _require_one_of_two_ways(values: dict[str, Any]) -> bool:
 
 def main() -> None:
     """Flags -> parts -> one call."""
-    if _DECODE.value is not None:
-        allocator.return_memory()
-        tokenizer = pretrained.load_vqvae(_VQVAE.value)
-        output.decode_to_wav(tokenizer, _DECODE.value, _TIER.value, _OUT.value)
-        return
+    if _DECODE.value is None:
+        _sample()
+    else:
+        _decode()
+
+
+def _decode() -> None:
+    allocator.return_memory()
+    tokenizer = pretrained.load_vqvae(_VQVAE.value)
+    output.decode_to_wav(tokenizer, _DECODE.value, _TIER.value, _OUT.value)
+
+
+def _sample() -> None:
     tokenizer = pretrained.load_vqvae(_VQVAE.value)
     workdirs = {"top": _TOP.value, "middle": _MIDDLE.value, "bottom": _BOTTOM.value}
     priors = {tier: pretrained.load_prior(workdir, tier) for tier, workdir in workdirs.items() if workdir}

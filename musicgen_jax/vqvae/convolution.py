@@ -19,9 +19,9 @@ def convolve(x: jax.Array, kernel: jax.Array, dilation: int = 1, left: int = 0, 
       x: [B, T, C_in].
       kernel: [taps, C_in, C_out], of x's dtype.
       dilation: distance of the taps.
+      left: how many steps the first tap lies before its output, 0 to (taps - 1) * dilation.
       as_products: whether matrix products may compute it on a CPU. Their rounding depends on T, that of XLA's
         convolution does not.
-      left: how many steps the first tap lies before its output, 0 to (taps - 1) * dilation.
 
     Returns:
       [B, T, C_out].

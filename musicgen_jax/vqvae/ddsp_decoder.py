@@ -68,12 +68,11 @@ class DDSPDecoder(nnx.Module):
         self.hop_length = max(settings.hop_length, hop_length)
         self.codes_per_frame = self.hop_length // hop_length
         dilations = [settings.dilation_growth**r for r in range(settings.depth)]
-        self.project = resnet.convolution(self.codes_per_frame * code_width, settings.width, 3, dtype=dtype, rngs=rngs)
-        self.stack = resnet.ResidualStack(settings.width, dilations, dtype=dtype, rngs=rngs)
         # XLA's matrix products round differently with the number of frames, its convolutions do not; and a last bit of
         # f0 is another phase at the ends of a window.
-        for layer in (self.project, *(part for block in self.stack.blocks for part in (block.dilated, block.project))):
-            layer.as_products = False
+        kinds = {"as_products": False, "dtype": dtype, "rngs": rngs}
+        self.project = resnet.convolution(self.codes_per_frame * code_width, settings.width, 3, **kinds)
+        self.stack = resnet.ResidualStack(settings.width, dilations, **kinds)
         num_controls = sum(int(np.prod(shape)) for shape in self._shapes().values())
         # For the same reason a convolution of one tap, and not `nnx.Linear`.
         self.controls_of = nnx.Conv(

@@ -14,31 +14,48 @@ class Convolution(nnx.Conv):
       as_products: whether it may run as matrix products where they are faster; see `convolve`.
     """
 
-    as_products = True
+    as_products: bool
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, T, C_in] -> [B, T, C_out]."""
         x, kernel, bias = _in_dtype(self.dtype, x, self.kernel, self.bias)
-        return (
-            convolve(x, kernel, self.kernel_dilation, self.kernel_dilation * (len(kernel) // 2), self.as_products)
-            + bias
-        )
+        left = self.kernel_dilation * (len(kernel) // 2)
+        return convolve(x, kernel, self.kernel_dilation, left, self.as_products) + bias
 
 
 def convolution(
-    in_channels: int, out_channels: int, kernel_size: int, *, dilation: int = 1, dtype: jnp.dtype, rngs: nnx.Rngs
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    dilation: int = 1,
+    as_products: bool = True,
+    dtype: jnp.dtype,
+    rngs: nnx.Rngs,
 ) -> Convolution:
     """A `Convolution` of `kernel_size` taps, which must be odd."""
-    return Convolution(in_channels, out_channels, (kernel_size,), kernel_dilation=dilation, dtype=dtype, rngs=rngs)
+    layer = Convolution(in_channels, out_channels, (kernel_size,), kernel_dilation=dilation, dtype=dtype, rngs=rngs)
+    layer.as_products = as_products
+    return layer
 
 
 class ResidualBlock(nnx.Module):
     """x + scale * conv1(relu(conv3(relu(x)))), the 3-tap convolution dilated."""
 
-    def __init__(self, width: int, dilation: int, scale: float = 1.0, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        width: int,
+        dilation: int,
+        scale: float = 1.0,
+        *,
+        as_products: bool = True,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        kinds = {"as_products": as_products, "dtype": dtype, "rngs": rngs}
         self.scale = scale
-        self.dilated = convolution(width, width, 3, dilation=dilation, dtype=dtype, rngs=rngs)
-        self.project = convolution(width, width, 1, dtype=dtype, rngs=rngs)
+        self.dilated = convolution(width, width, 3, dilation=dilation, **kinds)
+        self.project = convolution(width, width, 1, **kinds)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, T, C] -> [B, T, C]."""
@@ -46,11 +63,23 @@ class ResidualBlock(nnx.Module):
 
 
 class ResidualStack(nnx.Module):
-    """Residual blocks one after the other, with the dilations given, each residual times `scale`."""
+    """Residual blocks one after the other, with the dilations given, each residual times `scale`.
 
-    def __init__(self, width: int, dilations: list[int], scale: float = 1.0, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        blocks = [ResidualBlock(width, dilation, scale, dtype=dtype, rngs=rngs) for dilation in dilations]
-        self.blocks = nnx.List(blocks)
+    `as_products` is that of their convolutions.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        dilations: list[int],
+        scale: float = 1.0,
+        *,
+        as_products: bool = True,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        kinds = {"as_products": as_products, "dtype": dtype, "rngs": rngs}
+        self.blocks = nnx.List([ResidualBlock(width, dilation, scale, **kinds) for dilation in dilations])
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, T, C] -> [B, T, C]."""
