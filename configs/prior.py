@@ -3,7 +3,7 @@
     python -m musicgen_jax.train_prior --config=configs/prior.py:tier=top,scale=tiny \\
         --workdir=DIR --config.data.path=DIR
 
-Tiers: `top`, `middle`, `bottom`. Scales: `tiny` (laptop CPU), `small` (about 160 M at the top, one accelerator), `1b`
+Tiers: `top`, `middle`, `bottom`. Scales: `tiny` (laptop CPU), `small` (about 150 M at the top, one accelerator), `1b`
 and `5b` (pods). An upsampler's conditioner adds about 80 M at the scales above tiny.
 """
 
@@ -13,7 +13,7 @@ from musicgen_jax import config
 def tiny(tier: str) -> config.PriorTraining:
     """About a million parameters; a minute or two of two CPU cores."""
     transformer = config.TransformerConfig(
-        num_layers=3, width=128, num_heads=4, head_dim=32, mlp_width=512, remat=False
+        num_layers=3, width=128, num_heads=4, head_dim=32, mlp_width=512, remat="none"
     )
     return config.PriorTraining(
         model=config.PriorConfig(
@@ -33,7 +33,7 @@ def tiny(tier: str) -> config.PriorTraining:
 def large(tier: str, transformer: config.TransformerConfig, batch_size: int) -> config.PriorTraining:
     """The founding recipe: context 8192, AdamW, weight decay 0.002, 10k warm-up steps, bfloat16."""
     return config.PriorTraining(
-        model=config.PriorConfig(tier=tier, context=8192, transformer=transformer),
+        model=config.PriorConfig(tier=tier, context=8192, loss_chunk=1024, transformer=transformer),
         data=config.DataConfig(batch_size=batch_size, num_workers=4),
         optimizer=config.OptimizerConfig(
             peak_learning_rate=1.5e-4, warmup_steps=10_000, decay="cosine", b2=0.95, weight_decay=0.002
@@ -50,9 +50,9 @@ def large(tier: str, transformer: config.TransformerConfig, batch_size: int) -> 
 
 
 def small(tier: str) -> config.PriorTraining:
-    """About 160 M parameters at the top."""
+    """About 150 M parameters at the top."""
     transformer = config.TransformerConfig(
-        num_layers=24, width=768, num_heads=6, head_dim=128, mlp_width=2304, max_distance=1024
+        num_layers=24, width=768, num_heads=6, head_dim=128, mlp_width=2048, max_distance=1024
     )
     return large(tier, transformer, batch_size=32)
 

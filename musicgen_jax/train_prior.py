@@ -11,11 +11,13 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
-from musicgen_jax import allocator, cli, modules
+from musicgen_jax import allocator, cli, config, modules
 from musicgen_jax.data import code_dataset
+from musicgen_jax.planning import flops
 from musicgen_jax.prior import loss, prior
 from musicgen_jax.sharding import mesh as mesh_lib
-from musicgen_jax.training import loop, precision, state
+from musicgen_jax.training import distributed, loop, precision, state
+from musicgen_jax.transformer import stack
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as configs/prior.py:tier=top,scale=tiny.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for config.json, metrics.jsonl and checkpoints.", required=True)
@@ -27,16 +29,26 @@ def main() -> None:
     allocator.keep_memory()
     run = _CONFIG.value
     run.validate()
+    with distributed.processes(run.mesh):
+        _train(run)
+
+
+def _train(run: config.PriorTraining) -> None:
     run.model = code_dataset.resolve(run.model, run.data.path)
     mesh = mesh_lib.make_mesh(run.mesh)
+    stack.check_remat(run.model.transformer, mesh.local_devices)
+    axis_rules = prior.axis_rules(run)
     dtype = precision.dtype(run.training.compute_dtype)
     codebooks = code_dataset.read_codebooks(run.data.path)
     task = state.Task(
-        functional=modules.Functional(lambda rngs: prior.Prior(run.model, codebooks=codebooks, dtype=dtype, rngs=rngs)),
+        functional=modules.Functional(
+            lambda rngs: prior.Prior(run.model, axis_rules, codebooks=codebooks, dtype=dtype, rngs=rngs)
+        ),
         loss=lambda model, batch, key, train: loss.prior_loss(model, batch, key if train else None),
         unit="codes",
         units_per_step=run.data.batch_size * run.model.context,
         weight=loss.num_losses,
+        flops_per_step=flops.prior_step_flops(run.model, run.data.batch_size).model,
     )
     loop.train(
         task,
@@ -45,6 +57,7 @@ def main() -> None:
         mesh,
         code_dataset.training_batches(run.data.path, run.model, run.data, mesh),
         code_dataset.validation_batches(run.data.path, run.model, run.data, run.training.eval_batches, mesh),
+        axis_rules,
     )
 
 

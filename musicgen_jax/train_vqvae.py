@@ -10,10 +10,11 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
-from musicgen_jax import allocator, cli
+from musicgen_jax import allocator, cli, config
 from musicgen_jax.data import audio_dataset
+from musicgen_jax.planning import workload
 from musicgen_jax.sharding import mesh as mesh_lib
-from musicgen_jax.training import loop, precision, state
+from musicgen_jax.training import distributed, loop, precision, state
 from musicgen_jax.vqvae import adversarial, data_statistics
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as configs/vqvae.py:scale=tiny.")
@@ -26,6 +27,11 @@ def main() -> None:
     allocator.keep_memory()
     run = _CONFIG.value
     run.validate()
+    with distributed.processes(run.mesh):
+        _train(run)
+
+
+def _train(run: config.VQVAETraining) -> None:
     audio_dataset.check_sample_rate(run.data.path, run.model.sample_rate)
     mesh = mesh_lib.make_mesh(run.mesh)
     statistics = None
@@ -37,6 +43,7 @@ def main() -> None:
         unit="audio-s",
         units_per_step=run.data.batch_size * run.clip_samples / run.model.sample_rate,
         clipped_apart=adversarial.CLIPPED_APART if run.adversarial.weight else (),
+        flops_per_step=workload.workload(run).flops.model,
     )
     loop.train(
         task,

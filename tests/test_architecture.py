@@ -25,12 +25,13 @@ MAY_IMPORT = {
     "modules": {"sharding"},
     "transformer": {"config", "sharding"},
     "data": {"config", "sharding", "ddsp"},
-    "vqvae": {"config", "modules", "audio", "ddsp", "data"},
+    "vqvae": {"config", "modules", "audio", "ddsp", "data", "sharding"},
     "prior": {"config", "modules", "sharding", "transformer", "vqvae"},
     "training": {"config", "modules", "sharding"},
     "sampling": {"config", "modules", "data", "vqvae", "prior", "training.rng"},
     "evaluation": {"config", "audio", "data", "vqvae", "prior", "sampling", "training.metrics"},
     "pretrained": {"config", "modules", "sharding", "vqvae", "prior", "training"},
+    "planning": {"config", "modules", "sharding", "vqvae", "prior", "training"},
     "conversion": {"config", "modules", "vqvae", "prior", "pretrained", "training.checkpointing"},
 }
 

@@ -10,6 +10,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import pytest
+from flax import nnx
 
 from musicgen_jax import config, modules
 from musicgen_jax.conversion import jukebox_vqvae
@@ -20,6 +21,14 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 ARGS = {
     "vqvae": [f"scale={scale}" for scale in ("tiny", "base")],
     "prior": [f"tier={tier},scale={scale}" for tier in config.TIERS for scale in ("tiny", "small", "1b", "5b")],
+}
+# Of the VQ-VAE, and of a prior without its conditioner: within 5 % of 5 B, within 10 % of 1 B and of 150 M.
+NUM_PARAMETERS = {
+    "tiny": (1e4, 2e6),
+    "base": (1e6, 1e7),
+    "small": (135e6, 165e6),
+    "1b": (0.9e9, 1.1e9),
+    "5b": (4.75e9, 5.25e9),
 }
 ALL = [(name, arg) for name, args in ARGS.items() for arg in args]
 
@@ -70,11 +79,20 @@ def test_builds_without_memory(name, arg):
     functional = modules.Functional(lambda rngs: module(run.model, dtype=dtype, rngs=rngs))
     leaves = jax.tree.leaves((functional.abstract_params, functional.abstract_buffers))
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) and leaf.dtype == jnp.float32 for leaf in leaves)
-    limits = {"tiny": (1e4, 2e6), "base": (1e6, 1e7), "small": (1e8, 2.5e8), "1b": (0.9e9, 1.3e9), "5b": (0.8e9, 5.6e9)}
-    low, high = limits[arg.split("scale=")[1]]
-    assert low < functional.num_parameters() < high
-    if arg == "tier=top,scale=5b":
-        assert functional.num_parameters() > 4.5e9
+    low, high = NUM_PARAMETERS[arg.split("scale=")[1]]
+    if "scale=5b" in arg and "tier=top" not in arg:
+        low, high = 1.3e9, 1.4e9  # narrower
+    conditioner = jax.tree.leaves(nnx.to_pure_dict(functional.abstract_params).get("upsampler", {}))
+    assert low < functional.num_parameters() - sum(leaf.size for leaf in conditioner) < high
+
+
+@pytest.mark.parametrize("tier", config.TIERS)
+def test_five_billion_is_the_founding_shape(tier):
+    run = load("prior").get_config(f"tier={tier},scale=5b")
+    shape = run.model.transformer
+    assert (shape.num_layers, shape.num_heads, shape.head_dim, run.model.context) == (72, 10, 128, 8192)
+    assert shape.width == shape.mlp_width == (4800 if tier == "top" else 1920)  # narrow blocks
+    assert run.optimizer.weight_decay == 0.002 and run.optimizer.warmup_steps == 10_000
 
 
 @pytest.mark.parametrize(
@@ -101,6 +119,11 @@ def test_unknown_argument(name, arg, message):
         ("prior", "training.eval_every", -1, "training.eval_every=-1"),
         ("prior", "mesh.fsdp", 0, "mesh.fsdp=0"),
         ("prior", "optimizer.decay", "linear", "optimizer.decay='linear'"),
+        ("prior", "optimizer.name", "sgd", "optimizer.name='sgd': must be one of adamw, adafactor, muon"),
+        ("prior", "optimizer.state_dtype", "int8", "optimizer.state_dtype='int8': must be one of float32, bfloat16"),
+        ("prior", "optimizer.b2", 1.0, "optimizer.b2=1.0"),
+        ("prior", "model.loss_chunk", -1, "model.loss_chunk=-1"),
+        ("prior", "model.transformer.remat", "True", "remat='True': must be one of none, full, dots, offload"),
         ("vqvae", "clip_samples", 1000, "clip_samples=1000: must be a positive multiple of the top hop length 128"),
         ("vqvae", "training.accumulation_steps", 2, "over the whole global batch; use 1"),
         ("vqvae", "model.quantizer.num_codes", 40000, "codes are stored as int16"),
@@ -116,6 +139,22 @@ def test_values_that_cannot_be(name, path, value, message):
     setattr(owner, field, value)
     with pytest.raises(ValueError, match=message):
         run.validate()
+
+
+def test_a_divided_sequence_must_divide():
+    run = run_config("prior", "scale=tiny")
+    run.shard_sequence, run.mesh.tensor, run.model.context = True, 8, 256
+    run.validate()
+    run.model.context = 252
+    with pytest.raises(ValueError, match=r"model\.context=252: .* multiple of mesh\.tensor=8"):
+        run.validate()
+
+
+@pytest.mark.parametrize(("old", "new"), [(True, "full"), (False, "none")])
+def test_configs_from_before_there_were_remat_policies(old, new):
+    values = config.to_dict(config.PriorTraining())
+    values["model"]["transformer"]["remat"] = old
+    assert config.from_dict(config.PriorTraining, values).model.transformer.remat == new
 
 
 def test_from_dict_names_an_unknown_field():

@@ -32,10 +32,12 @@ def prior_config(tier: str = "middle") -> config.PriorConfig:
     )
 
 
-def prior_task(model: config.PriorConfig, compute_dtype: str = "float32") -> state.Task:
+def prior_task(
+    model: config.PriorConfig, compute_dtype: str = "float32", axis_rules: rules.AxisRules | None = None
+) -> state.Task:
     dtype = precision.dtype(compute_dtype)
     return state.Task(
-        functional=modules.Functional(lambda rngs: prior.Prior(model, dtype=dtype, rngs=rngs)),
+        functional=modules.Functional(lambda rngs: prior.Prior(model, axis_rules, dtype=dtype, rngs=rngs)),
         loss=lambda module, batch, key, train: prior_loss.prior_loss(module, batch, key if train else None),
         unit="codes",
         units_per_step=BATCH_SIZE * model.context,

@@ -6,7 +6,14 @@ A config is mutable only so that `--config.a.b=value` can override it: call `val
 from musicgen_jax.config.fields import TIER_ABOVE, TIERS, UNKNOWN_LABEL, require
 from musicgen_jax.config.files import choose, from_dict, parse_arg, read_json, to_dict, write_json
 from musicgen_jax.config.jukebox import JukeboxPriorConfig, JukeboxTransformerConfig
-from musicgen_jax.config.prior import ConditionerConfig, PriorConfig, PriorTraining, TransformerConfig
+from musicgen_jax.config.prior import (
+    ATTENTIONS,
+    REMAT,
+    ConditionerConfig,
+    PriorConfig,
+    PriorTraining,
+    TransformerConfig,
+)
 from musicgen_jax.config.training import DataConfig, MeshConfig, OptimizerConfig, TrainingConfig
 from musicgen_jax.config.vqvae import (
     AdversarialConfig,
@@ -19,6 +26,8 @@ from musicgen_jax.config.vqvae import (
 )
 
 __all__ = [
+    "ATTENTIONS",
+    "REMAT",
     "TIERS",
     "TIER_ABOVE",
     "UNKNOWN_LABEL",

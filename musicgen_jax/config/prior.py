@@ -5,6 +5,22 @@ import dataclasses
 from musicgen_jax.config.fields import TIERS, require
 from musicgen_jax.config.training import DataConfig, MeshConfig, OptimizerConfig, TrainingConfig
 
+# What is kept of each block for the backward pass, which computes the rest again.
+REMAT = (
+    "none",  # everything is kept
+    "full",  # the block's input
+    "dots",  # and the products with its matrices, but nothing of the size of codes x codes
+    "offload",  # the block's input, in the host's memory
+)
+
+# Back ends of relative attention.
+ATTENTIONS = (
+    "reference",  # plain: memory grows with the square of the context
+    "blocked",  # memory grows with the context, on any platform
+    "pallas",  # likewise, as kernels for TPUs
+)
+BEYOND = ("zero", "clamp")  # what relative attention knows of distances beyond its table
+
 
 @dataclasses.dataclass
 class TransformerConfig:
@@ -15,9 +31,17 @@ class TransformerConfig:
     num_heads: int = 10  # attention heads
     head_dim: int = 128  # width of a head; num_heads * head_dim may be smaller than width (narrow attention)
     mlp_width: int = 4800  # hidden units of the MLP
-    max_distance: int = 0  # relative positions known to attention, beyond them none is; 0 takes the whole context
+    max_distance: int = 0  # relative positions known to attention; 0 takes the whole context
+    beyond: str = "zero"  # attention beyond max_distance: zero (position unknown) | clamp (as the furthest known one)
+    window: int = 0  # codes back that attention sees beside the current one; 0 sees the whole context
+    attention: str = "blocked"  # how attention is computed: see `ATTENTIONS`
     dropout: float = 0.0  # on the outputs of attention and MLP
-    remat: bool = True  # recompute each block's activations in the backward pass
+    remat: str = "full"  # what the backward pass recomputes of a block: see `REMAT`
+
+    def __post_init__(self) -> None:
+        # Configs written before there were policies say true or false.
+        if isinstance(self.remat, bool):
+            self.remat = "full" if self.remat else "none"
 
     def validate(self) -> None:
         for name in ("num_layers", "width", "num_heads", "head_dim", "mlp_width"):
@@ -25,7 +49,12 @@ class TransformerConfig:
         require(
             self.max_distance >= 0, f"transformer.max_distance={self.max_distance}: must be 0 (the context) or more"
         )
+        require(self.window >= 0, f"transformer.window={self.window}: must be 0 (the context) or more codes")
+        for name, known in (("beyond", BEYOND), ("attention", ATTENTIONS)):
+            value = getattr(self, name)
+            require(value in known, f"transformer.{name}={value!r}: must be one of {', '.join(known)}")
         require(0 <= self.dropout < 1, f"transformer.dropout={self.dropout}: must be in [0, 1)")
+        require(self.remat in REMAT, f"transformer.remat={self.remat!r}: must be one of {', '.join(REMAT)}")
 
 
 @dataclasses.dataclass
@@ -57,6 +86,7 @@ class PriorConfig:
     artists: tuple[str, ...] = ()  # vocabulary; read from the training codes
     timing_bins: int = 64  # bins of the elapsed fraction and of the total length
     max_seconds: float = 600.0  # total lengths are binned between 0 and this
+    loss_chunk: int = 0  # codes of each window whose logits the loss holds at a time; 0 is all of them
     transformer: TransformerConfig = dataclasses.field(default_factory=TransformerConfig)
     conditioner: ConditionerConfig = dataclasses.field(default_factory=ConditionerConfig)
 
@@ -71,6 +101,7 @@ class PriorConfig:
             )
         require(self.timing_bins >= 1, f"model.timing_bins={self.timing_bins}: must be at least 1")
         require(self.max_seconds > 0, f"model.max_seconds={self.max_seconds}: must be positive")
+        require(self.loss_chunk >= 0, f"model.loss_chunk={self.loss_chunk}: must be 0 (all codes at once) or more")
         self.transformer.validate()
         self.conditioner.validate()
 
@@ -84,6 +115,7 @@ class PriorTraining:
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    shard_sequence: bool = False  # between the blocks, divide activations over mesh.tensor along the codes
 
     def validate(self) -> None:
         for part in (self.model, self.data, self.mesh, self.optimizer, self.training):
@@ -92,4 +124,9 @@ class PriorTraining:
             self.data.batch_size % self.training.accumulation_steps == 0,
             f"data.batch_size={self.data.batch_size} must be divisible by "
             f"training.accumulation_steps={self.training.accumulation_steps}",
+        )
+        require(
+            not self.shard_sequence or self.model.context % self.mesh.tensor == 0,
+            f"model.context={self.model.context}: with shard_sequence it must be a multiple of "
+            f"mesh.tensor={self.mesh.tensor}",
         )

@@ -7,16 +7,19 @@ from musicgen_jax.config.fields import require
 
 @dataclasses.dataclass
 class MeshConfig:
-    """Devices as a grid. The batch is divided over data x fsdp; parameters over fsdp and tensor."""
+    """Devices as a grid. The batch is divided over replica x data x fsdp; parameters over fsdp and tensor."""
 
+    replica: int = 1  # copies of everything on devices that only the network joins: the slices of several TPU slices
     data: int = -1  # data-parallel replicas; -1 takes the devices that the other axes leave
     fsdp: int = 1  # parameters, gradients and optimizer state are divided over this axis
     tensor: int = 1  # heads and MLP columns are divided over this axis
+    num_processes: int = 0  # processes (hosts) that must take part, checked at the start; 0: as many as are started
 
     def validate(self) -> None:
-        for name in ("fsdp", "tensor"):
+        for name in ("replica", "fsdp", "tensor"):
             require(getattr(self, name) >= 1, f"mesh.{name}={getattr(self, name)}: must be at least 1")
         require(self.data == -1 or self.data >= 1, f"mesh.data={self.data}: must be -1 (the rest) or at least 1")
+        require(self.num_processes >= 0, f"mesh.num_processes={self.num_processes}: must be 0 (any) or more")
 
 
 @dataclasses.dataclass
@@ -36,18 +39,28 @@ class DataConfig:
 
 @dataclasses.dataclass
 class OptimizerConfig:
-    """Adam with decoupled weight decay; linear warm-up, then the decay schedule."""
+    """Optimizer with decoupled weight decay; linear warm-up, then the decay schedule."""
 
+    name: str = "adamw"  # adamw | adafactor (a row and a column for each matrix) | muon (its matrices; Adam the rest)
+    state_dtype: str = "float32"  # of the moments: float32 | bfloat16 (half the memory, rounded at random)
     peak_learning_rate: float = 1e-4  # after warm-up
     warmup_steps: int = 0  # linear from 0
     decay: str = "constant"  # constant | cosine (to final_fraction of the peak at training.num_steps)
     final_fraction: float = 0.0  # learning rate at the end as a share of the peak, for decay=cosine
-    b1: float = 0.9  # Adam's first-moment decay
-    b2: float = 0.999  # Adam's second-moment decay
+    b1: float = 0.9  # decay of the first moment (Muon: momentum); 0 with adafactor: no such moment is kept
+    b2: float = 0.999  # decay of the second moment (Adafactor: the most it gets to)
     weight_decay: float = 0.0  # on matrices and tables only, never on biases and norms
     clip_norm: float = 1.0  # global gradient norm; 0 turns clipping off
 
     def validate(self) -> None:
+        names, dtypes = ("adamw", "adafactor", "muon"), ("float32", "bfloat16")
+        require(self.name in names, f"optimizer.name={self.name!r}: must be one of {', '.join(names)}")
+        require(
+            self.state_dtype in dtypes,
+            f"optimizer.state_dtype={self.state_dtype!r}: must be one of {', '.join(dtypes)}",
+        )
+        for decay in ("b1", "b2"):
+            require(0 <= getattr(self, decay) < 1, f"optimizer.{decay}={getattr(self, decay)}: must be in [0, 1)")
         require(self.peak_learning_rate > 0, f"optimizer.peak_learning_rate={self.peak_learning_rate}: must be > 0")
         require(self.decay in ("constant", "cosine"), f"optimizer.decay={self.decay!r}: must be constant or cosine")
         require(self.warmup_steps >= 0, f"optimizer.warmup_steps={self.warmup_steps}: must be 0 or more")

@@ -19,8 +19,8 @@ def training_dataset(
 ) -> grain.MapDataset:
     """Endless dataset of this host's part of every global batch.
 
-    It stays a `MapDataset` up to and including `batch`, so element n is the same whatever the number of workers, and
-    the global batch n holds the same examples whatever the number of hosts.
+    It stays a `MapDataset` up to and including the batch, so element n is the same whatever the number of workers. A
+    host reads its share of consecutive rows: the hosts in order make up the very batch that one alone would read.
 
     Args:
       source: random-access source of what `crop` takes.
@@ -30,8 +30,16 @@ def training_dataset(
       process_count: all hosts; must divide the batch size.
     """
     dataset = grain.MapDataset.source(source).seed(data.seed).shuffle().repeat().random_map(crop)
-    dataset = dataset[process_index::process_count]
-    return dataset.batch(data.batch_size // process_count, drop_remainder=True)
+    # All but a part of a batch at the end of what repeats "for ever".
+    dataset = dataset[: len(dataset) // data.batch_size * data.batch_size]
+    rows = data.batch_size // process_count
+    first = process_index * rows
+    columns = [dataset[row :: data.batch_size] for row in range(first, first + rows)]
+    return grain.experimental.ZipMapDataset(columns).map(_stack)
+
+
+def _stack(rows: tuple[HostBatch, ...]) -> HostBatch:
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def training_batches(

@@ -1,5 +1,8 @@
 """Cross-entropy of codes, in nats."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -20,10 +23,48 @@ def num_losses(batch: dict[str, jax.Array]) -> jax.Array:
 def prior_loss(
     model: prior.Prior, batch: dict[str, jax.Array], key: jax.Array | None
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Mean nats per code over the codes that exist (mask), and metrics. `key` turns dropout on."""
-    logits = model(batch, key)
-    mask = batch["mask"].astype(jnp.float32)
+    """Mean nats per code over the codes that exist (mask), and metrics. `key` turns dropout on.
+
+    The logits, [B, T, K] float32 in all, exist for `model.config.loss_chunk` codes of each window at a time.
+    """
+    predict = model.predictor()
+
+    def sums(part: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        hidden, codes, mask = part
+        logits = predict(hidden)
+        return jnp.sum(code_losses(logits, codes) * mask), jnp.sum((jnp.argmax(logits, axis=-1) == codes) * mask)
+
+    whole = (model.hidden(batch, key), batch["codes"], batch["mask"].astype(jnp.float32))
     total = jnp.maximum(num_losses(batch), 1.0)
-    nats = jnp.sum(code_losses(logits, batch["codes"]) * mask) / total
-    hits = jnp.sum((jnp.argmax(logits, axis=-1) == batch["codes"]) * mask) / total
+    nats, hits = (summed / total for summed in _sum_over_chunks(sums, whole, model.config.loss_chunk))
     return nats, {"nats_per_code": nats, "perplexity": jnp.exp(nats), "accuracy": hits}
+
+
+def _sum_over_chunks(
+    sums: Callable[[Any], tuple[jax.Array, ...]], whole: tuple[jax.Array, ...], size: int
+) -> tuple[jax.Array, ...]:
+    """`sums(whole)`, of `size` positions at a time; the gradient computes each chunk again instead of keeping it.
+
+    Args:
+      sums: of arrays [B, chunk, ...], where zeros add nothing.
+      whole: arrays [B, T, ...].
+      size: positions of a chunk; 0 is all.
+    """
+    length = whole[0].shape[1]
+    if size == 0 or size >= length:
+        return sums(whole)
+    num_chunks = -(-length // size)
+    length = num_chunks * -(-length // num_chunks)
+
+    def chunks(x: jax.Array) -> jax.Array:
+        """[B, T, ...] -> [num_chunks, B, chunk, ...]. Chunk i takes every n-th position from i on: where devices share
+        the sequence, each works on positions that it holds already."""
+        x = jnp.pad(x, ((0, 0), (0, length - x.shape[1]), *((0, 0),) * (x.ndim - 2)))
+        return jnp.moveaxis(x.reshape(x.shape[0], -1, num_chunks, *x.shape[2:]), 2, 0)
+
+    def add(so_far: tuple[jax.Array, ...], part: tuple[jax.Array, ...]) -> tuple[tuple[jax.Array, ...], None]:
+        return jax.tree.map(jnp.add, so_far, sums(part)), None
+
+    parts = jax.tree.map(chunks, whole)
+    zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(sums, jax.tree.map(lambda x: x[0], parts)))
+    return jax.lax.scan(jax.checkpoint(add, prevent_cse=False), zeros, parts)[0]

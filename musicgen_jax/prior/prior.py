@@ -1,6 +1,6 @@
 """Autoregressive prior over the codes of one tier."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import jax
@@ -11,6 +11,16 @@ from musicgen_jax import config
 from musicgen_jax.prior import code_embedding, conditioner
 from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import block, kv_cache, stack
+
+
+def axis_rules(run: config.PriorTraining) -> rules.AxisRules:
+    """Layout of a run on its mesh.
+
+    With `shard_sequence` the residual stream is divided over "tensor" along the codes wherever heads and MLP columns
+    are not (Korthikanti et al. 2022, sequence parallelism): norms, residuals and what is kept for the backward pass
+    take 1 / tensor of the memory, and each all-reduce becomes a reduce-scatter and an all-gather.
+    """
+    return rules.AxisRules(residual_sequence="tensor" if run.shard_sequence else None)
 
 
 class Prior(nnx.Module):
@@ -68,12 +78,15 @@ class Prior(nnx.Module):
         embedded = conditioner.lookup(self.codes[...].astype(self.dtype), codes[:, :-1], self.rules)
         start = jnp.broadcast_to(self.start[...].astype(self.dtype), (codes.shape[0], 1, embedded.shape[-1]))
         x = jnp.concatenate([start, embedded], axis=1) + condition
-        return rules.constrain(x, self.rules, ("batch", "sequence", "residual"))
+        return rules.constrain(x, self.rules, ("batch", "residual_sequence", "residual"))
 
     def __call__(self, batch: dict[str, jax.Array], key: jax.Array | None = None) -> jax.Array:
         """Logits [B, T, K] float32 of a window given its own codes and conditioning; `key` turns dropout on."""
-        x = self.stack(self.inputs(batch["codes"], self.condition(batch)), key)
-        return rules.constrain(self.predict(x), self.rules, ("batch", "sequence", "codes"))
+        return self.predictor()(self.hidden(batch, key))
+
+    def hidden(self, batch: dict[str, jax.Array], key: jax.Array | None = None) -> jax.Array:
+        """What `__call__` predicts from: the stack's output [B, T, D]."""
+        return self.stack(self.inputs(batch["codes"], self.condition(batch)), key)
 
     def prefill(self, codes: jax.Array, condition: jax.Array) -> list[kv_cache.KVCache]:
         """Caches after the codes [B, T] of a whole window; rows of codes that are not known yet get overwritten."""
@@ -107,5 +120,18 @@ class Prior(nnx.Module):
 
     def predict(self, x: jax.Array) -> jax.Array:
         """The stack's output [..., D] -> logits [..., K] float32."""
-        logits = jnp.einsum("...d,dk->...k", x, self.logits[...].astype(self.dtype))
+        return self._predict(x, self.logits[...])
+
+    def predictor(self) -> Callable[[jax.Array], jax.Array]:
+        """`predict` for [B, T, D] on a mesh: it collects the table now, and not at every turn of a loop."""
+        table = rules.constrain(self.logits[...], self.rules, ("residual", "codes"))
+
+        def predict(x: jax.Array) -> jax.Array:
+            x = rules.constrain(x, self.rules, ("batch", "sequence", "residual"))
+            return rules.constrain(self._predict(x, table), self.rules, ("batch", "sequence", "codes"))
+
+        return predict
+
+    def _predict(self, x: jax.Array, table: jax.Array) -> jax.Array:
+        logits = jnp.einsum("...d,dk->...k", x, table.astype(self.dtype))
         return logits.astype(jnp.float32) + self.bias[...]

@@ -1,7 +1,6 @@
 """The training loop of every model, in the order that makes resuming exact."""
 
 import pathlib
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ import tqdm
 
 from musicgen_jax import config
 from musicgen_jax.sharding import rules
-from musicgen_jax.training import checkpointing, metrics, optimizer, preemption, state, step
+from musicgen_jax.training import checkpointing, metrics, optimizer, preemption, state, step, throughput
 
 MAX_SKIPPED_IN_A_ROW = 10
 # Logged as they stand; every other metric is averaged over the steps since the last line.
@@ -71,12 +70,12 @@ def train(
         if jax.process_index() == 0:
             config.write_json(workdir / "config.json", run_config)
         writer = metrics.MetricsWriter(workdir / "metrics.jsonl", start)
-        batches = batches_from(start)
-        with _Recorder(task, training, writer, start) as recorder:
+        with _Recorder(task, training, writer, mesh, start) as recorder:
             return _take_steps(
                 current,
                 training,
-                take=lambda now: train_step(now, next(batches)),
+                batches_from(start),
+                train_step,
                 evaluate=lambda done, now: _evaluate(eval_step, now, eval_batches(), writer, done),
                 save=lambda now: checkpointer.save(now, model_config),
                 recorder=recorder,
@@ -92,18 +91,23 @@ def _restored(checkpointer, abstract, model_config) -> state.TrainState | None:
     return restored
 
 
-def _take_steps(current, training, take, evaluate, save, recorder, guard) -> state.TrainState:
+def _take_steps(current, training, batches, train_step, evaluate, save, recorder, guard) -> state.TrainState:
     for done in range(int(current.step) + 1, training.num_steps + 1):
-        current, step_metrics = take(current)
+        # While the devices work on the step before.
+        with recorder.speed.waiting("data"):
+            batch = next(batches)
+        current, step_metrics = train_step(current, batch)
         recorder.record(done, step_metrics)
         preempted, last = guard.reached(done), done == training.num_steps
         # What is logged of a step is written before its checkpoint: a run that resumes there misses nothing.
         if _due(done, training.eval_every, last) and not preempted:
             recorder.flush()
-            evaluate(done, current)
+            with recorder.speed.waiting("evaluation"):
+                evaluate(done, current)
         if _due(done, training.checkpoint_every, last) or preempted:
             recorder.flush()
-            save(current)
+            with recorder.speed.waiting("checkpoint"):
+                save(current)
         if preempted:
             _announce(f"SIGTERM: saved step {done}; run the same command again to go on")
             break
@@ -130,10 +134,17 @@ class _Recorder:
     """Fetches metrics one step late, so that the device never waits for the host; logs, shows progress, stops a run
     that diverges."""
 
-    def __init__(self, task: state.Task, training: config.TrainingConfig, writer: metrics.MetricsWriter, start: int):
+    def __init__(
+        self,
+        task: state.Task,
+        training: config.TrainingConfig,
+        writer: metrics.MetricsWriter,
+        mesh: jax.sharding.Mesh,
+        start: int,
+    ):
+        self.speed = throughput.Throughput(task, throughput.peak_flops(mesh) if task.flops_per_step else 0.0, start)
         self._task, self._training, self._writer = task, training, writer
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
-        self._logged_step, self._logged_at = start, time.perf_counter()
         self._bar = tqdm.tqdm(
             total=round(training.num_steps * task.units_per_step),
             initial=round(start * task.units_per_step),
@@ -174,13 +185,11 @@ class _Recorder:
                 "finite; lower optimizer.peak_learning_rate, use training.compute_dtype=float32, or look for bad "
                 "data"
             )
+        self.speed.finished(done)
         self._writer.accumulate(values)
         self._bar.update(self._task.units_per_step)
         if done % self._training.log_every == 0 or done == self._training.num_steps:
             averages = self._writer.averages()
-            now = time.perf_counter()
-            rate = (done - self._logged_step) * self._task.units_per_step / (now - self._logged_at)
-            self._logged_step, self._logged_at = done, now
             self._bar.set_postfix_str(f"loss {averages['loss']:.4f}")
             latest = {name: values[name] for name in LATEST}
-            self._writer.write(done, averages | latest | {f"{self._task.unit}_per_second": rate})
+            self._writer.write(done, averages | latest | self.speed.line(done))

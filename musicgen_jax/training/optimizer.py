@@ -1,9 +1,15 @@
 """Config -> optax."""
 
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 import optax
 
 from musicgen_jax import config
+from musicgen_jax.training import low_precision
+
+ADAM_STEP_RMS = 0.2  # root mean square of a typical step of Adam at learning rate 1 (Liu et al. 2025, section 2.2)
 
 
 def make_schedule(optimizer: config.OptimizerConfig, num_steps: int) -> optax.Schedule:
@@ -32,7 +38,11 @@ def decays(params: dict) -> dict:
 def make_optimizer(
     optimizer: config.OptimizerConfig, num_steps: int, clipped_apart: tuple[str, ...] = ()
 ) -> optax.GradientTransformation:
-    """Clipping by global norm, then AdamW (Loshchilov & Hutter 2019); all state float32.
+    """Clipping by global norm, then the optimizer's direction, decoupled weight decay and the learning rate.
+
+    AdamW is that of Loshchilov & Hutter 2019. Adafactor (Shazeer & Stern 2018) takes the learning rate and weight decay
+    as AdamW does, as in Zhai et al. 2022, section 3.3. Muon (Jordan et al. 2024) moves by orthogonalised momentum, with
+    the size of an Adam step (Liu et al. 2025, section 2.2), so it takes them likewise.
 
     Args:
       optimizer: settings.
@@ -40,16 +50,65 @@ def make_optimizer(
       clipped_apart: top-level names of parameters that are clipped by their own norm each, and don't count in that of
         the rest.
     """
-    adamw = optax.adamw(
-        make_schedule(optimizer, num_steps),
-        b1=optimizer.b1,
-        b2=optimizer.b2,
-        weight_decay=optimizer.weight_decay,
-        mask=decays,
+    direction = {"adamw": _adam, "adafactor": _adafactor, "muon": _muon}[optimizer.name](optimizer)
+    if optimizer.state_dtype != "float32":
+        direction = low_precision.stored(direction, jnp.dtype(optimizer.state_dtype))
+    descent = optax.chain(
+        direction,
+        optax.add_decayed_weights(optimizer.weight_decay, decays),
+        optax.scale_by_learning_rate(make_schedule(optimizer, num_steps)),
     )
     if optimizer.clip_norm == 0:
-        return adamw
-    return optax.chain(_clip(optimizer.clip_norm, clipped_apart), adamw)
+        return descent
+    return optax.chain(_clip(optimizer.clip_norm, clipped_apart), descent)
+
+
+def _adam(optimizer: config.OptimizerConfig) -> optax.GradientTransformation:
+    return optax.scale_by_adam(b1=optimizer.b1, b2=optimizer.b2)
+
+
+def _adafactor(optimizer: config.OptimizerConfig) -> optax.GradientTransformation:
+    def decay(updates_done: jax.Array, exponent: float) -> jax.Array:
+        return jnp.minimum(1 - (updates_done + 1.0) ** -exponent, optimizer.b2)
+
+    parts = [optax.scale_by_factored_rms(decay_rate_fn=decay), optax.clip_by_block_rms(1.0)]
+    return optax.chain(*parts, *([optax.ema(optimizer.b1)] if optimizer.b1 else []))
+
+
+def _muon(optimizer: config.OptimizerConfig) -> optax.GradientTransformation:
+    def owners(params: dict) -> dict:
+        return jax.tree.map(lambda axes: "muon" if axes else "adam", matrices(params), is_leaf=_is_axes)
+
+    muon = optax.contrib.muon(
+        1.0, beta=optimizer.b1, muon_weight_dimension_numbers=matrices, consistent_rms=ADAM_STEP_RMS
+    )
+    # Optax would give the rest to Nesterov's variant of Adam. What it returns goes downhill already: turned back here.
+    return optax.partition({"muon": optax.chain(muon, optax.scale(-1.0)), "adam": _adam(optimizer)}, owners)
+
+
+def _is_axes(x: Any) -> bool:
+    return x is None or isinstance(x, optax.contrib.MuonDimensionNumbers)
+
+
+def matrices(params: dict) -> dict:
+    """Which axes of each parameter are the inputs and outputs of a matrix that Muon orthogonalises; None: Adam's.
+
+    Queries, keys and values are three matrices; the taps and channels of a convolution are inputs together. Embeddings,
+    logits, tables of distances, biases and norms are Adam's.
+    """
+
+    def axes(path: tuple, leaf: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
+        names = [getattr(entry, "key", None) for entry in path]
+        first = 1 if "layers" in names else 0  # every layer has a matrix of its own
+        if names[-2:] == ["attention", "qkv"]:
+            return optax.contrib.MuonDimensionNumbers(first, (first + 2, first + 3))
+        if names[-2:] == ["attention", "out"]:
+            return optax.contrib.MuonDimensionNumbers((first, first + 1), first + 2)
+        if names[-1] == "kernel":
+            return optax.contrib.MuonDimensionNumbers(tuple(range(first, leaf.ndim - 1)), leaf.ndim - 1)
+        return None
+
+    return jax.tree_util.tree_map_with_path(axes, params)
 
 
 def _clip(max_norm: float, apart: tuple[str, ...]) -> optax.GradientTransformation:

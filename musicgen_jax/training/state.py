@@ -13,6 +13,8 @@ from musicgen_jax import config, modules
 from musicgen_jax.sharding import rules
 from musicgen_jax.training import precision, rng
 
+Tree = dict[str, Any]
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -27,6 +29,8 @@ class Task:
         `loss` divides by, or accumulation would not equal one large batch.
       clipped_apart: top-level names of parameters whose gradients are clipped by their own norm, apart from the rest:
         players that must not disturb each other.
+      flops_per_step: operations that the mathematics of one step asks for, over the global batch and without what is
+        computed twice to save memory; 0 where nobody has counted them.
     """
 
     functional: modules.Functional
@@ -35,6 +39,7 @@ class Task:
     units_per_step: float
     weight: Callable[[dict[str, jax.Array]], jax.Array] = lambda batch: jnp.float32(1)
     clipped_apart: tuple[str, ...] = ()
+    flops_per_step: float = 0.0
 
 
 @jax.tree_util.register_dataclass
@@ -122,17 +127,19 @@ def _builder(task: Task, training: config.TrainingConfig, tx: optax.GradientTran
 def state_shardings(
     abstract: TrainState, task: Task, axis_rules: rules.AxisRules, mesh: jax.sharding.Mesh
 ) -> TrainState:
-    """NamedSharding of every leaf of a state; Adam's moments lie as their parameters do, scalars everywhere."""
+    """NamedSharding of every leaf of a state; what an optimizer keeps of a parameter lies as the parameter does."""
     params, buffers = task.functional.shardings(axis_rules, mesh)
     replicated = jax.sharding.NamedSharding(mesh, jax.P())
-    by_structure = jax.tree.structure(params)
+    of_params = jax.tree.map(lambda leaf, sharding: (leaf.shape, sharding), abstract.params, params)
+    by_path = dict(jax.tree_util.tree_leaves_with_path(of_params, is_leaf=lambda x: isinstance(x, tuple)))
 
-    def is_params_like(x: Any) -> bool:
-        return jax.tree.structure(x) == by_structure
+    def sharding_of(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.sharding.NamedSharding:
+        # The longest suffix that names a parameter: .mu["upsampler"]["codes"] is not of the parameter "codes".
+        owners = (by_path[path[start:]] for start in range(len(path)) if path[start:] in by_path)
+        shape, sharding = next(owners, ((), replicated))
+        return _as_parameter(leaf.shape, shape, sharding) or replicated
 
-    opt_state = jax.tree.map(
-        lambda x: params if is_params_like(x) else replicated, abstract.opt_state, is_leaf=is_params_like
-    )
+    opt_state = jax.tree_util.tree_map_with_path(sharding_of, abstract.opt_state)
     return TrainState(
         step=replicated,
         params=params,
@@ -143,3 +150,17 @@ def state_shardings(
         skipped=replicated,
         skipped_in_a_row=replicated,
     )
+
+
+def _as_parameter(
+    shape: tuple[int, ...], parameter: tuple[int, ...], sharding: jax.sharding.NamedSharding
+) -> jax.sharding.NamedSharding | None:
+    """Sharding of what an optimizer keeps of a parameter: a moment of its shape, or a mean over one of its axes
+    (Adafactor's rows and columns; of a square matrix any of the two will do). None for another shape."""
+    if shape == parameter:
+        return sharding
+    spec = (*sharding.spec, *(None,) * (len(parameter) - len(sharding.spec)))
+    for axis in reversed(range(len(parameter))):
+        if shape == parameter[:axis] + parameter[axis + 1 :]:
+            return jax.sharding.NamedSharding(sharding.mesh, jax.P(*spec[:axis], *spec[axis + 1 :]))
+    return None

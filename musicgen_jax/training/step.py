@@ -37,7 +37,7 @@ def make_train_step(
 
     def train_step(old: state.TrainState, batch: Batch) -> tuple[state.TrainState, Metrics]:
         key = rng.key(training.seed, "train", old.step)
-        loss, metrics, grads, buffers = _gradients(task, old, batch, key, training.accumulation_steps)
+        loss, metrics, grads, buffers = _gradients(task, old, batch, key, training.accumulation_steps, shardings.params)
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         updates, opt_state = tx.update(grads, old.opt_state, old.params)
@@ -77,8 +77,13 @@ def _updates_done(old: state.TrainState) -> jax.Array:
     return old.step - old.skipped
 
 
-def _gradients(task: state.Task, old: state.TrainState, batch: Batch, key: jax.Array, accumulation_steps: int):
-    """(loss, metrics, float32 gradients, buffers), weighted means over micro-batches that run one after the other."""
+def _gradients(
+    task: state.Task, old: state.TrainState, batch: Batch, key: jax.Array, accumulation_steps: int, layout: state.Tree
+):
+    """(loss, metrics, float32 gradients, buffers), weighted means over micro-batches that run one after the other.
+
+    Gradients and their sum lie as their parameters do (`layout`): no device ever holds more than its part.
+    """
 
     def scaled_loss(params, buffers, micro_batch, micro_key):
         module = task.functional.bind(params, buffers)
@@ -89,6 +94,7 @@ def _gradients(task: state.Task, old: state.TrainState, batch: Batch, key: jax.A
 
     def micro_step(buffers, inputs):
         grads, (loss, metrics, buffers) = gradient(old.params, buffers, *inputs)
+        grads = jax.lax.with_sharding_constraint(grads, layout)
         return buffers, (grads, loss, metrics)
 
     if accumulation_steps == 1:

@@ -6,7 +6,7 @@ from flax import nnx
 
 from musicgen_jax import config
 from musicgen_jax.sharding import rules
-from musicgen_jax.transformer import kv_cache, relative_attention
+from musicgen_jax.transformer import kv_cache, relative_attention, relative_distances
 
 
 class SelfAttention(nnx.Module):
@@ -21,7 +21,8 @@ class SelfAttention(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
-        self.rules = axis_rules
+        self.rules, self.backend = axis_rules, settings.attention
+        self.pattern = relative_distances.Pattern(window=settings.window, beyond=settings.beyond)
         width, heads, head_dim = settings.width, settings.num_heads, settings.head_dim
         init = nnx.initializers.normal(0.02)
         # GPT-2's scaling: the residual stream keeps its variance whatever the depth.
@@ -39,9 +40,11 @@ class SelfAttention(nnx.Module):
     def __call__(self, x: jax.Array) -> tuple[jax.Array, kv_cache.KVCache]:
         """[B, T, D] -> ([B, T, D], the window's keys and values)."""
         qkv = jnp.einsum("btd,dnhk->nbthk", x, self.qkv[...].astype(self.dtype))
-        names = ("batch", "sequence", "heads", None)
+        names = ("batch", None, "heads", None)  # whole sequences, even where they are divided between the blocks
         query, key, value = (rules.constrain(part, self.rules, names) for part in qkv)
-        mixed = relative_attention.relative_attention(query, key, value, self.distances[...])
+        # Collected here, once: a table that is divided would be collected at every turn of a loop over blocks.
+        table = rules.constrain(self.distances[...], self.rules, ("heads", None, None))
+        mixed = relative_attention.relative_attention(query, key, value, table, self.pattern, self.backend, self.rules)
         out = jnp.einsum("bthk,hkd->btd", mixed, self.out[...].astype(self.dtype))
         return out, kv_cache.from_sequence(key, value)
 
@@ -50,6 +53,6 @@ class SelfAttention(nnx.Module):
         query, key, value = jnp.einsum("bd,dnhk->nbhk", x, self.qkv[...].astype(self.dtype))
         cache = cache.write(key, value, position)
         mixed = relative_attention.relative_attention_step(
-            query, cache.keys, cache.values, self.distances[...], position
+            query, cache.keys, cache.values, self.distances[...], position, self.pattern
         )
         return jnp.einsum("bhk,hkd->bd", mixed, self.out[...].astype(self.dtype)), cache

@@ -56,10 +56,11 @@ class Block(nnx.Module):
 
     def __call__(self, x: jax.Array, key: jax.Array | None) -> tuple[jax.Array, kv_cache.KVCache]:
         """[B, T, D] -> ([B, T, D], keys and values of the window). `key` turns dropout on."""
+        names = ("batch", "residual_sequence", "residual")
         attended, cache = self.attention(self.attention_norm(x))
-        x = x + self._drop(attended, key, 0)
+        x = rules.constrain(x + self._drop(attended, key, 0), self.rules, names)
         x = x + self._drop(self.mlp(self.mlp_norm(x)), key, 1)
-        return rules.constrain(x, self.rules, ("batch", "sequence", "residual")), cache
+        return rules.constrain(x, self.rules, names), cache
 
     def step(self, x: jax.Array, cache: kv_cache.KVCache, position: jax.Array) -> tuple[jax.Array, kv_cache.KVCache]:
         """One position, [B, D], with the layer's cache."""

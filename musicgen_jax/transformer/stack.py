@@ -1,12 +1,52 @@
 """Blocks stacked along a leading [layers] axis and walked by `jax.lax.scan`: compile time does not grow with depth."""
 
+from collections.abc import Callable, Iterable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from musicgen_jax import config
 from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import block, kv_cache
+
+BLOCK_INPUT = "block_input"
+HOST_MEMORY = "pinned_host"
+
+
+def check_remat(settings: config.TransformerConfig, devices: Iterable[jax.Device]) -> None:
+    """Raises ValueError if these devices cannot do what `settings.remat` asks for."""
+    for device in devices if settings.remat == "offload" else ():
+        kinds = [memory.kind for memory in device.addressable_memories()]
+        config.require(
+            HOST_MEMORY in kinds,
+            f"transformer.remat='offload': {device.device_kind} has no memory of kind {HOST_MEMORY} (only "
+            f"{', '.join(kinds)}); use full",
+        )
+
+
+def rematerialized(body: Callable, policy: str) -> Callable:
+    """`body` of a scan over the layers, whose gradient keeps of each layer what `config.REMAT` says of `policy`.
+
+    "dots" keeps the products that have no batch axis. Those of the attention logits have one, and would take codes x
+    codes of memory a head.
+    """
+    if policy == "none":
+        return body
+    policies = jax.checkpoint_policies
+    kept = {
+        "full": None,
+        "dots": policies.dots_with_no_batch_dims_saveable,
+        "offload": policies.save_and_offload_only_these_names(
+            names_which_can_be_saved=[],
+            names_which_can_be_offloaded=[BLOCK_INPUT],
+            offload_src="device",
+            offload_dst=HOST_MEMORY,
+        ),
+    }[policy]
+    # Inside a scan XLA cannot merge the two computations anyway.
+    return jax.checkpoint(body, prevent_cse=False, policy=kept)
 
 
 class Stack(nnx.Module):
@@ -43,11 +83,11 @@ class Stack(nnx.Module):
 
         def body(x: jax.Array, inputs: tuple) -> tuple[jax.Array, kv_cache.KVCache | None]:
             layer, layer_key = inputs
-            x, cache = layer(x, layer_key)
+            x, cache = layer(checkpoint_name(x, BLOCK_INPUT), layer_key)
             return x, (cache if keep_cache else None)
 
-        if self.remat and not keep_cache:
-            body = jax.checkpoint(body, prevent_cse=False)  # inside a scan XLA cannot merge the two computations anyway
+        if not keep_cache:
+            body = rematerialized(body, self.remat)
         x, caches = jax.lax.scan(body, x, (self.layers, keys))
         return self.norm(x), caches
 

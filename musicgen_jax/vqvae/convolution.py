@@ -9,6 +9,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from musicgen_jax.sharding import mesh as mesh_lib
+
 _NARROW = 8  # channels; below, memory is the limit, and a convolution reads its input once where products read it often
 
 
@@ -26,7 +28,7 @@ def convolve(x: jax.Array, kernel: jax.Array, dilation: int = 1, left: int = 0, 
     Returns:
       [B, T, C_out].
     """
-    if not as_products or jax.default_backend() != "cpu" or min(kernel.shape[1:]) < _NARROW:
+    if not as_products or mesh_lib.platform() != "cpu" or min(kernel.shape[1:]) < _NARROW:
         return _convolution(x, kernel, dilation, left)
     return _products(x, kernel, dilation, left)
 

@@ -20,7 +20,7 @@ def cube() -> jax.sharding.Mesh:
 def test_spec():
     defaults = rules.AxisRules()
     assert defaults.spec(("width", None, "heads", None)) == jax.P("fsdp", None, "tensor", None)
-    assert defaults.spec(("batch", "sequence", "residual")) == jax.P(("data", "fsdp"), None, None)
+    assert defaults.spec(("batch", "sequence", "residual")) == jax.P(("replica", "data", "fsdp"), None, None)
     assert defaults.spec(()) == jax.P()
     assert rules.AxisRules(width=None).spec(("layers", "width", "mlp")) == jax.P(None, None, "tensor")
 
@@ -38,15 +38,43 @@ def test_unknown_name(name):
 
 
 class Layer(nnx.Module):
-    def __init__(self, width: int, rngs: nnx.Rngs):
+    def __init__(self, width: int, mlp_width: int, rngs: nnx.Rngs):
         init = nnx.with_partitioning(nnx.initializers.ones_init(), ("width", "mlp"))
-        self.hidden = nnx.Linear(width, 4, kernel_init=init, rngs=rngs)
+        self.hidden = nnx.Linear(width, mlp_width, kernel_init=init, rngs=rngs)
 
 
 def test_indivisible_dimension_names_the_parameter():
-    functional = modules.Functional(lambda rngs: Layer(3, rngs))
-    with pytest.raises(ValueError, match=r"parameter hidden/kernel of shape \(3, 4\) .*'fsdp': 2"):
+    functional = modules.Functional(lambda rngs: Layer(2001, 1001, rngs))
+    with pytest.raises(ValueError, match=r"parameter hidden/kernel of shape \(2001, 1001\) .*'fsdp': 2.* divides none"):
         functional.shardings(rules.AxisRules(), cube())
+
+
+@pytest.mark.parametrize(
+    ("names", "shape", "spec"),
+    [
+        (("width", "mlp"), (3, 4), jax.P(None, "tensor")),  # small: what does not divide stays whole
+        (("width", None, "heads", None), (2048, 3, 5, 128), jax.P(("fsdp", "tensor"), None, None, None)),
+        (("width", None, "heads", None), (2046, 3, 5, 128), jax.P("fsdp", None, None, "tensor")),
+        (("layers", "heads", None, None), (8, 2, 1024, 128), jax.P(None, "tensor", "fsdp", None)),
+        ((None, None, None), (3, 1024, 1024), jax.P(None, "fsdp", None)),  # no names, but large
+        ((None, None), (512, 512), jax.P(None, None)),
+        (("layers", "heads", None, None), (8, 3, 1024, 128), jax.P(None, None, ("tensor", "fsdp"), None)),
+        (("layers", None), (2**20, 3), jax.P(None, None)),  # "fsdp" was not asked for, so it need not divide
+    ],
+)
+def test_parameter_spec(names, shape, spec):
+    assert rules.parameter_spec(names, shape, rules.AxisRules(), cube()) == spec
+
+
+def test_large_parameter_that_an_axis_cannot_divide():
+    with pytest.raises(ValueError, match="mesh axis tensor of size 2 divides none of the dimensions 513 or 1025"):
+        rules.parameter_spec(("width", "mlp"), (1026, 1025), rules.AxisRules(), cube())
+
+
+def test_constraint_that_does_not_divide_leaves_the_dimension_whole():
+    with jax.set_mesh(cube()):
+        x = jax.jit(lambda: rules.constrain(jnp.ones((8, 5)), rules.AxisRules(), ("batch", "heads")))()
+    assert x.sharding.shard_shape(x.shape) == (2, 5)
 
 
 def test_constrain_without_a_mesh_is_the_identity():
@@ -57,7 +85,7 @@ def test_constrain_without_a_mesh_is_the_identity():
 def test_constrain_with_a_mesh():
     with jax.set_mesh(cube()):
         x = jax.jit(lambda: rules.constrain(jnp.ones((8, 4)), rules.AxisRules(), ("batch", "mlp")))()
-    assert x.sharding.spec == jax.P(("data", "fsdp"), "tensor")
+    assert x.sharding.spec == jax.P(("data", "fsdp"), "tensor")  # XLA drops axes of size 1
 
 
 def test_initial_state_is_created_as_the_rules_say():

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import pathlib
+import resource
+import shutil
 
 import jax
 import numpy as np
@@ -167,6 +170,24 @@ def test_another_tier_and_another_width_list_every_difference(tmp_path):
 KEPT_SHAPES = 2  # the distance table (context 32) and the MLP's hidden bias (mlp_width 32)
 
 
+def test_levers_may_change_and_old_configs_have_fewer_fields(tmp_path):
+    model = tiny_runs.prior_config("middle")
+    old = config.to_dict(model)
+    for name in ("window", "beyond", "attention"):
+        del old["transformer"][name]
+    del old["loss_chunk"]
+    old["transformer"]["remat"] = True
+    current = filled(tiny_runs.prior_task(model), toy.mesh())
+    with checkpointing.Checkpointer(tmp_path, keep=1) as checkpointer:
+        checkpointer.save(current, old)
+        model.loss_chunk, model.transformer.remat, model.transformer.attention = 8, "dots", "blocked"
+        described = abstract(tiny_runs.prior_task(model), toy.mesh())
+        assert toy.equal(checkpointer.restore(described, config.to_dict(model)), current)
+        model.transformer.window = 4  # changes what the model computes
+        with pytest.raises(ValueError, match=r"transformer/window: checkpoint 0, this run 4$"):
+            checkpointer.restore(described, config.to_dict(model))
+
+
 def test_another_model_altogether(tmp_path):
     save_prior(tmp_path, toy.mesh())
     with (
@@ -196,5 +217,71 @@ def test_metadata_is_readable_json(tmp_path, states):
         checkpointer.save(states[0], TOY)
     files = [path for path in (tmp_path / "checkpoints" / "1").rglob("*") if path.is_file()]
     texts = [path.read_text() for path in files if path.name == "_CHECKPOINT_METADATA"]
-    assert json.loads(texts[0])["custom_metadata"] == {"format_version": 1, "config": TOY}
+    assert json.loads(texts[0])["custom_metadata"] == {
+        "format_version": 1,
+        "config": TOY,
+        "items": ["model", "trainer"],
+    }
     assert np.int32(states[0].step) == 1
+
+
+def truncated(path: pathlib.Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: truncated(folder / "_CHECKPOINT_METADATA"),
+        lambda folder: truncated(folder / "trainer" / "_METADATA"),
+        lambda folder: truncated(folder / "model" / "manifest.ocdbt"),
+        lambda folder: truncated(next((folder / "model" / "d").iterdir())),
+        lambda folder: next((folder / "trainer" / "d").iterdir()).unlink(),
+        lambda folder: truncated(folder / "model" / "array_metadatas" / "process_0"),
+        lambda folder: shutil.rmtree(folder / "model"),
+        lambda folder: shutil.rmtree(folder / "trainer"),
+    ],
+)
+def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(tmp_path, states, damage, capsys):
+    with checkpointing.Checkpointer(tmp_path, keep=3) as checkpointer:
+        for current in states[:2]:
+            checkpointer.save(current, TOY)
+    damage(tmp_path / "checkpoints" / "2")
+    described = abstract(toy.task(), toy.mesh())
+    with checkpointing.Checkpointer(tmp_path) as reader:  # leaves everything as it is
+        assert toy.equal(reader.restore(described, TOY), states[0])
+    assert (tmp_path / "checkpoints" / "2").exists()
+    with checkpointing.Checkpointer(tmp_path, keep=3) as writer:
+        assert toy.equal(writer.restore(described, TOY), states[0])
+        assert capsys.readouterr().err.count("checkpoint 2 in ") == 2
+        assert writer.latest_step() == 1
+        writer.save(states[1], TOY)  # the same step anew
+        assert toy.equal(writer.restore(described, TOY), states[1])
+    assert sorted(item.name for item in (tmp_path / "checkpoints").iterdir()) == ["1", "2", "2.damaged"]
+
+
+def test_nothing_but_damage_is_an_error(tmp_path, states):
+    with checkpointing.Checkpointer(tmp_path, keep=3) as checkpointer:
+        checkpointer.save(states[0], TOY)
+    shutil.rmtree(tmp_path / "checkpoints" / "1" / "model")
+    with (
+        checkpointing.Checkpointer(tmp_path) as checkpointer,
+        pytest.raises(ValueError, match=r"no checkpoint in .* can be read \(checkpoint 1 .*: put a copy back"),
+    ):
+        checkpointer.restore(abstract(toy.task(), toy.mesh()), TOY)
+
+
+def test_no_space(tmp_path, states):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with checkpointing.Checkpointer(tmp_path, keep=3) as checkpointer:
+        checkpointer.save(states[0], TOY)
+        checkpointer.latest_step()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (256, hard))  # as a quota would
+        try:
+            with pytest.raises(OSError, match="no space left for a checkpoint: free some"):
+                checkpointer.save(states[1], TOY)
+                checkpointer.latest_step()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with checkpointing.Checkpointer(tmp_path, keep=3) as checkpointer:
+        assert toy.equal(checkpointer.restore(abstract(toy.task(), toy.mesh()), TOY), states[0])

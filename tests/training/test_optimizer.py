@@ -30,13 +30,15 @@ def test_constant(warmup_steps):
     assert float(schedule(0)) == pytest.approx(0.1 / max(warmup_steps, 1))
 
 
-def test_weight_decay_is_for_matrices_and_tables():
+@pytest.mark.parametrize("name", ["adamw", "adafactor", "muon"])
+@pytest.mark.parametrize("state_dtype", ["float32", "bfloat16"])
+def test_weight_decay_is_for_matrices_and_tables(name, state_dtype):
     params = {
         "norm": {"scale": jnp.ones(2), "bias": jnp.ones(2)},
         "linear": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)},
         "codes": jnp.ones((3, 2)),
     }
-    tx = optimizer.make_optimizer(settings(weight_decay=0.5), num_steps=10)
+    tx = optimizer.make_optimizer(settings(name=name, state_dtype=state_dtype, weight_decay=0.5), num_steps=10)
     zeros = {
         "norm": {"scale": jnp.zeros(2), "bias": jnp.zeros(2)},
         "linear": {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)},
@@ -97,3 +99,118 @@ def test_players_that_are_clipped_apart_do_not_disturb_each_other():
     np.testing.assert_allclose(norm, 0.1, rtol=1e-5)
     # Without such players the optimizer is what it was; with them, parameters that lack the name are no error.
     jax.tree.map(np.testing.assert_array_equal, moments(clip, quiet), moments(alone, quiet))
+
+
+def updates_of(name: str, gradients: list[dict], params: dict, **changes) -> list[dict]:
+    """One update for each gradient; the parameters stay."""
+    tx = optimizer.make_optimizer(settings(name=name, peak_learning_rate=1.0, **changes), num_steps=10)
+    opt_state, found = tx.init(params), []
+    for gradient in gradients:
+        updates, opt_state = jax.jit(tx.update)(gradient, opt_state, params)
+        found.append(updates)
+    return found
+
+
+def test_adafactor():
+    """Shazeer & Stern 2018, algorithm 4, with a first moment and without their relative step size."""
+    rng = np.random.default_rng(0)
+    shapes = {"kernel": (3, 130, 140), "bias": (5,)}  # three matrices; too small to be factored
+    gradients = [{k: rng.normal(size=shape).astype(np.float32) for k, shape in shapes.items()} for _ in range(3)]
+    params = jax.tree.map(np.zeros_like, gradients[0])
+    found = updates_of("adafactor", gradients, params, b1=0.9, b2=0.6)
+    row, col, v, m = np.zeros((3, 130)), np.zeros((3, 140)), np.zeros(5), {"kernel": 0.0, "bias": 0.0}
+    for t, (gradient, updates) in enumerate(zip(gradients, found, strict=True), start=1):
+        b2 = min(1 - t**-0.8, 0.6)
+        square = {k: np.float64(g) ** 2 for k, g in gradient.items()}
+        row = b2 * row + (1 - b2) * square["kernel"].mean(axis=2)
+        col = b2 * col + (1 - b2) * square["kernel"].mean(axis=1)
+        v = b2 * v + (1 - b2) * square["bias"]
+        outer = row[:, :, None] * col[:, None] / row.mean(axis=1)[:, None, None]
+        for name, second in (("kernel", outer), ("bias", v)):
+            step = gradient[name] / np.sqrt(second)
+            step = step / max(1, np.sqrt(np.mean(step**2)))
+            m[name] = 0.9 * m[name] + 0.1 * step
+            np.testing.assert_allclose(updates[name], -m[name] / (1 - 0.9**t), rtol=2e-4, atol=1e-6)
+
+
+def orthogonalized(matrix: np.ndarray) -> np.ndarray:
+    """Five quintic Newton-Schulz iterations (Jordan et al. 2024) for the shorter side; sized as Liu et al. 2025."""
+    x = matrix.astype(np.float64) / np.linalg.norm(matrix)
+    x = x.T if x.shape[0] > x.shape[1] else x
+    for _ in range(5):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    x = x.T if matrix.shape[0] > matrix.shape[1] else x
+    return 0.2 * np.sqrt(max(matrix.shape)) * x
+
+
+def test_muon_orthogonalizes_each_matrix_and_leaves_tables_to_adam():
+    rng = np.random.default_rng(0)
+    shapes = {
+        "codes": (11, 8),
+        "project": {"kernel": (8, 5), "bias": (5,)},
+        "conv": {"kernel": (3, 4, 6)},
+        "stack": {
+            "layers": {
+                "attention": {"qkv": (2, 8, 3, 2, 3), "out": (2, 2, 3, 8), "distances": (2, 2, 4, 3)},
+                "mlp": {"kernel": (2, 8, 12), "bias": (2, 12)},
+            }
+        },
+    }
+    gradient = jax.tree.map(
+        lambda shape: rng.normal(size=shape).astype(np.float32), shapes, is_leaf=lambda x: isinstance(x, tuple)
+    )
+    (found,) = updates_of("muon", [gradient], jax.tree.map(np.zeros_like, gradient))
+    layers, got = gradient["stack"]["layers"], found["stack"]["layers"]
+    pairs = [(gradient["project"]["kernel"], found["project"]["kernel"])]
+    pairs += [(gradient["conv"]["kernel"].reshape(12, 6), found["conv"]["kernel"].reshape(12, 6))]
+    for layer in range(2):
+        pairs += [(layers["mlp"]["kernel"][layer], got["mlp"]["kernel"][layer])]
+        pairs += [(layers["attention"]["out"][layer].reshape(6, 8), got["attention"]["out"][layer].reshape(6, 8))]
+        for part in range(3):
+            of_part = (side["attention"]["qkv"][layer, :, part].reshape(8, 6) for side in (layers, got))
+            pairs += [tuple(of_part)]
+    for before, after in pairs:
+        np.testing.assert_allclose(after, -orthogonalized(before), rtol=1e-3, atol=1e-4)
+    # Adam's first update is the sign of the gradient.
+    for before, after in (
+        (gradient["codes"], found["codes"]),
+        (gradient["project"]["bias"], found["project"]["bias"]),
+        (layers["attention"]["distances"], got["attention"]["distances"]),
+        (layers["mlp"]["bias"], got["mlp"]["bias"]),
+    ):
+        np.testing.assert_allclose(after, -np.sign(before), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor", "muon"])
+def test_moments_in_bfloat16_take_half_the_memory_and_lead_to_the_same_place(name):
+    rng = np.random.default_rng(0)
+    inputs, target = rng.normal(size=(64, 8)), rng.normal(size=(8, 6))
+
+    def loss(params):
+        return jnp.mean((inputs @ params["linear"]["kernel"] + params["linear"]["bias"] - inputs @ target) ** 2)
+
+    final, state_bytes = [], []
+    for state_dtype in ("float32", "bfloat16"):
+        tx = optimizer.make_optimizer(
+            settings(name=name, state_dtype=state_dtype, decay="cosine", peak_learning_rate=0.05), num_steps=300
+        )
+        params = {"linear": {"kernel": jnp.zeros((8, 6)), "bias": jnp.zeros(6)}}
+
+        @jax.jit
+        def descend(params, tx=tx):
+            def update(carry, _):
+                params, opt_state = carry
+                updates, opt_state = tx.update(jax.grad(loss)(params), opt_state, params)
+                return (jax.tree.map(jnp.add, params, updates), opt_state), loss(params)
+
+            return jax.lax.scan(update, (params, tx.init(params)), None, length=300)
+
+        (_, opt_state), losses = descend(params)
+        final.append(float(losses[-1]))
+        moments = [leaf for leaf in jax.tree.leaves(opt_state) if leaf.ndim > 0 and leaf.size > 3]
+        assert {leaf.dtype.name for leaf in moments} == {state_dtype}
+        state_bytes.append(sum(leaf.nbytes for leaf in moments))
+        assert losses[-1] < 0.01 * losses[0]
+    assert state_bytes[1] * 2 == state_bytes[0]
+    assert final[1] < 3 * final[0] + 1e-3

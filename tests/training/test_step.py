@@ -7,7 +7,9 @@ import tiny_runs
 import toy
 
 from musicgen_jax import config
-from musicgen_jax.training import state, step
+from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.sharding import rules
+from musicgen_jax.training import optimizer, state, step
 
 
 def test_four_micro_batches_equal_one_large_batch():
@@ -27,6 +29,31 @@ def test_four_micro_batches_equal_one_large_batch():
             results.append((metrics["loss"], metrics["grad_norm"], current.opt_state, metrics["nats_per_code"]))
         for whole, accumulated in zip(*map(jax.tree.leaves, results), strict=True):
             np.testing.assert_allclose(whole, accumulated, rtol=1e-6, atol=1e-6)
+
+
+def test_accumulated_gradients_are_divided_as_their_parameters():
+    """On eight devices that share the parameters, the sum of gradients costs each an eighth of it."""
+    model = tiny_runs.prior_config("top")
+    model.context, model.transformer.width, model.transformer.mlp_width = 4, 128, 256
+    task = tiny_runs.prior_task(model)
+    mesh = mesh_lib.make_mesh(config.MeshConfig(data=1, fsdp=8), jax.devices()[:8])
+    divided = mesh_lib.batch_sharding(mesh)
+    batch = {
+        name: jax.ShapeDtypeStruct((16, *rows.shape[1:]), rows.dtype, sharding=divided)
+        for name, rows in tiny_runs.prior_batch(model, 0).items()
+    }
+    tx = optimizer.make_optimizer(tiny_runs.OPTIMIZER, 10)
+    temporaries = []
+    for accumulation_steps in (1, 2):
+        training = config.TrainingConfig(num_steps=10, accumulation_steps=accumulation_steps)
+        abstract = state.abstract_state(task, training, tx, rules.AxisRules(), mesh)
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+        train_step = step.make_train_step(task, tx, training, tiny_runs.OPTIMIZER, shardings)
+        with jax.set_mesh(mesh):
+            memory = train_step.lower(abstract, batch).compile().memory_analysis()
+        temporaries.append(memory.temp_size_in_bytes)
+    whole = 4 * task.functional.num_parameters()
+    assert whole / 16 < temporaries[1] - temporaries[0] < whole / 4
 
 
 def test_moving_average_of_the_parameters():

@@ -1,6 +1,9 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from musicgen_jax import config, modules
@@ -11,9 +14,10 @@ LENGTH = 7
 SETTINGS = config.TransformerConfig(num_layers=2, width=12, num_heads=3, head_dim=5, mlp_width=8)
 
 
-def make(max_distance=LENGTH):
+def make(max_distance=LENGTH, **changes):
+    settings = dataclasses.replace(SETTINGS, **changes)
     functional = modules.Functional(
-        lambda rngs: attention.SelfAttention(SETTINGS, max_distance, rules.AxisRules(), dtype=jnp.float32, rngs=rngs)
+        lambda rngs: attention.SelfAttention(settings, max_distance, rules.AxisRules(), dtype=jnp.float32, rngs=rngs)
     )
     rng = np.random.default_rng(0)
     shapes = nnx.to_pure_dict(functional.abstract_params)
@@ -32,8 +36,9 @@ def test_shapes_of_a_narrow_attention():
     assert cache.keys.shape == cache.values.shape == (2, 3, LENGTH, 5)
 
 
-def test_step_equals_the_whole_sequence():
-    layer, x = make(max_distance=4), inputs()
+@pytest.mark.parametrize("changes", [{}, {"window": 2, "beyond": "clamp"}, {"attention": "reference"}])
+def test_step_equals_the_whole_sequence(changes):
+    layer, x = make(max_distance=4, **changes), inputs()
     expected, whole = jax.jit(layer)(x)
     cache = jax.tree.map(jnp.zeros_like, whole)
     step = jax.jit(layer.step)
@@ -69,3 +74,25 @@ def test_unstacked_caches_come_in_layer_order():
     caches = kv_cache.unstacked(kv_cache.KVCache(keys=keys, values=-keys), 3)
     assert [float(cache.keys.item()) for cache in caches] == [0, 1, 2]
     assert [float(cache.values.item()) for cache in caches] == [0, -1, -2]
+
+
+def test_a_window_hides_what_is_further_back():
+    x = inputs()
+    changed = x.copy()
+    changed[:, 0] += 1
+    out, other = (jax.jit(make(window=2))(part)[0] for part in (x, changed))
+    assert np.all(out[:, 3:] == other[:, 3:])
+    assert np.all(np.any(out[:, :3] != other[:, :3], axis=-1))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("window", -1, "transformer.window=-1: must be 0"),
+        ("beyond", "wrap", "transformer.beyond='wrap': must be one of zero, clamp"),
+        ("attention", "flash", "transformer.attention='flash': must be one of reference, blocked, pallas"),
+    ],
+)
+def test_settings_that_mean_nothing_are_errors(field, value, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(SETTINGS, **{field: value}).validate()

@@ -1,4 +1,5 @@
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import kv_cache, stack
 
 LENGTH = 9
-SETTINGS = config.TransformerConfig(num_layers=2, width=12, num_heads=2, head_dim=4, mlp_width=16, remat=False)
+SETTINGS = config.TransformerConfig(num_layers=2, width=12, num_heads=2, head_dim=4, mlp_width=16, remat="none")
 
 
 def make_functional(settings=SETTINGS):
@@ -77,18 +78,52 @@ def test_steps_equal_the_whole_sequence(weights, x):
         np.testing.assert_allclose(got.keys, wanted.keys, atol=1e-5)
 
 
-def test_recomputation_changes_nothing(weights, x):
-    results = []
-    for remat in (False, True):
-        functional = make_functional(dataclasses.replace(SETTINGS, remat=remat))
+def gradient_program(remat, x, **changes):
+    functional = make_functional(dataclasses.replace(SETTINGS, remat=remat, **changes))
+    return jax.jit(jax.value_and_grad(lambda weights: jnp.sum(functional.bind(*weights)(x) ** 3))), functional
 
-        def loss(weights, functional=functional):
-            return jnp.sum(functional.bind(*weights)(x) ** 3)
 
-        traced = jax.jit(jax.value_and_grad(loss)).trace(weights)
-        assert ("remat" in str(traced.jaxpr)) == remat
-        results.append(traced.lower().compile()(weights))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *results)
+@pytest.fixture(scope="module")
+def gradients(weights, x):
+    return gradient_program("none", x)[0](weights)
+
+
+@pytest.mark.parametrize("remat", config.REMAT[1:])
+def test_recomputation_changes_nothing(weights, x, gradients, remat):
+    traced = gradient_program(remat, x)[0].trace(weights)
+    assert "remat" in str(traced.jaxpr)
+    # A platform whose host memory is apart copies there; on this one the copy is a copy.
+    assert (f"<host>[2,{LENGTH},12]" in str(traced.jaxpr)) == (remat == "offload")
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
+        traced.lower().compile()(weights),
+        gradients,
+    )
+
+
+def test_what_is_kept_takes_memory():
+    """24 layers of narrow attention: keeping everything > the matrices' products > the inputs alone."""
+    x = np.zeros((8, LENGTH, 12), np.float32)
+
+    def temporaries(remat):
+        program, functional = gradient_program(remat, x, num_layers=24)
+        shapes = jax.eval_shape(functional.init, jax.random.key(0))
+        return program.lower(shapes).compile().memory_analysis().temp_size_in_bytes
+
+    inputs = 24 * x.nbytes
+    none, dots, full = map(temporaries, ("none", "dots", "full"))
+    assert inputs < full < dots < none
+    assert dots - full > 2 * inputs
+
+
+def test_offloading_needs_the_hosts_memory():
+    offload = dataclasses.replace(SETTINGS, remat="offload")
+    stack.check_remat(offload, jax.devices())
+    memory = types.SimpleNamespace(kind="device")
+    device = types.SimpleNamespace(addressable_memories=lambda: [memory], device_kind="abacus")
+    with pytest.raises(ValueError, match=r"remat='offload': abacus has no memory of kind pinned_host .*use full"):
+        stack.check_remat(offload, [device])
+    stack.check_remat(SETTINGS, [device])
 
 
 def test_dropout_depends_on_the_key(weights, x):

@@ -1,0 +1,168 @@
+"""How fast does a prior train, how near is that to what the machine can do, and how does torch compare?
+
+    python -m benchmarks.prior_step --scale=small --context=1024 --batch_size=1 --peer --threads=1
+
+Prints one JSON line. `value` and `peer` are codes trained on per second, `limit` is what the step would reach if all
+that its mathematics asks for were one large matrix product (measured here, in the compute type): `share_of_limit` is
+the share of peak. The peer, a torch GPT of the same shape with relative attention, needs the extra `parity`. The
+programs run by turns, so that a busy machine slows both sides; `peak_bytes` is of our step alone. Neither side keeps a
+moving average of the parameters.
+"""
+
+import functools
+import importlib.metadata
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a file, it finds its neighbours too
+
+from benchmarks import timing
+from configs import prior as prior_configs
+from musicgen_jax import allocator, cli, config, modules
+from musicgen_jax.planning import flops
+from musicgen_jax.prior import loss, prior
+from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.sharding import rules
+from musicgen_jax.training import optimizer, precision, state, step
+
+_SCALE = flags.DEFINE_enum("scale", "small", ["tiny", "small", "1b", "5b"], "Sizes, of configs/prior.py.")
+_CONTEXT = flags.DEFINE_integer("context", 0, "Codes of a window; 0 is the scale's own.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Windows of a step.")
+_STEPS = flags.DEFINE_integer("steps", 5, "Timed steps, after one that is not timed; figures are their medians.")
+_COMPUTE_DTYPE = flags.DEFINE_enum(
+    "compute_dtype", "float32", ["float32", "bfloat16"], "Type of the activations; bfloat16 for accelerators."
+)
+_REMAT = flags.DEFINE_enum("remat", "none", config.REMAT, "What the backward pass computes again.")
+_ATTENTION = flags.DEFINE_enum("attention", "blocked", config.ATTENTIONS, "Back end of relative attention.")
+_LOSS_CHUNK = flags.DEFINE_integer("loss_chunk", 0, "Codes whose logits the loss holds at a time; 0 is all of them.")
+_MATMUL_SIZE = flags.DEFINE_integer("matmul_size", 2048, "Of the matrix product that stands for the machine's peak.")
+_THREADS = flags.DEFINE_integer("threads", 0, "CPUs to use, on both sides; 0 is all that the process may use.")
+_PEER = flags.DEFINE_bool("peer", False, "Also time a torch GPT of the same shape.")
+
+Programs = dict[str, Callable[[], object]]
+
+
+def main() -> None:
+    """Flags -> one JSON line."""
+    for flag in (_BATCH_SIZE, _STEPS, _MATMUL_SIZE):
+        config.require(flag.value >= 1, f"--{flag.name}={flag.value}: must be at least 1")
+    timing.limit_threads(_THREADS.value)
+    allocator.keep_memory()
+    run = settings()
+    codes = np.random.default_rng(0).integers(0, run.model.num_codes, (_BATCH_SIZE.value, run.model.context), np.int32)
+    programs, found = ours(run, codes)
+    if _PEER.value:
+        peer_programs, peer_found = peer(run, codes)
+        programs, found = programs | peer_programs, found | peer_found
+    programs["matmul"], matmul_flops = timing.matmul(_MATMUL_SIZE.value, precision.dtype(_COMPUTE_DTYPE.value))
+    seconds = timing.interleaved(programs, _STEPS.value)
+    print(json.dumps(report(run, seconds, matmul_flops / seconds["matmul"]) | found))
+
+
+def settings() -> config.PriorTraining:
+    """The config of the flags, for the top tier: the one that the peer has all parts of."""
+    run = prior_configs.get_config(f"tier=top,scale={_SCALE.value}")
+    model = run.model
+    model.context = _CONTEXT.value or model.context
+    model.loss_chunk = _LOSS_CHUNK.value
+    model.transformer.remat, model.transformer.attention = _REMAT.value, _ATTENTION.value
+    model.codes_per_second, model.genres, model.artists = 344.5, ("unknown",), ("unknown",)
+    run.data.path, run.data.batch_size = "none is read", _BATCH_SIZE.value
+    run.training.compute_dtype, run.training.ema_decay = _COMPUTE_DTYPE.value, 0.0
+    run.validate()
+    return run
+
+
+def ours(run: config.PriorTraining, codes: np.ndarray) -> tuple[Programs, dict[str, object]]:
+    """The step of `train_prior`, compiled; and its peak memory in bytes and number of parameters."""
+    mesh, axis_rules = mesh_lib.make_mesh(config.MeshConfig(), jax.devices()[:1]), rules.AxisRules()
+    dtype = precision.dtype(_COMPUTE_DTYPE.value)
+    task = state.Task(
+        functional=modules.Functional(lambda rngs: prior.Prior(run.model, axis_rules, dtype=dtype, rngs=rngs)),
+        loss=lambda model, batch, key, train: loss.prior_loss(model, batch, key if train else None),
+        unit="codes",
+        units_per_step=codes.size,
+        weight=loss.num_losses,
+    )
+    tx = optimizer.make_optimizer(run.optimizer, run.training.num_steps)
+    current = state.initial_state(task, run.training, tx, axis_rules, mesh)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, current)
+    rows = jnp.zeros(codes.shape[0], jnp.int32)
+    batch = {"codes": jnp.asarray(codes), "mask": jnp.ones(codes.shape, jnp.bool_)}
+    batch |= {"genre": rows, "artist": rows, "start": rows, "length": rows + codes.shape[1]}
+    train_step = step.make_train_step(task, tx, run.training, run.optimizer, shardings).lower(current, batch).compile()
+
+    def train() -> float:
+        nonlocal current
+        current, metrics = train_step(current, batch)
+        return float(metrics["loss"])
+
+    memory = train_step.memory_analysis()
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    found = {"peak_bytes": held + memory.temp_size_in_bytes, "parameters": task.functional.num_parameters()}
+    return {"step": train}, found
+
+
+def peer(run: config.PriorTraining, codes: np.ndarray) -> tuple[Programs, dict[str, object]]:
+    """The same step through torch, on a GPU where JAX uses one; and its number of parameters.
+
+    Raises:
+      ValueError: torch is not installed, or this torch does not know the GPU.
+    """
+    try:
+        import torch
+
+        from benchmarks import gpt_torch
+    except ImportError as error:
+        raise ValueError(f"--peer: {error}; install the extra: pip install 'musicgen_jax[parity]'") from error
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    config.require(device == "cpu" or torch.cuda.is_available(), "--peer: JAX uses a GPU that this torch cannot")
+    if _THREADS.value:
+        torch.set_num_threads(_THREADS.value)
+    model = gpt_torch.Peer(run, getattr(torch, _COMPUTE_DTYPE.value), device)
+    programs = {"peer_step": functools.partial(model.step, torch.from_numpy(codes).long().to(device))}
+    return programs, {"peer_parameters": model.num_parameters()}
+
+
+def report(run: config.PriorTraining, seconds: dict[str, float], peak_flops: float) -> dict[str, object]:
+    """The line's keys from the median seconds of each program and the measured operations per second."""
+    step_flops = flops.prior_step_flops(run.model, _BATCH_SIZE.value).model
+    num_codes = _BATCH_SIZE.value * run.model.context
+    value, limit = num_codes / seconds["step"], num_codes * peak_flops / step_flops
+    other = num_codes / seconds["peer_step"] if _PEER.value else None
+    return {
+        "benchmark": "prior_step",
+        "value": value,
+        "unit": "codes/s",
+        "peer": other,
+        "ratio_to_peer": value / other if other else None,
+        "limit": limit,
+        "share_of_limit": value / limit,
+        "step_seconds": seconds["step"],
+        "step_flops": step_flops,
+        "matmul_flops_per_second": peak_flops,
+        "scale": _SCALE.value,
+        "context": run.model.context,
+        "batch_size": _BATCH_SIZE.value,
+        "remat": _REMAT.value,
+        "attention": _ATTENTION.value,
+        "loss_chunk": _LOSS_CHUNK.value,
+        "dtype": _COMPUTE_DTYPE.value,
+        "device": jax.devices()[0].device_kind,
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "versions": {
+            name: importlib.metadata.version(name) for name in ("jax", "flax", *(("torch",) if _PEER.value else ()))
+        },
+    }
+
+
+if __name__ == "__main__":
+    cli.run(main)

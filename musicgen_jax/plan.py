@@ -1,0 +1,45 @@
+"""Whether a run fits a topology, how fast it can be and what holds it up, before anything is paid for.
+
+    python -m musicgen_jax.plan --config=configs/prior.py:tier=top,scale=5b --topology=v5e:16x16
+
+Prints one JSON object. Needs no accelerator: for TPUs the real compiler (libtpu) compiles the training step for a slice
+that is not there; for GPUs (--topology=h100:8) memory is an estimate. `--config.a.b=value` as for the trainers.
+"""
+
+import json
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+
+from musicgen_jax import cli
+from musicgen_jax.planning import plan
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as configs/prior.py:tier=top,scale=5b.")
+_TOPOLOGY = flags.DEFINE_string("topology", None, "Chips: v5e:4x4, v5p:4x4x4, v6e:16x16, h100:8.", required=True)
+_NUM_SLICES = flags.DEFINE_integer("num_slices", 1, "TPU slices (or GPU nodes) of that topology.")
+_SEQUENCES = flags.DEFINE_integer(
+    "sequences_per_chip", 0, "Examples a chip; sets config.data.batch_size. 0 keeps the config's."
+)
+_MTBF_HOURS = flags.DEFINE_float("mtbf_hours", 50_000.0, "Mean time between failures of one chip, in hours.")
+_CHECKPOINT_SECONDS = flags.DEFINE_float(
+    "checkpoint_seconds", 0.0, "By which a checkpoint holds up training; 0 estimates it from the size of the state."
+)
+flags.mark_flag_as_required("config")
+
+
+def main() -> None:
+    """Flags -> one call -> stdout."""
+    question = plan.Question(
+        topology=_TOPOLOGY.value,
+        num_slices=_NUM_SLICES.value,
+        sequences_per_chip=_SEQUENCES.value,
+        mtbf_hours=_MTBF_HOURS.value,
+        checkpoint_seconds=_CHECKPOINT_SECONDS.value,
+    )
+    jax.config.update("jax_enable_compilation_cache", False)  # what is compiled for absent chips cannot be read back
+    print(json.dumps(plan.plan(_CONFIG.value, question), indent=2))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,78 @@
+"""The training step, compiled for devices that are not there."""
+
+import dataclasses
+import re
+
+import jax
+
+from musicgen_jax.planning import workload
+from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.training import optimizer, state, step
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """What the compiler says.
+
+    Attributes:
+      peak_bytes: of a device's memory at one time.
+      out_of_memory: the compiler's words where it gave up, else "".
+      program: text of the optimised HLO; "" where the compiler gave up.
+    """
+
+    peak_bytes: int
+    out_of_memory: str
+    program: str
+
+
+def abstract_state(work: workload.Workload, mesh: jax.sharding.Mesh) -> state.TrainState:
+    """The state as ShapeDtypeStructs with shardings.
+
+    Raises:
+      ValueError: a parameter that the mesh cannot divide.
+    """
+    tx = optimizer.make_optimizer(work.run.optimizer, work.run.training.num_steps, work.task.clipped_apart)
+    return state.abstract_state(work.task, work.run.training, tx, work.axis_rules, mesh)
+
+
+def compile_step(work: workload.Workload, abstract: state.TrainState, mesh: jax.sharding.Mesh) -> Compiled:
+    """Compiles the step that the trainer runs, as the trainer does.
+
+    Args:
+      work: model, loss and batch.
+      abstract: from `abstract_state`.
+      mesh: of real or compile-only devices.
+
+    Raises:
+      ValueError: the batch does not divide over the mesh.
+    """
+    mesh_lib.check_batch_size(work.run.data.batch_size, mesh)
+    training = work.run.training
+    tx = optimizer.make_optimizer(work.run.optimizer, training.num_steps, work.task.clipped_apart)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    train_step = step.make_train_step(work.task, tx, training, work.run.optimizer, shardings)
+    divided = mesh_lib.batch_sharding(mesh)
+    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=divided), work.batch)
+    with jax.set_mesh(mesh):
+        lowered = train_step.lower(abstract, batch)
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        used = bytes_used(str(error))
+        if used is None:
+            raise
+        return Compiled(used, str(error).splitlines()[0], "")
+    stats = compiled.memory_analysis()
+    # XLA's compiler for CPUs leaves what a step allocates out of its peak; its sum is an upper bound.
+    allocated = stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
+    on_cpu = allocated + stats.temp_size_in_bytes
+    peak = stats.peak_memory_in_bytes if mesh.devices.flat[0].platform == "tpu" else on_cpu
+    return Compiled(peak, "", compiled.as_text())
+
+
+def bytes_used(message: str) -> int | None:
+    """Of the TPU compiler's "Used 20.46G of 15.75G hbm", the bytes used; None in any other message."""
+    found = re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", message)
+    return round(float(found[1]) * _UNITS[found[2]]) if found else None

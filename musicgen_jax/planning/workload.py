@@ -1,0 +1,119 @@
+"""What a config trains, without its data: stand-ins for what only the data knows, and the shapes of a batch.
+
+The stand-ins are sizes of the founding tokenizer and of a large collection: codebooks of 2048 entries, hops 128, 32 and
+8 at 44.1 kHz, 64 genres and 1024 artists (the two tables are all that depends on them), tracks of four minutes.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from musicgen_jax import config, modules
+from musicgen_jax.planning import flops
+from musicgen_jax.prior import loss, prior
+from musicgen_jax.sharding import rules
+from musicgen_jax.training import precision, state
+from musicgen_jax.vqvae import adversarial
+
+SAMPLE_RATE = 44_100
+HOP_LENGTHS = {"top": 128, "middle": 32, "bottom": 8}
+NUM_GENRES, NUM_ARTISTS = 64, 1024
+TRACK_SECONDS = 240.0
+
+Run = config.PriorTraining | config.VQVAETraining
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """One training step.
+
+    Attributes:
+      run: the config, with stand-ins.
+      task: model and loss.
+      axis_rules: layout on a mesh.
+      batch: ShapeDtypeStructs of the global batch.
+      flops: of a step.
+      tokens: what a step trains on, in codes; samples of audio for a VQ-VAE.
+    """
+
+    run: Run
+    task: state.Task
+    axis_rules: rules.AxisRules
+    batch: dict[str, jax.ShapeDtypeStruct]
+    flops: flops.StepFlops
+    tokens: int
+
+
+def resolve(model: config.PriorConfig) -> config.PriorConfig:
+    """The prior's config with stand-ins for what `code_dataset.resolve` would read from codes."""
+    above = config.TIER_ABOVE[model.tier]
+    resolved = dataclasses.replace(
+        model,
+        upsampling=HOP_LENGTHS[above] // HOP_LENGTHS[model.tier] if above else 0,
+        codes_per_second=SAMPLE_RATE / HOP_LENGTHS[model.tier],
+        vqvae="stand-in",
+        track_seconds=TRACK_SECONDS,
+        genres=tuple(f"genre{index}" for index in range(NUM_GENRES)),
+        artists=tuple(f"artist{index}" for index in range(NUM_ARTISTS)),
+    )
+    resolved.validate()
+    return resolved
+
+
+def workload(run: Run) -> Workload:
+    """The step that `run` trains with.
+
+    Raises:
+      ValueError: a config that its own validation refuses.
+    """
+    # No data is read, so any path will do.
+    run = dataclasses.replace(run, data=dataclasses.replace(run.data, path=run.data.path or "stand-in"))
+    run.validate()
+    return _prior(run) if isinstance(run, config.PriorTraining) else _vqvae(run)
+
+
+def _prior(run: config.PriorTraining) -> Workload:
+    run = dataclasses.replace(run, model=resolve(run.model))
+    model, batch_size = run.model, run.data.batch_size
+    dtype, axis_rules = precision.dtype(run.training.compute_dtype), prior.axis_rules(run)
+    task = state.Task(
+        functional=modules.Functional(lambda rngs: prior.Prior(model, axis_rules, dtype=dtype, rngs=rngs)),
+        loss=lambda module, batch, key, train: loss.prior_loss(module, batch, key if train else None),
+        unit="codes",
+        units_per_step=batch_size * model.context,
+        weight=loss.num_losses,
+    )
+    shapes: dict[str, Any] = {"codes": (model.context,), "mask": (model.context,)}
+    shapes |= dict.fromkeys(("genre", "artist", "start", "length"), ())
+    if model.upsampling:
+        shapes["above"] = (model.context // model.upsampling,)
+    batch = {
+        name: jax.ShapeDtypeStruct((batch_size, *shape), jnp.bool_ if name == "mask" else jnp.int32)
+        for name, shape in shapes.items()
+    }
+    step_flops = flops.prior_step_flops(model, batch_size)
+    return Workload(run, task, axis_rules, batch, step_flops, batch_size * model.context)
+
+
+def _vqvae(run: config.VQVAETraining) -> Workload:
+    batch_size = run.data.batch_size
+    task = state.Task(
+        functional=adversarial.functional(run, precision.dtype(run.training.compute_dtype)),
+        loss=adversarial.objective(run),
+        unit="audio-s",
+        units_per_step=batch_size * run.clip_samples / run.model.sample_rate,
+        clipped_apart=adversarial.CLIPPED_APART if run.adversarial.weight else (),
+    )
+    batch = {"audio": jax.ShapeDtypeStruct((batch_size, run.clip_samples), jnp.float32)}
+
+    def forward(params: modules.Tree, buffers: modules.Tree, audio: jax.Array, key: jax.Array) -> jax.Array:
+        return task.loss(task.functional.bind(params, buffers), {"audio": audio}, key, True)[0]
+
+    abstract = jax.eval_shape(task.functional.init, jax.random.key(0))
+    one = jax.ShapeDtypeStruct((1, run.clip_samples), jnp.float32)
+    counted = flops.traced_flops(forward, *abstract, one, jax.random.key(0))
+    # The backward pass has two products for each of the forward pass.
+    step_flops = flops.StepFlops(model=3 * counted * batch_size, recomputed=0.0)
+    return Workload(run, task, rules.AxisRules(), batch, step_flops, batch_size * run.clip_samples)

@@ -1,0 +1,68 @@
+"""The benchmark's lines at the smallest size."""
+
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+SMALL = ("--heads=1", "--head_dim=8", "--max_distance=16", "--steps=1", "--threads=1")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "benchmarks/attention.py", *SMALL, *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+
+
+def lines(*arguments: str) -> list[dict]:
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_prints_a_line_for_each_back_end_and_length_and_a_fit():
+    *found, fit = lines("--lengths=512,1024")
+    backends = "reference", "blocked", "dot_product"
+    assert [(line["length"], line["backend"]) for line in found] == [
+        (n, name) for n in (512, 1024) for name in backends
+    ]
+    assert all(line["value"] > 0 and line["unit"] == "s" and line["peak_bytes"] > 1e4 for line in found)
+    reference, blocked = found[3], found[4]
+    assert blocked["ratio_to_reference"] == pytest.approx(reference["value"] / blocked["value"])
+    assert blocked["peak_bytes"] < reference["peak_bytes"] / 8
+    assert fit["benchmark"] == "attention_memory" and fit["value"] == fit["fits"]["blocked"]["bytes_per_code"]
+    assert fit["fits"]["reference"]["power"] > 1.9 and fit["fits"]["blocked"]["power"] < 1.1
+
+
+def test_what_does_not_fit_is_not_run():
+    found = lines("--lengths=512", "--max_gib=0.001", "--backends=reference,blocked")
+    assert [line["value"] is None for line in found] == [True, False]
+    assert all(line["ratio_to_reference"] is None for line in found)
+
+
+@pytest.mark.slow
+def test_plans_for_a_tpu_that_is_not_there():
+    if importlib.util.find_spec("libtpu") is None:
+        pytest.skip("needs the TPU's compiler: pip install libtpu")
+    arguments = "--aot=v5e:2x2", "--lengths=2048", "--head_dim=128", "--backends=reference,pallas"
+    reference, kernels = lines(*arguments, "--compute_dtype=bfloat16")
+    assert reference["device"] == kernels["device"] == "v5e:2x2" and kernels["unit"] == "bytes"
+    assert kernels["value"] < reference["value"] / 4
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--backends=flash", "--backends: 'flash' is none of reference, blocked, pallas, dot_product"),
+        ("--backends=pallas", "its kernels run on TPUs, not on a cpu"),
+        ("--lengths=0", "--lengths: 0 must be at least 1"),
+        ("--heads=0", "--heads=0: must be at least 1"),
+    ],
+)
+def test_a_bad_flag_is_one_line(flag, message):
+    done = run(flag)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and message in done.stderr

@@ -1,0 +1,59 @@
+"""The input pipeline against the training step of `small`: windows of four-minute tracks, 32 a batch."""
+
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from configs import prior as prior_configs
+from musicgen_jax import config
+from musicgen_jax.data import code_dataset, loader, shards
+from musicgen_jax.planning import flops
+from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.training import throughput
+
+HOP_LENGTHS = {"top": 128, "middle": 32, "bottom": 8}
+NUM_TRACKS, TOP_CODES = 6, 240 * 44_100 // 128
+NUM_BATCHES = 3
+
+
+@pytest.fixture(scope="module")
+def codes(tmp_path_factory) -> str:
+    """Random codes of six tracks of four minutes at 44.1 kHz."""
+    out = tmp_path_factory.mktemp("codes") / "codes"
+    rng = np.random.default_rng(0)
+    metadata = {"hop_lengths": HOP_LENGTHS, "num_codes": 2048, "sample_rate": 44_100, "vqvae": "f00d"}
+    entries = []
+    features = code_dataset.code_features()
+    with shards.ShardWriter(str(out), code_dataset.DATASET_NAME, features, ["train"], metadata) as writer:
+        for index in range(NUM_TRACKS):
+            labels = {"track_id": f"track{index}", "genre": "organ", "artist": "nobody"}
+            record = {
+                tier: rng.integers(0, 2048, TOP_CODES * 128 // hop).astype(np.int16)
+                for tier, hop in HOP_LENGTHS.items()
+            }
+            writer.write("train", record | labels | {"lyrics": ""})
+            entries.append(code_dataset.TrackEntry(**labels, split="train", top_codes=TOP_CODES))
+        code_dataset.write_index(writer.path, entries)
+    return str(out)
+
+
+@pytest.mark.parametrize("tier", config.TIERS)
+def test_small_waits_less_than_two_percent_for_data(codes, tier):
+    run = prior_configs.get_config(f"tier={tier},scale=small")
+    model = code_dataset.resolve(run.model, codes)
+    mesh = mesh_lib.make_mesh(config.MeshConfig(), jax.devices()[:1])
+    windows = code_dataset.Windows(codes, "train", model)
+    dataset = loader.training_dataset(windows.slots, code_dataset.RandomWindow(windows), run.data, 0, 1)
+    loader.to_device(dataset[0], mesh)
+    start = time.process_time()  # of all threads: other programs of the machine don't count
+    for step in range(1, 1 + NUM_BATCHES):
+        batch = loader.to_device(dataset[step], mesh)
+    batch_seconds = (time.process_time() - start) / NUM_BATCHES
+    assert batch["codes"].shape == (32, 8192)
+    step_flops = flops.prior_step_flops(model, run.data.batch_size).model
+    # Even if nothing of it ran while the devices work, and in one thread.
+    assert batch_seconds < 0.02 * step_flops / throughput.peak_flops(mesh)
+    # One thread keeps up with a chip at its peak that has the whole batch to itself.
+    assert batch_seconds < step_flops / throughput.DATASHEET_FLOPS["TPU v5 lite"]
