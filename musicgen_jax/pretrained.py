@@ -1,5 +1,6 @@
 """Trained models from the workdirs that training wrote."""
 
+import functools
 import json
 import pathlib
 from typing import Any
@@ -8,9 +9,11 @@ import jax
 from flax import nnx
 
 from musicgen_jax import config, modules
-from musicgen_jax.prior import jukebox, prior, trained
+from musicgen_jax.compression import int8
+from musicgen_jax.diffusion import code_task
+from musicgen_jax.diffusion import trained as trained_diffusion
+from musicgen_jax.prior import jukebox, trained
 from musicgen_jax.sharding import mesh as mesh_lib
-from musicgen_jax.sharding import rules
 from musicgen_jax.training import checkpointing, precision
 from musicgen_jax.vqvae import adversarial, tokenizer
 
@@ -34,23 +37,54 @@ def load_vqvae_weights(workdir: str) -> tuple[config.VQVAETraining, modules.Tree
     return run, *({tier: tree[tier] for tier in config.TIERS if tier in tree} for tree in weights)
 
 
-def load_prior(workdir: str, tier: str) -> trained.TrainedPrior:
-    """The prior of `tier` that train_prior wrote.
+def load_prior(workdir: str, tier: str = "") -> trained.TrainedPrior:
+    """The autoregressive prior of `tier`, or of any, that train_prior or compress wrote.
 
     Raises:
       FileNotFoundError: no such workdir, or no complete checkpoint in it.
       ValueError: the folder holds another tier or something else, or the checkpoint does not fit its config.
     """
-    run = _read_config(workdir, config.PriorTraining, "train_prior")
     config.require(
-        run.model.tier == tier,
+        not holds_diffusion(workdir),
+        f"{workdir} holds a diffusion model, which --sampler=diffusion samples from (pretrained.load_diffusion); where "
+        "an autoregressive prior is wanted, pass a folder that train_prior wrote with configs/prior.py",
+    )
+    return _load_code_model(workdir, tier, config.PriorTraining, trained.TrainedPrior)
+
+
+def load_diffusion(workdir: str, tier: str) -> trained_diffusion.TrainedDiffusion:
+    """The diffusion model of `tier` that train_prior or compress --method=distill wrote; raises as `load_prior`."""
+    config.require(
+        not pathlib.Path(workdir).is_dir() or holds_diffusion(workdir),
+        f"{workdir} holds no diffusion model: pass a folder that compress --method=distill wrote, or train_prior with "
+        "configs/diffusion.py",
+    )
+    return _load_code_model(workdir, tier, config.DiffusionTraining, trained_diffusion.TrainedDiffusion)
+
+
+def holds_diffusion(workdir: str) -> bool:
+    """Whether the config there is of a diffusion model; False where there is none."""
+    path = pathlib.Path(workdir) / "config.json"
+    return path.is_file() and json.loads(path.read_text()).get("model", {}).get("kind") == config.DIFFUSION
+
+
+def _load_code_model(workdir: str, tier: str, run_class: type, model_class: type) -> Any:
+    run = _read_config(workdir, run_class, "train_prior")
+    config.require(
+        tier in ("", run.model.tier),
         f"{workdir} holds a prior of the {run.model.tier} tier where one of the {tier} tier is wanted: pass another "
         f"folder as --{tier}",
     )
-    dtype = precision.dtype(run.training.compute_dtype)
-    functional = modules.Functional(lambda rngs: prior.Prior(run.model, dtype=dtype, rngs=rngs))
-    weights = _load_weights(workdir, functional, run.model)
-    return trained.TrainedPrior(run.model, functional, weights, run.data.path)
+    functional = code_task.functional(run)
+    quantization = run.model.quantization
+    if quantization.weights == "float":
+        weights = _load_weights(workdir, functional, run.model)
+    else:
+        params, buffers = _abstract_weights(functional)
+        params = jax.eval_shape(functools.partial(int8.quantize, activations=quantization.activations), params)
+        stored, buffers = _restore(workdir, run.model, int8.stored(params), buffers)
+        weights = int8.loaded(params, stored), buffers
+    return model_class(run.model, functional, weights, run.data.path)
 
 
 def load_jukebox_prior(
@@ -87,11 +121,16 @@ def _read_config(workdir: str, config_class: type, verb: str) -> Any:
 
 
 def _load_weights(workdir: str, functional: modules.Functional, model: Any) -> tuple[modules.Tree, modules.Tree]:
-    shardings = functional.shardings(rules.AxisRules(), mesh_lib.single_device_mesh())
-    abstract = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        (nnx.to_pure_dict(functional.abstract_params), nnx.to_pure_dict(functional.abstract_buffers)),
-        shardings,
-    )
+    return _restore(workdir, model, *_abstract_weights(functional))
+
+
+def _abstract_weights(functional: modules.Functional) -> tuple[modules.Tree, modules.Tree]:
+    return nnx.to_pure_dict(functional.abstract_params), nnx.to_pure_dict(functional.abstract_buffers)
+
+
+def _restore(workdir: str, model: Any, *shapes: modules.Tree) -> tuple[modules.Tree, modules.Tree]:
+    """(params, buffers) of these shapes, on one device."""
+    whole = jax.sharding.NamedSharding(mesh_lib.single_device_mesh(), jax.P())
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), shapes)
     with checkpointing.Checkpointer(pathlib.Path(workdir)) as checkpointer:
         return checkpointer.restore_model(config.to_dict(model), *abstract)

@@ -2,17 +2,23 @@
 
     python -m musicgen_jax.sample --vqvae=DIR --top=DIR --middle=DIR --bottom=DIR --out=DIR --seconds=8 --num_samples=4
 
+    python -m musicgen_jax.sample ... --mode=continue --prime=FILE.wav      goes on from a recording
+    python -m musicgen_jax.sample ... --mode=primed --prime=FILE.wav        likewise, finer tiers new from the beginning
+    python -m musicgen_jax.sample ... --mode=upsample --prime=FILE.codes    finer tiers for the codes of a coarse one
+
     python -m musicgen_jax.sample --vqvae=DIR --decode=X.codes --out=OUT.wav --tier=top
 
-Without --bottom (or --middle, or --tier) the audio is decoded from the finest tier that there is.
+Without --bottom (or --middle, or --tier) the audio is decoded from the finest tier that there is. Interrupted and
+started again, it goes on where it was. What takes a value "by tier" takes one for all, --temperature=0.9, or one for
+each, --temperature=top:0.9,bottom:1.1. In Python: `musicgen_jax.load(...)`.
 """
 
 from typing import Any
 
 from absl import flags
 
-from musicgen_jax import allocator, cli, config, pretrained
-from musicgen_jax.sampling import hierarchy, logits, output
+from musicgen_jax import allocator, cli, config, generation, pretrained
+from musicgen_jax.sampling import decode, output, request, settings
 
 _VQVAE = flags.DEFINE_string("vqvae", None, "Workdir of train_vqvae.", required=True)
 _TOP = flags.DEFINE_string("top", None, "Workdir of the top prior.")
@@ -21,35 +27,51 @@ _BOTTOM = flags.DEFINE_string("bottom", "", "Workdir of the bottom prior.")
 _OUT = flags.DEFINE_string(
     "out", None, "Folder for NNN.wav, codes.npz, samples.json; with --decode, a wav file.", required=True
 )
-_SECONDS = flags.DEFINE_float("seconds", 8.0, "Length of each sample.")
+_SECONDS = flags.DEFINE_float(
+    "seconds", None, "Length of each sample, prompt included; 8, or with --mode=upsample the prompt's own."
+)
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 4, "How many samples.")
 _SEED = flags.DEFINE_integer("seed", 0, "Same seed, same samples.")
-_TOP_P = flags.DEFINE_float("top_p", 0.9, "Nucleus: the fewest codes whose probabilities reach this; 1 keeps all.")
-_TOP_K = flags.DEFINE_integer("top_k", 0, "Only the k most probable codes; 0 keeps all.")
-_TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "Below 1 safer, above 1 wilder.")
+_MODE = flags.DEFINE_enum("mode", None, request.MODES, "From nothing or from --prime; continue where that is given.")
+_PRIME = flags.DEFINE_string("prime", None, "Prompt: a recording, X.codes of extract_codes, or codes.npz of samples.")
+_TOP_P = flags.DEFINE_string("top_p", "0.9", "By tier: the fewest codes whose probabilities reach this; 1: all.")
+_TOP_K = flags.DEFINE_string("top_k", "0", "By tier: only the k most probable codes; 0 keeps all.")
+_TEMPERATURE = flags.DEFINE_string(
+    "temperature", "1.0", "By tier: below 1 safer, above 1 wilder; 0.8~1.2 moves from one to the other over the length."
+)
+_GUIDANCE = flags.DEFINE_string("guidance", "1.0", "By tier: above 1, genre and artist count more than in the data.")
 _GENRE = flags.DEFINE_list("genre", [], "Genre labels, taken by turns; a wrong one lists those the priors know.")
 _ARTIST = flags.DEFINE_string("artist", "", "Artist label.")
-_HOP_FRACTION = flags.DEFINE_float("hop_fraction", 0.5, "How far each window moves on, as a share of the context.")
+_HOP_FRACTION = flags.DEFINE_string("hop_fraction", "0.5", "By tier: how far a window moves on, in contexts.")
 _TOTAL_SECONDS = flags.DEFINE_float("total_seconds", 0.0, "Length of the piece the samples begin; 0 takes the usual.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Samples at a time; changes the speed, not the result.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Windows at a time; changes the speed, not the result.")
+_PARALLEL_WINDOWS = flags.DEFINE_bool(
+    "parallel_windows",
+    False,
+    "Middle and bottom windows as one batch, on all devices: see windows.independent.",
+)
+_CACHE_DTYPE = flags.DEFINE_enum("cache_dtype", "compute", decode.CACHE_DTYPES, "Of the keys and values of the past.")
+_SAMPLER = flags.DEFINE_enum("sampler", None, request.SAMPLERS, "How codes are drawn; by default as the models do it.")
+_STEPS = flags.DEFINE_integer("steps", None, "Of the diffusion sampler: parallel steps for a window; 8.")
 _DECODE = flags.DEFINE_string("decode", None, "File of codes that extract_codes --file wrote; nothing is sampled.")
 _TIER = flags.DEFINE_enum("tier", None, config.TIERS, "Tier of --decode; by default the finest in the file.")
+_BY_TIER = (_TEMPERATURE, _TOP_P, _TOP_K, _GUIDANCE, _HOP_FRACTION)
+_SAMPLING = (_TOP, _MIDDLE, _BOTTOM, _SECONDS, _NUM_SAMPLES, _SEED, _MODE, _PRIME, *_BY_TIER, _GENRE, _ARTIST)
+_SAMPLING += (_TOTAL_SECONDS, _BATCH_SIZE, _PARALLEL_WINDOWS, _CACHE_DTYPE, _SAMPLER, _STEPS)
 
 
-@flags.multi_flags_validator(["decode", "top", "tier"])
+@flags.multi_flags_validator(["decode", "top", "tier", "mode"])
 def _require_one_of_two_ways(values: dict[str, Any]) -> bool:
     """Either the flags of --decode or those of sampling."""
     if values["decode"] is None:
-        if values["top"] is None:
+        if values["top"] is None and values["mode"] != "upsample":
             raise flags.ValidationError(
                 "Flag --top must have a value (or --decode, to turn a file of codes into sound)."
             )
         if values["tier"] is not None:
             raise flags.ValidationError("--tier goes with --decode; sampling decodes the finest tier that has a prior.")
         return True
-    sampling = (_TOP, _MIDDLE, _BOTTOM, _SECONDS, _NUM_SAMPLES, _SEED, _TOP_P, _TOP_K, _TEMPERATURE, _GENRE, _ARTIST)
-    sampling += (_HOP_FRACTION, _TOTAL_SECONDS, _BATCH_SIZE)
-    given = ", ".join(f"--{flag.name}" for flag in sampling if flags.FLAGS[flag.name].present)
+    given = ", ".join(f"--{flag.name}" for flag in _SAMPLING if flags.FLAGS[flag.name].present)
     if given:
         raise flags.ValidationError(f"--decode samples nothing: leave out {given}.")
     return True
@@ -70,21 +92,23 @@ def _decode() -> None:
 
 
 def _sample() -> None:
-    tokenizer = pretrained.load_vqvae(_VQVAE.value)
-    workdirs = {"top": _TOP.value, "middle": _MIDDLE.value, "bottom": _BOTTOM.value}
-    priors = {tier: pretrained.load_prior(workdir, tier) for tier, workdir in workdirs.items() if workdir}
-    request = hierarchy.Request(
-        seconds=_SECONDS.value,
-        num_samples=_NUM_SAMPLES.value,
+    options = {flag.name: settings.parse(flag.name, flag.value) for flag in _BY_TIER}
+    options |= {flag.name: flag.value for flag in (_MODE, _SAMPLER, _STEPS) if flag.value is not None}
+    generator = generation.load(vqvae=_VQVAE.value, top=_TOP.value or "", middle=_MIDDLE.value, bottom=_BOTTOM.value)
+    generator.write(
+        _OUT.value,
+        _SECONDS.value,
+        prompt=_PRIME.value,
         seed=_SEED.value,
-        settings=logits.SamplingSettings(_TEMPERATURE.value, _TOP_P.value, _TOP_K.value),
-        genres=tuple(_GENRE.value),
+        num_samples=_NUM_SAMPLES.value,
+        genre=_GENRE.value,
         artist=_ARTIST.value,
-        hop_fraction=_HOP_FRACTION.value,
         total_seconds=_TOTAL_SECONDS.value,
         batch_size=_BATCH_SIZE.value,
+        cache_dtype=_CACHE_DTYPE.value,
+        parallel_windows=_PARALLEL_WINDOWS.value,
+        **options,
     )
-    output.sample_to_folder(tokenizer, priors, request, _OUT.value, models={"vqvae": _VQVAE.value} | workdirs)
 
 
 if __name__ == "__main__":

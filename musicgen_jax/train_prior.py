@@ -1,4 +1,4 @@
-"""Trains the prior of one tier on code shards.
+"""Trains the prior of one tier on code shards: an autoregressive one, or a diffusion model (configs/diffusion.py).
 
     python -m musicgen_jax.train_prior --config=configs/prior.py:tier=top,scale=tiny --workdir=DIR \\
         --config.data.path=DIR
@@ -11,12 +11,13 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
-from musicgen_jax import allocator, cli, config, modules
+from musicgen_jax import allocator, cli, config
 from musicgen_jax.data import code_dataset
+from musicgen_jax.diffusion import code_task
 from musicgen_jax.planning import flops
-from musicgen_jax.prior import loss, prior
+from musicgen_jax.prior import prior
 from musicgen_jax.sharding import mesh as mesh_lib
-from musicgen_jax.training import distributed, loop, precision, state
+from musicgen_jax.training import distributed, loop
 from musicgen_jax.transformer import stack
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as configs/prior.py:tier=top,scale=tiny.")
@@ -38,18 +39,8 @@ def _train(run: config.PriorTraining) -> None:
     mesh = mesh_lib.make_mesh(run.mesh)
     stack.check_remat(run.model.transformer, mesh.local_devices)
     axis_rules = prior.axis_rules(run)
-    dtype = precision.dtype(run.training.compute_dtype)
-    codebooks = code_dataset.read_codebooks(run.data.path)
-    task = state.Task(
-        functional=modules.Functional(
-            lambda rngs: prior.Prior(run.model, axis_rules, codebooks=codebooks, dtype=dtype, rngs=rngs)
-        ),
-        loss=lambda model, batch, key, train: loss.prior_loss(model, batch, key if train else None),
-        unit="codes",
-        units_per_step=run.data.batch_size * run.model.context,
-        weight=loss.num_losses,
-        flops_per_step=flops.prior_step_flops(run.model, run.data.batch_size).model,
-    )
+    step_flops = flops.prior_step_flops(run.model, run.data.batch_size).model
+    task = code_task.code_task(run, axis_rules, code_dataset.read_codebooks(run.data.path), step_flops)
     loop.train(
         task,
         run,

@@ -28,10 +28,13 @@ MAY_IMPORT = {
     "vqvae": {"config", "modules", "audio", "ddsp", "data", "sharding"},
     "prior": {"config", "modules", "sharding", "transformer", "vqvae"},
     "training": {"config", "modules", "sharding"},
-    "sampling": {"config", "modules", "data", "vqvae", "prior", "training.rng"},
+    "sampling": {"config", "modules", "sharding", "transformer", "data", "vqvae", "prior", "training.rng"},
     "evaluation": {"config", "audio", "data", "vqvae", "prior", "sampling", "training.metrics"},
-    "pretrained": {"config", "modules", "sharding", "vqvae", "prior", "training"},
-    "planning": {"config", "modules", "sharding", "vqvae", "prior", "training"},
+    "compression": {"config", "modules", "sharding", "transformer", "prior", "data", "evaluation", "training"},
+    "pretrained": {"config", "modules", "sharding", "vqvae", "prior", "diffusion", "compression", "training"},
+    "diffusion": {"config", "modules", "sharding", "prior", "data", "sampling", "training"},
+    "generation": {"config", "vqvae", "prior", "pretrained", "sampling"},
+    "planning": {"config", "modules", "sharding", "vqvae", "prior", "diffusion", "training"},
     "conversion": {"config", "modules", "vqvae", "prior", "pretrained", "training.checkpointing"},
 }
 

@@ -14,6 +14,7 @@ from flax import nnx
 
 from musicgen_jax import config, modules
 from musicgen_jax.conversion import jukebox_vqvae
+from musicgen_jax.diffusion import denoiser
 from musicgen_jax.prior import prior
 from musicgen_jax.vqvae import vqvae
 
@@ -21,6 +22,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 ARGS = {
     "vqvae": [f"scale={scale}" for scale in ("tiny", "base")],
     "prior": [f"tier={tier},scale={scale}" for tier in config.TIERS for scale in ("tiny", "small", "1b", "5b")],
+    "diffusion": [f"tier={tier},scale={scale}" for tier in ("top", "bottom") for scale in ("tiny", "5b")],
 }
 # Of the VQ-VAE, and of a prior without its conditioner: within 5 % of 5 B, within 10 % of 1 B and of 150 M.
 NUM_PARAMETERS = {
@@ -45,7 +47,7 @@ def run_config(name: str, arg: str | None):
     """A config as `train_*` would have it after reading the data."""
     run = load(name).get_config(arg)
     run.data.path = "somewhere"
-    if name == "prior":
+    if name != "vqvae":
         run.model.upsampling = 0 if run.model.tier == "top" else 4
         run.model.codes_per_second = 344.5
         run.model.genres = run.model.artists = ("unknown",)
@@ -75,15 +77,18 @@ def test_base_is_the_published_tokenizer():
 def test_builds_without_memory(name, arg):
     run = run_config(name, arg)
     dtype = jnp.dtype(run.training.compute_dtype)
-    module = vqvae.VQVAE if name == "vqvae" else prior.Prior
+    module = {"vqvae": vqvae.VQVAE, "prior": prior.Prior, "diffusion": denoiser.Denoiser}[name]
     functional = modules.Functional(lambda rngs: module(run.model, dtype=dtype, rngs=rngs))
     leaves = jax.tree.leaves((functional.abstract_params, functional.abstract_buffers))
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) and leaf.dtype == jnp.float32 for leaf in leaves)
     low, high = NUM_PARAMETERS[arg.split("scale=")[1]]
     if "scale=5b" in arg and "tier=top" not in arg:
         low, high = 1.3e9, 1.4e9  # narrower
-    conditioner = jax.tree.leaves(nnx.to_pure_dict(functional.abstract_params).get("upsampler", {}))
-    assert low < functional.num_parameters() - sum(leaf.size for leaf in conditioner) < high
+    params = nnx.to_pure_dict(functional.abstract_params)
+    beside = sum(leaf.size for leaf in jax.tree.leaves(params.get("upsampler", {})))
+    if name == "diffusion":
+        beside += params["stack"]["layers"]["attention"]["distances"].size // 2  # those ahead
+    assert low < functional.num_parameters() - beside < high
 
 
 @pytest.mark.parametrize("tier", config.TIERS)

@@ -3,6 +3,7 @@
 A config is mutable only so that `--config.a.b=value` can override it: call `validate()` once, then read it only.
 """
 
+from musicgen_jax.config.diffusion import DIFFUSION, SCHEDULES, DiffusionConfig, DiffusionTraining, DistillationConfig
 from musicgen_jax.config.fields import TIER_ABOVE, TIERS, UNKNOWN_LABEL, require
 from musicgen_jax.config.files import choose, from_dict, parse_arg, read_json, to_dict, write_json
 from musicgen_jax.config.jukebox import JukeboxPriorConfig, JukeboxTransformerConfig
@@ -12,6 +13,7 @@ from musicgen_jax.config.prior import (
     ConditionerConfig,
     PriorConfig,
     PriorTraining,
+    QuantizationConfig,
     TransformerConfig,
 )
 from musicgen_jax.config.training import DataConfig, MeshConfig, OptimizerConfig, TrainingConfig
@@ -27,7 +29,9 @@ from musicgen_jax.config.vqvae import (
 
 __all__ = [
     "ATTENTIONS",
+    "DIFFUSION",
     "REMAT",
+    "SCHEDULES",
     "TIERS",
     "TIER_ABOVE",
     "UNKNOWN_LABEL",
@@ -35,6 +39,9 @@ __all__ = [
     "ConditionerConfig",
     "DDSPConfig",
     "DataConfig",
+    "DiffusionConfig",
+    "DiffusionTraining",
+    "DistillationConfig",
     "JukeboxPriorConfig",
     "JukeboxTransformerConfig",
     "LossConfig",
@@ -42,6 +49,7 @@ __all__ = [
     "OptimizerConfig",
     "PriorConfig",
     "PriorTraining",
+    "QuantizationConfig",
     "QuantizerConfig",
     "TierConfig",
     "TrainingConfig",

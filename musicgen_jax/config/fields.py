@@ -7,7 +7,13 @@ UNKNOWN_LABEL = "unknown"
 # Paths in a model's config. Checkpoints need not agree on levers: they change memory and speed, not the mathematics.
 LEVERS = ("loss_chunk", "remat", "transformer/attention", "transformer/remat")
 # Fields younger than some checkpoints, with the value that is meant where a checkpoint does not have them.
-YOUNGER = {"transformer/beyond": "zero", "transformer/window": 0}
+YOUNGER = {
+    "label_dropout": 0.0,
+    "quantization/activations": "float",
+    "quantization/weights": "float",
+    "transformer/beyond": "zero",
+    "transformer/window": 0,
+}
 
 
 def require(condition: bool, message: str) -> None:

@@ -72,6 +72,23 @@ class ConditionerConfig:
 
 
 @dataclasses.dataclass
+class QuantizationConfig:
+    """How the matrices of a trained prior are kept and multiplied; `compress --method=int8` sets it."""
+
+    weights: str = "float"  # float | int8 (symmetric, with a scale for each output channel)
+    activations: str = "float"  # what int8 weights are multiplied with: float | int8 (rounded row by row as they come)
+
+    def validate(self) -> None:
+        for name in ("weights", "activations"):
+            value = getattr(self, name)
+            require(value in ("float", "int8"), f"quantization.{name}={value!r}: must be float or int8")
+        require(
+            self.weights == "int8" or self.activations == "float",
+            "quantization.activations='int8' needs quantization.weights='int8'",
+        )
+
+
+@dataclasses.dataclass
 class PriorConfig:
     """Autoregressive model of one tier's codes given labels, timing and the codes of the tier above."""
 
@@ -86,9 +103,11 @@ class PriorConfig:
     artists: tuple[str, ...] = ()  # vocabulary; read from the training codes
     timing_bins: int = 64  # bins of the elapsed fraction and of the total length
     max_seconds: float = 600.0  # total lengths are binned between 0 and this
+    label_dropout: float = 0.0  # share of training windows whose genre and artist are hidden; guidance needs some
     loss_chunk: int = 0  # codes of each window whose logits the loss holds at a time; 0 is all of them
     transformer: TransformerConfig = dataclasses.field(default_factory=TransformerConfig)
     conditioner: ConditionerConfig = dataclasses.field(default_factory=ConditionerConfig)
+    quantization: QuantizationConfig = dataclasses.field(default_factory=QuantizationConfig)
 
     def validate(self) -> None:
         require(self.tier in TIERS, f"model.tier={self.tier!r}: must be one of {TIERS}")
@@ -101,9 +120,11 @@ class PriorConfig:
             )
         require(self.timing_bins >= 1, f"model.timing_bins={self.timing_bins}: must be at least 1")
         require(self.max_seconds > 0, f"model.max_seconds={self.max_seconds}: must be positive")
+        require(0 <= self.label_dropout < 1, f"model.label_dropout={self.label_dropout}: must be in [0, 1)")
         require(self.loss_chunk >= 0, f"model.loss_chunk={self.loss_chunk}: must be 0 (all codes at once) or more")
         self.transformer.validate()
         self.conditioner.validate()
+        self.quantization.validate()
 
 
 @dataclasses.dataclass
@@ -120,6 +141,11 @@ class PriorTraining:
     def validate(self) -> None:
         for part in (self.model, self.data, self.mesh, self.optimizer, self.training):
             part.validate()
+        require(
+            self.model.quantization.weights == "float",
+            f"model.quantization.weights={self.model.quantization.weights!r}: training needs float weights; compress "
+            "--method=int8 rounds those of a trained prior",
+        )
         require(
             self.data.batch_size % self.training.accumulation_steps == 0,
             f"data.batch_size={self.data.batch_size} must be divisible by "

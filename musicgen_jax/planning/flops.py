@@ -27,8 +27,8 @@ class StepFlops:
 
 
 def prior_step_flops(model: config.PriorConfig, batch_size: int) -> StepFlops:
-    """Of a prior. Causal attention is counted as the half that it is; `model.transformer.remat` and `loss_chunk` decide
-    what is done again."""
+    """Of a prior, or of a diffusion model, whose codes see twice as many. Causal attention is counted as the half that
+    it is; `model.transformer.remat` and `loss_chunk` decide what is done again."""
     transformer = model.transformer
     projections, logits, values = _block_macs(model)
     block = projections + 2 * logits + values  # codes and distances against the queries, then the mix
@@ -49,8 +49,9 @@ def _block_macs(model: config.PriorConfig) -> tuple[float, float, float]:
     inner = settings.num_heads * settings.head_dim
     projections = settings.width * (4 * inner + 2 * settings.mlp_width)
     limit = settings.window + 1 if settings.window else context
-    seen = _mean_seen(context, limit)
-    distances = _mean_seen(context, min(settings.max_distance or context, limit))
+    ways = 2 if isinstance(model, config.DiffusionConfig) else 1
+    seen = ways * _mean_seen(context, limit)
+    distances = ways * _mean_seen(context, min(settings.max_distance or context, limit))
     return projections, inner * (seen + distances) / 2, inner * seen
 
 

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from musicgen_jax import config, modules
+from musicgen_jax.diffusion import code_task
 from musicgen_jax.planning import flops
-from musicgen_jax.prior import loss, prior
+from musicgen_jax.prior import prior
 from musicgen_jax.sharding import rules
 from musicgen_jax.training import precision, state
 from musicgen_jax.vqvae import adversarial
@@ -77,14 +78,8 @@ def workload(run: Run) -> Workload:
 def _prior(run: config.PriorTraining) -> Workload:
     run = dataclasses.replace(run, model=resolve(run.model))
     model, batch_size = run.model, run.data.batch_size
-    dtype, axis_rules = precision.dtype(run.training.compute_dtype), prior.axis_rules(run)
-    task = state.Task(
-        functional=modules.Functional(lambda rngs: prior.Prior(model, axis_rules, dtype=dtype, rngs=rngs)),
-        loss=lambda module, batch, key, train: loss.prior_loss(module, batch, key if train else None),
-        unit="codes",
-        units_per_step=batch_size * model.context,
-        weight=loss.num_losses,
-    )
+    axis_rules = prior.axis_rules(run)
+    task = code_task.code_task(run, axis_rules)
     shapes: dict[str, Any] = {"codes": (model.context,), "mask": (model.context,)}
     shapes |= dict.fromkeys(("genre", "artist", "start", "length"), ())
     if model.upsampling:

@@ -10,7 +10,10 @@ from flax import nnx
 from musicgen_jax import config
 from musicgen_jax.prior import code_embedding
 from musicgen_jax.sharding import rules
+from musicgen_jax.transformer import weights
 from musicgen_jax.vqvae import resnet
+
+UNKNOWN = 0  # index of `config.UNKNOWN_LABEL`, which comes first in every vocabulary
 
 
 def embedding(num: int, width: int, rngs: nnx.Rngs) -> nnx.Param:
@@ -25,6 +28,11 @@ def lookup(table: jax.Array, indices: jax.Array, axis_rules: rules.AxisRules) ->
     divided over their width, and XLA would have to copy them whole to divide them over the batch.
     """
     return rules.constrain(table, axis_rules, (None, "residual"))[indices]
+
+
+def without_labels(batch: dict[str, jax.Array], hidden: jax.Array) -> dict[str, jax.Array]:
+    """The batch with genre and artist unknown where `hidden`, bool [B]."""
+    return batch | {name: jnp.where(hidden, UNKNOWN, batch[name]) for name in ("genre", "artist")}
 
 
 class LabelConditioner(nnx.Module):
@@ -84,7 +92,7 @@ class UpsamplerConditioner(nnx.Module):
         self.upsampling = nnx.List(
             [resnet.Upsampling(settings.width, settings.width, dtype=dtype, rngs=rngs) for _ in range(doublings)]
         )
-        self.project = nnx.Linear(settings.width, model.transformer.width, dtype=dtype, rngs=rngs)
+        self.project = weights.Linear(settings.width, model.transformer.width, dtype=dtype, rngs=rngs)
         self.norm = nnx.LayerNorm(model.transformer.width, dtype=dtype, rngs=rngs)
         self.dtype = dtype
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from musicgen_jax.prior import prior
+from musicgen_jax.prior import code_model, prior
 
 
 def code_losses(logits: jax.Array, codes: jax.Array) -> jax.Array:
@@ -27,20 +27,36 @@ def prior_loss(
 
     The logits, [B, T, K] float32 in all, exist for `model.config.loss_chunk` codes of each window at a time.
     """
+    weights = batch["mask"].astype(jnp.float32)
+    return mean_losses(model, model.hidden(batch, key), batch["codes"], weights, num_losses(batch))
+
+
+def mean_losses(
+    model: code_model.CodeModel, hidden: jax.Array, codes: jax.Array, weights: jax.Array, num: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Weighted cross-entropies of codes over `num`, and metrics.
+
+    Args:
+      model: predicts from `hidden`; its config's `loss_chunk` bounds the logits in memory.
+      hidden: [B, T, D], the stack's output.
+      codes: int32 [B, T].
+      weights: float32 [B, T].
+      num: what the sums are divided by, or 1 if that is more.
+    """
     predict = model.predictor()
 
     def sums(part: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        hidden, codes, mask = part
+        hidden, codes, weights = part
         logits = predict(hidden)
-        return jnp.sum(code_losses(logits, codes) * mask), jnp.sum((jnp.argmax(logits, axis=-1) == codes) * mask)
+        return jnp.sum(code_losses(logits, codes) * weights), jnp.sum((jnp.argmax(logits, axis=-1) == codes) * weights)
 
-    whole = (model.hidden(batch, key), batch["codes"], batch["mask"].astype(jnp.float32))
-    total = jnp.maximum(num_losses(batch), 1.0)
-    nats, hits = (summed / total for summed in _sum_over_chunks(sums, whole, model.config.loss_chunk))
+    total = jnp.maximum(num, 1.0)
+    parts = sum_over_chunks(sums, (hidden, codes, weights), model.config.loss_chunk)
+    nats, hits = (summed / total for summed in parts)
     return nats, {"nats_per_code": nats, "perplexity": jnp.exp(nats), "accuracy": hits}
 
 
-def _sum_over_chunks(
+def sum_over_chunks(
     sums: Callable[[Any], tuple[jax.Array, ...]], whole: tuple[jax.Array, ...], size: int
 ) -> tuple[jax.Array, ...]:
     """`sums(whole)`, of `size` positions at a time; the gradient computes each chunk again instead of keeping it.

@@ -1,6 +1,7 @@
 """A trained prior as sampling and evaluation take it."""
 
 import dataclasses
+from typing import ClassVar
 
 from musicgen_jax import config, modules
 
@@ -20,6 +21,8 @@ class TrainedPrior:
     functional: modules.Functional
     weights: tuple[modules.Tree, modules.Tree]
     codes_path: str
+
+    kind: ClassVar[str] = "autoregressive"  # | config.DIFFUSION: how its codes are sampled
 
     def require_tokenizer(self, fingerprint: str) -> None:
         """Raises ValueError unless the prior was trained on codes of the tokenizer with this fingerprint."""

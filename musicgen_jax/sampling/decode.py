@@ -1,56 +1,198 @@
-"""The token loop of one window, on the device: prefill once, then one cached step a code."""
+"""The token loop of one window, on the device: prefill once, then one cached step a code.
 
+A step reads every weight and every cached row once. The rows are as many as attention can look back from where the loop
+is: a ring of window + 1 where attention has a window; else the loop runs in stretches, each with more rows than the one
+before, because a cache of the whole context costs the first code as much as the last.
+"""
+
+import dataclasses
 import functools
-from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from musicgen_jax import modules
-from musicgen_jax.prior import prior
+from musicgen_jax import config, modules
+from musicgen_jax.prior import conditioner, prior
 from musicgen_jax.sampling import logits as logits_lib
+from musicgen_jax.transformer import block, kv_cache
 
 Batch = dict[str, jax.Array]
-SampleWindow = Callable[..., jax.Array]
+CACHE_DTYPES = ("compute", "int8")  # of keys and values: as they are computed, or rounded (kv_cache.QuantizedCache)
+NUM_STRETCHES, SHORTEST_STRETCH = 8, 512
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Fixed:
+    """What the steps of one window read and do not change.
+
+    Attributes:
+      layers: the blocks one by one: sliced from the stack inside the loop, every step would copy all the weights.
+      condition: [B, T, D]; with guidance [2 B, T, D], each row followed by the same without labels.
+    """
+
+    layers: list[block.Block]
+    condition: jax.Array
 
 
 @functools.lru_cache(maxsize=8)
-def make_sample_window(functional: modules.Functional) -> SampleWindow:
-    """Jitted `sample_window` of one prior; compiled once for all windows, lengths and settings of a batch size.
+def make_sample_window(functional: modules.Functional, cache_dtype: str = "compute") -> "SampleWindow":
+    """The sampler of one prior; the same object for the same arguments, so that a second call compiles nothing.
 
-    The same object for the same prior, so that a second call in one process compiles nothing.
+    Raises:
+      ValueError: an unknown type of cache.
+    """
+    return SampleWindow(functional, cache_dtype)
 
-    Args:
-      functional: of the prior.
 
-    Returns:
-      sample_window(weights, batch, known, stop, keys, offset, temperature, top_p, top_k) -> codes [B, context] int32,
-      where `batch` holds the window's arrays as in `code_dataset.Windows.window`, its codes right in [0, known);
-      [known, stop) are sampled and the rest stays. `keys` [B] are the samples' own keys and `offset` the window's
-      start: code t of sample b is drawn with fold_in(keys[b], offset + t), whatever the batch or the windows.
+class SampleWindow:
+    """Samples windows of one prior.
+
+    Compiled once for all windows, lengths and settings of a batch size, with and without guidance apart; the loop once
+    for each stretch of a long context.
     """
 
-    @jax.jit
-    def sample_window(weights, batch, known, stop, keys, offset, temperature, top_p, top_k) -> jax.Array:
-        model: prior.Prior = functional.bind(*weights)
-        condition = model.condition(batch)
-        # In parallel over the whole window; what stands in the rows from `known` on is overwritten before it is read.
-        caches = model.prefill(batch["codes"], condition)
-        layers = model.stack.unstacked()
-        draw = functools.partial(_draw, keys=keys, settings=(temperature, top_p, top_k))
+    def __init__(self, functional: modules.Functional, cache_dtype: str = "compute"):
+        known = ", ".join(CACHE_DTYPES)
+        config.require(cache_dtype in CACHE_DTYPES, f"cache_dtype={cache_dtype!r}: must be one of {known}")
+        begin, advance = functools.partial(_begin, functional, cache_dtype), functools.partial(_advance, functional)
+        self._begin = jax.jit(begin, static_argnames=("guided", "length", "num_rows"))
+        self._advance = jax.jit(advance, donate_argnames=("codes", "caches"))
+        self._resize = jax.jit(functools.partial(_resize), static_argnames="num_rows")
+        self._functional = functional
 
-        def body(position: jax.Array, carry: tuple) -> tuple:
-            codes, caches = carry
-            previous = codes[:, jnp.maximum(position - 1, 0)]
-            step_logits, caches = model.step(layers, previous, condition[:, position], caches, position)
-            return codes.at[:, position].set(draw(step_logits, offset + position)), caches
+    def __call__(
+        self,
+        weights: tuple[modules.Tree, modules.Tree],
+        batch: Batch,
+        known: jax.typing.ArrayLike,
+        stop: jax.typing.ArrayLike,
+        keys: jax.Array,
+        offset: jax.typing.ArrayLike,
+        settings: logits_lib.Settings,
+    ) -> jax.Array:
+        """Codes of B windows, sampled together but each as if alone.
 
-        codes, _ = jax.lax.fori_loop(known, stop, body, (batch["codes"], caches))
-        return codes
+        Args:
+          weights: of the prior.
+          batch: the windows' arrays as in `code_dataset.Windows.window`; the codes of row b are right in [0, known[b]).
+          known, stop: int32 [B]: [known[b], stop[b]) are sampled, the rest stays.
+          keys: [B], the samples' own. Code t of row b is drawn with fold_in(keys[b], offset[b] + t), whatever the batch
+            or the windows.
+          offset: int32 [B], start of the windows.
+          settings: of the draws. With guidance, a step works on twice as many rows.
 
-    return sample_window
+        Returns:
+          int32 [B, context].
+        """
+        model: config.PriorConfig = self._functional.bind(*weights).config
+        position, last = int(np.min(known)), int(np.max(stop))
+        guided = bool(np.any(np.asarray(settings.guidance) != 1))
+        codes, fixed, caches = batch["codes"], None, None
+        for end, num_rows in stretches(model.context, model.transformer.window):
+            if position >= min(end, last):
+                continue
+            if fixed is None:
+                fixed, caches = self._begin(weights, batch, position, guided=guided, length=end, num_rows=num_rows)
+                codes = jnp.array(codes)  # a copy, which the loop may overwrite
+            else:
+                caches = self._resize(caches, num_rows=num_rows)
+            until = min(end, last)
+            draws = known, stop, keys, offset, settings
+            codes, caches = self._advance(weights, fixed, draws, position, until, codes=codes, caches=caches)
+            position = until
+        return jnp.asarray(codes)
+
+    def num_programs(self) -> int:
+        """How many programs have been compiled so far."""
+        return sum(program._cache_size() for program in (self._begin, self._advance, self._resize))
 
 
-def _draw(step_logits: jax.Array, absolute_position: jax.Array, *, keys: jax.Array, settings: tuple) -> jax.Array:
-    step_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, absolute_position)
-    return logits_lib.sample(step_keys, step_logits, *settings)
+def stretches(context: int, window: int) -> list[tuple[int, int]]:
+    """(end, rows of the cache) of the stretches of a window's loop: the steps up to code `end` need so many rows."""
+    if window and window + 1 < context:
+        return [(context, window + 1)]
+    number = max(min(NUM_STRETCHES, context // SHORTEST_STRETCH), 1)
+    ends = [-(-context * part // number) for part in range(1, number + 1)]
+    return [(end, end) for end in ends]
+
+
+def _begin(
+    functional: modules.Functional,
+    cache_dtype: str,
+    weights: tuple[modules.Tree, modules.Tree],
+    batch: Batch,
+    position: jax.Array,
+    *,
+    guided: bool,
+    length: int,
+    num_rows: int,
+) -> tuple[Fixed, list[kv_cache.Cache]]:
+    """What the steps from `position` on read, and caches of `num_rows` rows with the codes before it.
+
+    Only the first `length` codes are looked at; what stands in them from `position` on does not matter.
+    """
+    model: prior.Prior = functional.bind(*weights)
+    if guided:
+        batch = {name: jnp.repeat(x, 2, axis=0) for name, x in batch.items()}
+        batch = conditioner.without_labels(batch, jnp.arange(batch["codes"].shape[0]) % 2 == 1)
+    condition = model.condition(batch)
+
+    def kept(cache: kv_cache.KVCache) -> kv_cache.Cache:
+        cache = kv_cache.ring(cache, num_rows, position)
+        return kv_cache.quantized(cache) if cache_dtype == "int8" else cache
+
+    def prefill() -> list[kv_cache.Cache]:
+        return model.prefill(batch["codes"][:, :length], condition[:, :length], kept)
+
+    def empty() -> list[kv_cache.Cache]:
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(prefill))
+
+    caches = jax.lax.cond(position > 0, prefill, empty)
+    return Fixed(model.stack.unstacked(), condition), caches
+
+
+def _advance(
+    functional: modules.Functional,
+    weights: tuple[modules.Tree, modules.Tree],
+    fixed: Fixed,
+    draws: tuple[Any, ...],
+    position: jax.Array,
+    until: jax.Array,
+    *,
+    codes: jax.Array,
+    caches: list[kv_cache.Cache],
+) -> tuple[jax.Array, list[kv_cache.Cache]]:
+    """Samples the codes in [position, until) of those rows where they are unknown."""
+    model: prior.Prior = functional.bind(*weights)
+    known, stop, keys, offset, settings = draws
+
+    def body(position: jax.Array, carry: tuple) -> tuple:
+        codes, caches = carry
+        condition = jax.lax.dynamic_index_in_dim(fixed.condition, position, axis=1, keepdims=False)
+        copies = condition.shape[0] // codes.shape[0]
+        previous = jnp.repeat(codes[:, jnp.maximum(position - 1, 0)], copies)
+        step_logits, caches = model.step(fixed.layers, previous, condition, caches, position)
+        if copies == 2:
+            step_logits = guide(step_logits[0::2], step_logits[1::2], settings.guidance[:, None])
+        place_keys = jax.vmap(jax.random.fold_in)(keys, offset + position)
+        columns = settings.temperature[:, position, None], settings.top_p[:, None], settings.top_k[:, None]
+        drawn = logits_lib.sample(place_keys, step_logits, *columns)
+        unknown = (known <= position) & (position < stop)
+        return codes.at[:, position].set(jnp.where(unknown, drawn, codes[:, position])), caches
+
+    return jax.lax.fori_loop(position, until, body, (codes, caches))
+
+
+def guide(labelled: jax.Array, unlabelled: jax.Array, guidance: jax.Array) -> jax.Array:
+    """Logits [B, K] with and without labels -> unlabelled + guidance * (labelled - unlabelled).
+
+    Classifier-free guidance (Ho & Salimans 2022) in logits: 0 ignores the labels, 1 takes them as the data has them.
+    """
+    return unlabelled + guidance * (labelled - unlabelled)
+
+
+def _resize(caches: list[kv_cache.Cache], num_rows: int) -> list[kv_cache.Cache]:
+    return [kv_cache.resized(cache, num_rows) for cache in caches]

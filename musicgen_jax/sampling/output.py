@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pathlib
+from collections.abc import Mapping
 
 import numpy as np
 import soundfile
@@ -14,55 +15,78 @@ from musicgen_jax import config, modules
 from musicgen_jax.data import audio_io
 from musicgen_jax.prior import trained
 from musicgen_jax.sampling import hierarchy
+from musicgen_jax.sampling import journal as journal_lib
+from musicgen_jax.sampling import prompt as prompt_lib
+from musicgen_jax.sampling import request as request_lib
 from musicgen_jax.vqvae import code_file
 from musicgen_jax.vqvae import tokenizer as tokenizer_lib
 
-INFO_NAME = "samples.json"
+INFO_NAME = prompt_lib.SAMPLES_INFO
 MAX_WAV_BYTES = 2**32 - 2**16  # a wav file counts its bytes in 32 bits
 
 
 def sample_to_folder(
     tokenizer: tokenizer_lib.Tokenizer,
-    priors: dict[str, trained.TrainedPrior],
-    request: hierarchy.Request,
+    priors: Mapping[str, trained.TrainedPrior],
+    request: request_lib.Request,
     out: str,
     models: dict[str, str],
+    prompt: prompt_lib.Prompt | None = None,
 ) -> None:
     """Samples, decodes the finest tier, and writes the folder; does nothing where it holds this request already.
 
+    Every finished window is kept in OUT/partial, so that the same call goes on where an interrupted one was.
+
     Args:
       tokenizer: the VQ-VAE whose codes the priors model.
-      priors: by tier; "top" at least.
+      priors: by tier.
       request: what to sample.
       out: the folder.
       models: flag name -> workdir, kept in samples.json.
+      prompt: what the music starts from, as `request.mode` says.
 
     Raises:
-      ValueError: the request does not fit the models, or `out` holds the samples of another request.
+      ValueError: the request does not fit the models, or `out` holds the samples of another request, whole or begun.
     """
-    request.validate(tokenizer.config, tokenizer.fingerprint, priors)
+    request.validate(tokenizer.config, tokenizer.fingerprint, priors, prompt)
     folder = pathlib.Path(out)
-    info = json.loads(json.dumps({"request": dataclasses.asdict(request), "models": models}))
-    info["vqvae_fingerprint"] = tokenizer.fingerprint
-    # A workdir that was trained on keeps its name: the weights say whether the samples are still those of the models.
-    info["prior_fingerprints"] = {tier: modules.fingerprint(*prior.weights) for tier, prior in priors.items()}
+    facts = _facts(tokenizer, priors, request, models, prompt)
     if (folder / INFO_NAME).is_file():
-        _require_same(folder, info)
+        _require_same(folder, facts)
+        journal_lib.remove(folder)
         print(f"{out} is complete already, with the same settings; nothing to do")
         return
     folder.mkdir(parents=True, exist_ok=True)
-    codes = hierarchy.sample_codes(tokenizer.config, priors, request)
-    finest = list(codes)[-1]
+    journal = journal_lib.Journal(folder, facts)
+    sampler = hierarchy.Hierarchy(tokenizer.config, priors, request, prompt, journal=journal)
+    codes, finest = sampler.complete(), sampler.finest
     np.savez_compressed(folder / "codes.npz", **{tier: array.astype(np.int16) for tier, array in codes.items()})
     files = []
     for index, sample in enumerate(codes[finest]):
         name = f"{index:03d}.wav"
         audio_io.write_wav(folder / name, tokenizer.decode(sample, finest), tokenizer.config.sample_rate)
         files.append({"file": name, "seed": request.seed, "index": index, "genre": request.genre_of(index)})
-    info |= {"sample_rate": tokenizer.config.sample_rate, "decoded_tier": finest, "samples": files}
-    # Written last: a folder with samples.json is complete.
-    (folder / INFO_NAME).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
+    info = facts | {"sample_rate": tokenizer.config.sample_rate, "decoded_tier": finest, "samples": files}
+    # Last and at once: a folder with samples.json is complete.
+    journal_lib.write_whole(folder / INFO_NAME, lambda file: file.write((json.dumps(info, indent=2) + "\n").encode()))
+    journal_lib.remove(folder)
     print(f"{out}: {len(files)} samples of {request.seconds:g} s")
+
+
+def _facts(
+    tokenizer: tokenizer_lib.Tokenizer,
+    priors: Mapping[str, trained.TrainedPrior],
+    request: request_lib.Request,
+    models: dict[str, str],
+    prompt: prompt_lib.Prompt | None,
+) -> dict:
+    """All that decides the samples, as JSON gives it back."""
+    start = None if prompt is None else {"from": prompt.name, "seconds": prompt.seconds, "digest": prompt.digest}
+    facts = json.loads(json.dumps({"request": dataclasses.asdict(request), "prompt": start, "models": models}))
+    facts["vqvae_fingerprint"] = tokenizer.fingerprint
+    # A workdir that was trained on keeps its name: the weights say whether the samples are still those of the models.
+    facts["prior_fingerprints"] = {tier: modules.fingerprint(*prior.weights) for tier, prior in priors.items()}
+    return facts
 
 
 def decode_to_wav(tokenizer: tokenizer_lib.Tokenizer, codes: str, tier: str | None, out: str) -> None:
@@ -129,8 +153,7 @@ def read(folder: str) -> tuple[dict, list[np.ndarray]]:
     return info, waveforms
 
 
-def _require_same(folder: pathlib.Path, info: dict) -> None:
+def _require_same(folder: pathlib.Path, facts: dict) -> None:
     found = json.loads((folder / INFO_NAME).read_text(encoding="utf-8"))
-    different = [name for name in info if found.get(name) != info[name]]
-    if different:
-        raise ValueError(f"{folder} holds samples made with another {', '.join(different)}; choose another --out")
+    if different := journal_lib.differences({name: found.get(name) for name in facts}, facts):
+        raise ValueError(f"{folder} holds the samples of another run ({'; '.join(different)}); choose another --out")

@@ -1,4 +1,4 @@
-"""Multi-head causal self-attention with relative positions: whole sequences, and one step with a cache."""
+"""Multi-head self-attention with relative positions: whole sequences, and where causal one step with a cache."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ from flax import nnx
 
 from musicgen_jax import config
 from musicgen_jax.sharding import rules
-from musicgen_jax.transformer import kv_cache, relative_attention, relative_distances
+from musicgen_jax.transformer import kv_cache, relative_attention, relative_distances, weights
 
 
 class SelfAttention(nnx.Module):
@@ -18,11 +18,12 @@ class SelfAttention(nnx.Module):
         max_distance: int,
         axis_rules: rules.AxisRules,
         *,
+        causal: bool = True,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
         self.rules, self.backend = axis_rules, settings.attention
-        self.pattern = relative_distances.Pattern(window=settings.window, beyond=settings.beyond)
+        self.pattern = relative_distances.Pattern(causal, settings.window, settings.beyond)
         width, heads, head_dim = settings.width, settings.num_heads, settings.head_dim
         init = nnx.initializers.normal(0.02)
         # GPT-2's scaling: the residual stream keeps its variance whatever the depth.
@@ -31,28 +32,30 @@ class SelfAttention(nnx.Module):
             init(rngs.params(), (width, 3, heads, head_dim)), out_sharding=("width", None, "heads", None)
         )
         self.out = nnx.Param(out_init(rngs.params(), (heads, head_dim, width)), out_sharding=("heads", None, "width"))
+        rows = max_distance if causal else 2 * max_distance - 1
         table_init = nnx.initializers.normal(head_dim**-0.5)
         self.distances = nnx.Param(
-            table_init(rngs.params(), (heads, max_distance, head_dim)), out_sharding=("heads", None, None)
+            table_init(rngs.params(), (heads, rows, head_dim)), out_sharding=("heads", None, None)
         )
         self.dtype = dtype
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, kv_cache.KVCache]:
         """[B, T, D] -> ([B, T, D], the window's keys and values)."""
-        qkv = jnp.einsum("btd,dnhk->nbthk", x, self.qkv[...].astype(self.dtype))
+        qkv = weights.einsum("btd,dnhk->nbthk", x, self.qkv[...], self.dtype)
         names = ("batch", None, "heads", None)  # whole sequences, even where they are divided between the blocks
         query, key, value = (rules.constrain(part, self.rules, names) for part in qkv)
         # Collected here, once: a table that is divided would be collected at every turn of a loop over blocks.
-        table = rules.constrain(self.distances[...], self.rules, ("heads", None, None))
+        table = rules.constrain(weights.dense(self.distances[...]), self.rules, ("heads", None, None))
         mixed = relative_attention.relative_attention(query, key, value, table, self.pattern, self.backend, self.rules)
-        out = jnp.einsum("bthk,hkd->btd", mixed, self.out[...].astype(self.dtype))
+        out = weights.einsum("bthk,hkd->btd", mixed, self.out[...], self.dtype)
         return out, kv_cache.from_sequence(key, value)
 
-    def step(self, x: jax.Array, cache: kv_cache.KVCache, position: jax.Array) -> tuple[jax.Array, kv_cache.KVCache]:
+    def step(self, x: jax.Array, cache: kv_cache.Cache, position: jax.Array) -> tuple[jax.Array, kv_cache.Cache]:
         """One position: [B, D] and the layer's cache -> ([B, D], the cache with this position)."""
-        query, key, value = jnp.einsum("bd,dnhk->nbhk", x, self.qkv[...].astype(self.dtype))
-        cache = cache.write(key, value, position)
-        mixed = relative_attention.relative_attention_step(
-            query, cache.keys, cache.values, self.distances[...], position, self.pattern
+        # In this order of axes the product reads the matrix as it lies; in others XLA would transpose it at every step.
+        qkv = weights.einsum("bd,dnhk->bnhk", x, self.qkv[...], self.dtype)
+        query, key, value = qkv[:, 0], qkv[:, 1], qkv[:, 2]
+        mixed, cache = relative_attention.relative_attention_step(
+            query, key, value, cache, self.distances[...], position, self.pattern
         )
-        return jnp.einsum("bhk,hkd->bd", mixed, self.out[...].astype(self.dtype)), cache
+        return weights.einsum("bhk,hkd->bd", mixed, self.out[...], self.dtype), cache

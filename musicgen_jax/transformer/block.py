@@ -6,7 +6,7 @@ from flax import nnx
 
 from musicgen_jax import config
 from musicgen_jax.sharding import rules
-from musicgen_jax.transformer import attention, kv_cache
+from musicgen_jax.transformer import attention, kv_cache, weights
 
 
 class MLP(nnx.Module):
@@ -15,7 +15,7 @@ class MLP(nnx.Module):
     def __init__(self, settings: config.TransformerConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         init = nnx.initializers.normal(0.02)
         out_init = nnx.initializers.normal(0.02 / (2 * settings.num_layers) ** 0.5)
-        self.hidden = nnx.Linear(
+        self.hidden = weights.Linear(
             settings.width,
             settings.mlp_width,
             kernel_init=nnx.with_partitioning(init, ("width", "mlp")),
@@ -23,7 +23,7 @@ class MLP(nnx.Module):
             dtype=dtype,
             rngs=rngs,
         )
-        self.out = nnx.Linear(
+        self.out = weights.Linear(
             settings.mlp_width,
             settings.width,
             kernel_init=nnx.with_partitioning(out_init, ("mlp", "width")),
@@ -45,12 +45,15 @@ class Block(nnx.Module):
         max_distance: int,
         axis_rules: rules.AxisRules,
         *,
+        causal: bool = True,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
         self.rules, self.dropout = axis_rules, settings.dropout
         self.attention_norm = nnx.LayerNorm(settings.width, dtype=dtype, rngs=rngs)
-        self.attention = attention.SelfAttention(settings, max_distance, axis_rules, dtype=dtype, rngs=rngs)
+        self.attention = attention.SelfAttention(
+            settings, max_distance, axis_rules, causal=causal, dtype=dtype, rngs=rngs
+        )
         self.mlp_norm = nnx.LayerNorm(settings.width, dtype=dtype, rngs=rngs)
         self.mlp = MLP(settings, dtype=dtype, rngs=rngs)
 
@@ -62,7 +65,7 @@ class Block(nnx.Module):
         x = x + self._drop(self.mlp(self.mlp_norm(x)), key, 1)
         return rules.constrain(x, self.rules, names), cache
 
-    def step(self, x: jax.Array, cache: kv_cache.KVCache, position: jax.Array) -> tuple[jax.Array, kv_cache.KVCache]:
+    def step(self, x: jax.Array, cache: kv_cache.Cache, position: jax.Array) -> tuple[jax.Array, kv_cache.Cache]:
         """One position, [B, D], with the layer's cache."""
         attended, cache = self.attention.step(self.attention_norm(x), cache, position)
         x = x + attended

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from musicgen_jax import config
 from musicgen_jax.sharding import rules
-from musicgen_jax.transformer import blocked_attention, relative_distances
+from musicgen_jax.transformer import blocked_attention, kv_cache, relative_distances, weights
 
 CAUSAL = relative_distances.Pattern()
 
@@ -66,38 +66,47 @@ def _reference(
     logits = by_content + relative_distances.skew(by_distance, length).astype(jnp.float32)
     index = jnp.arange(length)
     seen = pattern.visible(index[:, None] - index[None])
-    weights = jax.nn.softmax(jnp.where(seen, logits, relative_distances.MASKED), axis=-1)
-    return jnp.einsum("bhij,bjhd->bihd", weights.astype(value.dtype), value)
+    shares = jax.nn.softmax(jnp.where(seen, logits, relative_distances.MASKED), axis=-1)
+    return jnp.einsum("bhij,bjhd->bihd", shares.astype(value.dtype), value)
 
 
 def relative_attention_step(
     query: jax.Array,
-    keys: jax.Array,
-    values: jax.Array,
-    table: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    cache: kv_cache.Cache,
+    table: weights.Weight,
     position: jax.Array,
     pattern: relative_distances.Pattern = CAUSAL,
-) -> jax.Array:
-    """Attention of one new position to the cache; equal to row `position` of `relative_attention`.
+) -> tuple[jax.Array, kv_cache.Cache]:
+    """Attention of one new position to itself and to the cache; equal to row `position` of `relative_attention`.
 
     Args:
-      query: [B, H, D].
-      keys, values: the cache [B, H, C, D]; rows behind `position` may hold anything.
+      query, key, value: of the position, [B, H, D] in the compute dtype.
+      cache: of the positions before, with R rows, more than the pattern's window; rows that are not seen may hold any
+        finite numbers.
       table: [H, M, D].
-      position: int32 scalar, index of the query in the cache.
+      position: int32 scalar.
       pattern: a causal one.
 
     Returns:
-      [B, H, D].
+      ([B, H, D], the cache with this position).
     """
-    size, head_dim = keys.shape[2], query.shape[2]
-    query = query * head_dim**-0.5
-    by_content = jnp.einsum("bhd,bhcd->bhc", query, keys, preferred_element_type=jnp.float32)
-    by_distance = jnp.einsum("bhd,hmd->bhm", query, table.astype(query.dtype)).astype(jnp.float32)
-    distance = position - jnp.arange(size)
-    by_position = jnp.take(by_distance, jnp.clip(distance, 0, table.shape[1] - 1), axis=2)
-    if pattern.beyond == "zero":
-        by_position = jnp.where(distance < table.shape[1], by_position, 0.0)
-    logits = by_content + by_position
-    weights = jax.nn.softmax(jnp.where(pattern.visible(distance), logits, relative_distances.MASKED), axis=-1)
-    return jnp.einsum("bhc,bhcd->bhd", weights.astype(values.dtype), values)
+    num_rows = cache.num_rows
+    query = query * query.shape[2] ** -0.5
+    by_distance = weights.einsum("bhd,hmd->bhm", query, table, query.dtype).astype(jnp.float32)[..., :num_rows]
+    beyond = num_rows - by_distance.shape[2]
+    mode = "edge" if pattern.beyond == "clamp" else "constant"
+    by_distance = jnp.pad(by_distance, ((0, 0), (0, 0), (0, beyond)), mode=mode)
+    # Row r has the distance (position - r) mod R: the distances in falling order, turned round. No gather.
+    by_row = jnp.roll(by_distance[..., ::-1], position + 1, axis=2)
+    distance = (position - jnp.arange(num_rows)) % num_rows
+    # The position's own row is not in the cache yet: XLA would copy a cache that is written before it is read.
+    own, seen = distance == 0, pattern.visible(distance) & (distance <= position)
+    with_itself = jnp.sum(query.astype(jnp.float32) * key, axis=-1, keepdims=True)
+    by_content = jnp.where(own, with_itself, cache.score(query))
+    shares = jax.nn.softmax(jnp.where(seen, by_content + by_row, relative_distances.MASKED), axis=-1)
+    own_share = jnp.sum(jnp.where(own, shares, 0.0), axis=-1, keepdims=True)
+    mixed = cache.mix(jnp.where(own, 0.0, shares), query.dtype) + (own_share * value).astype(query.dtype)
+    # Likewise one that might be written before it is read: the zeros make the row wait for the result.
+    return mixed, cache.write(key + 0 * mixed, value + 0 * mixed, position)

@@ -58,13 +58,14 @@ class Stack(nnx.Module):
         max_distance: int,
         axis_rules: rules.AxisRules,
         *,
+        causal: bool = True,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
         @nnx.vmap(in_axes=0, out_axes=0)
         @nnx.transform_metadata(in_axes=0, out_axes=0, partition="layers")
         def make(key: jax.Array) -> block.Block:
-            return block.Block(settings, max_distance, axis_rules, dtype=dtype, rngs=type(rngs)(key))
+            return block.Block(settings, max_distance, axis_rules, causal=causal, dtype=dtype, rngs=type(rngs)(key))
 
         self.num_layers, self.remat = settings.num_layers, settings.remat
         self.layers = make(jax.random.split(rngs.params(), settings.num_layers))
@@ -72,21 +73,25 @@ class Stack(nnx.Module):
 
     def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
         """[B, T, D] -> [B, T, D]; `key` turns dropout on."""
-        return self._run(x, key, keep_cache=False)[0]
+        return self._run(x, key)[0]
 
-    def prefill(self, x: jax.Array) -> tuple[jax.Array, kv_cache.KVCache]:
-        """As `__call__`, and the cache of every layer, [layers, B, H, T, D]."""
-        return self._run(x, None, keep_cache=True)
+    def prefill(
+        self, x: jax.Array, kept: Callable[[kv_cache.KVCache], kv_cache.Cache] = lambda cache: cache
+    ) -> tuple[jax.Array, kv_cache.Cache]:
+        """As `__call__`, and what is `kept` of the cache of every layer, with a leading [layers] axis."""
+        return self._run(x, None, kept)
 
-    def _run(self, x: jax.Array, key: jax.Array | None, keep_cache: bool):
+    def _run(
+        self, x: jax.Array, key: jax.Array | None, kept: Callable[[kv_cache.KVCache], kv_cache.Cache] | None = None
+    ) -> tuple[jax.Array, kv_cache.Cache | None]:
         keys = None if key is None else jax.random.split(key, self.num_layers)
 
-        def body(x: jax.Array, inputs: tuple) -> tuple[jax.Array, kv_cache.KVCache | None]:
+        def body(x: jax.Array, inputs: tuple) -> tuple[jax.Array, kv_cache.Cache | None]:
             layer, layer_key = inputs
             x, cache = layer(checkpoint_name(x, BLOCK_INPUT), layer_key)
-            return x, (cache if keep_cache else None)
+            return x, (kept(cache) if kept else None)
 
-        if not keep_cache:
+        if kept is None:
             body = rematerialized(body, self.remat)
         x, caches = jax.lax.scan(body, x, (self.layers, keys))
         return self.norm(x), caches
@@ -96,8 +101,8 @@ class Stack(nnx.Module):
         return [jax.tree.map(lambda leaf, i=index: leaf[i], self.layers) for index in range(self.num_layers)]
 
     def step(
-        self, layers: list[block.Block], x: jax.Array, caches: list[kv_cache.KVCache], position: jax.Array
-    ) -> tuple[jax.Array, list[kv_cache.KVCache]]:
+        self, layers: list[block.Block], x: jax.Array, caches: list[kv_cache.Cache], position: jax.Array
+    ) -> tuple[jax.Array, list[kv_cache.Cache]]:
         """One position.
 
         Args:

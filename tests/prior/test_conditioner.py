@@ -5,7 +5,7 @@ import pytest
 import tiny_priors
 from flax import nnx
 
-from musicgen_jax import modules
+from musicgen_jax import config, modules
 from musicgen_jax.prior import conditioner
 
 
@@ -60,3 +60,10 @@ def test_upsampling_must_be_a_power_of_two():
     model = tiny_priors.model_config("middle", upsampling=3)
     with pytest.raises(ValueError, match=r"model\.upsampling=3: must be a power of two"):
         modules.Functional(lambda rngs: conditioner.UpsamplerConditioner(model, dtype=jnp.float32, rngs=rngs))
+
+
+def test_labels_can_be_hidden():
+    batch = {"genre": np.array([1, 2]), "artist": np.array([3, 4]), "start": np.array([5, 6])}
+    hidden = conditioner.without_labels(batch, np.array([True, False]))
+    assert {name: x.tolist() for name, x in hidden.items()} == {"genre": [0, 2], "artist": [0, 4], "start": [5, 6]}
+    assert tiny_priors.GENRES[conditioner.UNKNOWN] == config.UNKNOWN_LABEL

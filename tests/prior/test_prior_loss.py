@@ -118,3 +118,26 @@ def test_memorises_a_batch():
     assert float(history[0].nats_per_code) > 2.0
     assert float(history[-1].nats_per_code) < 0.1
     assert float(history[-1].accuracy) == 1.0
+
+
+def test_label_dropout_hides_the_labels_of_some_windows_in_training():
+    settings = tiny_priors.model_config(num_layers=1, label_dropout=0.5)
+    trained = tiny_priors.trained_prior(settings)
+    batch = jax.tree.map(lambda x: np.repeat(x[:1], 64, axis=0), tiny_priors.batch(settings)) | {
+        "genre": np.full(64, 2, np.int32)
+    }
+    hidden = jax.jit(lambda batch, key: trained.functional.bind(*trained.weights).hidden(batch, key))
+    labelled = np.asarray(hidden(batch, None))[0]
+    without = np.asarray(hidden(batch | {"genre": np.zeros(64, np.int32), "artist": np.zeros(64, np.int32)}, None))[0]
+    rows = np.asarray(hidden(batch, jax.random.key(0)))
+    is_labelled = np.isclose(rows, labelled, atol=1e-5).all(axis=(1, 2))
+    is_without = np.isclose(rows, without, atol=1e-5).all(axis=(1, 2))
+    assert np.all(is_labelled ^ is_without)
+    assert 16 < is_labelled.sum() < 48
+    assert np.any(np.asarray(hidden(batch, jax.random.key(1))) != rows)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_label_dropout_is_a_share(rate):
+    with pytest.raises(ValueError, match=rf"model.label_dropout={rate}: must be in \[0, 1\)"):
+        tiny_priors.model_config(label_dropout=rate).validate()

@@ -10,6 +10,18 @@ from musicgen_jax.sampling import logits as logits_lib
 SETTINGS = (0.9, 0.95, 0)
 
 
+def arrays(known, stop, offset, temperature, top_p, top_k):
+    """The arguments behind the batch, for two rows; a number stands for both."""
+    ones = np.ones(2, np.int32)
+    settings = logits_lib.Settings(
+        temperature=np.full((2, 12), temperature, np.float32),
+        top_p=np.full(2, top_p, np.float32),
+        top_k=np.full(2, top_k, np.int32),
+        guidance=np.ones(2, np.float32),
+    )
+    return ones * known, ones * stop, jax.random.split(jax.random.key(5), 2), ones * offset, settings
+
+
 @pytest.fixture(scope="module")
 def parts():
     """(prior, batch with random codes, keys, jitted logits of a whole window)."""
@@ -41,32 +53,54 @@ def test_cached_loop_equals_the_slow_one(parts, known, stop, offset):
     prior, batch, keys, full_pass = parts
     expected = sample_slowly(prior, batch, full_pass, known, stop, keys, offset)
     sample_window = decode.make_sample_window(prior.functional)
-    got = np.asarray(sample_window(prior.weights, batch, known, stop, keys, offset, *SETTINGS))
+    got = np.asarray(sample_window(prior.weights, batch, *arrays(known, stop, offset, *SETTINGS)))
     np.testing.assert_array_equal(got[:, :stop], expected[:, :stop])
     np.testing.assert_array_equal(got[:, stop:], batch["codes"][:, stop:])
     assert len(np.unique(expected[:, known:])) > 1
 
 
 def test_what_stood_in_the_unknown_codes_does_not_matter(parts):
-    prior, batch, keys, _ = parts
+    prior, batch, _, _ = parts
     sample_window = decode.make_sample_window(prior.functional)
     other = batch | {"codes": np.where(np.arange(12) < 5, batch["codes"], 3).astype(np.int32)}
-    results = [np.asarray(sample_window(prior.weights, b, 5, 12, keys, 0, *SETTINGS)) for b in (batch, other)]
+    results = [np.asarray(sample_window(prior.weights, b, *arrays(5, 12, 0, *SETTINGS))) for b in (batch, other)]
     np.testing.assert_array_equal(*results)
 
 
 def test_one_program_for_all_lengths_and_settings(parts):
-    prior, batch, keys, _ = parts
+    prior, batch, _, _ = parts
     sample_window = decode.make_sample_window(prior.functional)
     assert decode.make_sample_window(prior.functional) is sample_window
-    for known, stop, offset, temperature, top_p, top_k in [(0, 1, 0, 1.0, 1.0, 0), (3, 12, 9, 0.5, 0.2, 4)]:
-        sample_window(prior.weights, batch, known, stop, keys, offset, temperature, top_p, top_k)
-    assert sample_window._cache_size() == 1
+    for values in [(0, 1, 0, 1.0, 1.0, 0), (3, 12, 9, 0.5, 0.2, 4)]:
+        sample_window(prior.weights, batch, *arrays(*values))
+    assert sample_window.num_programs() == 2
+
+
+def test_rows_may_differ(parts):
+    """Prompts of different lengths, and windows of different places: each row as it is alone."""
+    prior, batch, _, _ = parts
+    sample_window = decode.make_sample_window(prior.functional)
+    known, stop, offset = np.array([2, 7]), np.array([9, 12]), np.array([0, 40])
+    together = np.asarray(sample_window(prior.weights, batch, *arrays(known, stop, offset, *SETTINGS)))
+    for row in range(2):
+        alone = sample_window(prior.weights, batch, *arrays(known[row], stop[row], offset[row], *SETTINGS))
+        np.testing.assert_array_equal(together[row], np.asarray(alone)[row])
+
+
+def test_temperature_by_position(parts):
+    prior, batch, _, full_pass = parts
+    sample_window = decode.make_sample_window(prior.functional)
+    *rest, settings = arrays(0, 12, 0, 1.0, 1.0, 0)
+    settings.temperature[:, 6:] = 1e-6
+    codes = np.asarray(sample_window(prior.weights, batch, *rest, settings))
+    best = np.asarray(full_pass(prior.weights, batch | {"codes": codes})).argmax(axis=-1)
+    np.testing.assert_array_equal(codes[:, 6:], best[:, 6:])
+    assert np.any(codes[:, :6] != best[:, :6])
 
 
 def test_top_k_of_one_is_the_most_probable_code(parts):
-    prior, batch, keys, full_pass = parts
+    prior, batch, _, full_pass = parts
     sample_window = decode.make_sample_window(prior.functional)
-    greedy = np.asarray(sample_window(prior.weights, batch, 2, 12, keys, 0, 1.0, 1.0, 1))
+    greedy = np.asarray(sample_window(prior.weights, batch, *arrays(2, 12, 0, 1.0, 1.0, 1)))
     predicted = np.asarray(full_pass(prior.weights, batch | {"codes": greedy})).argmax(axis=-1)
     np.testing.assert_array_equal(greedy[:, 2:], predicted[:, 2:])

@@ -6,10 +6,12 @@ import pytest
 import tiny_priors
 
 from musicgen_jax import config
-from musicgen_jax.sampling import hierarchy, logits
+from musicgen_jax.sampling import decode, hierarchy, settings
+from musicgen_jax.sampling import prompt as prompt_lib
+from musicgen_jax.sampling import request as request_lib
 
 VQVAE = config.VQVAEConfig(sample_rate=1280)  # 10, 40 and 160 codes a second
-ALL = logits.SamplingSettings(top_p=1.0)
+ALL = settings.SamplingSettings(top_p=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,7 @@ def priors():
 @pytest.fixture(scope="module")
 def request_():
     """Two windows of the top prior, seven of the middle one."""
-    return hierarchy.Request(seconds=1.55, num_samples=3, seed=7, settings=ALL, batch_size=3)
+    return request_lib.Request(seconds=1.55, num_samples=3, seed=7, settings=ALL, batch_size=3)
 
 
 @pytest.fixture(scope="module")
@@ -77,21 +79,21 @@ def test_the_genre_matters(priors, request_, codes):
 
 
 def test_a_longer_request_and_another_setting_compile_nothing(priors, request_, codes):
-    sample_window = hierarchy.decode.make_sample_window(priors["top"].functional)
-    compiled = sample_window._cache_size()
+    sample_window = decode.make_sample_window(priors["top"].functional)
+    compiled = sample_window.num_programs()
     longer = dataclasses.replace(
-        request_, seconds=4.0, hop_fraction=0.25, settings=logits.SamplingSettings(0.7, 0.8, 5)
+        request_, seconds=4.0, hop_fraction=0.25, settings=settings.SamplingSettings(0.7, 0.8, 5)
     )
     sampled = hierarchy.sample_codes(VQVAE, {"top": priors["top"]}, longer)
     assert sampled["top"].shape == (3, 40)
-    assert sample_window._cache_size() == compiled
+    assert sample_window.num_programs() == compiled
 
 
 def test_greedy_codes_are_the_argmax_of_hand_made_windows(priors, request_):
     """Windows, labels, timing and the codes above, put together here by hand from what the docstrings promise."""
     greedy = dataclasses.replace(
         request_,
-        settings=logits.SamplingSettings(top_p=1.0, top_k=1),
+        settings=settings.SamplingSettings(top_p=1.0, top_k=1),
         genres=("oboe",),
         total_seconds=3.0,
     )
@@ -118,54 +120,115 @@ def test_greedy_codes_are_the_argmax_of_hand_made_windows(priors, request_):
             first, start = stop, min(start + hop, length - 12)
 
 
-def test_length_defaults_to_the_usual_track(priors):
-    window = hierarchy.windows.Window(12, 0, 12)
-    rows, codes = np.arange(1), np.zeros((1, 30), np.int32)
-
-    def length(**changes):
-        request = hierarchy.Request(seconds=1.0, **changes)
-        batch = hierarchy._window_batch(priors["top"].config, request, window, codes, None, rows)
-        assert batch["start"].tolist() == [12]
-        return batch["length"].tolist()
-
-    assert length() == [40]  # the training tracks had 4 s, 10 codes a second
-    assert length(total_seconds=2.5) == [25]
-    long = hierarchy.Request(seconds=9.0)
-    assert hierarchy._window_batch(priors["top"].config, long, window, codes, None, rows)["length"].tolist() == [90]
+@pytest.fixture(scope="module")
+def prompt(codes):
+    """The first 0.5 s of every sample: 5 codes of the top tier."""
+    return prompt_lib.Prompt("former samples", {"top": codes["top"][:, :5], "middle": codes["middle"][:, :20]}, 0.5)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"seconds": 0.0}, r"--seconds=0\.0: must be greater than 0"),
-        ({"seconds": -1.0}, r"--seconds=-1\.0: must be greater than 0"),
-        ({"seconds": float("nan")}, r"--seconds=nan"),
-        ({"seconds": float("inf")}, r"--seconds=inf"),
-        ({"num_samples": 0}, r"--num_samples=0: must be at least 1"),
-        ({"batch_size": 0}, r"--batch_size=0: must be at least 1"),
-        ({"hop_fraction": 0.0}, r"--hop_fraction=0\.0: must be in \(0, 1\]"),
-        ({"total_seconds": 0.5}, r"--total_seconds=0\.5: must be 0 or at least --seconds=1\.0"),
-        ({"total_seconds": float("inf")}, r"--total_seconds=inf"),
-        ({"seed": -1}, r"--seed=-1: must be from 0 to 4294967295"),
-        ({"seed": 2**32}, r"--seed=4294967296: must be from 0 to 4294967295"),
-        ({"genres": ("organ", "kazoo")}, r"--genre=kazoo: unknown genre; .* unknown, oboe, organ"),
-        ({"artist": "nobody"}, r"--artist=nobody: unknown artist"),
-        ({"settings": logits.SamplingSettings(top_p=0.0)}, r"--top_p=0\.0: must be in \(0, 1\]"),
-    ],
-)
-def test_bad_requests(priors, changes, message):
-    request = hierarchy.Request(**({"seconds": 1.0} | changes))
-    with pytest.raises(ValueError, match=message):
-        request.validate(VQVAE, "f00d", priors)
+def test_what_continues_from_its_own_beginning_is_what_it_was(priors, request_, codes, prompt):
+    """The draws depend on the place in the track, so a prompt that the same request made changes nothing, as long as
+    the windows see what they saw: here one window holds all."""
+    short = dataclasses.replace(request_, seconds=1.2)
+    whole = hierarchy.sample_codes(VQVAE, {"top": priors["top"]}, short)["top"]
+    start = prompt_lib.Prompt("its own beginning", {"top": whole[:, :5]}, 0.5)
+    continued = dataclasses.replace(short, mode="continue")
+    np.testing.assert_array_equal(hierarchy.sample_codes(VQVAE, {"top": priors["top"]}, continued, start)["top"], whole)
 
 
-def test_another_tokenizer_is_refused(priors):
-    with pytest.raises(ValueError, match=r"--top: this prior was trained on codes of VQ-VAE f00d, but --vqvae is beef"):
-        hierarchy.Request(seconds=1.0).validate(VQVAE, "beef", priors)
+def test_all_tiers_continue(priors, request_, codes, prompt):
+    """Windows put together by hand: with top_k = 1 every code is the most probable one."""
+    greedy = settings.SamplingSettings(top_p=1.0, top_k=1)
+    continued = dataclasses.replace(request_, mode="continue", settings=greedy)
+    got = hierarchy.sample_codes(VQVAE, priors, continued, prompt)
+    for tier in ("top", "middle"):
+        length = prompt.codes[tier].shape[1]
+        np.testing.assert_array_equal(got[tier][:, :length], prompt.codes[tier])
+    np.testing.assert_array_equal(got["top"][:, 5:12], greedy_top(priors["top"], got["top"])[:, 5:12])
+    # Another prompt, other music.
+    other = prompt_lib.Prompt("p", {tier: array[::-1] for tier, array in prompt.codes.items()}, 0.5)
+    assert np.any(hierarchy.sample_codes(VQVAE, priors, continued, other)["top"][:, 5:] != got["top"][:, 5:])
 
 
-def test_a_tier_needs_the_one_above(priors):
-    bottom = tiny_priors.trained_prior(tiny_priors.model_config("bottom"))
-    with pytest.raises(ValueError, match=r"--bottom needs --middle"):
-        hierarchy.Request(seconds=1.0).validate(VQVAE, "f00d", {"top": priors["top"], "bottom": bottom})
-    hierarchy.Request(seconds=1.0, genres=("organ",)).validate(VQVAE, "f00d", priors)
+def greedy_top(prior, codes):
+    """Most probable codes of the first window."""
+    batch = {
+        "codes": codes[:, :12],
+        "genre": np.zeros(3, np.int32),
+        "artist": np.zeros(3, np.int32),
+        "start": np.zeros(3, np.int32),
+        "length": np.full(3, 40, np.int32),
+    }
+    return np.asarray(prior.functional.bind(*prior.weights)(batch)).argmax(axis=-1)
+
+
+def test_primed_takes_the_top_tier_alone(priors, request_, codes):
+    prompt = prompt_lib.Prompt("p", {"top": codes["top"][:, :5], "middle": codes["middle"][::-1, :20]}, 0.5)
+    primed = dataclasses.replace(request_, mode="primed")
+    got = hierarchy.sample_codes(VQVAE, priors, primed, prompt)
+    top_only = prompt_lib.Prompt("p", {"top": prompt.codes["top"]}, 0.5)
+    again = hierarchy.sample_codes(VQVAE, priors, primed, top_only)
+    continued = hierarchy.sample_codes(VQVAE, priors, dataclasses.replace(request_, mode="continue"), prompt)
+    np.testing.assert_array_equal(got["top"], continued["top"])
+    for tier in got:
+        np.testing.assert_array_equal(got[tier], again[tier])
+    # The very request that the prompt is from, so its own finer codes come again, not because they were given.
+    np.testing.assert_array_equal(got["middle"][:, :12], codes["middle"][:, :12])
+
+
+def test_upsampling_what_was_sampled_gives_its_finer_codes(priors, request_, codes):
+    given = prompt_lib.Prompt("the top of a sample", {"top": codes["top"]}, 1.6)
+    upsample = dataclasses.replace(request_, mode="upsample")
+    got = hierarchy.sample_codes(VQVAE, priors, upsample, given)
+    for tier in codes:
+        np.testing.assert_array_equal(got[tier], codes[tier])
+    without_top = hierarchy.sample_codes(VQVAE, {"middle": priors["middle"]}, upsample, given)
+    np.testing.assert_array_equal(without_top["middle"], codes["middle"])
+
+
+def test_a_prompt_longer_than_the_context_counts_by_its_tail(priors, request_):
+    rng = np.random.default_rng(0)
+    long = rng.integers(0, tiny_priors.NUM_CODES, (1, 30)).astype(np.int32)
+    other = long.copy()
+    other[:, :20] = (other[:, :20] + 1) % tiny_priors.NUM_CODES
+    continued = dataclasses.replace(request_, num_samples=1, seconds=4.0, mode="continue")
+    top = {"top": priors["top"]}
+    one, two = (
+        hierarchy.sample_codes(VQVAE, top, continued, prompt_lib.Prompt("p", {"top": codes}, 3.0))["top"]
+        for codes in (long, other)
+    )
+    # With hop 0.5 of 12 codes, what comes next has seen the last 6.
+    np.testing.assert_array_equal(one[:, 30:], two[:, 30:])
+    np.testing.assert_array_equal(one[:, :30], long)
+
+
+def test_the_order_in_which_tiers_advance_does_not_matter(priors, request_, codes):
+    together = hierarchy.Hierarchy(VQVAE, priors, request_, show_progress=False)
+    for stop in range(0, 65, 7):
+        together.require("middle", stop)
+        # The middle window looks at 3 codes of the top tier; those come in windows of 12, then of 6 more.
+        assert together.done("middle") >= stop
+    np.testing.assert_array_equal(together.codes["top"], codes["top"])
+    np.testing.assert_array_equal(together.complete()["middle"], codes["middle"])
+
+
+def test_little_of_the_top_tier_is_sampled_for_the_first_finer_codes(priors, request_):
+    lazy = hierarchy.Hierarchy(VQVAE, priors, request_, show_progress=False)
+    lazy.require("middle", 1)
+    assert (lazy.done("top"), lazy.done("middle")) == (12, 12)
+
+
+def test_settings_by_tier(priors, request_, codes):
+    changed = settings.SamplingSettings(temperature={"middle": 0.5}, top_p=1.0)
+    got = hierarchy.sample_codes(VQVAE, priors, dataclasses.replace(request_, settings=changed))
+    np.testing.assert_array_equal(got["top"], codes["top"])
+    assert np.any(got["middle"] != codes["middle"])
+
+
+def test_a_temperature_that_falls_to_nothing_ends_in_the_most_probable_codes(priors, request_):
+    falling = settings.SamplingSettings(temperature=(1.0, 1e-6), top_p=1.0)
+    short = dataclasses.replace(request_, seconds=1.2, settings=falling)
+    got = hierarchy.sample_codes(VQVAE, {"top": priors["top"]}, short)["top"]
+    best = greedy_top(priors["top"], got)
+    np.testing.assert_array_equal(got[:, -1], best[:, -1])
+    assert np.any(got[:, :6] != best[:, :6])

@@ -7,9 +7,10 @@ import pytest
 import tiny_priors
 
 from musicgen_jax.sampling import hierarchy, output
+from musicgen_jax.sampling import request as request_lib
 
 MODELS = {"vqvae": "runs/vqvae", "top": "runs/top", "middle": "", "bottom": ""}
-REQUEST = hierarchy.Request(seconds=0.5, num_samples=2, seed=3, genres=("organ",), batch_size=2)
+REQUEST = request_lib.Request(seconds=0.5, num_samples=2, seed=3, genres=("organ",), batch_size=2)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_codes_are_those_of_the_samples(folder, tiny_tokenizer, priors):
 def test_settings_and_seeds_are_kept(folder):
     info, waveforms = output.read(str(folder))
     assert info["request"] == json.loads(json.dumps(dataclasses.asdict(REQUEST)))
-    assert info["request"]["settings"] == {"temperature": 1.0, "top_p": 0.9, "top_k": 0}
+    assert info["request"]["settings"] == {"temperature": 1.0, "top_p": 0.9, "top_k": 0, "guidance": 1.0}
     assert info["models"] == MODELS
     assert (info["sample_rate"], info["decoded_tier"]) == (4000, "top")
     assert info["samples"] == [
@@ -70,13 +71,13 @@ def test_the_same_request_again_does_nothing(folder, tiny_tokenizer, priors, cap
 
 def test_another_request_is_refused(folder, tiny_tokenizer, priors):
     other = dataclasses.replace(REQUEST, seed=4)
-    with pytest.raises(ValueError, match=r"made with another request; choose another --out"):
+    with pytest.raises(ValueError, match=r"another run \(request.seed: 3, now 4\); choose another --out"):
         output.sample_to_folder(tiny_tokenizer, priors, other, str(folder), MODELS)
 
 
 def test_a_prior_that_was_trained_on_is_refused(folder, tiny_tokenizer, priors):
     trained_on = {"top": tiny_priors.trained_prior(priors["top"].config, seed=1)}
-    with pytest.raises(ValueError, match=r"made with another prior_fingerprints"):
+    with pytest.raises(ValueError, match=r"another run \(prior_fingerprints.top: "):
         output.sample_to_folder(tiny_tokenizer, trained_on, REQUEST, str(folder), MODELS)
 
 
@@ -89,7 +90,7 @@ def test_a_bad_request_leaves_no_folder(tmp_path, tiny_tokenizer, priors):
 
 def test_a_file_in_the_place_of_the_folder(tmp_path, tiny_tokenizer, priors, monkeypatch):
     (tmp_path / "out").write_text("a person's own")
-    monkeypatch.setattr(hierarchy, "sample_codes", lambda *_: pytest.fail("sampled before it looked at --out"))
+    monkeypatch.setattr(hierarchy, "Hierarchy", lambda *_, **__: pytest.fail("sampled before it looked at --out"))
     with pytest.raises(FileExistsError):
         output.sample_to_folder(tiny_tokenizer, priors, REQUEST, str(tmp_path / "out"), MODELS)
 

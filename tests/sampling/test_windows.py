@@ -55,6 +55,29 @@ def test_by_hand():
     assert windows.plan(3, 8, 0.5) == [windows.Window(0, 0, 3)]
 
 
+def test_a_prompt_is_not_sampled_and_counts_by_its_tail():
+    for num_codes, context, fraction, multiple in SIZES:
+        hop = max(int(fraction * context) // multiple, 1) * multiple
+        for prompt in range(0, num_codes, multiple):
+            plan = windows.plan(num_codes, context, fraction, multiple, prompt)
+            sampled = [place for one in plan for place in range(one.kept_in_track.start, one.kept_in_track.stop)]
+            assert sampled == list(range(prompt, num_codes))
+            # Every window has seen at least context - hop codes, or all there are.
+            assert all(window.known >= min(context - hop, window.start + window.known) for window in plan)
+            assert all(window.start % multiple == 0 and window.known < window.stop <= context for window in plan)
+
+
+def test_independent_windows_keep_the_same_codes_and_know_the_prompt_alone():
+    for num_codes, context, fraction, multiple in SIZES:
+        for prompt in range(0, num_codes, 4 * multiple):
+            plan = windows.plan(num_codes, context, fraction, multiple, prompt)
+            for before, window in zip(plan, windows.independent(plan, prompt), strict=True):
+                assert window.kept_in_track == before.kept_in_track
+                assert (window.start, window.stop) == (before.start, before.stop)
+                assert window.start + window.known <= max(prompt, window.start)
+                assert window.known + window.warm_up == before.known
+
+
 @pytest.mark.parametrize(("num_codes", "fraction"), [(0, 0.5), (-3, 0.5), (5, 0.0), (5, 1.1), (5, np.nan)])
 def test_bad_sizes(num_codes, fraction):
     with pytest.raises(ValueError, match="must be"):

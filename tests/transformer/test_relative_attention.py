@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from musicgen_jax.transformer import relative_attention, relative_distances
+from musicgen_jax.transformer import kv_cache, relative_attention, relative_distances
 
 
 def double_loop(query, key, value, table, pattern):
@@ -54,13 +54,14 @@ def test_step_equals_the_whole_sequence_at_every_position(table_size, window, be
     length, pattern = 7, relative_distances.Pattern(window=window, beyond=beyond)
     query, key, value, table = random_inputs(length, table_size)
     expected = np.asarray(relative_attention.relative_attention(query, key, value, table, pattern))
-    step = jax.jit(relative_attention.relative_attention_step, static_argnums=5)
+    step = jax.jit(relative_attention.relative_attention_step, static_argnums=6)
     keys, values = np.swapaxes(key, 1, 2), np.swapaxes(value, 1, 2)
     for position in range(length):
-        # What stands behind the position must not matter.
-        behind = np.arange(length)[:, None] > position
-        cache = np.where(behind, 99, keys), np.where(behind, 99, values)
-        got = step(query[:, position], *cache, table, position, pattern)
+        # What stands at the position and behind it must not matter.
+        behind = np.arange(length)[:, None] >= position
+        cache = kv_cache.KVCache(np.where(behind, 99, keys), np.where(behind, 99, values))
+        got, cache = step(*(part[:, position] for part in (query, key, value)), cache, table, position, pattern)
+        np.testing.assert_array_equal(cache.keys[:, :, : position + 1], keys[:, :, : position + 1])
         np.testing.assert_allclose(got, expected[:, position], atol=2e-6)
 
 

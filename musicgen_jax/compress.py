@@ -1,0 +1,159 @@
+"""Makes a trained prior smaller and faster: int8 weights, fewer attention heads, or a sampler of a few steps.
+
+    python -m musicgen_jax.compress --method=int8 --prior=DIR --out=DIR --data=CODES
+
+    python -m musicgen_jax.compress --method=prune --fraction=0.25 --prior=DIR --out=DIR --data=CODES
+
+    python -m musicgen_jax.compress --method=distill --steps=16,8,4 --prior=DIR --out=DIR --data=CODES
+
+The folder that comes out of int8 and prune is a prior's as any other: sample and evaluate take it. That of distill is a
+diffusion model's, for `sample --sampler=diffusion --steps=4`; DIR/rounds/ has those for the larger numbers of steps.
+Interrupted and started again, distill goes on where it was.
+"""
+
+import dataclasses
+import pathlib
+
+from absl import flags
+
+from musicgen_jax import allocator, cli, config, pretrained
+from musicgen_jax.compression import figures, finetuning, int8, pruning
+from musicgen_jax.conversion import native
+from musicgen_jax.diffusion import code_task, distillation
+from musicgen_jax.prior import trained
+from musicgen_jax.sharding import rules
+
+_METHOD = flags.DEFINE_enum("method", None, ["int8", "prune", "distill"], "What to do.", required=True)
+_PRIOR = flags.DEFINE_string("prior", None, "Workdir of the prior, as train_prior wrote it.", required=True)
+_OUT = flags.DEFINE_string("out", None, "New workdir of the smaller prior; also gets compression.json.", required=True)
+_DATA = flags.DEFINE_string(
+    "data", "", "Folder of extract_codes: its validation split scores the prior before and after. Pruning needs it."
+)
+_MAX_CODES = flags.DEFINE_integer("max_codes", 100_000, "Held-out codes that the prior is scored on.")
+_ACTIVATIONS = flags.DEFINE_enum(
+    "activations", "float", ["float", "int8"], "int8: round what the int8 weights are multiplied with as well."
+)
+_FRACTION = flags.DEFINE_float("fraction", 0.1, "prune: share of the heads of each layer that is removed.")
+_IMPORTANCE = flags.DEFINE_enum(
+    "importance",
+    "gradient",
+    pruning.IMPORTANCES,
+    "prune: which heads stay, by the loss's gradient or attention weight.",
+)
+_WINDOWS = flags.DEFINE_integer("importance_windows", 64, "prune: training windows that the importance is measured on.")
+_FINETUNE_STEPS = flags.DEFINE_integer(
+    "finetune_steps", 100, "prune: training steps after the heads are gone; 0: none."
+)
+_LEARNING_RATE = flags.DEFINE_float("learning_rate", 0.0, "prune: of these steps; 0: a tenth of the training's peak.")
+_STEPS = flags.DEFINE_list("steps", ["16", "8", "4"], "distill: steps of the sampler, a round each; decreasing.")
+_NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1024, "distill: windows that the prior samples for training.")
+_TRAIN_STEPS = flags.DEFINE_integer("train_steps", 1000, "distill: training steps before the rounds.")
+_ROUND_STEPS = flags.DEFINE_integer("round_steps", 200, "distill: training steps of each round.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "distill: windows of a training step.")
+_SEED = flags.DEFINE_integer("seed", 0, "distill: of everything random.")
+
+# Flags that only some methods take.
+_OF_METHOD = {
+    "int8": (_ACTIVATIONS, _MAX_CODES),
+    "prune": (_FRACTION, _IMPORTANCE, _WINDOWS, _FINETUNE_STEPS, _LEARNING_RATE, _MAX_CODES),
+    "distill": (_STEPS, _NUM_SAMPLES, _TRAIN_STEPS, _ROUND_STEPS, _BATCH_SIZE, _SEED, _LEARNING_RATE),
+}
+
+
+def _check_flags() -> None:
+    """Raises ValueError for a flag that the method would leave unread."""
+    own = {flag.name for flag in _OF_METHOD[_METHOD.value]}
+    others = {flag.name for taken in _OF_METHOD.values() for flag in taken} - own
+    given = ", ".join(f"--{name}" for name in sorted(others) if flags.FLAGS[name].present)
+    config.require(not given, f"--method={_METHOD.value} does not take {given}: leave it out")
+
+
+def main() -> None:
+    """Flags -> parts -> one call."""
+    allocator.keep_memory()
+    _check_flags()
+    out = pathlib.Path(_OUT.value)
+    if _METHOD.value != "distill":
+        native.check_empty(out)
+    config.require(_MAX_CODES.value > 0, f"--max_codes={_MAX_CODES.value}: must be at least 1")
+    prior = pretrained.load_prior(_PRIOR.value)
+    config.require(
+        prior.config.quantization.weights == "float",
+        f"{_PRIOR.value} holds int8 weights already: pass the prior that they were made from",
+    )
+    if _DATA.value:
+        figures.check_codes(_DATA.value, prior.config)
+    run = config.read_json(pathlib.Path(_PRIOR.value) / "config.json", config.PriorTraining)
+    if _METHOD.value == "int8":
+        _quantize(prior, run, out)
+    elif _METHOD.value == "distill":
+        _distill(prior, run)
+    else:
+        _prune(prior, run, out)
+
+
+def _quantize(prior: trained.TrainedPrior, run: config.PriorTraining, out: pathlib.Path) -> None:
+    quantized = int8.quantize_prior(prior, _ACTIVATIONS.value)
+    params, buffers = quantized.weights
+    run = dataclasses.replace(run, model=quantized.config)
+    native.write(out, run, run.model, {"params": int8.stored(params), "buffers": buffers})
+    stages = {"before": prior, "int8": pretrained.load_prior(str(out))}
+    measured = {name: figures.measure(stage, _DATA.value, _MAX_CODES.value) for name, stage in stages.items()}
+    figures.write(out, {"method": "int8", "prior": _PRIOR.value, "activations": _ACTIVATIONS.value}, measured)
+
+
+def _prune(prior: trained.TrainedPrior, run: config.PriorTraining, out: pathlib.Path) -> None:
+    config.require(
+        bool(_DATA.value),
+        "--method=prune needs --data=DIR, the folder of extract_codes: heads are judged "
+        "and the rest fine-tuned on its training split",
+    )
+    config.require(_WINDOWS.value > 0, f"--importance_windows={_WINDOWS.value}: must be at least 1")
+    removed = pruning.num_removed(_FRACTION.value, prior.config.transformer.num_heads)
+    run = finetuning.run_config(run, _DATA.value, _FINETUNE_STEPS.value, _LEARNING_RATE.value)
+    scores = pruning.importance(_IMPORTANCE.value, prior, finetuning.windows(run, _WINDOWS.value))
+    kept = pruning.most_important(scores, removed)
+    params, buffers = pruning.remove_heads(prior.weights[0], kept), prior.weights[1]
+    run.model = pruning.smaller(prior.config, kept)
+    task = code_task.code_task(run, rules.AxisRules())
+    pruned = trained.TrainedPrior(run.model, task.functional, (params, buffers), _DATA.value)
+    measured = {
+        name: figures.measure(stage, _DATA.value, _MAX_CODES.value)
+        for name, stage in (("before", prior), ("pruned", pruned))
+    }
+    finetuning.finetune(task, run, out, params, train=_FINETUNE_STEPS.value > 0)
+    if _FINETUNE_STEPS.value:
+        measured["finetuned"] = figures.measure(pretrained.load_prior(str(out)), _DATA.value, _MAX_CODES.value)
+    facts = {
+        "method": "prune",
+        "prior": _PRIOR.value,
+        "fraction": _FRACTION.value,
+        "importance": _IMPORTANCE.value,
+        "finetune_steps": _FINETUNE_STEPS.value,
+        "scores": scores.tolist(),
+        "kept_heads": kept.tolist(),
+    }
+    figures.write(out, facts, measured)
+
+
+def _distill(prior: trained.TrainedPrior, run: config.PriorTraining) -> None:
+    config.require(bool(_DATA.value), "--method=distill needs --data=DIR, the folder of extract_codes")
+    shown = ",".join(_STEPS.value)
+    config.require(
+        all(steps.isdigit() for steps in _STEPS.value), f"--steps={shown}: write whole numbers: --steps=16,8,4"
+    )
+    settings = distillation.Settings(
+        data=_DATA.value,
+        steps=tuple(int(steps) for steps in _STEPS.value),
+        num_samples=_NUM_SAMPLES.value,
+        train_steps=_TRAIN_STEPS.value,
+        round_steps=_ROUND_STEPS.value,
+        batch_size=_BATCH_SIZE.value,
+        learning_rate=_LEARNING_RATE.value or distillation.Settings.learning_rate,
+        seed=_SEED.value,
+    )
+    distillation.distill(prior, run, _PRIOR.value, settings, _OUT.value)
+
+
+if __name__ == "__main__":
+    cli.run(main)

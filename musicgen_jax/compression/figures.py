@@ -1,0 +1,62 @@
+"""What a compressed prior weighs and how well it still predicts."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import jax
+
+from musicgen_jax import config
+from musicgen_jax.data import shards
+from musicgen_jax.evaluation import prior_likelihood
+from musicgen_jax.prior import trained
+
+FILE_NAME = "compression.json"
+
+
+def check_codes(codes: str, model: config.PriorConfig) -> None:
+    """Raises ValueError unless `codes` holds validation tracks of the tokenizer that the prior was trained with."""
+    tokenizer = shards.read_metadata(codes)["vqvae"]
+    config.require(
+        tokenizer == model.vqvae,
+        f"--data={codes} holds codes of VQ-VAE {tokenizer}, but the prior was trained on those of {model.vqvae}: pass "
+        "codes of that one",
+    )
+    config.require(
+        "validation" in shards.split_names(codes),
+        f"--data={codes} has no validation split, which the prior before and after is scored on: prepare more tracks",
+    )
+
+
+def measure(prior: trained.TrainedPrior, codes: str, max_codes: int) -> dict[str, float | int]:
+    """{"bytes": of the weights} and, with codes, "nats_per_code" of the validation split.
+
+    Args:
+      prior: the model.
+      codes: folder of extract_codes, or "" to score nothing.
+      max_codes: see `prior_likelihood.evaluate_prior`.
+    """
+    found: dict[str, float | int] = {"bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(prior.weights))}
+    if codes:
+        held_out = dataclasses.replace(prior, codes_path=codes)
+        found["nats_per_code"] = prior_likelihood.evaluate_prior(held_out, "validation", max_codes)["nats_per_code"]
+    return found
+
+
+def write(out: pathlib.Path, facts: dict[str, Any], stages: dict[str, dict[str, float | int]]) -> None:
+    """Writes and prints the figures.
+
+    Args:
+      out: gets compression.json.
+      facts: what was done.
+      stages: name -> what `measure` returned; the first one is what the others are compared with.
+    """
+    (out / FILE_NAME).write_text(json.dumps(facts | stages, indent=2) + "\n")
+    first = next(iter(stages.values()))
+    for name, found in stages.items():
+        line = f"{name}: {found['bytes'] / 2**20:.2f} MiB"
+        if "nats_per_code" in found:
+            rise = found["nats_per_code"] / first["nats_per_code"] - 1
+            line += f", {found['nats_per_code']:.4f} nats per code ({rise:+.2%})"
+        print(line)

@@ -1,0 +1,88 @@
+"""A prior's matrices as int8: which weights, over which axes, and as they lie in a checkpoint."""
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from musicgen_jax import config, modules
+from musicgen_jax.prior import trained
+from musicgen_jax.transformer import weights
+
+
+def quantize_prior(prior: trained.TrainedPrior, activations: str = "float") -> trained.TrainedPrior:
+    """The same prior with int8 matrices.
+
+    Args:
+      prior: with float weights.
+      activations: what the matrices are multiplied with, "float" or "int8"; see `weights.einsum`.
+
+    Raises:
+      ValueError: the prior is quantized already.
+    """
+    config.require(
+        prior.config.quantization.weights == "float",
+        "this prior's weights are int8 already: pass the prior that they were made from",
+    )
+    quantization = config.QuantizationConfig(weights="int8", activations=activations)
+    quantization.validate()
+    params, buffers = prior.weights
+    return dataclasses.replace(
+        prior,
+        config=dataclasses.replace(prior.config, quantization=quantization),
+        weights=(quantize(params, activations), buffers),
+    )
+
+
+def quantize(params: modules.Tree, activations: str = "float") -> modules.Tree:
+    """Parameters of a model over codes, the matrices of its products as `weights.QuantizedArray`.
+
+    Float stay: the code embeddings and labels, of which a step reads one row, the norms and biases, and the
+    convolutions over the tier above, which run once a window. Queries are never rounded: relative attention of whole
+    sequences takes the table of distances as an array, and one step with a cache must agree with it.
+    """
+
+    def quantized(path: tuple, leaf: jax.Array) -> jax.Array | weights.QuantizedArray:
+        names = tuple(entry.key for entry in path)
+        summed = _summed_axes(names)
+        if summed is None:
+            return leaf
+        return weights.quantize(leaf, summed, "float" if names[-1] == "distances" else activations)
+
+    return jax.tree_util.tree_map_with_path(quantized, params)
+
+
+def _summed_axes(names: tuple[Any, ...]) -> tuple[int, ...] | None:
+    """Axes that the products with a parameter sum over; None where there are none or it stays float."""
+    match names:
+        case (*_, "attention", "qkv"):
+            return (-4,)
+        case (*_, "attention", "out"):
+            return (-3, -2)
+        case (*_, "attention", "distances"):
+            return (-1,)
+        case (*_, "mlp", "hidden" | "out", "kernel") | ("upsampler", "project", "kernel") | ("logits",):
+            return (-2,)
+    return None
+
+
+def stored(params: modules.Tree) -> modules.Tree:
+    """Parameters as a checkpoint holds them: nested dicts, {"values", "scales"} where they are quantized."""
+
+    def as_dict(leaf: Any) -> Any:
+        return {"values": leaf.values, "scales": leaf.scales} if _is_quantized(leaf) else leaf
+
+    return jax.tree.map(as_dict, params, is_leaf=_is_quantized)
+
+
+def loaded(abstract: modules.Tree, params: modules.Tree) -> modules.Tree:
+    """Inverse of `stored`; `abstract` are the shapes of its result."""
+
+    def as_weight(like: Any, leaf: Any) -> Any:
+        return weights.QuantizedArray(**leaf, activations=like.activations) if _is_quantized(like) else leaf
+
+    return jax.tree.map(as_weight, abstract, params, is_leaf=_is_quantized)
+
+
+def _is_quantized(leaf: Any) -> bool:
+    return isinstance(leaf, weights.QuantizedArray)

@@ -1,0 +1,146 @@
+"""Removing attention heads: which of each layer matter least, and the smaller prior without them."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from musicgen_jax import config, modules
+from musicgen_jax.prior import loss, prior, trained
+from musicgen_jax.transformer import relative_attention, weights
+
+IMPORTANCES = ("gradient", "attention")
+Batch = dict[str, jax.Array]
+
+
+def num_removed(fraction: float, num_heads: int) -> int:
+    """Heads to remove from each layer: `fraction` of them, rounded.
+
+    Raises:
+      ValueError: that would be none or all.
+    """
+    config.require(num_heads > 1, "a prior with one head a layer has none to spare")
+    shares = ", ".join(f"{removed / num_heads:.3g}" for removed in range(1, num_heads))
+    remedy = f"one of {shares} removes whole heads"
+    config.require(0 < fraction < 1, f"--fraction={fraction}: must be greater than 0 and less than 1; {remedy}")
+    removed = int(fraction * num_heads + 0.5)
+    config.require(
+        0 < removed < num_heads,
+        f"--fraction={fraction} of {num_heads} heads a layer removes {'none' if removed == 0 else 'all'}: {remedy}",
+    )
+    return removed
+
+
+def importance(name: str, model: trained.TrainedPrior, batches: Iterable[Batch]) -> np.ndarray:
+    """How much each head matters on these batches (arrays as `code_dataset.Windows.window`): float64 [layers, heads].
+
+    "gradient" is that of Michel et al. 2019, section 4.1: the mean over windows of |dL / dg|, where g = 1 multiplies
+    the head's output and L is the window's mean nats per code, divided by the Euclidean norm of the layer's values.
+    "attention" is the mean over the codes of the largest attention weight that a head gives to a position: a head that
+    spreads its attention evenly adds little but an average.
+    """
+    config.require(name in IMPORTANCES, f"--importance={name!r}: must be one of {', '.join(IMPORTANCES)}")
+    sums_of = {"gradient": _gradients, "attention": _largest_weights}[name](model)
+    sums, count = 0.0, 0.0
+    for batch in batches:
+        batch_sums, batch_count = sums_of(model.weights, batch)
+        sums, count = sums + np.asarray(batch_sums, np.float64), count + float(batch_count)
+    config.require(count > 0, "no codes to measure the importance of heads on")
+    means = sums / count
+    if name == "attention":
+        return means
+    norms = np.linalg.norm(means, axis=1, keepdims=True)
+    return means / np.where(norms > 0, norms, 1.0)
+
+
+def _gradients(model: trained.TrainedPrior) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """(weights, batch) -> sums of |dL / dg| over windows, [layers, heads], and their number."""
+    transformer = model.config.transformer
+    ones = jnp.ones((transformer.num_layers, transformer.num_heads))
+
+    @jax.jit
+    def sums(all_weights: tuple, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        params, buffers = all_weights
+
+        def window_loss(gates: jax.Array, window: Batch) -> jax.Array:
+            module = model.functional.bind(gated(params, gates), buffers)
+            return loss.prior_loss(module, jax.tree.map(lambda array: array[None], window), None)[0]
+
+        # One window after the other: each needs a gradient of its own, and memory is that of one.
+        gradients = jax.lax.map(lambda window: jax.grad(window_loss)(ones, window), batch)
+        return jnp.sum(jnp.abs(gradients), axis=0), jnp.float32(len(gradients))
+
+    return sums
+
+
+def gated(params: modules.Tree, gates: jax.Array) -> modules.Tree:
+    """Parameters whose heads' outputs are multiplied by gates [layers, heads]."""
+    return _with_attention(params, lambda attention: {"out": attention["out"] * gates[:, :, None, None]})
+
+
+def _largest_weights(model: trained.TrainedPrior) -> Callable[..., tuple[jax.Array, jax.Array]]:
+    """(weights, batch) -> sums of the largest attention weight over codes, [layers, heads], and their number."""
+
+    @jax.jit
+    def sums(all_weights: tuple, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        module: prior.Prior = model.functional.bind(*all_weights)
+        mask = batch["mask"].astype(jnp.float32)
+
+        def body(x: jax.Array, layer: Any) -> tuple[jax.Array, jax.Array]:
+            largest = jnp.max(_attention_weights(layer, x), axis=-1)
+            return layer(x, None)[0], jnp.einsum("bth,bt->h", largest, mask)
+
+        inputs = module.inputs(batch["codes"], module.condition(batch))
+        return jax.lax.scan(body, inputs, module.stack.layers)[1], jnp.sum(mask)
+
+    return sums
+
+
+def _attention_weights(layer: Any, x: jax.Array) -> jax.Array:
+    """What a block's heads give to each position: x [B, T, D], the block's input -> [B, T, H, T]."""
+    attention = layer.attention
+    normed = layer.attention_norm(x)
+    query, key, _ = weights.einsum("btd,dnhk->nbthk", normed, attention.qkv[...], attention.dtype)
+    batch_size, length, heads, _ = key.shape
+    # With the unit vectors for values, what is mixed are the weights themselves.
+    values = jnp.broadcast_to(jnp.eye(length)[:, None], (batch_size, length, heads, length))
+    return relative_attention.relative_attention(
+        query, key, values, weights.dense(attention.distances[...]), attention.pattern, "reference"
+    )
+
+
+def most_important(scores: np.ndarray, removed: int) -> np.ndarray:
+    """Indices of the heads of each layer that stay, in their order; of equal heads the first ones.
+
+    scores [layers, heads] -> int [layers, heads - removed].
+    """
+    order = np.argsort(-scores, axis=1, kind="stable")
+    return np.sort(order[:, : scores.shape[1] - removed], axis=1)
+
+
+def remove_heads(params: modules.Tree, kept: np.ndarray) -> modules.Tree:
+    """Parameters of a prior with the heads `kept` [layers, heads that stay] alone: smaller arrays, not masks."""
+
+    def take(leaf: jax.Array, axis: int) -> jax.Array:
+        return jax.vmap(lambda of_layer, heads: jnp.take(of_layer, heads, axis=axis))(leaf, jnp.asarray(kept))
+
+    def chosen(attention: modules.Tree) -> modules.Tree:
+        return {name: take(attention[name], axis) for name, axis in (("qkv", 2), ("out", 0), ("distances", 0))}
+
+    return _with_attention(params, chosen)
+
+
+def smaller(model: config.PriorConfig, kept: np.ndarray) -> config.PriorConfig:
+    """The config of the prior that `remove_heads` leaves."""
+    transformer = dataclasses.replace(model.transformer, num_heads=kept.shape[1])
+    return dataclasses.replace(model, transformer=transformer)
+
+
+def _with_attention(params: modules.Tree, change: Callable[[modules.Tree], modules.Tree]) -> modules.Tree:
+    """A copy with `change(attention)` in place of some parameters of the blocks' attention."""
+    stack = params["stack"]
+    attention = stack["layers"]["attention"]
+    return params | {"stack": stack | {"layers": stack["layers"] | {"attention": attention | change(attention)}}}

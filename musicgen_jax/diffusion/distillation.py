@@ -1,0 +1,230 @@
+"""Distillation of an autoregressive prior into a diffusion model that samples in a few steps.
+
+Rounds, each trained like any model, in a workdir of its own: `any` mask first, from the prior's weights and with its
+probabilities as targets, then one round for each number of steps, largest first, whose teacher is the round before. The
+targets are those of `targets.py`.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from musicgen_jax import config, modules
+from musicgen_jax.data import code_dataset, loader
+from musicgen_jax.diffusion import code_task, targets, teacher_samples
+from musicgen_jax.diffusion import loss as diffusion_loss
+from musicgen_jax.diffusion import trained as trained_diffusion
+from musicgen_jax.prior import prior, trained
+from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.training import loop, rng, start
+
+ROUNDS, SAMPLES, SETTINGS = "rounds", "teacher_samples.npz", "distillation.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to distill.
+
+    Attributes:
+      data: code shards, of the tokenizer that the prior was trained with.
+      steps: of the sampler, decreasing; each is a round of its own, and the last one is the result. Empty: `any` alone.
+      num_samples: windows that the prior samples for training.
+      train_steps: optimizer updates of the round `any`.
+      round_steps: updates of each round by steps.
+      batch_size: windows of an update.
+      learning_rate: peak of the round `any`; the rounds by steps have a quarter of it.
+      seed: of everything random.
+    """
+
+    data: str
+    steps: tuple[int, ...] = (16, 8, 4)
+    num_samples: int = 1024
+    train_steps: int = 1000
+    round_steps: int = 200
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    seed: int = 0
+
+    def validate(self, model: config.PriorConfig) -> None:
+        """Raises ValueError where a value is out of range, or does not fit the prior."""
+        for name in ("num_samples", "train_steps", "round_steps", "batch_size"):
+            config.require(getattr(self, name) >= 1, f"--{name}={getattr(self, name)}: must be at least 1")
+        config.require(self.learning_rate > 0, f"--learning_rate={self.learning_rate}: must be greater than 0")
+        shown = ",".join(map(str, self.steps))
+        decreasing = all(a > b for a, b in zip(self.steps, self.steps[1:], strict=False))
+        config.require(
+            decreasing and all(1 <= steps <= model.context // 2 for steps in self.steps),
+            f"--steps={shown}: must decrease, and lie between 1 and half the context of {model.context} codes",
+        )
+
+
+def distill(
+    teacher: trained.TrainedPrior, run: config.PriorTraining, teacher_dir: str, settings: Settings, out: str
+) -> None:
+    """Writes the workdir `out` of the last round's student, and those of the rounds before in `out`/rounds/.
+
+    Started again with the same settings it goes on where it was; what is complete is not done again. SIGTERM saves the
+    round under way and ends it.
+
+    Args:
+      teacher: an autoregressive prior.
+      run: the config that it was trained with: its optimizer and precision are the student's.
+      teacher_dir: its workdir, for the student's config.
+      settings: data, rounds and sizes.
+      out: the folder; new, or of an interrupted run with the same settings.
+
+    Raises:
+      ValueError: settings out of range, codes of another tokenizer, or an `out` that holds something else.
+    """
+    settings.validate(teacher.config)
+    resolved = code_dataset.resolve(teacher.config, settings.data)
+    config.require(
+        resolved == teacher.config,
+        f"--data={settings.data} is not what the prior was trained on: tokenizer, codebook, labels or lengths differ; "
+        "pass the code shards of its training",
+    )
+    folder = pathlib.Path(out)
+    _require_own(folder, settings)
+    # Parameters are divided as in the prior's training, and the batch over what devices there are.
+    run = dataclasses.replace(run, mesh=dataclasses.replace(run.mesh, data=-1, num_processes=0))
+    mesh = mesh_lib.make_mesh(run.mesh)
+    windows = code_dataset.Windows(settings.data, "train", teacher.config)
+    samples = teacher_samples.read_or_sample(folder / SAMPLES, teacher, windows, settings.num_samples, settings.seed)
+    names, of_round = ["any", *map(str, settings.steps)], teacher
+    for name, steps in zip(names, (0, *settings.steps), strict=True):
+        workdir = folder if name == names[-1] else folder / ROUNDS / name
+        came_from = teacher_dir if of_round is teacher else str(folder / ROUNDS / names[names.index(name) - 1])
+        student = student_run(run, settings, steps, came_from)
+        print(f"round {name}: {workdir}")
+        trained_round = _train_round(of_round, student, workdir, mesh, samples, windows)
+        if trained_round is None:
+            return
+        of_round = trained_round
+
+
+def _require_own(folder: pathlib.Path, settings: Settings) -> None:
+    """Raises ValueError unless the folder is new or of these settings, which it keeps."""
+    path, wanted = folder / SETTINGS, config.to_dict(settings)
+    if not path.is_file():
+        config.require(
+            not folder.exists() or not any(folder.iterdir()),
+            f"{folder} exists and is not an empty folder; remove it or choose another --out",
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(wanted, indent=2) + "\n")
+    found = json.loads(path.read_text())
+    config.require(found == wanted, f"{folder} is of other settings: {found}; choose another --out, or give the same")
+
+
+def student_run(
+    run: config.PriorTraining, settings: Settings, steps: int, teacher_dir: str
+) -> config.DiffusionTraining:
+    """Config of a round: the prior's model and recipe, fewer updates."""
+    rounds = steps > 0
+    num_steps = settings.round_steps if rounds else settings.train_steps
+    student = config.DiffusionTraining(
+        model=config.DiffusionConfig(**{f.name: getattr(run.model, f.name) for f in dataclasses.fields(run.model)}),
+        data=dataclasses.replace(run.data, path=settings.data, batch_size=settings.batch_size, seed=settings.seed),
+        mesh=run.mesh,
+        optimizer=dataclasses.replace(
+            run.optimizer,
+            peak_learning_rate=settings.learning_rate / (4 if rounds else 1),
+            warmup_steps=min(run.optimizer.warmup_steps, num_steps // 10),
+        ),
+        training=dataclasses.replace(
+            run.training,
+            num_steps=num_steps,
+            seed=settings.seed,
+            accumulation_steps=1,
+            eval_every=min(run.training.eval_every, num_steps),
+            checkpoint_every=min(run.training.checkpoint_every, num_steps),
+        ),
+        shard_sequence=run.shard_sequence,
+        distillation=config.DistillationConfig(teacher=teacher_dir, steps=steps, num_samples=settings.num_samples),
+    )
+    student.validate()
+    return student
+
+
+def student_params(teacher_params: modules.Tree, causal: bool) -> modules.Tree:
+    """The student's initial parameters: the teacher's, a causal one's table of distances mirrored for both ways."""
+    params = jax.tree.map(jnp.copy, teacher_params)
+    if causal:
+        attention = params["stack"]["layers"]["attention"]
+        behind = attention["distances"]  # [layers, H, M, D], row m being distance m
+        attention["distances"] = jnp.concatenate([behind[:, :, :0:-1], behind], axis=2)
+    return params
+
+
+def _train_round(
+    teacher: trained.TrainedPrior,
+    run: config.DiffusionTraining,
+    workdir: pathlib.Path,
+    mesh: jax.sharding.Mesh,
+    samples: teacher_samples.Example,
+    windows: code_dataset.Windows,
+) -> trained_diffusion.TrainedDiffusion | None:
+    """Trains one student up to its last step, and returns it as a teacher; None if SIGTERM came before."""
+    axis_rules = prior.axis_rules(run)
+    layout = teacher.functional.shardings(axis_rules, mesh)
+    teacher = dataclasses.replace(teacher, weights=jax.device_put(teacher.weights, layout))
+    task = dataclasses.replace(code_task.code_task(run, axis_rules), loss=_loss(teacher, run.distillation.steps))
+    causal = teacher.kind != config.DIFFUSION
+    start.from_weights(task, run, workdir, mesh, axis_rules, student_params(teacher.weights[0], causal))
+    crop = teacher_samples.MixedWindow(samples, windows, run.distillation.data_share)
+    indices = np.arange(len(samples["codes"]))
+    final = loop.train(
+        task,
+        run,
+        workdir,
+        mesh,
+        _taught(teacher, run, loader.training_batches(indices, crop, run.data, mesh)),
+        code_dataset.validation_batches(run.data.path, run.model, run.data, run.training.eval_batches, mesh),
+        axis_rules,
+    )
+    if int(final.step) < run.training.num_steps:
+        return None
+    weights = final.inference_params(), final.buffers
+    return trained_diffusion.TrainedDiffusion(run.model, task.functional, weights, run.data.path)
+
+
+def _loss(teacher: trained.TrainedPrior, steps: int) -> Callable[..., Any]:
+    # Bound here, so that the step's program holds the teacher's output matrix alone, and not its other weights.
+    predict_taught = teacher.functional.bind(*teacher.weights).predict
+
+    def loss(model, batch, key, train):
+        if train:
+            return targets.distillation_loss(model, batch, key, predict_taught)
+        if steps:
+            return diffusion_loss.parallel_loss(model, batch, steps)
+        return diffusion_loss.diffusion_loss(model, batch, key, train)
+
+    return loss
+
+
+def _taught(
+    teacher: trained.TrainedPrior,
+    run: config.DiffusionTraining,
+    batches_from: Callable[[int], Iterator[loader.Batch]],
+) -> Callable[[int], Iterator[loader.Batch]]:
+    """The batches with masks and targets; those of a step depend on the seed and the step alone."""
+    steps, soft_share = run.distillation.steps, run.distillation.soft_share
+
+    @jax.jit
+    def teach(weights, batch: loader.Batch, key: jax.Array) -> loader.Batch:
+        model = teacher.functional.bind(*weights)
+        if steps:
+            return targets.step_targets(model, batch, key, steps, soft_share)
+        return targets.prior_targets(model, batch, key)
+
+    def taught_from(step: int) -> Iterator[loader.Batch]:
+        for number, batch in enumerate(batches_from(step), start=step):
+            yield teach(teacher.weights, batch, rng.key(run.training.seed, "masks", number))
+
+    return taught_from

@@ -1,0 +1,84 @@
+"""Windows that a prior sampled, as training data for its student."""
+
+import pathlib
+
+import grain
+import jax
+import numpy as np
+import tqdm
+
+from musicgen_jax.data import code_dataset
+from musicgen_jax.prior import trained
+from musicgen_jax.sampling import decode
+from musicgen_jax.sampling import logits as logits_lib
+from musicgen_jax.training import rng
+
+Example = dict[str, np.ndarray]
+BATCH_SIZE = 64
+
+
+def sample(teacher: trained.TrainedPrior, windows: code_dataset.Windows, num: int, seed: int) -> Example:
+    """Windows with the labels and the tier above of training tracks, and codes that the teacher sampled.
+
+    At temperature 1 and without filters: the student learns the teacher's whole distribution, and is filtered like it
+    when it samples.
+
+    Args:
+      teacher: the prior.
+      windows: of the training split.
+      num: how many.
+      seed: of places and draws.
+
+    Returns:
+      Arrays as `Windows.window` gives them, with a leading [num].
+    """
+    random = np.random.default_rng(seed)
+    crop = code_dataset.RandomWindow(windows)
+    examples = [crop.random_map(int(random.choice(windows.slots)), random) for _ in range(num)]
+    arrays = {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+    key = rng.key(seed, f"distill/{teacher.config.tier}")
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, np.arange(num))
+    sample_window = decode.make_sample_window(teacher.functional)
+    size = min(BATCH_SIZE, num)
+    for first in tqdm.tqdm(range(0, num, size), desc="sample the teacher", unit="batch"):
+        rows = np.minimum(np.arange(first, first + size), num - 1)
+        batch = {name: array[rows] for name, array in arrays.items()}
+        zeros = np.zeros(size, np.int32)
+        settings = logits_lib.Settings(
+            temperature=np.ones(batch["codes"].shape, np.float32),
+            top_p=np.ones(size, np.float32),
+            top_k=zeros,
+            guidance=np.ones(size, np.float32),
+        )
+        stop = batch["mask"].sum(axis=1).astype(np.int32)
+        sampled = sample_window(teacher.weights, batch, zeros, stop, keys[rows], batch["start"], settings)
+        arrays["codes"][rows] = np.where(batch["mask"], np.asarray(sampled), 0)
+    return arrays
+
+
+def read_or_sample(
+    path: pathlib.Path, teacher: trained.TrainedPrior, windows: code_dataset.Windows, num: int, seed: int
+) -> Example:
+    """`sample`, kept in the file `path` (npz): an interrupted distillation reads it again."""
+    if path.is_file():
+        with np.load(path) as stored:
+            return dict(stored)
+    arrays = sample(teacher, windows, num, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_suffix(".writing.npz")
+    np.savez(half, **arrays)
+    half.rename(path)
+    return arrays
+
+
+class MixedWindow(grain.transforms.RandomMap):
+    """Index of a sampled window -> that window, or by chance a random one of the data."""
+
+    def __init__(self, samples: Example, windows: code_dataset.Windows, data_share: float):
+        self._samples, self._windows, self._data_share = samples, windows, data_share
+        self._crop = code_dataset.RandomWindow(windows)
+
+    def random_map(self, index: int, rng: np.random.Generator) -> Example:
+        if rng.random() < self._data_share:
+            return self._crop.random_map(int(rng.choice(self._windows.slots)), rng)
+        return {name: array[index] for name, array in self._samples.items()}

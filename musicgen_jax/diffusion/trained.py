@@ -1,0 +1,32 @@
+"""A trained diffusion model as sampling takes it."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from musicgen_jax import config
+from musicgen_jax.diffusion import sampler
+from musicgen_jax.prior import trained
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedDiffusion(trained.TrainedPrior):
+    """A denoiser and its weights, on one device; what a `TrainedPrior` has, and how its codes are sampled."""
+
+    config: config.DiffusionConfig
+
+    kind = config.DIFFUSION
+    tracks = sampler.Tracks  # what `sample_codes` takes
+
+    def sample_codes(
+        self,
+        tracks: sampler.Tracks,
+        keys: jax.Array,
+        settings: "sampler.logits_lib.Settings",
+        steps: int,
+        **options: Callable[[int], object] | int | str,
+    ) -> np.ndarray:
+        """Codes int32 [N, T] of whole tracks in `steps` calls of the network a window; see `sampler.sample_codes`."""
+        return sampler.sample_codes(self, tracks, keys, settings, steps, **options)

@@ -1,0 +1,197 @@
+"""One call in Python: a folder of trained models -> music."""
+
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypedDict, Unpack
+
+import numpy as np
+
+from musicgen_jax import config, pretrained
+from musicgen_jax.prior import trained
+from musicgen_jax.sampling import hierarchy, output, stream
+from musicgen_jax.sampling import prompt as prompt_lib
+from musicgen_jax.sampling import request as request_lib
+from musicgen_jax.sampling import settings as settings_lib
+from musicgen_jax.vqvae import tokenizer as tokenizer_lib
+
+Path = str | os.PathLike[str]
+SETTINGS = ("temperature", "top_p", "top_k", "guidance")
+
+
+class Options(TypedDict, total=False):
+    """What else may be said of the music; `request.Request` and `settings.SamplingSettings` describe each of them."""
+
+    genre: str | Sequence[str]
+    artist: str
+    mode: str
+    temperature: settings_lib.ByTier
+    top_p: settings_lib.ByTier
+    top_k: settings_lib.ByTier
+    guidance: settings_lib.ByTier
+    hop_fraction: settings_lib.ByTier
+    total_seconds: float
+    batch_size: int
+    parallel_windows: bool
+    cache_dtype: str
+    sampler: str
+    steps: int
+
+
+class MusicGenerator:
+    """A tokenizer and its priors, ready to make music.
+
+    Attributes:
+      tokenizer: the VQ-VAE.
+      priors: by tier.
+      models: where they come from: "vqvae" and tiers -> workdir.
+      sample_rate: Hz of the audio.
+    """
+
+    def __init__(
+        self, tokenizer: tokenizer_lib.Tokenizer, priors: Mapping[str, trained.TrainedPrior], models: dict[str, str]
+    ):
+        self.tokenizer, self.priors, self.models = tokenizer, dict(priors), models
+        self.sample_rate: int = tokenizer.config.sample_rate
+
+    @property
+    def genres(self) -> tuple[str, ...]:
+        """Genres that all priors know."""
+        known = [prior.config.genres for prior in self.priors.values()]
+        return tuple(name for name in known[0] if all(name in names for names in known))
+
+    def generate(
+        self,
+        seconds: float | None = None,
+        *,
+        prompt: Path | np.ndarray | None = None,
+        seed: int = 0,
+        num_samples: int | None = None,
+        show_progress: bool = False,
+        **options: Unpack[Options],
+    ) -> np.ndarray:
+        """Samples codes and decodes the finest tier.
+
+        Args:
+          seconds: of the result, prompt included, rounded up to a whole code of the top tier; by default 8, or with
+            mode "upsample" the prompt's own.
+          prompt: a recording, a file of codes, the codes.npz of former samples, or a waveform float [S] or [N, S] at
+            `sample_rate`.
+          seed: equal arguments give equal music.
+          num_samples: how many, made together; None is one.
+          show_progress: bars with the time left, on stderr.
+          **options: see `Options`. With a prompt the mode is "continue" unless another is given.
+
+        Returns:
+          float32 [S], or [num_samples, S] where `num_samples` is given.
+
+        Raises:
+          ValueError: the arguments do not fit each other or the models; the message says which.
+        """
+        sampler = self._hierarchy(*self.request(seconds, prompt, seed, num_samples, options), show_progress)
+        codes, tier = sampler.complete(), sampler.finest
+        audio = [self.tokenizer.decode(row, tier) for row in codes[tier]]
+        return np.stack(audio) if num_samples is not None else audio[0]
+
+    def stream(
+        self,
+        seconds: float | None = None,
+        *,
+        prompt: Path | np.ndarray | None = None,
+        seed: int = 0,
+        num_samples: int | None = None,
+        show_progress: bool = False,
+        **options: Unpack[Options],
+    ) -> Iterator[np.ndarray]:
+        """What `generate` returns in consecutive blocks [S] or [N, S], each as soon as its codes are sampled.
+
+        Errors come with the call, not with the first block.
+        """
+        sampler = self._hierarchy(*self.request(seconds, prompt, seed, num_samples, options), show_progress)
+        blocks = stream.stream(self.tokenizer, sampler)
+        return blocks if num_samples is not None else (block[0] for block in blocks)
+
+    def write(
+        self,
+        out: Path,
+        seconds: float | None = None,
+        *,
+        prompt: Path | np.ndarray | None = None,
+        seed: int = 0,
+        num_samples: int | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        """`generate` to a folder: NNN.wav, codes.npz, samples.json. Called again, it goes on where it was interrupted.
+
+        Raises:
+          ValueError: as `generate`, or the folder holds the samples of another call.
+        """
+        request, start = self.request(seconds, prompt, seed, num_samples, options)
+        output.sample_to_folder(self.tokenizer, self.priors, request, os.fspath(out), self.models, start)
+
+    def request(
+        self,
+        seconds: float | None,
+        prompt: Path | np.ndarray | None,
+        seed: int,
+        num_samples: int | None,
+        options: Options,
+    ) -> tuple[request_lib.Request, prompt_lib.Prompt | None]:
+        """The arguments of `generate` as what the samplers take, checked."""
+        start = None if prompt is None else prompt_lib.load(prompt, self.tokenizer)
+        fields = dict(options)
+        fields.setdefault("mode", "ancestral" if start is None else "continue")
+        if any(prior.kind == config.DIFFUSION for prior in self.priors.values()):
+            fields.setdefault("sampler", "diffusion")
+        if seconds is None:
+            upsample = start is not None and fields["mode"] == "upsample"
+            seconds = start.seconds if upsample else request_lib.DEFAULT_SECONDS
+        genre = fields.pop("genre", ())
+        fields["genres"] = (genre,) * bool(genre) if isinstance(genre, str) else tuple(genre)
+        fields["settings"] = settings_lib.SamplingSettings(
+            **{name: fields.pop(name) for name in SETTINGS if name in fields}
+        )
+        known = Options.__annotations__.keys() | {"genres", "settings"}
+        unknown = ", ".join(sorted(fields.keys() - known))
+        config.require(not unknown, f"{unknown}: no such option; there are {', '.join(Options.__annotations__)}")
+        num_samples = 1 if num_samples is None else num_samples
+        request = request_lib.Request(seconds=seconds, num_samples=num_samples, seed=seed, **fields)
+        request.validate(self.tokenizer.config, self.tokenizer.fingerprint, self.priors, start)
+        return request, start
+
+    def _hierarchy(
+        self, request: request_lib.Request, start: prompt_lib.Prompt | None, show_progress: bool
+    ) -> hierarchy.Hierarchy:
+        return hierarchy.Hierarchy(self.tokenizer.config, self.priors, request, start, show_progress=show_progress)
+
+
+def load(directory: Path | None = None, **workdirs: Path) -> MusicGenerator:
+    """Models from their workdirs: those that `directory` holds, or those that are named.
+
+    Args:
+      directory: with folders vqvae, top, middle, bottom; the priors may be absent from the finest on.
+      **workdirs: vqvae, top, middle, bottom: folders instead of those, or beside them.
+
+    Raises:
+      FileNotFoundError: no such folder, no tokenizer, or no prior.
+      ValueError: a folder holds something else.
+    """
+    names = ("vqvae", *config.TIERS)
+    unknown = ", ".join(sorted(set(workdirs) - set(names)))
+    config.require(not unknown, f"{unknown}: no such model; a folder of models holds {', '.join(names)}")
+    if directory is not None:
+        root = pathlib.Path(directory)
+        if not root.is_dir():
+            raise FileNotFoundError(f"no such folder: {root}; pass one that holds {', '.join(names)}")
+        workdirs = {name: root / name for name in names if (root / name).is_dir()} | workdirs
+    models = {name: os.fspath(workdirs[name]) if workdirs.get(name) else "" for name in names}
+    if not models["vqvae"] or not any(models[tier] for tier in config.TIERS):
+        raise FileNotFoundError(f"{directory or 'the arguments'}: a tokenizer (vqvae) and a prior are needed")
+    tokenizer = pretrained.load_vqvae(models["vqvae"])
+    priors = {}
+    for tier in config.TIERS:
+        if models[tier]:
+            diffusion = pretrained.holds_diffusion(models[tier])
+            load_model = pretrained.load_diffusion if diffusion else pretrained.load_prior
+            priors[tier] = load_model(models[tier], tier)
+    return MusicGenerator(tokenizer, priors, models)

@@ -1,0 +1,89 @@
+"""The codes of one tier from a diffusion model: all of them in a few parallel steps."""
+
+import jax
+import numpy as np
+import tqdm
+
+from musicgen_jax.data import labels
+from musicgen_jax.prior import trained
+from musicgen_jax.sampling import journal as journal_lib
+from musicgen_jax.sampling import request as request_lib
+from musicgen_jax.training import rng
+
+
+class ParallelSampler:
+    """As `tier_sampler.TierSampler`, but the whole length comes into being together.
+
+    Attributes:
+      codes: int32 [N, T]; those at [0, done) are final.
+      done: number of them.
+    """
+
+    def __init__(
+        self,
+        model: trained.TrainedPrior,
+        request: request_lib.Request,
+        known: np.ndarray,
+        num_codes: int,
+        *,
+        journal: journal_lib.Journal | None = None,
+        show_progress: bool = False,
+    ):
+        """Args:
+        model: of the tier: a `diffusion.trained.TrainedDiffusion`.
+        request: what to sample.
+        known: the prompt's codes, int32 [N, P].
+        num_codes: T.
+        journal: keeps the finished tier, and gives back that of an interrupted run.
+        show_progress: a bar with the time left.
+        """
+        self._model, self._request, self._journal = model, request, journal
+        self.codes, self.done = np.zeros((request.num_samples, num_codes), np.int32), known.shape[1]
+        self.codes[:, : self.done] = known
+        self._show_progress = show_progress
+
+    @property
+    def needs(self) -> int:
+        """Codes of the tier above that the next step looks at: all there are."""
+        upsampling = self._model.config.upsampling
+        return -(-self.codes.shape[1] // upsampling) if upsampling else 0
+
+    def advance(self, above: np.ndarray | None) -> None:
+        """Samples the tier, given the tier above, int32 [N, T / upsampling]."""
+        tier, total = self._model.config.tier, self.codes.size - self.done * len(self.codes)
+        sampled = self._journal.read(tier) if self._journal else None
+        with tqdm.tqdm(
+            total=total,
+            initial=0 if sampled is None else total,  # says nothing about the speed
+            unit=" codes",
+            unit_scale=True,
+            desc=f"sample {tier}",
+            disable=not self._show_progress,
+        ) as bar:
+            if sampled is None:
+                sampled = self._sample(above, bar)
+                if self._journal:
+                    self._journal.write(tier, sampled)
+        self.codes[...], self.done = sampled, self.codes.shape[1]
+
+    def _sample(self, above: np.ndarray | None, bar: tqdm.tqdm) -> np.ndarray:
+        request, model = self._request, self._model.config
+        num_samples, num_codes = self.codes.shape
+        places = np.broadcast_to(np.arange(num_codes), self.codes.shape)
+        tracks = self._model.tracks(
+            codes=self.codes,
+            known=places < self.done,
+            above=above,
+            genre=np.array([labels.encode(request.genre_of(row), model.genres) for row in range(num_samples)]),
+            artist=np.full(num_samples, labels.encode(request.artist, model.artists)),
+            length=round(request.told_seconds(model) * model.codes_per_second),
+        )
+        tier_key = rng.key(request.seed, f"sample/{model.tier}")
+        return self._model.sample_codes(
+            tracks,
+            jax.vmap(jax.random.fold_in, in_axes=(None, 0))(tier_key, np.arange(num_samples)),
+            request.settings.arrays(model.tier, places, num_codes),
+            request.num_steps,
+            batch_size=request.batch_size,
+            progress=bar.update,
+        )

@@ -1,0 +1,132 @@
+"""What new music starts from: codes of a recording, of a file of codes, or of former samples."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import zipfile
+
+import numpy as np
+
+from musicgen_jax import config
+from musicgen_jax.data import audio_io
+from musicgen_jax.vqvae import code_file
+from musicgen_jax.vqvae import tokenizer as tokenizer_lib
+
+CODES_SUFFIX, SAMPLES_SUFFIX = ".codes", ".npz"
+SAMPLES_INFO = "samples.json"  # beside the codes of former samples
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+    """Codes of one or several pieces of equal length; sample i takes piece i modulo their number.
+
+    Attributes:
+      name: where they come from, for messages.
+      codes: {tier: int32 [N, T]} of the same stretch, whole codes of the top tier.
+      seconds: their length.
+    """
+
+    name: str
+    codes: dict[str, np.ndarray]
+    seconds: float
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal digest of the codes, 16 characters."""
+        digest = hashlib.sha256()
+        for tier, codes in self.codes.items():
+            digest.update(f"{tier}{codes.shape}".encode() + codes.tobytes())
+        return digest.hexdigest()[:16]
+
+    def rows(self, tier: str, num_samples: int) -> np.ndarray:
+        """Codes of one tier for every sample, int32 [num_samples, T]."""
+        return self.codes[tier][np.arange(num_samples) % len(self.codes[tier])]
+
+
+def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: tokenizer_lib.Tokenizer) -> Prompt:
+    """Reads a prompt.
+
+    Args:
+      source: a recording (wav, flac, ogg, mp3 of any rate), a file that extract_codes --file wrote (.codes), the
+        codes.npz of former samples, or a waveform float [S] or [N, S] at the tokenizer's rate. What follows the last
+        whole code of the top tier is left out: padded, it would sound like an end.
+      tokenizer: the VQ-VAE of the priors.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: the file is of no such kind, damaged, of another tokenizer, or shorter than a code of the top tier.
+    """
+    if isinstance(source, np.ndarray):
+        return _encode("the waveform", source, tokenizer)
+    path = pathlib.Path(source)
+    if path.suffix == CODES_SUFFIX:
+        return _from_code_file(path, tokenizer)
+    if path.suffix == SAMPLES_SUFFIX:
+        return _from_samples(path, tokenizer)
+    known = (CODES_SUFFIX, SAMPLES_SUFFIX, *audio_io.EXTENSIONS)
+    config.require(path.suffix.lower() in known, f"--prime={path}: the name must end in one of {', '.join(known)}")
+    return _encode(str(path), audio_io.read_audio(path, tokenizer.config.sample_rate), tokenizer)
+
+
+def _encode(name: str, audio: np.ndarray, tokenizer: tokenizer_lib.Tokenizer) -> Prompt:
+    hop = tokenizer.config.top.hop_length
+    config.require(audio.ndim in (1, 2), f"{name} has shape {audio.shape}: pass [S], or [N, S] for several pieces")
+    config.require(bool(np.isfinite(audio).all()), f"{name} holds samples that are NaN or infinite")
+    rows = np.atleast_2d(audio).astype(np.float32)
+    rows = rows[:, : rows.shape[1] // hop * hop]
+    encoded = [tokenizer.encode(iter([row])) for row in rows]
+    codes = {tier: np.stack([one[tier] for one in encoded]) for tier in config.TIERS if encoded}
+    return _checked(name, codes, tokenizer.config)
+
+
+def _from_code_file(path: pathlib.Path, tokenizer: tokenizer_lib.Tokenizer) -> Prompt:
+    recording = code_file.read(path)
+    _require_tokenizer(path, recording.vqvae, tokenizer.fingerprint)
+    num_top = recording.num_samples // tokenizer.config.top.hop_length
+    hops = tokenizer.config.hop_lengths
+    ratios = {tier: hops["top"] // hops[tier] for tier in recording.codes}
+    codes = {tier: one[None, : num_top * ratios[tier]] for tier, one in recording.codes.items()}
+    return _checked(str(path), codes, tokenizer.config)
+
+
+def _from_samples(path: pathlib.Path, tokenizer: tokenizer_lib.Tokenizer) -> Prompt:
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}; pass the codes.npz that sample wrote")
+    info = path.with_name(SAMPLES_INFO)
+    config.require(
+        info.is_file(),
+        f"{path} has no {SAMPLES_INFO} beside it, which tells the tokenizer of its codes: pass the codes.npz of a "
+        "complete folder of sample",
+    )
+    try:
+        facts = json.loads(info.read_text(encoding="utf-8"))
+        with np.load(path) as stored:
+            codes = {tier: stored[tier] for tier in config.TIERS if tier in stored}
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} or its {SAMPLES_INFO} is damaged ({error}): sample again") from error
+    _require_tokenizer(path, facts.get("vqvae_fingerprint", "unknown"), tokenizer.fingerprint)
+    return _checked(str(path), codes, tokenizer.config)
+
+
+def _require_tokenizer(path: pathlib.Path, found: str, wanted: str) -> None:
+    config.require(
+        found == wanted,
+        f"--prime={path}: its codes are of the tokenizer {found}, and --vqvae is {wanted}: pass the recording itself, "
+        "or codes of this tokenizer",
+    )
+
+
+def _checked(name: str, codes: dict[str, np.ndarray], vqvae: config.VQVAEConfig) -> Prompt:
+    """The prompt of these codes, integers [N, T] of any subset of the tiers."""
+    config.require(bool(codes), f"{name} holds codes of no tier")
+    hops = vqvae.hop_lengths
+    lengths = {tier: array.shape[-1] * hops[tier] for tier, array in codes.items()}
+    samples = next(iter(lengths.values()))
+    config.require(samples >= hops["top"], f"{name}: shorter than one code of the top tier, {hops['top']} samples")
+    config.require(set(lengths.values()) == {samples}, f"{name}: its tiers differ in length: {lengths} samples")
+    for tier, array in codes.items():
+        inside = array.min() >= 0 and array.max() < vqvae.quantizer.num_codes
+        config.require(inside, f"{name}: codes of the {tier} tier are outside of [0, {vqvae.quantizer.num_codes})")
+    return Prompt(name, {tier: array.astype(np.int32) for tier, array in codes.items()}, samples / vqvae.sample_rate)

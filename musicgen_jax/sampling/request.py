@@ -1,0 +1,190 @@
+"""What to sample: everything that decides the result."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+
+from musicgen_jax import config
+from musicgen_jax.data import labels
+from musicgen_jax.prior import trained
+from musicgen_jax.sampling import decode
+from musicgen_jax.sampling import prompt as prompt_lib
+from musicgen_jax.sampling import settings as settings_lib
+
+MODES = (
+    "ancestral",  # from nothing: top -> middle -> bottom
+    "continue",  # every tier goes on from the prompt's own codes; the result begins with the prompt
+    "primed",  # the top tier goes on from the prompt; the finer tiers are new from the beginning on
+    "upsample",  # the coarsest tier is the prompt's, for the whole length; the finer ones are new
+)
+SAMPLERS = (
+    "autoregressive",  # code after code
+    "diffusion",  # all codes of a window in `steps` parallel steps, for the tiers whose model is a diffusion model
+)
+DEFAULT_SECONDS, DEFAULT_STEPS = 8.0, 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to sample; everything that decides the result, but for the prompt and the models.
+
+    Attributes:
+      seconds: of each sample, prompt included; rounded up to a whole code of the top tier.
+      num_samples: how many.
+      seed: equal requests give equal samples.
+      mode: one of `MODES`.
+      settings: temperature and filters, by tier.
+      genres: names of the priors' vocabulary that the samples take by turns, sample i the name i modulo their number;
+        empty for unknown.
+      artist: a name of the priors' vocabulary, or "" for unknown.
+      hop_fraction: how far each window moves on, as a share of the context; for all tiers or by tier.
+      total_seconds: length of the piece that the samples are the beginning of, which the priors are told; 0 takes the
+        mean length of the training tracks, or `seconds` if that is more.
+      batch_size: windows decoded together; it changes the speed, not the result.
+      parallel_windows: the windows of the middle and bottom tiers do not wait for each other, see
+        `windows.independent`: `batch_size` of them at a time, divided over the devices.
+      cache_dtype: of the keys and values of the past, one of `decode.CACHE_DTYPES`.
+      sampler: one of `SAMPLERS`; "diffusion" where any of the models is a diffusion model.
+      steps: of the diffusion sampler, calls of the network for a window; None is 8.
+    """
+
+    seconds: float
+    num_samples: int = 1
+    seed: int = 0
+    mode: str = "ancestral"
+    settings: settings_lib.SamplingSettings = dataclasses.field(default_factory=settings_lib.SamplingSettings)
+    genres: tuple[str, ...] = ()
+    artist: str = ""
+    hop_fraction: settings_lib.ByTier = 0.5
+    total_seconds: float = 0.0
+    batch_size: int = 8
+    parallel_windows: bool = False
+    cache_dtype: str = "compute"
+    sampler: str = "autoregressive"
+    steps: int | None = None
+
+    def genre_of(self, sample: int) -> str:
+        """Genre of sample number `sample`, "" for unknown."""
+        return self.genres[sample % len(self.genres)] if self.genres else ""
+
+    def hop_fraction_of(self, tier: str) -> float:
+        """Of one tier."""
+        return settings_lib.for_tier(self.hop_fraction, tier, 0.5)
+
+    @property
+    def num_steps(self) -> int:
+        """Of the diffusion sampler."""
+        return DEFAULT_STEPS if self.steps is None else self.steps
+
+    def told_seconds(self, model: config.PriorConfig) -> float:
+        """Length of the whole piece, which a prior is told."""
+        return self.total_seconds or max(self.seconds, model.track_seconds)
+
+    def num_codes(self, vqvae: config.VQVAEConfig, tier: str) -> int:
+        """Codes of a tier, for whole codes of the top tier."""
+        hop = vqvae.top.hop_length
+        # Seconds that came from a number of codes must give that number again.
+        num_top = math.ceil(round(self.seconds * vqvae.sample_rate / hop, 6))
+        return num_top * (hop // vqvae.tier(tier).hop_length)
+
+    def given_tiers(self, sampled: list[str]) -> list[str]:
+        """Tiers that the prompt must have codes of.
+
+        Args:
+          sampled: from `sampled_tiers`.
+        """
+        above = config.TIER_ABOVE[sampled[0]]
+        return {
+            "ancestral": [],
+            "continue": sampled,
+            "primed": ["top"],
+            "upsample": [above] if above else [],
+        }[self.mode]
+
+    def sampled_tiers(self, priors: Mapping[str, trained.TrainedPrior]) -> list[str]:
+        """Tiers whose codes are drawn, coarse to fine: those with a prior; with mode upsample, without the top."""
+        return [tier for tier in config.TIERS if tier in priors and (self.mode != "upsample" or tier != "top")]
+
+    def validate(
+        self,
+        vqvae: config.VQVAEConfig,
+        vqvae_fingerprint: str,
+        priors: Mapping[str, trained.TrainedPrior],
+        prompt: prompt_lib.Prompt | None = None,
+    ) -> None:
+        """Raises ValueError where the request, the tokenizer, the priors and the prompt do not fit together."""
+        self._validate_numbers()
+        config.require(self.mode in MODES, f"--mode={self.mode}: must be one of {', '.join(MODES)}")
+        sampled = self.sampled_tiers(priors)
+        config.require(bool(sampled), f"--mode={self.mode} samples no tier of {', '.join(priors)}: pass finer priors")
+        for prior in priors.values():
+            for genre in self.genres:
+                labels.require_known("genre", genre, prior.config.genres)
+            labels.require_known("artist", self.artist, prior.config.artists)
+            prior.require_tokenizer(vqvae_fingerprint)
+        first = 0 if self.mode != "upsample" else 1 + config.TIERS.index(config.TIER_ABOVE[sampled[0]])
+        for tier, above in zip(sampled, config.TIERS[first:], strict=False):
+            config.require(tier == above, f"--{tier} needs --{above}: codes come from the tier above")
+        for name in ("temperature", "top_p", "top_k", "guidance"):
+            settings_lib.require_sampled(name, getattr(self.settings, name), sampled)
+        settings_lib.require_sampled("hop_fraction", self.hop_fraction, sampled)
+        self._validate_sampler([priors[tier] for tier in sampled])
+        self._validate_prompt(vqvae, sampled, prompt)
+
+    def _validate_sampler(self, models: list[trained.TrainedPrior]) -> None:
+        config.require(self.sampler in SAMPLERS, f"--sampler={self.sampler}: must be one of {', '.join(SAMPLERS)}")
+        diffusion = [model.config for model in models if model.kind == config.DIFFUSION]
+        if self.sampler == "autoregressive":
+            tiers = ", ".join(f"--{model.tier}" for model in diffusion)
+            config.require(not tiers, f"{tiers}: a diffusion model; pass --sampler=diffusion, or an autoregressive one")
+            config.require(self.steps is None, f"--steps={self.steps} goes with --sampler=diffusion")
+            return
+        config.require(bool(diffusion), "--sampler=diffusion: none of the models sampled is a diffusion model")
+        for model in diffusion:
+            fits = 1 <= self.num_steps <= model.context
+            config.require(fits, f"--steps={self.num_steps}: must be from 1 to the {model.context} codes of a window")
+            guidance = self.settings.of("guidance", model.tier)
+            rule = f"the diffusion model of the {model.tier} tier has none; use 1"
+            config.require(guidance == 1, f"--guidance={guidance}: {rule}")
+
+    def _validate_numbers(self) -> None:
+        config.require(0 < self.seconds < math.inf, f"--seconds={self.seconds}: must be greater than 0, and finite")
+        config.require(self.num_samples > 0, f"--num_samples={self.num_samples}: must be at least 1")
+        # jax.random.key takes the lower 32 bits of a seed: others would give the samples of some other seed.
+        config.require(0 <= self.seed < 2**32, f"--seed={self.seed}: must be from 0 to {2**32 - 1}")
+        config.require(self.batch_size > 0, f"--batch_size={self.batch_size}: must be at least 1")
+        enough = self.total_seconds == 0 or self.seconds <= self.total_seconds < math.inf
+        config.require(enough, f"--total_seconds={self.total_seconds}: must be 0 or at least --seconds={self.seconds}")
+        for tier in config.TIERS:
+            hop_fraction = self.hop_fraction_of(tier)
+            settings_lib.require_number("hop_fraction", hop_fraction)
+            config.require(0 < hop_fraction <= 1, f"--hop_fraction={hop_fraction}: must be in (0, 1]")
+        dtypes = ", ".join(decode.CACHE_DTYPES)
+        config.require(self.cache_dtype in decode.CACHE_DTYPES, f"--cache_dtype={self.cache_dtype}: one of {dtypes}")
+        self.settings.validate()
+
+    def _validate_prompt(self, vqvae: config.VQVAEConfig, sampled: list[str], prompt: prompt_lib.Prompt | None) -> None:
+        if self.mode == "ancestral":
+            others = ", ".join(MODES[1:])
+            config.require(prompt is None, f"--mode=ancestral starts from nothing; --prime goes with --mode={others}")
+            return
+        config.require(prompt is not None, f"--mode={self.mode} needs --prime: a recording or codes to start from")
+        given = self.given_tiers(sampled)
+        missing = ", ".join(tier for tier in given if tier not in prompt.codes)
+        remedy = "pass the recording itself" + ", or --mode=primed, which takes the top tier alone" * (len(given) > 1)
+        there = ", ".join(prompt.codes)
+        rule = f"--mode={self.mode} needs {missing}"
+        config.require(not missing, f"{prompt.name} has codes of {there} only; {rule}: {remedy}")
+        pieces, known = prompt.codes[given[0]].shape
+        config.require(
+            self.num_samples >= pieces,
+            f"--num_samples={self.num_samples}: {prompt.name} holds {pieces} pieces: pass as many or more",
+        )
+        wanted = self.num_codes(vqvae, given[0])
+        length = f"{prompt.name} has {prompt.seconds:g} s, and --seconds={self.seconds:g}"
+        if self.mode == "upsample":
+            config.require(known >= wanted, f"{length}: pass fewer seconds or a longer prompt")
+        else:
+            config.require(
+                known < wanted, f"{length}, prompt included, leaves nothing to sample: pass more, or a shorter prompt"
+            )

@@ -1,0 +1,171 @@
+"""The codes of one tier, sampled window by window."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import tqdm
+
+from musicgen_jax import config
+from musicgen_jax.data import labels
+from musicgen_jax.prior import trained
+from musicgen_jax.sampling import decode, windows
+from musicgen_jax.sampling import journal as journal_lib
+from musicgen_jax.sampling import request as request_lib
+from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.training import rng
+
+Job = tuple[int, windows.Window]  # number of the sample, and which stretch of it
+
+
+class TierSampler:
+    """Draws one tier of all samples, in the order of time.
+
+    Attributes:
+      codes: int32 [N, T]; those at [0, done) are final.
+      done: number of them.
+    """
+
+    def __init__(
+        self,
+        prior: trained.TrainedPrior,
+        request: request_lib.Request,
+        known: np.ndarray,
+        num_codes: int,
+        *,
+        journal: journal_lib.Journal | None = None,
+        devices: Sequence[jax.Device] = (),
+        show_progress: bool = False,
+    ):
+        """Args:
+        prior: of the tier.
+        request: what to sample.
+        known: the prompt's codes, int32 [N, P].
+        num_codes: T.
+        journal: keeps every finished window, and gives back those of an interrupted run.
+        devices: which divide a batch of parallel windows among them; none are the prior's own.
+        show_progress: a bar with the time left.
+        """
+        self._prior, self._request, self._journal = prior, request, journal
+        self.codes, self.done = np.zeros((request.num_samples, num_codes), np.int32), known.shape[1]
+        self.codes[:, : self.done] = known
+        model = prior.config
+        hop_fraction = request.hop_fraction_of(model.tier)
+        plan = windows.plan(num_codes, model.context, hop_fraction, max(model.upsampling, 1), self.done)
+        parallel = request.parallel_windows and model.upsampling > 0
+        self._plan = windows.independent(plan, self.done) if parallel else plan
+        together = max(request.batch_size // request.num_samples, 1) if parallel else 1
+        self._groups = [self._plan[first : first + together] for first in range(0, len(self._plan), together)]
+        self._batch_size = min(request.batch_size, request.num_samples * len(self._groups[0]))
+        self._weights, self._sharding = prior.weights, None
+        if parallel and len(devices) > 1:
+            mesh = mesh_lib.make_mesh(config.MeshConfig(), devices)
+            self._batch_size = -(-self._batch_size // len(devices)) * len(devices)
+            self._sharding = mesh_lib.batch_sharding(mesh)
+            self._weights = jax.device_put(prior.weights, jax.sharding.NamedSharding(mesh, jax.P()))
+        self._sample_window = decode.make_sample_window(prior.functional, request.cache_dtype)
+        tier_key = rng.key(request.seed, f"sample/{model.tier}")
+        self._keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(tier_key, np.arange(request.num_samples))
+        self._bar: tqdm.tqdm | None = None
+        self._show_progress = show_progress
+
+    @property
+    def needs(self) -> int:
+        """Codes of the tier above that the next windows look at; it may be more than there are."""
+        upsampling = self._prior.config.upsampling
+        return (self._groups[0][-1].start + self._prior.config.context) // upsampling if upsampling else 0
+
+    def advance(self, above: np.ndarray | None) -> None:
+        """Samples the next window of every sample, or the next windows that do not wait for each other.
+
+        Args:
+          above: codes of the tier above, int32 [N, T / upsampling], the first `needs` of them final.
+        """
+        group = self._groups.pop(0)
+        jobs = [(row, window) for window in group for row in range(self._request.num_samples)]
+        for first in range(0, len(jobs), self._batch_size):
+            self._run(jobs[first : first + self._batch_size], above)
+        self.done = group[-1].kept_in_track.stop
+        if self._bar is not None and not self._groups:
+            self._bar.close()
+
+    def _run(self, jobs: list[Job], above: np.ndarray | None) -> None:
+        """Samples these windows as one batch, unless the journal has them."""
+        name = f"{self._prior.config.tier}-{jobs[0][1].start:09d}-{jobs[0][0]:05d}"
+        sampled = self._journal.read(name) if self._journal else None
+        restored = sampled is not None
+        if not restored:
+            sampled = self._sample(jobs, above)
+            if self._journal:
+                self._journal.write(name, sampled)
+        for (row, window), codes in zip(jobs, sampled, strict=True):
+            self.codes[row, window.kept_in_track] = codes[window.kept]
+        self._show(sum(window.stop - window.known for _, window in jobs), restored)
+
+    def _sample(self, jobs: list[Job], above: np.ndarray | None) -> np.ndarray:
+        """int32 [len(jobs), context]."""
+        # One shape, compiled once: a batch that is not full repeats its last window.
+        padded = jobs + jobs[-1:] * (self._batch_size - len(jobs))
+        rows = np.array([row for row, _ in padded])
+        known, stop, start = (
+            np.array([getattr(window, name) for _, window in padded], np.int32) for name in ("known", "stop", "start")
+        )
+        model = self._prior.config
+        places = start[:, None] + np.arange(model.context)
+        settings = self._request.settings.arrays(model.tier, places, self.codes.shape[1])
+        batch = window_batch(model, self._request, self.codes, above, rows, start)
+        arguments = (batch, known, stop, self._keys[rows], start, settings)
+        if self._sharding is not None:
+            arguments = jax.device_put(arguments, self._sharding)
+        return np.asarray(self._sample_window(self._weights, *arguments))[: len(jobs)]
+
+    def _show(self, num_codes: int, restored: bool) -> None:
+        if not self._show_progress:
+            return
+        if self._bar is None:
+            total = self._request.num_samples * sum(window.stop - window.known for window in self._plan)
+            self._bar = tqdm.tqdm(total=total, unit=" codes", unit_scale=True, desc=f"sample {self._prior.config.tier}")
+        if restored:  # says nothing about the speed, from which the bar tells the time left
+            self._bar.initial += num_codes
+            self._bar.n += num_codes
+            self._bar.last_print_n += num_codes
+        else:
+            self._bar.update(num_codes)
+
+
+def window_batch(
+    model: config.PriorConfig,
+    request: request_lib.Request,
+    codes: np.ndarray,
+    above: np.ndarray | None,
+    rows: np.ndarray,
+    start: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Arrays of B windows, as training windows have them.
+
+    Args:
+      model: config of the tier's prior.
+      request: labels and total length.
+      codes: of the tier, int32 [N, T].
+      above: of the tier above, int32 [N, T / upsampling].
+      rows: int [B], which samples.
+      start: int32 [B], where the windows begin.
+    """
+    batch: dict[str, Any] = {
+        "codes": _slices(codes, rows, start, model.context),
+        "genre": np.array([labels.encode(request.genre_of(row), model.genres) for row in rows], np.int32),
+        "artist": np.full(len(rows), labels.encode(request.artist, model.artists), np.int32),
+        "start": start,
+        "length": np.full(len(rows), round(request.told_seconds(model) * model.codes_per_second), np.int32),
+    }
+    if model.upsampling:
+        batch["above"] = _slices(above, rows, start // model.upsampling, model.context // model.upsampling)
+    return batch
+
+
+def _slices(codes: np.ndarray, rows: np.ndarray, start: np.ndarray, size: int) -> np.ndarray:
+    """codes[row, start : start + size] for every pair, zeros behind the end: [B, size]."""
+    places = start[:, None] + np.arange(size)
+    inside = places < codes.shape[1]
+    return np.where(inside, codes[rows[:, None], np.minimum(places, codes.shape[1] - 1)], 0).astype(np.int32)

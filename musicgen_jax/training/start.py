@@ -1,0 +1,43 @@
+"""A run that starts from given weights instead of random ones."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from musicgen_jax import config, modules
+from musicgen_jax.sharding import rules
+from musicgen_jax.training import checkpointing, optimizer, state
+
+
+def from_weights(
+    task: state.Task,
+    run_config: Any,
+    workdir: pathlib.Path,
+    mesh: jax.sharding.Mesh,
+    axis_rules: rules.AxisRules,
+    params: modules.Tree,
+) -> None:
+    """Writes `params` as the checkpoint of step 0, from which `loop.train` resumes; nothing where there is one already.
+
+    Args:
+      task: the model that they are parameters of.
+      run_config: as `loop.train` takes it.
+      workdir: of the run.
+      mesh: devices.
+      axis_rules: layout on them.
+      params: nested dict of arrays, on any device.
+    """
+    training = run_config.training
+    workdir.mkdir(parents=True, exist_ok=True)
+    with checkpointing.Checkpointer(workdir, training.keep_checkpoints) as checkpointer:
+        if checkpointer.latest_step() is not None:
+            return
+        tx = optimizer.make_optimizer(run_config.optimizer, training.num_steps, task.clipped_apart)
+        current = state.initial_state(task, training, tx, axis_rules, mesh)
+        params = jax.device_put(params, jax.tree.map(lambda leaf: leaf.sharding, current.params))
+        ema_params = jax.tree.map(jnp.copy, params) if training.ema_decay else {}
+        current = dataclasses.replace(current, params=params, ema_params=ema_params)
+        checkpointer.save(current, config.to_dict(run_config.model))

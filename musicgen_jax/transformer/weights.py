@@ -1,0 +1,131 @@
+"""Weights of matrix products: arrays as training has them, or int8 with a scale for each output channel."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from musicgen_jax.sharding import mesh as mesh_lib
+
+LARGEST = 127  # symmetric: -128 has no counterpart
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class QuantizedArray:
+    """values * scales, as large as the array that it stands for.
+
+    A pytree whose leaves share their leading axes, so that a scan or an index along them takes the same part of both.
+
+    Attributes:
+      values: int8, -127 .. 127.
+      scales: float32, of size 1 along the axes that products sum over.
+      activations: "float" | "int8": what `einsum` multiplies the values with.
+    """
+
+    values: jax.Array
+    scales: jax.Array
+    activations: str = dataclasses.field(default="float", metadata={"static": True})
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the array that it stands for."""
+        return self.values.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.values.ndim
+
+    def __getitem__(self, index: object) -> "QuantizedArray":
+        """Of axes that products do not sum over."""
+        return jax.tree.map(lambda leaf: leaf[index], self)
+
+    def astype(self, dtype: jnp.dtype) -> jax.Array:
+        """The array that it stands for. Written out whole: `einsum` reads the int8 values instead."""
+        return (self.values.astype(jnp.float32) * self.scales).astype(dtype)
+
+
+Weight = jax.Array | QuantizedArray
+
+
+def quantize(array: jax.Array, summed: tuple[int, ...], activations: str = "float") -> QuantizedArray:
+    """Rounds to 255 levels, symmetric about 0: each output channel's largest magnitude becomes 127.
+
+    Args:
+      array: floating point.
+      summed: axes that products sum over; every place along the other axes has its own scale.
+      activations: see `QuantizedArray`.
+    """
+    array = array.astype(jnp.float32)
+    largest = jnp.max(jnp.abs(array), axis=summed, keepdims=True)
+    scales = jnp.where(largest > 0, largest, 1.0) / LARGEST
+    return QuantizedArray(jnp.round(array / scales).astype(jnp.int8), scales, activations)
+
+
+def dense(weight: Weight) -> jax.Array:
+    """The array that a weight stands for, float32 where it is quantized."""
+    return weight.astype(jnp.float32) if isinstance(weight, QuantizedArray) else weight
+
+
+def einsum(spec: str, x: jax.Array, weight: Weight, dtype: jnp.dtype) -> jax.Array:
+    """`jnp.einsum(spec, x, weight)` in `dtype`, whatever the weight's format.
+
+    The scales of int8 weights multiply the product, not the weights. With `weight.activations` "int8" each row of x is
+    rounded as well, by its own largest magnitude, and products are sums of integers. So they are on CPUs in any case:
+    XLA would write the weights out as floats first, which takes twenty times as long as float weights do. There two
+    int8 numbers stand for each of x, the second for what the first leaves: 15 bits.
+
+    Args:
+      spec: such as "btd,dnhk->nbthk". Letters that an operand shares with the result stand in the same order in both;
+        "..." may lead x and the result; "z" is taken.
+      x: [B, ...].
+      weight: an array, or quantized over the letters that are summed.
+      dtype: of x and the result.
+    """
+    if not isinstance(weight, QuantizedArray):
+        return jnp.einsum(spec, x, weight.astype(dtype))
+    operands, out = spec.split("->")
+    x_letters, weight_letters = operands.split(",")
+    scales = _over_result(weight.scales, weight_letters, out)
+    if weight.activations == "float" and mesh_lib.platform() != "cpu":
+        return (jnp.einsum(spec, x, weight.values.astype(dtype)) * scales).astype(dtype)
+    parts = _integer_parts(x, tuple(axis for axis, _ in _summed(x_letters, out)), weight.activations)
+    values = jnp.stack([part.values for part in parts])
+    products = jnp.einsum(f"z{operands}->z{out}", values, weight.values, preferred_element_type=jnp.int32)
+    rows = [product * _over_result(part.scales, x_letters, out) for product, part in zip(products, parts, strict=True)]
+    return (sum(rows) * scales).astype(dtype)
+
+
+def _integer_parts(x: jax.Array, summed: tuple[int, ...], activations: str) -> list[QuantizedArray]:
+    """x as a sum of quantized arrays, each with a scale for every row."""
+    first = quantize(x, summed)
+    if activations == "float":
+        return [first, quantize(x - first.astype(jnp.float32), summed)]
+    # XLA's product of a single row is a plain loop on CPUs, twenty times as slow as that of two.
+    return [first, jax.tree.map(jnp.zeros_like, first)] if first.scales.size == 1 else [first]
+
+
+def _summed(letters: str, out: str) -> list[tuple[int, str]]:
+    """The letters that are not in the result, with their axes, counted from the end."""
+    letters = letters.removeprefix("...")
+    return [(axis - len(letters), letter) for axis, letter in enumerate(letters) if letter not in out]
+
+
+def _over_result(scales: jax.Array, letters: str, out: str) -> jax.Array:
+    """An operand's scales, laid out to multiply the result."""
+    kept = jnp.squeeze(scales, [axis for axis, _ in _summed(letters, out)])
+    return jnp.expand_dims(kept, [axis for axis, _ in _summed(out, letters)])
+
+
+class Linear(nnx.Linear):
+    """`nnx.Linear` whose kernel may be quantized."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., D] -> [..., out]."""
+        kernel = self.kernel[...]
+        if not isinstance(kernel, QuantizedArray):
+            return super().__call__(x)
+        product = einsum("...d,df->...f", x, kernel, self.dtype)
+        return product + self.bias[...].astype(self.dtype)

@@ -1,0 +1,130 @@
+"""Rounds of distillation, from a prior to a sampler of a few steps."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import tiny_priors
+
+from musicgen_jax import config, modules, pretrained
+from musicgen_jax.data import code_dataset
+from musicgen_jax.diffusion import code_task, distillation, teacher_samples
+from musicgen_jax.prior import trained
+from musicgen_jax.transformer import relative_distances
+
+
+def run_config(codes: str) -> config.PriorTraining:
+    """Of a tiny prior of the middle tier on these codes."""
+    run = config.PriorTraining(
+        model=tiny_priors.model_config("middle", context=16),
+        data=config.DataConfig(path=codes, batch_size=4),
+        mesh=config.MeshConfig(data=32, num_processes=4),  # of a larger machine
+        optimizer=config.OptimizerConfig(peak_learning_rate=3e-3, warmup_steps=2),
+        training=config.TrainingConfig(num_steps=3, eval_every=2, eval_batches=1, checkpoint_every=2, log_every=1),
+    )
+    run.model = code_dataset.resolve(run.model, codes)
+    return run
+
+
+def teacher(codes: str) -> trained.TrainedPrior:
+    run = run_config(codes)
+    return dataclasses.replace(tiny_priors.trained_prior(run.model), functional=code_task.functional(run))
+
+
+def distill(codes: str, out: pathlib.Path, **changes: Any) -> None:
+    fields = {"data": codes, "steps": (4,), "num_samples": 6, "train_steps": 3, "round_steps": 2, "batch_size": 8}
+    settings = distillation.Settings(**fields | changes)
+    distillation.distill(teacher(codes), run_config(codes), "somewhere", settings, str(out))
+
+
+def test_mirrored_distances_attend_alike_both_ways():
+    table = np.random.default_rng(0).normal(size=(2, 3, 5, 4))  # [layers, H, M, D]
+    params = {"stack": {"layers": {"attention": {"distances": table}}}, "bias": np.ones(3)}
+    mirrored = distillation.student_params(params, causal=True)["stack"]["layers"]["attention"]["distances"]
+    assert mirrored.shape == (2, 3, 9, 4)
+    pattern = relative_distances.Pattern(causal=False)
+    rows = relative_distances.strip(mirrored[0], pattern, 4, 9)  # of the distances 4 .. -4
+    for column, distance in enumerate(range(4, -5, -1)):
+        np.testing.assert_allclose(rows[:, column], table[0][:, abs(distance)], rtol=1e-6)
+    assert params["stack"]["layers"]["attention"]["distances"].shape == table.shape  # the teacher keeps its own
+    same = distillation.student_params(params, causal=False)
+    np.testing.assert_allclose(same["stack"]["layers"]["attention"]["distances"], table, rtol=1e-6)
+
+
+def test_teachers_samples_are_its_own_and_the_labels_those_of_the_data(tiny_codes):
+    model = run_config(tiny_codes).model
+    windows = code_dataset.Windows(tiny_codes, "train", model)
+    found = teacher_samples.sample(teacher(tiny_codes), windows, 5, seed=0)
+    assert found["codes"].shape == (5, 16) and found["above"].shape == (5, 4)
+    assert np.all((found["codes"] >= 0) & (found["codes"] < model.num_codes))
+    assert not found["codes"][~found["mask"]].any()
+    again = teacher_samples.sample(teacher(tiny_codes), windows, 5, seed=0)
+    np.testing.assert_array_equal(again["codes"], found["codes"])
+    mixed = teacher_samples.MixedWindow(found, windows, data_share=0.5)
+    rng = np.random.default_rng(0)
+    drawn = [mixed.random_map(2, rng)["codes"] for _ in range(40)]
+    own = sum(np.array_equal(codes, found["codes"][2]) for codes in drawn)
+    assert 10 < own < 30
+
+
+@pytest.mark.slow
+def test_rounds_end_in_a_workdir_that_samples_and_goes_on(tiny_codes, tmp_path, monkeypatch):
+    distill(tiny_codes, tmp_path / "whole")
+    for name, steps in (("rounds/any", 0), ("", 4)):
+        run = config.read_json(tmp_path / "whole" / name / "config.json", config.DiffusionTraining)
+        assert run.distillation.steps == steps and run.model.tier == "middle"
+    student = pretrained.load_diffusion(str(tmp_path / "whole"), "middle")
+    # Stopped in the middle of a round, it ends with the same weights.
+    train = distillation.loop.train
+
+    def stopped(task, run, workdir, *rest):
+        train(task, dataclasses.replace(run, training=dataclasses.replace(run.training, num_steps=2)), workdir, *rest)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(distillation.loop, "train", stopped)
+        distill(tiny_codes, tmp_path / "resumed")
+    distill(tiny_codes, tmp_path / "resumed")
+    resumed = pretrained.load_diffusion(str(tmp_path / "resumed"), "middle")
+    jax.tree.map(np.testing.assert_array_equal, resumed.weights, student.weights)
+    before = modules.fingerprint(*student.weights)
+    distill(tiny_codes, tmp_path / "whole")  # complete: nothing is done
+    assert modules.fingerprint(*pretrained.load_diffusion(str(tmp_path / "whole"), "middle").weights) == before
+    with pytest.raises(ValueError, match="is of other settings"):
+        distill(tiny_codes, tmp_path / "whole", num_samples=7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": (2, 4)}, "--steps=2,4: must decrease"),
+        ({"steps": (16,)}, "--steps=16: .* between 1 and half the context of 16"),
+        ({"steps": (0,)}, "--steps=0"),
+        ({"num_samples": 0}, "--num_samples=0: must be at least 1"),
+        ({"train_steps": 0}, "--train_steps=0: must be at least 1"),
+        ({"learning_rate": 0.0}, "--learning_rate=0.0: must be greater than 0"),
+    ],
+)
+def test_settings_out_of_range(tiny_codes, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        distill(tiny_codes, tmp_path / "out", **changes)
+
+
+def test_codes_of_another_tokenizer(tiny_codes, tmp_path):
+    run = run_config(tiny_codes)
+    run.model.vqvae = "another"
+    settings = distillation.Settings(data=tiny_codes, steps=(4,))
+    other = tiny_priors.trained_prior(run.model)
+    with pytest.raises(ValueError, match="is not what the prior was trained on"):
+        distillation.distill(other, run, "somewhere", settings, str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_a_folder_of_something_else_is_left_alone(tiny_codes, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="exists and is not an empty folder"):
+        distill(tiny_codes, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

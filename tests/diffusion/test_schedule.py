@@ -1,0 +1,62 @@
+"""Schedules against their numeric derivatives."""
+
+import jax
+import numpy as np
+import pytest
+
+from musicgen_jax import config
+from musicgen_jax.diffusion import schedule
+
+TIMES = np.linspace(0.05, 0.95, 19)
+STEP = 1e-2
+
+
+def numeric_slope(function, t: np.ndarray) -> np.ndarray:
+    """Central differences of fourth order."""
+    near = np.asarray(function(t + STEP) - function(t - STEP), np.float64)
+    far = np.asarray(function(t + 2 * STEP) - function(t - 2 * STEP), np.float64)
+    return (8 * near - far) / (12 * STEP)
+
+
+@pytest.mark.parametrize("name", config.SCHEDULES)
+def test_all_is_masked_at_the_end_and_more_and_more_before(name):
+    share = np.asarray(schedule.masked_share(name, np.linspace(0, 1, 50)))
+    assert share[0] == pytest.approx(0, abs=1e-6) and share[-1] == 1
+    assert np.all(np.diff(share) > 0)
+
+
+@pytest.mark.parametrize("name", config.SCHEDULES)
+def test_the_rate_is_the_slope_and_the_weight_that_of_the_logarithm(name):
+    rate = schedule.masking_rate(name, TIMES)
+    np.testing.assert_allclose(rate, numeric_slope(lambda t: schedule.masked_share(name, t), TIMES), rtol=1e-3)
+    slope = numeric_slope(lambda t: np.log(schedule.masked_share(name, t)), TIMES[2:])
+    np.testing.assert_allclose(schedule.bound_weight(name, TIMES[2:]), slope, rtol=2e-3)
+
+
+def test_an_unknown_schedule_is_refused():
+    with pytest.raises(ValueError, match="schedule='square': must be one of linear, cosine"):
+        schedule.masked_share("square", 0.5)
+
+
+def test_times_lie_one_in_each_interval_and_anywhere_in_it():
+    times = np.stack([schedule.stratified_times(jax.random.key(seed), 8) for seed in range(50)])
+    assert np.all((times > 0) & (times <= 1))
+    np.testing.assert_array_equal(np.sort(np.ceil(times * 8)), np.broadcast_to(np.arange(1, 9), (50, 8)))
+    assert abs(times[:, 0].mean() - 0.5) < 0.1 and times[:, 0].std() > 0.2  # a row meets every share of masks
+
+
+@pytest.mark.parametrize("name", config.SCHEDULES)
+@pytest.mark.parametrize("steps", [1, 3, 8, 13])
+def test_steps_make_every_code_known_once(name, steps):
+    total = np.arange(14)
+    bounds = np.asarray(schedule.step_bounds(total, steps, name))
+    assert bounds.shape == (steps + 1, 14) and np.all(np.diff(bounds, axis=0) >= 0)
+    np.testing.assert_array_equal(bounds[0], 0)
+    np.testing.assert_array_equal(bounds[-1], total)
+    # Every second bound of twice the steps: two small steps are one.
+    np.testing.assert_array_equal(np.asarray(schedule.step_bounds(total, 2 * steps, name))[::2], bounds)
+
+
+def test_linear_steps_are_equal():
+    bounds = np.asarray(schedule.step_bounds(np.array([256, 64]), 8, "linear"))
+    np.testing.assert_array_equal(np.diff(bounds, axis=0), np.broadcast_to([32, 8], (8, 2)))

@@ -1,0 +1,115 @@
+"""The command line of compress, as a person calls it, on a prior that was really trained."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny_priors
+
+from musicgen_jax import config, pretrained
+from musicgen_jax.compression import figures
+from musicgen_jax.data import code_dataset
+from musicgen_jax.diffusion import code_task
+from musicgen_jax.evaluation import prior_likelihood
+from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.sharding import rules
+from musicgen_jax.training import loop
+
+
+@pytest.fixture(scope="module")
+def workdir(tiny_codes, tmp_path_factory) -> pathlib.Path:
+    """A middle prior of four heads, 60 steps old: better than a table of how often each code occurs."""
+    model = tiny_priors.model_config("middle", context=32, num_heads=4, head_dim=4)
+    run = config.PriorTraining(
+        model=code_dataset.resolve(model, tiny_codes),
+        data=config.DataConfig(path=tiny_codes, batch_size=8),
+        optimizer=config.OptimizerConfig(peak_learning_rate=1e-2),
+        training=config.TrainingConfig(num_steps=60, eval_every=0, checkpoint_every=60),
+    )
+    folder = tmp_path_factory.mktemp("priors") / "middle"
+    mesh = mesh_lib.single_device_mesh()
+    batches = code_dataset.training_batches(tiny_codes, run.model, run.data, mesh)
+    loop.train(code_task.code_task(run, rules.AxisRules()), run, folder, mesh, batches, lambda: iter(()))
+    return folder
+
+
+def compress(*arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "musicgen_jax.compress", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("activations", ["float", "int8"])
+def test_int8_loses_at_most_half_a_percent(workdir, tiny_codes, tmp_path, activations):
+    out = tmp_path / "int8"
+    flags = ("--method=int8", f"--prior={workdir}", f"--out={out}")
+    done = compress(*flags, f"--data={tiny_codes}", f"--activations={activations}", "--max_codes=5000")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((out / figures.FILE_NAME).read_text())
+    before, after = found["before"]["nats_per_code"], found["int8"]["nats_per_code"]
+    assert f"{after:.4f} nats per code" in done.stdout
+    assert before < np.log(16) and after != before and after < 1.005 * before
+    assert found["int8"]["bytes"] < 0.75 * found["before"]["bytes"]  # tables of embeddings are a large share here
+
+    prior = pretrained.load_prior(str(out), "middle")
+    assert prior.config.quantization == config.QuantizationConfig("int8", activations)
+    again = prior_likelihood.evaluate_prior(prior, "validation", 5000)
+    assert again["nats_per_code"] == pytest.approx(after, rel=1e-6)
+
+    repeated = compress("--method=int8", f"--prior={out}", f"--out={tmp_path / 'twice'}")
+    assert repeated.returncode == 1 and "int8 weights already" in repeated.stderr
+    assert not (tmp_path / "twice").exists()
+    taken = compress(*flags)
+    assert taken.returncode == 1 and "choose another --out" in taken.stderr
+
+
+@pytest.mark.parametrize("importance", ["gradient", "attention"])
+def test_pruned_heads_are_gone(workdir, tiny_codes, tmp_path, importance):
+    out = tmp_path / "pruned"
+    flags = ["--method=prune", f"--prior={workdir}", f"--out={out}", f"--importance={importance}", "--fraction=0.25"]
+    steps = 30 if importance == "gradient" else 0
+    done = compress(*flags, f"--data={tiny_codes}", f"--finetune_steps={steps}", "--max_codes=5000")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((out / figures.FILE_NAME).read_text())
+    assert np.shape(found["scores"]) == (2, 4) and np.shape(found["kept_heads"]) == (2, 3)
+    assert found["pruned"]["bytes"] < found["before"]["bytes"]
+    prior = pretrained.load_prior(str(out))
+    assert prior.config.transformer.num_heads == 3
+    assert prior.weights[0]["stack"]["layers"]["attention"]["qkv"].shape == (2, 16, 3, 3, 4)
+    last = "finetuned" if steps else "pruned"
+    again = prior_likelihood.evaluate_prior(prior, "validation", 5000)
+    assert again["nats_per_code"] == pytest.approx(found[last]["nats_per_code"], rel=1e-6)
+    if steps:
+        assert found["finetuned"]["nats_per_code"] < found["pruned"]["nats_per_code"]
+    assert config.read_json(out / "config.json", config.PriorTraining).model == prior.config
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--method=prune"], "needs --data"),
+        (["--method=prune", "--data={codes}", "--fraction=0.1"], "of 4 heads a layer removes none"),
+        (["--method=prune", "--data={codes}", "--fraction=1"], "less than 1"),
+        (["--method=prune", "--data={codes}", "--fraction=0.25", "--finetune_steps=-1"], "finetune_steps=-1"),
+        (["--method=int8", "--data={out}/none"], "none"),
+        (["--method=int8", "--fraction=0.5"], "does not take --fraction"),
+    ],
+)
+def test_bad_flags_are_one_line(workdir, tiny_codes, tmp_path, flags, message):
+    flags = [flag.format(codes=tiny_codes, out=tmp_path) for flag in flags]
+    done = compress(*flags, f"--prior={workdir}", f"--out={tmp_path / 'out'}")
+    assert done.returncode == 1 and message in done.stderr, done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_no_prior(tmp_path):
+    done = compress("--method=int8", f"--prior={tmp_path / 'none'}", f"--out={tmp_path / 'out'}")
+    assert done.returncode == 1 and done.stderr.startswith("error: no such folder")
+
+
+def test_codes_of_another_tokenizer(tiny_codes):
+    with pytest.raises(ValueError, match="pass codes of that one"):
+        figures.check_codes(tiny_codes, tiny_priors.model_config())

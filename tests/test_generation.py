@@ -1,0 +1,247 @@
+"""One call in Python, and the command that makes the same call: modes, streams, interruptions."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+import tiny_workdirs
+from conftest import tones
+
+import musicgen_jax
+from musicgen_jax.sampling import hierarchy, windows
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+RATE = 4000
+
+
+@pytest.fixture(scope="module")
+def models(tiny_tokenizer, tmp_path_factory) -> pathlib.Path:
+    root = tmp_path_factory.mktemp("models")
+    tiny_workdirs.write(root, tiny_tokenizer)
+    return root
+
+
+@pytest.fixture(scope="module")
+def generator(models):
+    return musicgen_jax.load(models)
+
+
+def test_importing_the_package_imports_no_jax():
+    code = "import sys, musicgen_jax; assert 'jax' not in sys.modules; musicgen_jax.load"
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
+
+
+def test_what_is_loaded(generator, models, tiny_tokenizer):
+    assert generator.sample_rate == RATE and list(generator.priors) == ["top", "middle"]
+    assert generator.tokenizer.fingerprint == tiny_tokenizer.fingerprint
+    assert generator.genres == ("unknown", "oboe", "organ")
+    top_only = musicgen_jax.load(vqvae=models / "vqvae", top=models / "top")
+    assert list(top_only.priors) == ["top"]
+
+
+def test_shapes(generator):
+    audio = generator.generate(0.5, seed=1)
+    assert audio.shape == (16 * 128,) and audio.dtype == np.float32  # 0.5 s are 15.6 codes of the top tier
+    several = generator.generate(0.5, seed=1, num_samples=2)
+    assert several.shape == (2, 16 * 128)
+    np.testing.assert_array_equal(several[0], audio)
+    assert np.any(generator.generate(0.5, seed=2) != audio)
+    assert np.any(generator.generate(0.5, seed=1, genre="organ") != audio)
+    assert np.any(generator.generate(0.5, seed=1, temperature={"middle": 0.3}) != audio)
+
+
+def test_the_audio_is_the_decoded_codes(generator):
+    request, start = generator.request(0.5, None, 3, 1, {"genre": "oboe", "top_k": 4})
+    assert (request.genres, request.mode, start) == (("oboe",), "ancestral", None)
+    codes = hierarchy.sample_codes(generator.tokenizer.config, generator.priors, request)
+    expected = generator.tokenizer.decode(codes["middle"][0], "middle")
+    np.testing.assert_array_equal(generator.generate(0.5, seed=3, genre="oboe", top_k=4), expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_samples": 2, "parallel_windows": True}])
+def test_a_stream_joined_is_the_whole(generator, options):
+    whole = generator.generate(3.0, seed=5, **options)
+    blocks = list(generator.stream(3.0, seed=5, **options))
+    assert len(blocks) > 3
+    np.testing.assert_allclose(np.concatenate(blocks, axis=-1), whole, atol=1e-5)
+    assert whole.std() > 1e-3
+
+
+def test_the_first_block_comes_before_the_top_tier_is_complete(generator, monkeypatch):
+    made = []
+    monkeypatch.setattr(hierarchy.Hierarchy, "__init__", _remembering(hierarchy.Hierarchy.__init__, made))
+    blocks = generator.stream(8.0, seed=5)
+    assert len(made) == 1, "bad arguments must be told by the call, so it does its work at once"
+    (sampler,) = made
+    assert sampler.done("top") == 0
+    first = next(blocks)
+    assert 0 < len(first) < 8 * RATE
+    assert 0 < sampler.done("top") < sampler.codes["top"].shape[1] / 2
+    assert 0 < sampler.done("middle") < sampler.codes["middle"].shape[1] / 2
+
+
+def _remembering(init, made):
+    def wrapped(self, *args, **kwargs):
+        made.append(self)
+        init(self, *args, **kwargs)
+
+    return wrapped
+
+
+def test_continue_primed_and_upsample(generator, tiny_tokenizer):
+    melody = tones(2, 8 * 128)
+    codes = tiny_tokenizer.encode(iter([melody]))
+    continued = generator.generate(0.8, prompt=melody, seed=1)
+    # What lies further from the seam than the decoder sees is the prompt, through the tokenizer.
+    heard = tiny_tokenizer.decode(codes["middle"], "middle")
+    np.testing.assert_allclose(continued[: 4 * 128], heard[: 4 * 128], atol=1e-5)
+    primed = generator.generate(0.8, prompt=melody, seed=1, mode="primed")
+    assert primed.shape == continued.shape and np.abs(primed - continued)[: 4 * 128].max() > 1e-3
+    upsampled = generator.generate(prompt=melody, mode="upsample")
+    assert upsampled.shape == melody.shape
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"prompt": tones(2, RATE), "seconds": 0.5}, "leaves nothing to sample"),
+        ({"genre": "kazoo"}, "unknown genre; the prior was trained with unknown, oboe, organ"),
+        ({"num_samples": 0}, "--num_samples=0"),
+        ({"steps": 0}, "--steps=0 goes with --sampler=diffusion"),
+        ({"tempo": 120}, "tempo: no such option; there are genre, artist, mode"),
+        ({"temperature": {"bottom": 1.0}}, "--temperature has a value for bottom"),
+    ],
+)
+def test_bad_calls(generator, call, message):
+    for method in (generator.generate, generator.stream):
+        with pytest.raises(ValueError, match=message):
+            method(**call)
+
+
+def test_bad_folders(models, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no such folder: .*nowhere; pass one that holds vqvae, top"):
+        musicgen_jax.load(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"a tokenizer \(vqvae\) and a prior are needed"):
+        musicgen_jax.load(tmp_path)
+    with pytest.raises(ValueError, match=r"treble: no such model; a folder of models holds vqvae, top"):
+        musicgen_jax.load(models, treble=models / "top")
+    with pytest.raises(ValueError, match=r"holds a prior of the top tier where one of the bottom tier is wanted"):
+        musicgen_jax.load(models, bottom=models / "top")
+
+
+def command(models, out, *flags) -> list[str]:
+    tiers = [f"--{name}={models / name}" for name in ("vqvae", "top", "middle")]
+    return [sys.executable, "-m", "musicgen_jax.sample", *tiers, f"--out={out}", "--num_samples=2", *flags]
+
+
+def run(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run(command(*arguments), cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+
+
+def contents(folder: pathlib.Path) -> dict[str, bytes]:
+    """What a person hears and reads of a folder; a zip file holds times, so its arrays instead of its bytes."""
+    found = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".wav", ".json")}
+    with np.load(folder / "codes.npz") as codes:
+        return found | {tier: codes[tier].tobytes() for tier in codes}
+
+
+def test_the_command_is_the_call(models, generator, tmp_path):
+    done = run(models, tmp_path / "out", "--seconds=0.5", "--seed=4", "--temperature=top:0.9~1.1", "--top_k=middle:9")
+    assert done.returncode == 0, done.stderr
+    options = {"temperature": {"top": (0.9, 1.1)}, "top_k": {"middle": 9}}
+    expected = generator.generate(0.5, seed=4, num_samples=2, **options)
+    audio, rate = soundfile.read(tmp_path / "out" / "001.wav", dtype="float32")
+    assert rate == RATE
+    np.testing.assert_allclose(audio, np.clip(expected[1], -1, 1), atol=1e-4)
+    info = json.loads((tmp_path / "out" / "samples.json").read_text())
+    assert info["request"]["settings"]["temperature"] == {"top": [0.9, 1.1]}
+    assert not (tmp_path / "out" / "partial").exists()
+    assert "sample top" in done.stderr and "sample middle" in done.stderr and "codes/s" in done.stderr
+
+
+@pytest.mark.parametrize("moments", [(40,), pytest.param((1, 80, 200), marks=pytest.mark.slow)])
+def test_killed_at_any_moment_it_goes_on_where_it_was(models, generator, tmp_path, moments):
+    """SIGKILL when so many windows are on disk; then the same call to its end."""
+    whole, out, seen = tmp_path / "whole", tmp_path / "out", 0
+    call = {"seconds": 6.0, "seed": 9, "num_samples": 2, "batch_size": 1}
+    generator.write(whole, **call)
+    for wanted in moments:
+        flags = [f"--{name}={value}" for name, value in call.items()]
+        process = subprocess.Popen(command(models, out, *flags), cwd=REPOSITORY, stderr=subprocess.DEVNULL)
+        while process.poll() is None and _windows(out) < wanted:
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
+        assert _windows(out) >= max(seen, wanted), "what was finished stays"
+        assert not (out / "samples.json").exists()
+        seen = _windows(out)
+    with pytest.raises(ValueError, match=r"beginning of another run \(request.seed: 9, now 8\)"):
+        generator.write(out, **(call | {"seed": 8}))
+    generator.write(out, **call)
+    assert contents(out).keys() == contents(whole).keys()
+    for name, content in contents(whole).items():
+        assert contents(out)[name] == content, name
+    assert not (out / "partial").exists()
+
+
+def _windows(out: pathlib.Path) -> int:
+    return len(list((out / "partial").glob("[!.]*.npy")))
+
+
+def test_a_finished_window_is_not_sampled_again(generator, tmp_path, monkeypatch):
+    """The journal's codes are used as they are: changed on disk, they come back changed."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(generator.tokenizer, "decode", stop)
+    with pytest.raises(KeyboardInterrupt):
+        generator.write(tmp_path, 0.5, seed=2)
+    monkeypatch.undo()
+    path = tmp_path / "partial" / "top-000000000-00000.npy"
+    codes = np.load(path)
+    codes[0, 3] = (codes[0, 3] + 1) % 16
+    np.save(path, codes)
+    generator.write(tmp_path, 0.5, seed=2)
+    with np.load(tmp_path / "codes.npz") as stored:
+        np.testing.assert_array_equal(stored["top"][0, :12], codes[0, :12])
+
+
+@pytest.mark.slow
+def test_a_minute_has_no_audible_seams(generator):
+    """The steps from sample to sample where a window begins are as large as where any other code begins."""
+    audio = generator.generate(60.0, seed=1)
+    assert len(audio) == 1875 * 128
+    steps = np.abs(np.diff(audio))
+    for tier, hop, multiple in (("top", 128, 1), ("middle", 32, 4)):
+        num_codes = len(audio) // hop
+        plan = windows.plan(num_codes, generator.priors[tier].config.context, 0.5, multiple)
+        seams = hop * np.array([window.kept_in_track.start for window in plan[1:]]) - 1
+        others = np.setdiff1d(hop * np.arange(1, num_codes) - 1, seams)
+        above = np.mean(steps[seams] > np.median(steps[others]))
+        assert above < 0.5 + 4 * 0.5 / np.sqrt(len(seams)), (
+            f"{tier}: {above:.0%} of {len(seams)} seams above the median"
+        )
+        assert steps[seams].max() <= steps.max()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--temperature=warm"], "--temperature=warm: write a number, FROM~TO, or either by tier"),
+        (["--prime=nowhere.wav"], "no such audio file: nowhere.wav"),
+        (["--steps=0"], "--steps=0 goes with --sampler=diffusion"),
+    ],
+)
+def test_bad_flags(models, tmp_path, flags, message):
+    done = run(models, tmp_path / "out", *flags)
+    assert done.returncode == 1 and not (tmp_path / "out").exists()
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and message in errors[0] and "Traceback" not in done.stderr

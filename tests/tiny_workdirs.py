@@ -1,0 +1,32 @@
+"""Workdirs of a tokenizer and its priors as training leaves them, with random weights."""
+
+import pathlib
+
+import tiny_priors
+
+from musicgen_jax import config
+from musicgen_jax.training import checkpointing
+from musicgen_jax.vqvae import tokenizer as tokenizer_lib
+
+
+def write(root: pathlib.Path, tokenizer: tokenizer_lib.Tokenizer, tiers: tuple[str, ...] = ("top", "middle")) -> None:
+    """Writes ROOT/vqvae and a folder a tier."""
+    _write_workdir(root / "vqvae", config.VQVAETraining(model=tokenizer.config), tokenizer._weights)
+    for seed, tier in enumerate(tiers):
+        model = tiny_priors.model_config(
+            tier,
+            num_layers=1,
+            num_codes=tokenizer.config.quantizer.num_codes,
+            vqvae=tokenizer.fingerprint,
+            codes_per_second=tokenizer.config.sample_rate / tokenizer.config.tier(tier).hop_length,
+        )
+        prior = tiny_priors.trained_prior(model, seed=seed)
+        run = config.PriorTraining(model=model, data=config.DataConfig(path="codes"))
+        _write_workdir(root / tier, run, prior.weights)
+
+
+def _write_workdir(folder: pathlib.Path, run: config.VQVAETraining | config.PriorTraining, weights: tuple) -> None:
+    folder.mkdir(parents=True)
+    config.write_json(folder / "config.json", run)
+    with checkpointing.Checkpointer(folder, keep=1) as checkpointer:
+        checkpointer.save_model(*weights, config.to_dict(run.model))
