@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "sampling": {"config", "modules", "data", "vqvae", "prior", "training.rng"},
     "evaluation": {"config", "audio", "data", "vqvae", "prior", "sampling", "training.metrics"},
     "pretrained": {"config", "modules", "sharding", "vqvae", "prior", "training"},
-    "planning": {"config", "modules", "sharding", "vqvae", "prior", "training"},
+    "planning": {"config", "modules", "sharding", "transformer", "vqvae", "prior", "training"},
     "conversion": {"config", "modules", "vqvae", "prior", "pretrained", "training.checkpointing"},
 }
 

@@ -4,6 +4,7 @@ import jax
 
 from musicgen_jax import config
 from musicgen_jax.planning import workload
+from musicgen_jax.transformer import stack
 
 
 def fsdp_sizes(num_chips: int, work: workload.Workload, mesh_config: config.MeshConfig) -> list[int]:
@@ -49,6 +50,12 @@ def remedies(work: workload.Workload, mesh: jax.sharding.Mesh, larger_fsdp: int 
     if run.optimizer.name == "adamw":
         found.append("--config.optimizer.name=adafactor: no second moments")
     return [*found, "a topology with more chips, or chips with more memory"]
+
+
+def warnings(work: workload.Workload, mesh: jax.sharding.Mesh) -> list[str]:
+    """What the mesh does not divide although it could: the predicted time takes it for divided."""
+    run = work.run
+    return stack.undivided(run.model.transformer, mesh) if isinstance(run, config.PriorTraining) else []
 
 
 def _prior_remedies(run: config.PriorTraining) -> list[str]:
