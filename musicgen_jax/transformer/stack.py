@@ -30,7 +30,7 @@ def undivided(settings: config.TransformerConfig, mesh: jax.sharding.Mesh) -> li
     """A sentence for each dimension that the mesh's `tensor` axis was meant to divide and does not."""
     ways = mesh.shape["tensor"]
     return [
-        f"transformer.{name}={size} is no multiple of mesh.tensor={ways}: each of these {ways} devices computes all of it"
+        f"transformer.{name}={size} is no multiple of mesh.tensor={ways}: each of the {ways} devices computes all of it"
         for name in ("num_heads", "mlp_width")
         if (size := getattr(settings, name)) % ways
     ]

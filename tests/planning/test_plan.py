@@ -111,8 +111,12 @@ def test_every_flag_that_is_advised_exists():
 
 def test_bytes_used():
     message = "Ran out of memory in memory space hbm. Used 20.46G of 15.75G hbm. Exceeded hbm capacity by 4.71G."
-    assert compilation.bytes_used(message) == round(20.46 * 2**30)
-    assert compilation.bytes_used("no such thing") is None
+    assert compilation.bytes_used(message, 1000) == round(20.46 * 2**30)
+    message = (
+        "Ran out of memory on HBM, the memory required for HLO temporaries (42.42G) exceeds available HBM (15.75G)."
+    )
+    assert compilation.bytes_used(message, 1000) == round(42.42 * 2**30) + 1000
+    assert compilation.bytes_used("no such thing", 1000) is None
 
 
 @pytest.mark.parametrize(
