@@ -2,6 +2,8 @@
 # make test   set-up + the fast test suite
 PYTHON ?= python3
 VENV ?= .venv
+# Processes of the fast suite.
+WORKERS ?= 2
 BIN := $(VENV)/bin
 
 export JAX_PLATFORMS ?= cpu
@@ -14,7 +16,7 @@ demo: $(VENV)/.demo
 	PYTHON=$(BIN)/python launch/demo.sh demo
 
 test: $(VENV)/.test
-	$(TEST_ENV) $(BIN)/python -m pytest -m "not slow and not parity"
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not parity"
 
 test-slow: $(VENV)/.test
 	$(TEST_ENV) $(BIN)/python -m pytest -m "slow and not parity"

@@ -38,6 +38,7 @@ setup(
         "demo": ["music21>=9.5"],
         "test": [
             "pytest>=8",
+            "pytest-xdist>=3.6,<4",
             "ruff>=0.14",
             "nbclient>=0.10",
             "nbformat>=5.10",

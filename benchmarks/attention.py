@@ -13,7 +13,6 @@ the reasons of a program that does not fit its memory are in `error`.
 import functools
 import json
 import math
-import os
 import pathlib
 import sys
 from collections.abc import Callable
@@ -27,6 +26,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a
 
 from benchmarks import timing
 from musicgen_jax import cli, config
+from musicgen_jax.planning import topology
 from musicgen_jax.sharding import mesh as mesh_lib
 from musicgen_jax.training import precision
 from musicgen_jax.transformer import relative_attention, relative_distances
@@ -91,13 +91,7 @@ def planned(length: int) -> list[dict[str, object]]:
     Raises:
       ValueError: libtpu is missing, or does not know the topology.
     """
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # do not ask a cloud machine's metadata server what it is
-    from jax.experimental import topologies
-
-    try:
-        devices = topologies.get_topology_desc(platform="tpu", topology_name=_AOT.value).devices
-    except Exception as error:  # its type depends on what is missing
-        raise ValueError(f"--aot={_AOT.value}: {error}; it needs the TPU's compiler: pip install libtpu") from error
+    devices = topology.describe(_AOT.value).devices
     mesh = mesh_lib.make_mesh(config.MeshConfig(), devices[:1])
     whole = jax.sharding.NamedSharding(mesh, jax.P())
     lines = []

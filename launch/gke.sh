@@ -17,7 +17,7 @@ usage: launch/gke.sh VERB --cluster=CLUSTER --zone=ZONE [FLAGS] [-- COMMAND...]
   launch/gke.sh create --cluster=music --zone=us-west4-a --tpu_type=v5litepod-16 --spot
   launch/gke.sh run --cluster=music --zone=us-west4-a --tpu_type=v5litepod-16 --name=prior --image=IMAGE -- \
     python -m musicgen_jax.train_prior --config=configs/prior.py:tier=top,scale=5b --workdir=/mnt/runs/top \
-    --config.data.path=/mnt/codes --config.mesh.fsdp=16
+    --config.data.path=/mnt/codes --config.mesh.fsdp=16 --config.training.accumulation_steps=32
 
 flags:
   --cluster=CLUSTER         of GKE

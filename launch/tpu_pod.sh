@@ -18,7 +18,7 @@ usage: launch/tpu_pod.sh VERB --name=NAME --zone=ZONE [FLAGS] [-- COMMAND...]
 
   launch/tpu_pod.sh resume --name=prior --zone=us-west4-a --accelerator_type=v5litepod-16 --spot -- \
     python -m musicgen_jax.train_prior --config=configs/prior.py:tier=top,scale=5b --workdir=/mnt/runs/top \
-    --config.data.path=/mnt/codes --config.mesh.fsdp=16
+    --config.data.path=/mnt/codes --config.mesh.fsdp=16 --config.training.accumulation_steps=32
 
 flags:
   --name=NAME               of the slice, new or existing

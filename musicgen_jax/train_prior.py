@@ -7,7 +7,9 @@ Run again, it resumes from the newest checkpoint; SIGTERM saves and exits 0.
 """
 
 import pathlib
+import sys
 
+import jax
 from absl import flags
 from ml_collections import config_flags
 
@@ -38,6 +40,8 @@ def _train(run: config.PriorTraining) -> None:
     run.model = code_dataset.resolve(run.model, run.data.path)
     mesh = mesh_lib.make_mesh(run.mesh)
     stack.check_remat(run.model.transformer, mesh.local_devices)
+    for sentence in stack.undivided(run.model.transformer, mesh) if jax.process_index() == 0 else ():
+        print(f"warning: {sentence}", file=sys.stderr)
     axis_rules = prior.axis_rules(run)
     step_flops = flops.prior_step_flops(run.model, run.data.batch_size).model
     task = code_task.code_task(run, axis_rules, code_dataset.read_codebooks(run.data.path), step_flops)

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "pretrained": {"config", "modules", "sharding", "vqvae", "prior", "diffusion", "compression", "training"},
     "diffusion": {"config", "modules", "sharding", "prior", "data", "sampling", "training"},
     "generation": {"config", "vqvae", "prior", "pretrained", "sampling"},
-    "planning": {"config", "modules", "sharding", "vqvae", "prior", "diffusion", "training"},
+    "planning": {"config", "modules", "sharding", "transformer", "vqvae", "prior", "diffusion", "training"},
     "conversion": {"config", "modules", "vqvae", "prior", "pretrained", "training.checkpointing"},
 }
 

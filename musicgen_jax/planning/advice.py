@@ -4,6 +4,7 @@ import jax
 
 from musicgen_jax import config
 from musicgen_jax.planning import workload
+from musicgen_jax.transformer import stack
 
 
 def fsdp_sizes(num_chips: int, work: workload.Workload, mesh_config: config.MeshConfig) -> list[int]:
@@ -48,7 +49,15 @@ def remedies(work: workload.Workload, mesh: jax.sharding.Mesh, larger_fsdp: int 
         found.append("--config.training.ema_decay=0: no moving average, 4 bytes a parameter")
     if run.optimizer.name == "adamw":
         found.append("--config.optimizer.name=adafactor: no second moments")
+    if isinstance(run, config.PriorTraining) and run.model.transformer.remat == "full":
+        found.append("--config.model.transformer.remat=offload: block inputs in the host's memory, slower")
     return [*found, "a topology with more chips, or chips with more memory"]
+
+
+def warnings(work: workload.Workload, mesh: jax.sharding.Mesh) -> list[str]:
+    """What the mesh does not divide although it could: the predicted time takes it for divided."""
+    run = work.run
+    return stack.undivided(run.model.transformer, mesh) if isinstance(run, config.PriorTraining) else []
 
 
 def _prior_remedies(run: config.PriorTraining) -> list[str]:
@@ -61,6 +70,4 @@ def _prior_remedies(run: config.PriorTraining) -> list[str]:
         found.append("--config.model.loss_chunk=1024: never all logits at once")
     if run.mesh.tensor > 1 and not run.shard_sequence:
         found.append("--config.shard_sequence=true: activations divided over tensor")
-    if model.transformer.remat == "full":
-        found.append("--config.model.transformer.remat=offload: block inputs in the host's memory, slower")
     return found

@@ -5,7 +5,7 @@ import re
 
 import jax
 
-from musicgen_jax.planning import workload
+from musicgen_jax.planning import memory, workload
 from musicgen_jax.sharding import mesh as mesh_lib
 from musicgen_jax.training import optimizer, state, step
 
@@ -60,7 +60,7 @@ def compile_step(work: workload.Workload, abstract: state.TrainState, mesh: jax.
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        used = bytes_used(str(error))
+        used = bytes_used(str(error), memory.bytes_per_chip(abstract))
         if used is None:
             raise
         return Compiled(used, str(error).splitlines()[0], "")
@@ -72,7 +72,14 @@ def compile_step(work: workload.Workload, abstract: state.TrainState, mesh: jax.
     return Compiled(peak, "", compiled.as_text())
 
 
-def bytes_used(message: str) -> int | None:
-    """Of the TPU compiler's "Used 20.46G of 15.75G hbm", the bytes used; None in any other message."""
+def bytes_used(message: str, state_bytes: int) -> int | None:
+    """What the TPU compiler says of a program that does not fit; None in any other message.
+
+    It says "Used 20.46G of 15.75G hbm", or, where what the step computes with is too much already, "required for HLO
+    temporaries (42.42G) exceeds available HBM", to which the `state_bytes` come.
+    """
     found = re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", message)
-    return round(float(found[1]) * _UNITS[found[2]]) if found else None
+    if found:
+        return round(float(found[1]) * _UNITS[found[2]])
+    found = re.search(r"HLO temporaries \(([\d.]+)([KMGT]?)\) exceeds available HBM", message)
+    return round(float(found[1]) * _UNITS[found[2]]) + state_bytes if found else None

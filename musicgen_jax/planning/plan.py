@@ -80,6 +80,7 @@ def plan(run: workload.Run, question: Question) -> dict[str, Any]:
         "fits": fits,
         "estimate": place.estimate,
         "change": [] if fits else advice.remedies(work, mesh, larger),
+        "warnings": advice.warnings(work, mesh),
         "out_of_memory": compiled.out_of_memory,
         **_speed(work, abstract, mesh, place, compiled),
         "checkpoints": _checkpoints(abstract, mesh, question),

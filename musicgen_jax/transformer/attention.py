@@ -41,9 +41,9 @@ class SelfAttention(nnx.Module):
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, kv_cache.KVCache]:
         """[B, T, D] -> ([B, T, D], the window's keys and values)."""
-        qkv = weights.einsum("btd,dnhk->nbthk", x, self.qkv[...], self.dtype)
+        qkv = weights.einsum("btd,dnhk->btnhk", x, self.qkv[...], self.dtype)  # the product's own order: no copy
         names = ("batch", None, "heads", None)  # whole sequences, even where they are divided between the blocks
-        query, key, value = (rules.constrain(part, self.rules, names) for part in qkv)
+        query, key, value = (rules.constrain(qkv[:, :, part], self.rules, names) for part in range(3))
         # Collected here, once: a table that is divided would be collected at every turn of a loop over blocks.
         table = rules.constrain(weights.dense(self.distances[...]), self.rules, ("heads", None, None))
         mixed = relative_attention.relative_attention(query, key, value, table, self.pattern, self.backend, self.rules)

@@ -26,6 +26,16 @@ def check_remat(settings: config.TransformerConfig, devices: Iterable[jax.Device
         )
 
 
+def undivided(settings: config.TransformerConfig, mesh: jax.sharding.Mesh) -> list[str]:
+    """A sentence for each dimension that the mesh's `tensor` axis was meant to divide and does not."""
+    ways = mesh.shape["tensor"]
+    return [
+        f"transformer.{name}={size} is no multiple of mesh.tensor={ways}: each of the {ways} devices computes all of it"
+        for name in ("num_heads", "mlp_width")
+        if (size := getattr(settings, name)) % ways
+    ]
+
+
 def rematerialized(body: Callable, policy: str) -> Callable:
     """`body` of a scan over the layers, whose gradient keeps of each layer what `config.REMAT` says of `policy`.
 

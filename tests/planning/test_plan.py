@@ -43,6 +43,14 @@ def test_as_many_chips_as_divide(found):
     assert set(found["collective_bytes_per_chip"]) == {"fsdp"}
 
 
+def test_warns_of_heads_that_the_mesh_does_not_divide(found):
+    assert found["warnings"] == []
+    run = prior_run(transformer=dataclasses.replace(prior_run().model.transformer, num_heads=3))
+    run = dataclasses.replace(run, mesh=config.MeshConfig(tensor=2))
+    (sentence,) = plan.plan(run, plan.Question("h100:8"))["warnings"]
+    assert "transformer.num_heads=3 is no multiple of mesh.tensor=2" in sentence
+
+
 def test_replicas_are_slices():
     found = plan.plan(prior_run(), plan.Question("v100:4", num_slices=2, sequences_per_chip=2))
     assert found["mesh"] == {"replica": 2, "data": 1, "fsdp": 4, "tensor": 1}
@@ -103,8 +111,12 @@ def test_every_flag_that_is_advised_exists():
 
 def test_bytes_used():
     message = "Ran out of memory in memory space hbm. Used 20.46G of 15.75G hbm. Exceeded hbm capacity by 4.71G."
-    assert compilation.bytes_used(message) == round(20.46 * 2**30)
-    assert compilation.bytes_used("no such thing") is None
+    assert compilation.bytes_used(message, 1000) == round(20.46 * 2**30)
+    message = (
+        "Ran out of memory on HBM, the memory required for HLO temporaries (42.42G) exceeds available HBM (15.75G)."
+    )
+    assert compilation.bytes_used(message, 1000) == round(42.42 * 2**30) + 1000
+    assert compilation.bytes_used("no such thing", 1000) is None
 
 
 @pytest.mark.parametrize(

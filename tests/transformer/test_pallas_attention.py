@@ -2,7 +2,6 @@
 
 import functools
 import importlib.util
-import os
 
 import attention_cases
 import jax
@@ -11,6 +10,7 @@ import pytest
 from attention_cases import inputs, oracle, with_gradients
 
 from musicgen_jax import config
+from musicgen_jax.planning import topology
 from musicgen_jax.sharding import mesh, rules
 from musicgen_jax.transformer import pallas_attention, pallas_tiles, relative_attention, relative_distances
 
@@ -73,15 +73,11 @@ def test_a_block_must_fill_registers():
         jax.eval_shape(compiled_attention(block=100), *shapes(devices, 1024, 128)[:4])
 
 
-def tpu_mesh(topology):
+def tpu_mesh(name):
     """One device of a TPU that is described and not there."""
     if importlib.util.find_spec("libtpu") is None:
         pytest.skip("needs the TPU's compiler: pip install libtpu")
-    os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # do not ask a cloud machine's metadata server what it is
-    from jax.experimental import topologies
-
-    found = topologies.get_topology_desc(platform="tpu", topology_name=topology)
-    return mesh.make_mesh(config.MeshConfig(), found.devices[:1])
+    return mesh.make_mesh(config.MeshConfig(), topology.describe(name).devices[:1])
 
 
 def shapes(devices, length, table_size, heads=2, dtype=jnp.bfloat16):

@@ -126,6 +126,13 @@ def test_offloading_needs_the_hosts_memory():
     stack.check_remat(SETTINGS, [device])
 
 
+def test_says_which_dimension_a_mesh_does_not_divide():
+    mesh = jax.sharding.AbstractMesh((1, 1, 1, 8), ("replica", "data", "fsdp", "tensor"))
+    (sentence,) = stack.undivided(dataclasses.replace(SETTINGS, num_heads=10, mlp_width=64), mesh)
+    assert "transformer.num_heads=10 is no multiple of mesh.tensor=8" in sentence
+    assert not stack.undivided(dataclasses.replace(SETTINGS, num_heads=16, mlp_width=64), mesh)
+
+
 def test_dropout_depends_on_the_key(weights, x):
     functional = make_functional(dataclasses.replace(SETTINGS, dropout=0.5))
     run = jax.jit(lambda weights, key: functional.bind(*weights)(x, key))
