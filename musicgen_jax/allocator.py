@@ -3,7 +3,8 @@
 import ctypes
 
 # Names and numbers of glibc's malloc.h.
-M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD = -8, -3, -1, -2
+M_ARENA_MAX, M_MMAP_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD = -8, -4, -3, -1, -2
+NEVER = -1  # of M_TRIM_THRESHOLD; a number of bytes goes up to 2 GiB only, and the buffers of a step beyond
 
 
 def keep_memory() -> bool:
@@ -12,7 +13,7 @@ def keep_memory() -> bool:
     For training. XLA on a CPU gives the buffers of a step back and asks for them anew. The system then maps and clears
     every page again, which takes a third of a step at scale base; torch gains by it as well.
     """
-    return _set({M_ARENA_MAX: 1, M_MMAP_THRESHOLD: 2**30, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 2**28})
+    return _set({M_ARENA_MAX: 1, M_MMAP_MAX: 0, M_TRIM_THRESHOLD: NEVER, M_TOP_PAD: 2**28})
 
 
 def return_memory() -> bool:

@@ -9,6 +9,10 @@ from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import attention, kv_cache, weights
 
 
+# Its gradient computes it again: kept for the backward pass, its parts are six arrays as large as its input.
+_gelu = jax.checkpoint(nnx.gelu)
+
+
 class MLP(nnx.Module):
     """Two matrices around a GELU."""
 
@@ -33,7 +37,7 @@ class MLP(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., D] -> [..., D]."""
-        return self.out(nnx.gelu(self.hidden(x)))
+        return self.out(_gelu(self.hidden(x)))
 
 
 class Block(nnx.Module):
