@@ -79,7 +79,7 @@ def loaded(abstract: modules.Tree, params: modules.Tree) -> modules.Tree:
     """Inverse of `stored`; `abstract` are the shapes of its result."""
 
     def as_weight(like: Any, leaf: Any) -> Any:
-        return weights.QuantizedArray(**leaf, activations=like.activations) if _is_quantized(like) else leaf
+        return dataclasses.replace(like, **leaf) if _is_quantized(like) else leaf
 
     return jax.tree.map(as_weight, abstract, params, is_leaf=_is_quantized)
 

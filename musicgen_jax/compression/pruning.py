@@ -103,7 +103,8 @@ def _attention_weights(layer: Any, x: jax.Array) -> jax.Array:
     """What a block's heads give to each position: x [B, T, D], the block's input -> [B, T, H, T]."""
     attention = layer.attention
     normed = layer.attention_norm(x)
-    query, key, _ = weights.einsum("btd,dnhk->nbthk", normed, attention.qkv[...], attention.dtype)
+    qkv = weights.einsum("btd,dnhk->btnhk", normed, attention.qkv[...], attention.dtype)
+    query, key = qkv[:, :, 0], qkv[:, :, 1]
     batch_size, length, heads, _ = key.shape
     # With the unit vectors for values, what is mixed are the weights themselves.
     values = jnp.broadcast_to(jnp.eye(length)[:, None], (batch_size, length, heads, length))

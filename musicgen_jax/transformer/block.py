@@ -8,7 +8,6 @@ from musicgen_jax import config
 from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import attention, kv_cache, weights
 
-
 # Its gradient computes it again: kept for the backward pass, its parts are six arrays as large as its input.
 _gelu = jax.checkpoint(nnx.gelu)
 

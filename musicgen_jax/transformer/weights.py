@@ -1,6 +1,7 @@
 """Weights of matrix products: arrays as training has them, or int8 with a scale for each output channel."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -14,24 +15,28 @@ LARGEST = 127  # symmetric: -128 has no counterpart
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class QuantizedArray:
-    """values * scales, as large as the array that it stands for.
+    """Integers and scales that stand for an array of floats.
 
-    A pytree whose leaves share their leading axes, so that a scan or an index along them takes the same part of both.
+    A pytree whose leaves share the axes before those of the product, such as [layers], so that a scan or an index along
+    these takes the same part of both.
 
     Attributes:
-      values: int8, -127 .. 127.
-      scales: float32, of size 1 along the axes that products sum over.
+      values: int8, -127 .. 127, the axes that products sum over behind all others: products of few rows on CPUs read
+        them up to twice as fast so.
+      scales: float32, in the array's own order of axes, of size 1 along the axes that products sum over.
+      summed: these axes of the array, counted from its end, in rising order.
       activations: "float" | "int8": what `einsum` multiplies the values with.
     """
 
     values: jax.Array
     scales: jax.Array
+    summed: tuple[int, ...] = dataclasses.field(default=(-1,), metadata={"static": True})
     activations: str = dataclasses.field(default="float", metadata={"static": True})
 
     @property
     def shape(self) -> tuple[int, ...]:
         """That of the array that it stands for."""
-        return self.values.shape
+        return jax.eval_shape(dense, self).shape
 
     @property
     def ndim(self) -> int:
@@ -39,12 +44,13 @@ class QuantizedArray:
         return self.values.ndim
 
     def __getitem__(self, index: object) -> "QuantizedArray":
-        """Of axes that products do not sum over."""
+        """Of the axes before those of the product."""
         return jax.tree.map(lambda leaf: leaf[index], self)
 
     def astype(self, dtype: jnp.dtype) -> jax.Array:
         """The array that it stands for. Written out whole: `einsum` reads the int8 values instead."""
-        return (self.values.astype(jnp.float32) * self.scales).astype(dtype)
+        values = jnp.moveaxis(self.values, _last(self.summed), self.summed)
+        return (values.astype(jnp.float32) * self.scales).astype(dtype)
 
 
 Weight = jax.Array | QuantizedArray
@@ -58,10 +64,17 @@ def quantize(array: jax.Array, summed: tuple[int, ...], activations: str = "floa
       summed: axes that products sum over; every place along the other axes has its own scale.
       activations: see `QuantizedArray`.
     """
+    summed = tuple(sorted(axis % array.ndim - array.ndim for axis in summed))
     array = array.astype(jnp.float32)
     largest = jnp.max(jnp.abs(array), axis=summed, keepdims=True)
     scales = jnp.where(largest > 0, largest, 1.0) / LARGEST
-    return QuantizedArray(jnp.round(array / scales).astype(jnp.int8), scales, activations)
+    values = jnp.moveaxis(jnp.round(array / scales).astype(jnp.int8), summed, _last(summed))
+    return QuantizedArray(values, scales, summed, activations)
+
+
+def _last(axes: tuple[int, ...]) -> tuple[int, ...]:
+    """As many axes, at the end."""
+    return tuple(range(-len(axes), 0))
 
 
 def dense(weight: Weight) -> jax.Array:
@@ -78,22 +91,22 @@ def einsum(spec: str, x: jax.Array, weight: Weight, dtype: jnp.dtype) -> jax.Arr
     int8 numbers stand for each of x, the second for what the first leaves: 15 bits.
 
     Args:
-      spec: such as "btd,dnhk->nbthk". Letters that an operand shares with the result stand in the same order in both;
-        "..." may lead x and the result; "z" is taken.
+      spec: such as "btd,dnhk->btnhk". The letters of x that are summed are its last ones. Letters that an operand
+        shares with the result stand in the same order in both; those of all three lead the weight. "..." may lead x and
+        the result; "z" is taken.
       x: [B, ...].
       weight: an array, or quantized over the letters that are summed.
       dtype: of x and the result.
     """
     if not isinstance(weight, QuantizedArray):
         return jnp.einsum(spec, x, weight.astype(dtype))
-    operands, out = spec.split("->")
-    x_letters, weight_letters = operands.split(",")
+    letters, out = spec.split("->")
+    x_letters, weight_letters = letters.split(",")
     scales = _over_result(weight.scales, weight_letters, out)
     if weight.activations == "float" and mesh_lib.platform() != "cpu":
-        return (jnp.einsum(spec, x, weight.values.astype(dtype)) * scales).astype(dtype)
+        return (_products(spec, x[None], weight.values.astype(dtype), dtype)[0] * scales).astype(dtype)
     parts = _integer_parts(x, tuple(axis for axis, _ in _summed(x_letters, out)), weight.activations)
-    values = jnp.stack([part.values for part in parts])
-    products = jnp.einsum(f"z{operands}->z{out}", values, weight.values, preferred_element_type=jnp.int32)
+    products = _products(spec, jnp.stack([part.values for part in parts]), weight.values, jnp.int32)
     rows = [product * _over_result(part.scales, x_letters, out) for product, part in zip(products, parts, strict=True)]
     return (sum(rows) * scales).astype(dtype)
 
@@ -105,6 +118,25 @@ def _integer_parts(x: jax.Array, summed: tuple[int, ...], activations: str) -> l
         return [first, quantize(x - first.astype(jnp.float32), summed)]
     # XLA's product of a single row is a plain loop on CPUs, twenty times as slow as that of two.
     return [first, jax.tree.map(jnp.zeros_like, first)] if first.scales.size == 1 else [first]
+
+
+def _products(spec: str, parts: jax.Array, values: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """The einsum of each part, along the first axis, with a quantized weight's values in their own order of axes."""
+    letters, out = spec.split("->")
+    x_letters, weight_letters = letters.split(",")
+    summed = "".join(letter for _, letter in _summed(weight_letters, out))
+    kept = "".join(letter for letter in weight_letters if letter not in summed)
+    shared = "".join(letter for letter in kept if letter in x_letters)
+    own = "z" + "".join(letter for letter in x_letters if letter not in shared + summed)
+    rows = jnp.einsum(f"z{x_letters}->{shared}{own}{summed}", parts)
+    row_axes, column_axes = rows.shape[: rows.ndim - len(summed)], values.shape[len(shared) : len(kept)]
+    # As matrices, where letters are shared a batch of them: XLA would transpose or widen what has more axes every time.
+    batch = (math.prod(values.shape[: len(shared)]),) if shared else ()
+    size = math.prod(values.shape[len(kept) :])
+    rows, columns = rows.reshape(*batch, -1, size), values.reshape(*batch, -1, size)
+    product = jnp.einsum("...ri,...ci->...rc", rows, columns, preferred_element_type=dtype)
+    product = product.reshape(*row_axes, *column_axes)
+    return jnp.einsum(f"{shared}{own}{kept.removeprefix(shared)}->z{out}", product)
 
 
 def _summed(letters: str, out: str) -> list[tuple[int, str]]:

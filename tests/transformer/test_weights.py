@@ -9,9 +9,9 @@ from musicgen_jax.transformer import weights
 
 # spec, shape of x, shape of the weight, axes of x and of the weight that are summed
 PRODUCTS = [
-    ("btd,dnhk->nbthk", (2, 3, 8), (8, 3, 2, 4), (2,), (0,)),
+    ("btd,dnhk->btnhk", (2, 3, 8), (8, 3, 2, 4), (2,), (0,)),
     ("bthk,hkd->btd", (2, 3, 2, 4), (2, 4, 8), (2, 3), (0, 1)),
-    ("bd,dnhk->nbhk", (2, 8), (8, 3, 2, 4), (1,), (0,)),
+    ("bd,dnhk->bnhk", (2, 8), (8, 3, 2, 4), (1,), (0,)),
     ("bhk,hkd->bd", (2, 2, 4), (2, 4, 8), (1, 2), (0, 1)),
     ("bhd,hmd->bhm", (2, 3, 4), (3, 5, 4), (2,), (2,)),
     ("...d,dk->...k", (2, 3, 8), (8, 5), (2,), (0,)),
