@@ -9,27 +9,25 @@ seconds of each, `codebook_perplexity` how many codes they use, `seconds` what o
 """
 
 import dataclasses
-import functools
 import json
 import pathlib
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a file, it finds its neighbours too
 
-from musicgen_jax import cli, config, modules, pretrained
+from benchmarks import code_nats
+from musicgen_jax import cli, config, pretrained
 from musicgen_jax.data import audio_dataset, code_dataset
 from musicgen_jax.diffusion import distillation, sampler
 from musicgen_jax.evaluation import codebook_usage, embeddings, frechet_distance
-from musicgen_jax.prior import loss, trained
-from musicgen_jax.sampling import hierarchy, prompt, request, settings, tier_sampler, windows
+from musicgen_jax.prior import trained
+from musicgen_jax.sampling import hierarchy, prompt, request, settings
 from musicgen_jax.vqvae import tokenizer as tokenizer_lib
 
 _VQVAE = flags.DEFINE_string("vqvae", None, "Workdir of the tokenizer.", required=True)
@@ -192,25 +190,9 @@ def judged(
 
 def nats_per_code(teacher: trained.TrainedPrior, held_out: HeldOut, codes: np.ndarray) -> float:
     """Of codes int32 [N, T], each having seen half a context or all before it."""
-    model, rows = teacher.config, np.arange(len(codes))
-    wanted = request_of(teacher, held_out, list(rows), 0)
-    total = 0.0
-    for window in windows.plan(codes.shape[1], model.context, 0.5, model.upsampling):
-        above = held_out.codes[config.TIER_ABOVE[model.tier]]
-        start = np.full(len(codes), window.start, np.int32)
-        batch = tier_sampler.window_batch(model, wanted, codes, above, rows, start)
-        total += float(
-            np.asarray(scorer(teacher.functional)(teacher.weights, batch), np.float64)[
-                :, window.known : window.stop
-            ].sum()
-        )
-    return total / codes.size
-
-
-@functools.lru_cache(maxsize=1)
-def scorer(functional: modules.Functional) -> Callable[[tuple, dict[str, Any]], jax.Array]:
-    """Jitted (weights, batch) -> -log p of every code, [B, T]."""
-    return jax.jit(lambda weights, batch: loss.code_losses(functional.bind(*weights)(batch), batch["codes"]))
+    wanted = request_of(teacher, held_out, list(range(len(codes))), 0)
+    above = held_out.codes[config.TIER_ABOVE[teacher.config.tier]]
+    return float(code_nats.code_nats(teacher, wanted, codes, above).mean())
 
 
 def plot(found: list[dict[str, Any]], path: str) -> None:

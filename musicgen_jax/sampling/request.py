@@ -43,7 +43,8 @@ class Request:
       batch_size: windows decoded together; it changes the speed, not the result.
       parallel_windows: the windows of the middle and bottom tiers do not wait for each other, see
         `windows.independent`: `batch_size` of them at a time, divided over the devices.
-      cache_dtype: of the keys and values of the past, one of `decode.CACHE_DTYPES`.
+      cache_dtype: of the keys and values of the past, one of `decode.CACHE_DTYPES`; int8 takes a quarter of float32's
+        memory, and rounds.
       sampler: one of `SAMPLERS`; "diffusion" where any of the models is a diffusion model.
       steps: of the diffusion sampler, calls of the network for a window; None is 8.
     """
@@ -129,6 +130,7 @@ class Request:
             settings_lib.require_sampled(name, getattr(self.settings, name), sampled)
         settings_lib.require_sampled("hop_fraction", self.hop_fraction, sampled)
         self._validate_sampler([priors[tier] for tier in sampled])
+        self._validate_guidance([priors[tier] for tier in sampled])
         self._validate_prompt(vqvae, sampled, prompt)
 
     def _validate_sampler(self, models: list[trained.TrainedPrior]) -> None:
@@ -143,9 +145,17 @@ class Request:
         for model in diffusion:
             fits = 1 <= self.num_steps <= model.context
             config.require(fits, f"--steps={self.num_steps}: must be from 1 to the {model.context} codes of a window")
-            guidance = self.settings.of("guidance", model.tier)
-            rule = f"the diffusion model of the {model.tier} tier has none; use 1"
-            config.require(guidance == 1, f"--guidance={guidance}: {rule}")
+
+    def _validate_guidance(self, models: list[trained.TrainedPrior]) -> None:
+        for model in models:
+            tier, guidance = model.config.tier, self.settings.of("guidance", model.config.tier)
+            if model.kind == config.DIFFUSION:
+                possible, rule = False, f"the diffusion model of the {tier} tier has none; use 1"
+            else:
+                possible = model.config.label_dropout > 0
+                rule = f"the {tier} prior was never trained without labels, which guidance compares with; use 1, or "
+                rule += "train it with --config.model.label_dropout=0.1"
+            config.require(guidance == 1 or possible, f"--guidance={guidance}: {rule}")
 
     def _validate_numbers(self) -> None:
         config.require(0 < self.seconds < math.inf, f"--seconds={self.seconds}: must be greater than 0, and finite")

@@ -51,6 +51,10 @@ def check(priors, start, **changes):
         ({"sampler": "guess"}, r"--sampler=guess: must be one of autoregressive, diffusion"),
         ({"sampler": "diffusion"}, r"none of the models sampled is a diffusion model"),
         ({"steps": 8}, r"--steps=8 goes with --sampler=diffusion"),
+        (
+            {"settings": settings.SamplingSettings(guidance={"middle": 2.0})},
+            r"--guidance=2\.0: the middle prior was never trained without labels.*label_dropout=0\.1",
+        ),
     ],
 )
 def test_bad_requests(priors, changes, message):
@@ -90,6 +94,11 @@ def test_a_tier_needs_the_one_above(priors):
 def test_bad_prompts(priors, start, changes, message):
     with pytest.raises(ValueError, match=message):
         check(priors, start, **changes)
+
+
+def test_guidance_of_a_prior_that_has_seen_windows_without_labels():
+    top = tiny_priors.trained_prior(tiny_priors.model_config("top", num_layers=1, label_dropout=0.1))
+    check({"top": top}, None, settings=settings.SamplingSettings(guidance=2.0))
 
 
 def test_good_prompts(priors):

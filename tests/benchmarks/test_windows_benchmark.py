@@ -1,0 +1,81 @@
+"""The benchmark's lines on tiny models, and the likelihoods that they stand on."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import tiny_priors
+import tiny_workdirs
+
+from benchmarks import code_nats
+from musicgen_jax import config
+from musicgen_jax.sampling import request as request_lib
+from musicgen_jax.sampling import tier_sampler, windows
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, "benchmarks/windows.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def models(tiny_tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    tiny_workdirs.write(folder, tiny_tokenizer, config.TIERS)
+    return folder
+
+
+def test_a_line_a_tier_and_a_line_a_way(models, tiny_tokenizer):
+    done = run(f"--models={models}", "--seconds=1")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    seams, ways = lines[:3], lines[3:]
+    for tier, line in zip(config.TIERS, seams, strict=True):
+        num_codes = -(-tiny_tokenizer.config.sample_rate // 128) * 128 // tiny_tokenizer.config.tier(tier).hop_length
+        # The first window fills a context of 12, each one after it brings half a context.
+        hop = 6 if tier == "top" else 4  # whole codes of the tier above
+        assert line["tier"] == tier and line["borders"] == 2 * -(-(num_codes - 12) // hop)
+        assert 0 <= line["value"] <= 1 and line["largest_step_at_borders"] <= line["largest_step"]
+    assert [(line["tier"], line["parallel_windows"], line["hop_fraction"]) for line in ways] == [
+        (tier, parallel, hop)
+        for tier in ("middle", "bottom")
+        for parallel, hop in ((False, 0.5), (True, 1.0), (True, 0.75), (True, 0.5))
+    ]
+    assert all(line["value"] > 0 and line["nats_behind_border"] > 0 for line in ways)
+
+
+def test_nats_of_codes_by_a_slow_loop():
+    model = tiny_priors.model_config("middle", num_layers=1)
+    prior = tiny_priors.trained_prior(model)
+    draw = np.random.default_rng(0)
+    codes, above = (draw.integers(0, model.num_codes, (2, length), dtype=np.int32) for length in (40, 10))
+    request = request_lib.Request(seconds=1.0, num_samples=2)
+    found = code_nats.code_nats(prior, request, codes, above)
+    for row in range(2):
+        for window in windows.plan(40, model.context, 0.5, model.upsampling):
+            start = np.array([window.start])
+            batch = tier_sampler.window_batch(model, request, codes, above, np.array([row]), start)
+            shares = jax.nn.softmax(prior.functional.bind(*prior.weights)(batch)[0])
+            for place in range(window.known, window.stop):
+                code = codes[row, window.start + place]
+                np.testing.assert_allclose(found[row, window.start + place], -np.log(shares[place, code]), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--behind=0"], "--behind=0: must be at least 1"),
+        (["--genre=kazoo"], "--genre=kazoo: unknown genre"),
+        (["--seconds=0"], "--seconds=0.0: must be greater than 0"),
+    ],
+)
+def test_a_bad_flag_is_one_line(models, flags, message):
+    done = run(f"--models={models}", *flags)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and message in done.stderr
