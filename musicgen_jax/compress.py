@@ -33,7 +33,9 @@ _MAX_CODES = flags.DEFINE_integer("max_codes", 100_000, "Held-out codes that the
 _ACTIVATIONS = flags.DEFINE_enum(
     "activations", "float", ["float", "int8"], "int8: round what the int8 weights are multiplied with as well."
 )
-_FRACTION = flags.DEFINE_float("fraction", 0.1, "prune: share of the heads of each layer that is removed.")
+_FRACTION = flags.DEFINE_float(
+    "fraction", 0.1, "prune: share of the heads of each layer that is removed; 0: none, to compare with."
+)
 _IMPORTANCE = flags.DEFINE_enum(
     "importance",
     "gradient",

@@ -17,15 +17,17 @@ Batch = dict[str, jax.Array]
 
 
 def num_removed(fraction: float, num_heads: int) -> int:
-    """Heads to remove from each layer: `fraction` of them, rounded.
+    """Heads to remove from each layer: `fraction` of them, rounded. A fraction of 0 asks for none.
 
     Raises:
-      ValueError: that would be none or all.
+      ValueError: that would be all, or none though some are asked for.
     """
+    if fraction == 0:
+        return 0
     config.require(num_heads > 1, "a prior with one head a layer has none to spare")
     shares = ", ".join(f"{removed / num_heads:.3g}" for removed in range(1, num_heads))
     remedy = f"one of {shares} removes whole heads"
-    config.require(0 < fraction < 1, f"--fraction={fraction}: must be greater than 0 and less than 1; {remedy}")
+    config.require(0 < fraction < 1, f"--fraction={fraction}: must be at least 0 and less than 1; {remedy}")
     removed = int(fraction * num_heads + 0.5)
     config.require(
         0 < removed < num_heads,
