@@ -22,7 +22,7 @@ SETTINGS = ("temperature", "top_p", "top_k", "guidance")
 class Options(TypedDict, total=False):
     """What else may be said of the music; `request.Request` and `settings.SamplingSettings` describe each of them."""
 
-    genre: str | Sequence[str]
+    genre: str | Sequence[str] | None
     artist: str
     mode: str
     temperature: settings_lib.ByTier
@@ -31,7 +31,7 @@ class Options(TypedDict, total=False):
     guidance: settings_lib.ByTier
     hop_fraction: settings_lib.ByTier
     total_seconds: float
-    batch_size: int
+    batch_size: int | None
     parallel_windows: bool
     cache_dtype: str
     sampler: str
@@ -86,6 +86,7 @@ class MusicGenerator:
           float32 [S], or [num_samples, S] where `num_samples` is given.
 
         Raises:
+          FileNotFoundError: there is no such prompt.
           ValueError: the arguments do not fit each other or the models; the message says which.
         """
         sampler = self._hierarchy(*self.request(seconds, prompt, seed, num_samples, options), show_progress)
@@ -124,6 +125,7 @@ class MusicGenerator:
         """`generate` to a folder: NNN.wav, codes.npz, samples.json. Called again, it goes on where it was interrupted.
 
         Raises:
+          FileNotFoundError: there is no such prompt.
           ValueError: as `generate`, or the folder holds the samples of another call.
         """
         request, start = self.request(seconds, prompt, seed, num_samples, options)
@@ -138,22 +140,22 @@ class MusicGenerator:
         options: Options,
     ) -> tuple[request_lib.Request, prompt_lib.Prompt | None]:
         """The arguments of `generate` as what the samplers take, checked."""
+        unknown = ", ".join(sorted(options.keys() - Options.__annotations__.keys()))
+        config.require(not unknown, f"{unknown}: no such option; there are {', '.join(Options.__annotations__)}")
         start = None if prompt is None else prompt_lib.load(prompt, self.tokenizer)
         fields = dict(options)
         fields.setdefault("mode", "ancestral" if start is None else "continue")
-        if any(prior.kind == config.DIFFUSION for prior in self.priors.values()):
+        sampled = request_lib.sampled_tiers(fields["mode"], self.priors)
+        if any(self.priors[tier].kind == config.DIFFUSION for tier in sampled):
             fields.setdefault("sampler", "diffusion")
         if seconds is None:
             upsample = start is not None and fields["mode"] == "upsample"
             seconds = start.seconds if upsample else request_lib.DEFAULT_SECONDS
-        genre = fields.pop("genre", ())
+        genre = fields.pop("genre", None) or ()
         fields["genres"] = (genre,) * bool(genre) if isinstance(genre, str) else tuple(genre)
         fields["settings"] = settings_lib.SamplingSettings(
             **{name: fields.pop(name) for name in SETTINGS if name in fields}
         )
-        known = Options.__annotations__.keys() | {"genres", "settings"}
-        unknown = ", ".join(sorted(fields.keys() - known))
-        config.require(not unknown, f"{unknown}: no such option; there are {', '.join(Options.__annotations__)}")
         num_samples = 1 if num_samples is None else num_samples
         request = request_lib.Request(seconds=seconds, num_samples=num_samples, seed=seed, **fields)
         request.validate(self.tokenizer.config, self.tokenizer.fingerprint, self.priors, start)

@@ -44,11 +44,13 @@ _GENRE = flags.DEFINE_list("genre", [], "Genre labels, taken by turns; a wrong o
 _ARTIST = flags.DEFINE_string("artist", "", "Artist label.")
 _HOP_FRACTION = flags.DEFINE_string("hop_fraction", "0.5", "By tier: how far a window moves on, in contexts.")
 _TOTAL_SECONDS = flags.DEFINE_float("total_seconds", 0.0, "Length of the piece the samples begin; 0 takes the usual.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Windows at a time; changes the speed, not the result.")
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", None, "Windows at a time; changes the speed, not the result. 8; of parallel ones 32 a device."
+)
 _PARALLEL_WINDOWS = flags.DEFINE_bool(
     "parallel_windows",
     False,
-    "Middle and bottom windows as one batch, on all devices: see windows.independent.",
+    "Middle and bottom windows side by side, --batch_size at a time, on all devices: see windows.independent.",
 )
 _CACHE_DTYPE = flags.DEFINE_enum("cache_dtype", "compute", decode.CACHE_DTYPES, "Of the keys and values of the past.")
 _SAMPLER = flags.DEFINE_enum("sampler", None, request.SAMPLERS, "How codes are drawn; by default as the models do it.")

@@ -15,7 +15,7 @@ import tiny_workdirs
 from conftest import tones
 
 import musicgen_jax
-from musicgen_jax.sampling import hierarchy, windows
+from musicgen_jax.sampling import hierarchy, journal, windows
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 RATE = 4000
@@ -116,6 +116,8 @@ def test_continue_primed_and_upsample(generator, tiny_tokenizer):
         ({"num_samples": 0}, "--num_samples=0"),
         ({"steps": 0}, "--steps=0 goes with --sampler=diffusion"),
         ({"tempo": 120}, "tempo: no such option; there are genre, artist, mode"),
+        ({"genres": ["oboe"]}, "genres: no such option; there are genre, artist, mode"),
+        ({"num_samples": 40, "parallel_windows": True}, "--batch_size=120 or more, or leave out --parallel_windows"),
         ({"temperature": {"bottom": 1.0}}, "--temperature has a value for bottom"),
     ],
 )
@@ -207,11 +209,36 @@ def test_a_finished_window_is_not_sampled_again(generator, tmp_path, monkeypatch
     monkeypatch.undo()
     path = tmp_path / "partial" / "top-000000000-00000.npy"
     codes = np.load(path)
-    codes[0, 3] = (codes[0, 3] + 1) % 16
+    codes[3] = (codes[3] + 1) % 16
     np.save(path, codes)
     generator.write(tmp_path, 0.5, seed=2)
     with np.load(tmp_path / "codes.npz") as stored:
-        np.testing.assert_array_equal(stored["top"][0, :12], codes[0, :12])
+        np.testing.assert_array_equal(stored["top"][0, :12], codes[:12])
+
+
+def test_an_interrupted_run_goes_on_in_other_batches(generator, tmp_path, monkeypatch):
+    """Too little memory for the batch of before is no reason to begin anew; nor is another path to the same models."""
+    call = {"seconds": 3.0, "seed": 4, "num_samples": 3, "parallel_windows": True}
+    generator.write(tmp_path / "whole", batch_size=12, **call)
+
+    written, write = [], journal.Journal.write
+
+    def write_sixty(*args):
+        if len(written) == 60:  # in the midst of a batch
+            raise KeyboardInterrupt
+        written.append(args)
+        write(*args)
+
+    monkeypatch.setattr(journal.Journal, "write", write_sixty)
+    with pytest.raises(KeyboardInterrupt):
+        generator.write(tmp_path / "out", batch_size=12, **call)
+    monkeypatch.undo()
+    monkeypatch.setattr(generator, "models", {name: f"./{path}" for name, path in generator.models.items()})
+    generator.write(tmp_path / "out", batch_size=10, **call)
+    with np.load(tmp_path / "out" / "codes.npz") as found, np.load(tmp_path / "whole" / "codes.npz") as expected:
+        for tier in expected:
+            np.testing.assert_array_equal(found[tier], expected[tier])
+    generator.write(tmp_path / "out", batch_size=9, **call)  # complete already
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from musicgen_jax import config, modules
 from musicgen_jax.prior import conditioner, prior
 from musicgen_jax.sampling import logits as logits_lib
 from musicgen_jax.transformer import block, kv_cache
+from musicgen_jax.transformer import weights as weights_lib
 
 Batch = dict[str, jax.Array]
 CACHE_DTYPES = ("compute", "int8")  # of keys and values: as they are computed, or rounded (kv_cache.QuantizedCache)
@@ -29,7 +30,8 @@ class Fixed:
     """What the steps of one window read and do not change.
 
     Attributes:
-      layers: the blocks one by one: sliced from the stack inside the loop, every step would copy all the weights.
+      layers: the blocks one by one, their matrices in the compute dtype: sliced from the stack or converted inside the
+        loop, every step would copy all the weights.
       condition: [B, T, D]; with guidance [2 B, T, D], each row followed by the same without labels.
     """
 
@@ -151,7 +153,7 @@ def _begin(
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(prefill))
 
     caches = jax.lax.cond(position > 0, prefill, empty)
-    return Fixed(model.stack.unstacked(), condition), caches
+    return Fixed(weights_lib.matrices_as(model.stack.unstacked(), model.dtype), condition), caches
 
 
 def _advance(

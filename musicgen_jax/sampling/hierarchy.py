@@ -42,7 +42,7 @@ class Hierarchy:
         devices: that work on parallel windows; None takes all of this process.
         show_progress: a bar a tier.
         """
-        sampled = request.sampled_tiers(priors)
+        sampled = request_lib.sampled_tiers(request.mode, priors)
         given = request.given_tiers(sampled)
         self.codes: Codes = {}
         self._samplers: dict[str, tier_sampler.TierSampler | parallel_sampler.ParallelSampler] = {}

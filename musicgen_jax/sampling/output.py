@@ -50,7 +50,7 @@ def sample_to_folder(
     """
     request.validate(tokenizer.config, tokenizer.fingerprint, priors, prompt)
     folder = pathlib.Path(out)
-    facts = _facts(tokenizer, priors, request, models, prompt)
+    facts = _facts(tokenizer, priors, request, prompt)
     if (folder / INFO_NAME).is_file():
         _require_same(folder, facts)
         journal_lib.remove(folder)
@@ -66,7 +66,9 @@ def sample_to_folder(
         name = f"{index:03d}.wav"
         audio_io.write_wav(folder / name, tokenizer.decode(sample, finest), tokenizer.config.sample_rate)
         files.append({"file": name, "seed": request.seed, "index": index, "genre": request.genre_of(index)})
-    info = facts | {"sample_rate": tokenizer.config.sample_rate, "decoded_tier": finest, "samples": files}
+    start = {} if prompt is None else {"prompt": facts["prompt"] | {"from": prompt.name}}
+    info = facts | start | {"request": dataclasses.asdict(request), "models": models}
+    info |= {"sample_rate": tokenizer.config.sample_rate, "decoded_tier": finest, "samples": files}
     # Last and at once: a folder with samples.json is complete.
     journal_lib.write_whole(folder / INFO_NAME, lambda file: file.write((json.dumps(info, indent=2) + "\n").encode()))
     journal_lib.remove(folder)
@@ -77,16 +79,18 @@ def _facts(
     tokenizer: tokenizer_lib.Tokenizer,
     priors: Mapping[str, trained.TrainedPrior],
     request: request_lib.Request,
-    models: dict[str, str],
     prompt: prompt_lib.Prompt | None,
 ) -> dict:
-    """All that decides the samples, as JSON gives it back."""
-    start = None if prompt is None else {"from": prompt.name, "seconds": prompt.seconds, "digest": prompt.digest}
-    facts = json.loads(json.dumps({"request": dataclasses.asdict(request), "prompt": start, "models": models}))
-    facts["vqvae_fingerprint"] = tokenizer.fingerprint
-    # A workdir that was trained on keeps its name: the weights say whether the samples are still those of the models.
-    facts["prior_fingerprints"] = {tier: modules.fingerprint(*prior.weights) for tier, prior in priors.items()}
-    return facts
+    """All that decides the samples, as JSON gives it back. Models and prompts are their contents, not their names."""
+    facts = {
+        "request": dataclasses.asdict(request),
+        "prompt": None if prompt is None else {"seconds": prompt.seconds, "digest": prompt.digest},
+        "vqvae_fingerprint": tokenizer.fingerprint,
+        "prior_fingerprints": {tier: modules.fingerprint(*prior.weights) for tier, prior in priors.items()},
+        "activations": {tier: prior.config.quantization.activations for tier, prior in priors.items()},
+    }
+    del facts["request"]["batch_size"]
+    return json.loads(json.dumps(facts))
 
 
 def decode_to_wav(tokenizer: tokenizer_lib.Tokenizer, codes: str, tier: str | None, out: str) -> None:
@@ -154,6 +158,10 @@ def read(folder: str) -> tuple[dict, list[np.ndarray]]:
 
 
 def _require_same(folder: pathlib.Path, facts: dict) -> None:
-    found = json.loads((folder / INFO_NAME).read_text(encoding="utf-8"))
-    if different := journal_lib.differences({name: found.get(name) for name in facts}, facts):
+    info = json.loads((folder / INFO_NAME).read_text(encoding="utf-8"))
+    found = {name: info.get(name) for name in facts}
+    for name, of_no_weight in (("request", "batch_size"), ("prompt", "from")):
+        if found[name]:
+            found[name].pop(of_no_weight, None)
+    if different := journal_lib.differences(found, facts):
         raise ValueError(f"{folder} holds the samples of another run ({'; '.join(different)}); choose another --out")

@@ -84,6 +84,6 @@ class ParallelSampler:
             jax.vmap(jax.random.fold_in, in_axes=(None, 0))(tier_key, np.arange(num_samples)),
             request.settings.arrays(model.tier, places, num_codes),
             request.num_steps,
-            batch_size=request.batch_size,
+            batch_size=request.num_together(True),
             progress=bar.update,
         )

@@ -22,6 +22,7 @@ SAMPLERS = (
     "diffusion",  # all codes of a window in `steps` parallel steps, for the tiers whose model is a diffusion model
 )
 DEFAULT_SECONDS, DEFAULT_STEPS = 8.0, 8
+DEFAULT_BATCH_SIZE, DEFAULT_PARALLEL_BATCH_SIZE = 8, 32  # windows at a time; of those that run side by side, a device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Request:
       hop_fraction: how far each window moves on, as a share of the context; for all tiers or by tier.
       total_seconds: length of the piece that the samples are the beginning of, which the priors are told; 0 takes the
         mean length of the training tracks, or `seconds` if that is more.
-      batch_size: windows decoded together; it changes the speed, not the result.
+      batch_size: windows decoded together; it changes the speed, not the result. None takes 8, or of windows that do
+        not wait for each other 32 a device.
       parallel_windows: the windows of the middle and bottom tiers do not wait for each other, see
         `windows.independent`: `batch_size` of them at a time, divided over the devices.
       cache_dtype: of the keys and values of the past, one of `decode.CACHE_DTYPES`; int8 takes a quarter of float32's
@@ -58,7 +60,7 @@ class Request:
     artist: str = ""
     hop_fraction: settings_lib.ByTier = 0.5
     total_seconds: float = 0.0
-    batch_size: int = 8
+    batch_size: int | None = None
     parallel_windows: bool = False
     cache_dtype: str = "compute"
     sampler: str = "autoregressive"
@@ -76,6 +78,12 @@ class Request:
     def num_steps(self) -> int:
         """Of the diffusion sampler."""
         return DEFAULT_STEPS if self.steps is None else self.steps
+
+    def num_together(self, parallel: bool, num_devices: int = 1) -> int:
+        """Windows decoded together, those that wait for each other or those that do not (`parallel`)."""
+        if self.batch_size is not None:
+            return self.batch_size
+        return DEFAULT_PARALLEL_BATCH_SIZE * num_devices if parallel else DEFAULT_BATCH_SIZE
 
     def told_seconds(self, model: config.PriorConfig) -> float:
         """Length of the whole piece, which a prior is told."""
@@ -102,10 +110,6 @@ class Request:
             "upsample": [above] if above else [],
         }[self.mode]
 
-    def sampled_tiers(self, priors: Mapping[str, trained.TrainedPrior]) -> list[str]:
-        """Tiers whose codes are drawn, coarse to fine: those with a prior; with mode upsample, without the top."""
-        return [tier for tier in config.TIERS if tier in priors and (self.mode != "upsample" or tier != "top")]
-
     def validate(
         self,
         vqvae: config.VQVAEConfig,
@@ -116,7 +120,7 @@ class Request:
         """Raises ValueError where the request, the tokenizer, the priors and the prompt do not fit together."""
         self._validate_numbers()
         config.require(self.mode in MODES, f"--mode={self.mode}: must be one of {', '.join(MODES)}")
-        sampled = self.sampled_tiers(priors)
+        sampled = sampled_tiers(self.mode, priors)
         config.require(bool(sampled), f"--mode={self.mode} samples no tier of {', '.join(priors)}: pass finer priors")
         for prior in priors.values():
             for genre in self.genres:
@@ -128,9 +132,10 @@ class Request:
             config.require(tier == above, f"--{tier} needs --{above}: codes come from the tier above")
         for name in ("temperature", "top_p", "top_k", "guidance"):
             settings_lib.require_sampled(name, getattr(self.settings, name), sampled)
-        settings_lib.require_sampled("hop_fraction", self.hop_fraction, sampled)
-        self._validate_sampler([priors[tier] for tier in sampled])
-        self._validate_guidance([priors[tier] for tier in sampled])
+        models = [priors[tier] for tier in sampled]
+        self._validate_sampler(models)
+        self._validate_guidance(models)
+        self._validate_windows([model.config for model in models if model.kind != config.DIFFUSION])
         self._validate_prompt(vqvae, sampled, prompt)
 
     def _validate_sampler(self, models: list[trained.TrainedPrior]) -> None:
@@ -157,12 +162,32 @@ class Request:
                 rule += "train it with --config.model.label_dropout=0.1"
             config.require(guidance == 1 or possible, f"--guidance={guidance}: {rule}")
 
+    def _validate_windows(self, models: list[config.PriorConfig]) -> None:
+        """What only code after code has; `models` are those of the tiers that are sampled so."""
+        settings_lib.require_sampled("hop_fraction", self.hop_fraction, [model.tier for model in models])
+        rule = "changes nothing where diffusion models sample: leave it out"
+        config.require(bool(models) or self.cache_dtype == "compute", f"--cache_dtype={self.cache_dtype} {rule}")
+        if not self.parallel_windows:
+            return
+        upsamplers = [model.tier for model in models if model.upsampling]
+        rule = "--parallel_windows needs a middle or bottom prior that samples code after code: leave it out"
+        config.require(bool(upsamplers), rule)
+        size, hop = self.num_together(True), min(self.hop_fraction_of(tier) for tier in upsamplers)
+        least = (int(1 / hop) + 1) * self.num_samples
+        rule = f"--batch_size={least} or more, or leave out --parallel_windows"
+        config.require(
+            size // self.num_samples * hop > 1,
+            f"--parallel_windows: {size} windows at a time, for {self.num_samples} samples that move on by {hop:g} "
+            f"contexts, take as long as one after the other: pass {rule}",
+        )
+
     def _validate_numbers(self) -> None:
         config.require(0 < self.seconds < math.inf, f"--seconds={self.seconds}: must be greater than 0, and finite")
         config.require(self.num_samples > 0, f"--num_samples={self.num_samples}: must be at least 1")
         # jax.random.key takes the lower 32 bits of a seed: others would give the samples of some other seed.
         config.require(0 <= self.seed < 2**32, f"--seed={self.seed}: must be from 0 to {2**32 - 1}")
-        config.require(self.batch_size > 0, f"--batch_size={self.batch_size}: must be at least 1")
+        positive = self.batch_size is None or self.batch_size > 0
+        config.require(positive, f"--batch_size={self.batch_size}: must be at least 1")
         enough = self.total_seconds == 0 or self.seconds <= self.total_seconds < math.inf
         config.require(enough, f"--total_seconds={self.total_seconds}: must be 0 or at least --seconds={self.seconds}")
         for tier in config.TIERS:
@@ -198,3 +223,8 @@ class Request:
             config.require(
                 known < wanted, f"{length}, prompt included, leaves nothing to sample: pass more, or a shorter prompt"
             )
+
+
+def sampled_tiers(mode: str, priors: Mapping[str, trained.TrainedPrior]) -> list[str]:
+    """Tiers whose codes are drawn, coarse to fine: those with a prior; with mode upsample, without the top."""
+    return [tier for tier in config.TIERS if tier in priors and (mode != "upsample" or tier != "top")]

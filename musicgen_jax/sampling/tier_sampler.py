@@ -55,9 +55,10 @@ class TierSampler:
         plan = windows.plan(num_codes, model.context, hop_fraction, max(model.upsampling, 1), self.done)
         parallel = request.parallel_windows and model.upsampling > 0
         self._plan = windows.independent(plan, self.done) if parallel else plan
-        together = max(request.batch_size // request.num_samples, 1) if parallel else 1
+        size = request.num_together(parallel, max(len(devices), 1))
+        together = max(size // request.num_samples, 1) if parallel else 1
         self._groups = [self._plan[first : first + together] for first in range(0, len(self._plan), together)]
-        self._batch_size = min(request.batch_size, request.num_samples * len(self._groups[0]))
+        self._batch_size = min(size, request.num_samples * len(self._groups[0]))
         self._weights, self._sharding = prior.weights, None
         if parallel and len(devices) > 1:
             mesh = mesh_lib.make_mesh(config.MeshConfig(), devices)
@@ -91,17 +92,18 @@ class TierSampler:
             self._bar.close()
 
     def _run(self, jobs: list[Job], above: np.ndarray | None) -> None:
-        """Samples these windows as one batch, unless the journal has them."""
-        name = f"{self._prior.config.tier}-{jobs[0][1].start:09d}-{jobs[0][0]:05d}"
-        sampled = self._journal.read(name) if self._journal else None
-        restored = sampled is not None
-        if not restored:
-            sampled = self._sample(jobs, above)
+        """Samples those of these windows that the journal does not have, as one batch."""
+        names = {(row, window): f"{self._prior.config.tier}-{window.start:09d}-{row:05d}" for row, window in jobs}
+        found = {job: self._journal.read(name) for job, name in names.items()} if self._journal else {}
+        missing = [job for job in jobs if found.get(job) is None]
+        self._show([job for job in jobs if job not in missing], restored=True)
+        for job, codes in zip(missing, self._sample(missing, above) if missing else (), strict=True):
+            found[job] = codes
             if self._journal:
-                self._journal.write(name, sampled)
-        for (row, window), codes in zip(jobs, sampled, strict=True):
-            self.codes[row, window.kept_in_track] = codes[window.kept]
-        self._show(sum(window.stop - window.known for _, window in jobs), restored)
+                self._journal.write(names[job], codes)
+        for row, window in jobs:
+            self.codes[row, window.kept_in_track] = found[row, window][window.kept]
+        self._show(missing, restored=False)
 
     def _sample(self, jobs: list[Job], above: np.ndarray | None) -> np.ndarray:
         """int32 [len(jobs), context]."""
@@ -120,9 +122,10 @@ class TierSampler:
             arguments = jax.device_put(arguments, self._sharding)
         return np.asarray(self._sample_window(self._weights, *arguments))[: len(jobs)]
 
-    def _show(self, num_codes: int, restored: bool) -> None:
-        if not self._show_progress:
+    def _show(self, jobs: list[Job], restored: bool) -> None:
+        if not self._show_progress or not jobs:
             return
+        num_codes = sum(window.stop - window.known for _, window in jobs)
         if self._bar is None:
             total = self._request.num_samples * sum(window.stop - window.known for window in self._plan)
             self._bar = tqdm.tqdm(total=total, unit=" codes", unit_scale=True, desc=f"sample {self._prior.config.tier}")

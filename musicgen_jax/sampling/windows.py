@@ -36,7 +36,8 @@ def plan(num_codes: int, context: int, hop_fraction: float, multiple: int = 1, p
     """Windows that cover `num_codes`, each new one moved on by about hop_fraction * context codes.
 
     Every code has seen at least (1 - hop_fraction) * context codes before it, or its whole past. The last window is
-    moved back so that it is as full as the others. Of a prompt that is longer than a window, the tail counts.
+    moved back so that it is as full as the others. Of a prompt that is longer than a window, the tail counts: the
+    first window has seen half a context of it, or all, whatever the hop.
 
     Args:
       num_codes: length of the track.
@@ -55,7 +56,10 @@ def plan(num_codes: int, context: int, hop_fraction: float, multiple: int = 1, p
     last_start = -(-max(num_codes - context, 0) // multiple) * multiple
     windows, done = [], prompt
     while done < num_codes:
-        start = min(max(done - (context - hop), 0) // multiple * multiple, last_start)
+        overlap = context - hop
+        if not windows:
+            overlap = max(overlap, min(context // 2, context - multiple))
+        start = min(max(done - overlap, 0) // multiple * multiple, last_start)
         stop = min(context, num_codes - start)
         windows.append(Window(start, done - start, stop))
         done = start + stop

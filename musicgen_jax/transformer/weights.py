@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -80,6 +81,15 @@ def _last(axes: tuple[int, ...]) -> tuple[int, ...]:
 def dense(weight: Weight) -> jax.Array:
     """The array that a weight stands for, float32 where it is quantized."""
     return weight.astype(jnp.float32) if isinstance(weight, QuantizedArray) else weight
+
+
+def matrices_as(tree: Any, dtype: jnp.dtype) -> Any:
+    """A block whose float matrices are in the dtype that products convert them to; vectors and int8 stay."""
+
+    def converted(leaf: Weight) -> Weight:
+        return leaf if isinstance(leaf, QuantizedArray) or leaf.ndim < 2 else leaf.astype(dtype)
+
+    return jax.tree.map(converted, tree, is_leaf=lambda leaf: isinstance(leaf, QuantizedArray))
 
 
 def einsum(spec: str, x: jax.Array, weight: Weight, dtype: jnp.dtype) -> jax.Array:

@@ -52,6 +52,10 @@ def check(priors, start, **changes):
         ({"sampler": "diffusion"}, r"none of the models sampled is a diffusion model"),
         ({"steps": 8}, r"--steps=8 goes with --sampler=diffusion"),
         (
+            {"parallel_windows": True, "batch_size": 8, "num_samples": 4},
+            r"8 windows at a time, for 4 samples that move on by 0\.5 contexts.*--batch_size=12 or more",
+        ),
+        (
             {"settings": settings.SamplingSettings(guidance={"middle": 2.0})},
             r"--guidance=2\.0: the middle prior was never trained without labels.*label_dropout=0\.1",
         ),
@@ -99,6 +103,13 @@ def test_bad_prompts(priors, start, changes, message):
 def test_guidance_of_a_prior_that_has_seen_windows_without_labels():
     top = tiny_priors.trained_prior(tiny_priors.model_config("top", num_layers=1, label_dropout=0.1))
     check({"top": top}, None, settings=settings.SamplingSettings(guidance=2.0))
+
+
+def test_parallel_windows_need_an_upsampler(priors):
+    with pytest.raises(ValueError, match="--parallel_windows needs a middle or bottom prior"):
+        check({"top": priors["top"]}, None, parallel_windows=True)
+    check(priors, None, parallel_windows=True, num_samples=10)
+    check(priors, None, parallel_windows=True, num_samples=8, batch_size=24)
 
 
 def test_good_prompts(priors):

@@ -96,9 +96,8 @@ def test_sharded_equals_one_device(priors, request_):
 
 
 def test_sharded_windows_lie_on_all_devices(priors, request_, monkeypatch):
-    sampler = tier_sampler.TierSampler(
-        priors["middle"], request_, np.zeros((2, 0), np.int32), 64, devices=jax.devices()
-    )
+    eight = dataclasses.replace(request_, batch_size=8)
+    sampler = tier_sampler.TierSampler(priors["middle"], eight, np.zeros((2, 0), np.int32), 64, devices=jax.devices())
     seen = []
     monkeypatch.setattr(sampler, "_sample_window", lambda weights, batch, *rest: seen.append(batch) or batch["codes"])
     sampler.advance(np.zeros((2, 16), np.int32))

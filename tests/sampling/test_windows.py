@@ -82,3 +82,12 @@ def test_independent_windows_keep_the_same_codes_and_know_the_prompt_alone():
 def test_bad_sizes(num_codes, fraction):
     with pytest.raises(ValueError, match="must be"):
         windows.plan(num_codes, 4, fraction)
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("prompt", [1, 5, 12, 13, 40])
+@pytest.mark.parametrize("multiple", [1, 4])
+def test_the_first_window_has_seen_the_prompt(fraction, prompt, multiple):
+    first = windows.plan(60, 12, fraction, multiple, prompt)[0]
+    assert first.known >= min(prompt, 6)
+    assert first.start + first.known == prompt
