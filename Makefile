@@ -2,7 +2,7 @@
 # make test   set-up + the fast test suite
 PYTHON ?= python3
 VENV ?= .venv
-# Processes of the fast suite.
+# Processes of the fast and of the slow suite.
 WORKERS ?= 2
 BIN := $(VENV)/bin
 
@@ -19,7 +19,7 @@ test: $(VENV)/.test
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not parity"
 
 test-slow: $(VENV)/.test
-	$(TEST_ENV) $(BIN)/python -m pytest -m "slow and not parity"
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "slow and not parity"
 
 test-parity: $(VENV)/.test $(VENV)/.parity
 	$(TEST_ENV) $(BIN)/python -m pytest -m parity

@@ -24,7 +24,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a
 from benchmarks import code_nats
 from musicgen_jax import cli, config, pretrained
 from musicgen_jax.data import audio_dataset, code_dataset
-from musicgen_jax.diffusion import distillation, sampler
+from musicgen_jax.diffusion import sampler
 from musicgen_jax.evaluation import codebook_usage, embeddings, frechet_distance
 from musicgen_jax.prior import trained
 from musicgen_jax.sampling import hierarchy, prompt, request, settings
@@ -71,6 +71,9 @@ def main() -> None:
         config.require(
             steps.isdigit() and int(steps) > 0, f"--steps={','.join(_STEPS.value)}: write whole numbers from 1"
         )
+    config.require(_NUM_TRACKS.value >= 1, f"--num_tracks={_NUM_TRACKS.value}: must be at least 1")
+    for model in (teacher, pretrained.load_diffusion(_STUDENT.value, tier)):
+        model.require_tokenizer(tokenizer.fingerprint)
     held_out = read_held_out(tokenizer.config)
     found: list[dict[str, Any]] = []
 
@@ -84,22 +87,13 @@ def main() -> None:
 
     report({"sampler": "held-out codes", "steps": 0}, held_out.codes[tier])
     for steps in (0, *map(int, _STEPS.value)):
-        model = student(steps, tier) if steps else teacher
+        model = pretrained.load_diffusion(_STUDENT.value, tier, steps) if steps else teacher
         codes, seconds = sampled(tokenizer.config, model, held_out, steps)
         line = {"sampler": "diffusion" if steps else "autoregressive", "steps": steps, "seconds": seconds}
         line["temperature"] = (_STUDENT_TEMPERATURE if steps else _TEMPERATURE).value
         report(line | {"sequential_steps": sequential_steps(model, codes.shape[1], steps)}, codes)
     if _PLOT.value:
         plot(found, _PLOT.value)
-
-
-def student(steps: int, tier: str) -> trained.TrainedPrior:
-    """The student of the round for so many steps; that of any mask for others."""
-    folder = pathlib.Path(_STUDENT.value)
-    last = config.read_json(folder / "config.json", config.DiffusionTraining).distillation.steps
-    rounds = folder / distillation.ROUNDS
-    own = folder if last == steps else rounds / str(steps)
-    return pretrained.load_diffusion(str(own if own.is_dir() else rounds / "any"), tier)
 
 
 def read_held_out(vqvae: config.VQVAEConfig) -> HeldOut:

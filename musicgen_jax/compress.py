@@ -25,9 +25,13 @@ from musicgen_jax.sharding import rules
 
 _METHOD = flags.DEFINE_enum("method", None, ["int8", "prune", "distill"], "What to do.", required=True)
 _PRIOR = flags.DEFINE_string("prior", None, "Workdir of the prior, as train_prior wrote it.", required=True)
-_OUT = flags.DEFINE_string("out", None, "New workdir of the smaller prior; also gets compression.json.", required=True)
+_OUT = flags.DEFINE_string(
+    "out", None, "New workdir of what comes out; int8 and prune also write compression.json.", required=True
+)
 _DATA = flags.DEFINE_string(
-    "data", "", "Folder of extract_codes: its validation split scores the prior before and after. Pruning needs it."
+    "data",
+    "",
+    "Folder of extract_codes: its validation split scores the prior before and after. prune, distill need it.",
 )
 _MAX_CODES = flags.DEFINE_integer("max_codes", 100_000, "Held-out codes that the prior is scored on.")
 _ACTIVATIONS = flags.DEFINE_enum(
@@ -46,7 +50,9 @@ _WINDOWS = flags.DEFINE_integer("importance_windows", 64, "prune: training windo
 _FINETUNE_STEPS = flags.DEFINE_integer(
     "finetune_steps", 100, "prune: training steps after the heads are gone; 0: none."
 )
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", 0.0, "prune: of these steps; 0: a tenth of the training's peak.")
+_LEARNING_RATE = flags.DEFINE_float(
+    "learning_rate", 0.0, "Peak of the training; 0: prune a tenth of the prior's own, distill 1e-3."
+)
 _STEPS = flags.DEFINE_list("steps", ["16", "8", "4"], "distill: steps of the sampler, a round each; decreasing.")
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1024, "distill: windows that the prior samples for training.")
 _TRAIN_STEPS = flags.DEFINE_integer("train_steps", 1000, "distill: training steps before the rounds.")
@@ -83,7 +89,7 @@ def main() -> None:
         prior.config.quantization.weights == "float",
         f"{_PRIOR.value} holds int8 weights already: pass the prior that they were made from",
     )
-    if _DATA.value:
+    if _DATA.value and _METHOD.value != "distill":  # which scores nothing, and looks at its codes itself
         figures.check_codes(_DATA.value, prior.config)
     run = config.read_json(pathlib.Path(_PRIOR.value) / "config.json", config.PriorTraining)
     if _METHOD.value == "int8":

@@ -129,7 +129,8 @@ class MusicGenerator:
           ValueError: as `generate`, or the folder holds the samples of another call.
         """
         request, start = self.request(seconds, prompt, seed, num_samples, options)
-        output.sample_to_folder(self.tokenizer, self.priors, request, os.fspath(out), self.models, start)
+        priors = self._priors_for(request)
+        output.sample_to_folder(self.tokenizer, priors, request, os.fspath(out), self.models, start)
 
     def request(
         self,
@@ -164,7 +165,16 @@ class MusicGenerator:
     def _hierarchy(
         self, request: request_lib.Request, start: prompt_lib.Prompt | None, show_progress: bool
     ) -> hierarchy.Hierarchy:
-        return hierarchy.Hierarchy(self.tokenizer.config, self.priors, request, start, show_progress=show_progress)
+        priors = self._priors_for(request)
+        return hierarchy.Hierarchy(self.tokenizer.config, priors, request, start, show_progress=show_progress)
+
+    def _priors_for(self, request: request_lib.Request) -> dict[str, trained.TrainedPrior]:
+        """The priors; of distilled ones those for as many steps as are asked for."""
+        found = dict(self.priors)
+        for tier, prior in self.priors.items():
+            if prior.kind == config.DIFFUSION and request.steps not in (None, prior.distilled_steps):
+                found[tier] = pretrained.load_diffusion(self.models[tier], tier, request.steps)
+        return found
 
 
 def load(directory: Path | None = None, **workdirs: Path) -> MusicGenerator:

@@ -1,5 +1,6 @@
 """Trained models from the workdirs that training wrote."""
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -10,7 +11,7 @@ from flax import nnx
 
 from musicgen_jax import config, modules
 from musicgen_jax.compression import int8
-from musicgen_jax.diffusion import code_task
+from musicgen_jax.diffusion import code_task, distillation
 from musicgen_jax.diffusion import trained as trained_diffusion
 from musicgen_jax.prior import jukebox, trained
 from musicgen_jax.sharding import mesh as mesh_lib
@@ -52,14 +53,35 @@ def load_prior(workdir: str, tier: str = "") -> trained.TrainedPrior:
     return _load_code_model(workdir, tier, config.PriorTraining, trained.TrainedPrior)
 
 
-def load_diffusion(workdir: str, tier: str) -> trained_diffusion.TrainedDiffusion:
-    """The diffusion model of `tier` that train_prior or compress --method=distill wrote; raises as `load_prior`."""
+def load_diffusion(workdir: str, tier: str = "", steps: int | None = None) -> trained_diffusion.TrainedDiffusion:
+    """The diffusion model that train_prior or compress --method=distill wrote.
+
+    Args:
+      workdir: of the model.
+      tier: of its codes; "" for any.
+      steps: of the sampler. Where the workdir is of a distillation, the model of the round for so many steps, or if
+        there was none the one for any number; None takes that of the last round, the fewest.
+
+    Raises:
+      FileNotFoundError, ValueError: as `load_prior`.
+    """
+    folder = pathlib.Path(workdir)
+    finished = holds_diffusion(workdir) or not (folder / distillation.SETTINGS).is_file()
+    config.require(finished, f"{workdir} is of a distillation that has not finished: run that command again")
     config.require(
-        not pathlib.Path(workdir).is_dir() or holds_diffusion(workdir),
+        not folder.is_dir() or holds_diffusion(workdir),
         f"{workdir} holds no diffusion model: pass a folder that compress --method=distill wrote, or train_prior with "
         "configs/diffusion.py",
     )
-    return _load_code_model(workdir, tier, config.DiffusionTraining, trained_diffusion.TrainedDiffusion)
+    if steps is not None and steps != _distilled_steps(workdir):
+        rounds = [folder / distillation.ROUNDS / name for name in (str(steps), "any")]
+        workdir = next((str(one) for one in rounds if one.is_dir()), workdir)
+    model = _load_code_model(workdir, tier, config.DiffusionTraining, trained_diffusion.TrainedDiffusion)
+    return dataclasses.replace(model, distilled_steps=_distilled_steps(workdir))
+
+
+def _distilled_steps(workdir: str) -> int:
+    return _read_config(workdir, config.DiffusionTraining, "compress").distillation.steps
 
 
 def holds_diffusion(workdir: str) -> bool:

@@ -32,6 +32,8 @@ def main() -> None:
     allocator.keep_memory()
     run = _CONFIG.value
     run.validate()
+    untaught = getattr(run, "distillation", config.DistillationConfig()) == config.DistillationConfig()
+    config.require(untaught, "config.distillation is what `compress --method=distill` writes: leave it out here")
     with distributed.processes(run.mesh):
         _train(run)
 

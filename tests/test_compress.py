@@ -94,6 +94,7 @@ def test_pruned_heads_are_gone(workdir, tiny_codes, tmp_path, importance):
         (["--method=prune", "--data={codes}", "--fraction=1"], "less than 1"),
         (["--method=prune", "--data={codes}", "--fraction=0.25", "--finetune_steps=-1"], "finetune_steps=-1"),
         (["--method=int8", "--data={out}/none"], "none"),
+        (["--method=int8", "--data={out}"], "tracks.jsonl"),
         (["--method=int8", "--fraction=0.5"], "does not take --fraction"),
     ],
 )

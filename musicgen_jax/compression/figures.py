@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from musicgen_jax import config
-from musicgen_jax.data import shards
+from musicgen_jax.data import code_dataset, shards
 from musicgen_jax.evaluation import prior_likelihood
 from musicgen_jax.prior import trained
 
@@ -17,6 +17,7 @@ FILE_NAME = "compression.json"
 
 def check_codes(codes: str, model: config.PriorConfig) -> None:
     """Raises ValueError unless `codes` holds validation tracks of the tokenizer that the prior was trained with."""
+    code_dataset.read_index(codes)  # says so where it is no folder of codes
     tokenizer = shards.read_metadata(codes)["vqvae"]
     config.require(
         tokenizer == model.vqvae,

@@ -45,7 +45,7 @@ def finetune(
 ) -> None:
     """Writes `params` to `workdir` as the checkpoint of step 0, and trains on from there as any run does.
 
-    The folder is that of a run like any other: train_prior may go on in it.
+    The folder is that of a run like any other: train_prior may go on in it, given its number of heads.
 
     Args:
       task: of `run`.
@@ -53,13 +53,18 @@ def finetune(
       workdir: gets config.json, checkpoints/ and, trained, metrics.jsonl.
       params: the weights to begin with.
       train: False leaves it at step 0.
+
+    Raises:
+      ValueError: SIGTERM came before the last step.
     """
     mesh = mesh_lib.single_device_mesh()
     start.from_weights(task, run, workdir, mesh, rules.AxisRules(), params)
     config.write_json(workdir / "config.json", run)
     if train:
         batches = code_dataset.training_batches(run.data.path, run.model, run.data, mesh)
-        loop.train(task, run, workdir, mesh, batches, lambda: iter(()))
+        done = int(loop.train(task, run, workdir, mesh, batches, lambda: iter(())).step)
+        steps = run.training.num_steps
+        config.require(done == steps, f"stopped at step {done} of {steps}: remove {workdir} and run the command again")
 
 
 def windows(run: config.PriorTraining, num: int) -> Iterator[step.Batch]:

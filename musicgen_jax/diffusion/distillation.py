@@ -7,6 +7,7 @@ targets are those of `targets.py`.
 
 import dataclasses
 import json
+import math
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,6 +22,7 @@ from musicgen_jax.diffusion import code_task, targets, teacher_samples
 from musicgen_jax.diffusion import loss as diffusion_loss
 from musicgen_jax.diffusion import trained as trained_diffusion
 from musicgen_jax.prior import prior, trained
+from musicgen_jax.sampling import journal
 from musicgen_jax.sharding import mesh as mesh_lib
 from musicgen_jax.training import loop, rng, start
 
@@ -53,9 +55,13 @@ class Settings:
 
     def validate(self, model: config.PriorConfig) -> None:
         """Raises ValueError where a value is out of range, or does not fit the prior."""
-        for name in ("num_samples", "train_steps", "round_steps", "batch_size"):
+        for name in ("num_samples", "train_steps", "round_steps"):
             config.require(getattr(self, name) >= 1, f"--{name}={getattr(self, name)}: must be at least 1")
-        config.require(self.learning_rate > 0, f"--learning_rate={self.learning_rate}: must be greater than 0")
+        half = "half of a batch learns to fill gaps"
+        config.require(self.batch_size >= 2, f"--batch_size={self.batch_size}: must be at least 2: {half}")
+        positive = 0 < self.learning_rate < math.inf
+        config.require(positive, f"--learning_rate={self.learning_rate}: must be greater than 0, and finite")
+        config.require(0 <= self.seed < 2**32, f"--seed={self.seed}: must be from 0 to {2**32 - 1}")
         shown = ",".join(map(str, self.steps))
         decreasing = all(a > b for a, b in zip(self.steps, self.steps[1:], strict=False))
         config.require(
@@ -89,11 +95,11 @@ def distill(
         f"--data={settings.data} is not what the prior was trained on: tokenizer, codebook, labels or lengths differ; "
         "pass the code shards of its training",
     )
-    folder = pathlib.Path(out)
-    _require_own(folder, settings)
-    # Parameters are divided as in the prior's training, and the batch over what devices there are.
-    run = dataclasses.replace(run, mesh=dataclasses.replace(run.mesh, data=-1, num_processes=0))
+    run = _on_these_devices(run)
     mesh = mesh_lib.make_mesh(run.mesh)
+    mesh_lib.check_batch_size(settings.batch_size, mesh)
+    folder = pathlib.Path(out)
+    _require_own(folder, settings, teacher)
     windows = code_dataset.Windows(settings.data, "train", teacher.config)
     samples = teacher_samples.read_or_sample(folder / SAMPLES, teacher, windows, settings.num_samples, settings.seed)
     names, of_round = ["any", *map(str, settings.steps)], teacher
@@ -108,18 +114,30 @@ def distill(
         of_round = trained_round
 
 
-def _require_own(folder: pathlib.Path, settings: Settings) -> None:
-    """Raises ValueError unless the folder is new or of these settings, which it keeps."""
-    path, wanted = folder / SETTINGS, config.to_dict(settings)
+def _on_these_devices(run: config.PriorTraining) -> config.PriorTraining:
+    """The run with its parameters divided as in the prior's training where the devices allow it, else not at all."""
+    divided = run.mesh.replica * run.mesh.fsdp * run.mesh.tensor
+    if jax.device_count() % divided:
+        return dataclasses.replace(run, mesh=config.MeshConfig(), shard_sequence=False)
+    return dataclasses.replace(run, mesh=dataclasses.replace(run.mesh, data=-1, num_processes=0))
+
+
+def _require_own(folder: pathlib.Path, settings: Settings, teacher: trained.TrainedPrior) -> None:
+    """Raises ValueError unless the folder is new or of these settings and this teacher, which it keeps."""
+    path = folder / SETTINGS
+    # As JSON gives it back.
+    wanted = json.loads(json.dumps(config.to_dict(settings) | {"prior": modules.fingerprint(*teacher.weights)}))
     if not path.is_file():
         config.require(
             not folder.exists() or not any(folder.iterdir()),
             f"{folder} exists and is not an empty folder; remove it or choose another --out",
         )
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(wanted, indent=2) + "\n")
-    found = json.loads(path.read_text())
-    config.require(found == wanted, f"{folder} is of other settings: {found}; choose another --out, or give the same")
+        journal.write_whole(path, lambda file: file.write((json.dumps(wanted, indent=2) + "\n").encode()))
+    different = "; ".join(journal.differences(json.loads(path.read_text()), wanted))
+    config.require(
+        not different, f"{folder} is of other settings ({different}): choose another --out, or give the same"
+    )
 
 
 def student_run(
@@ -142,6 +160,7 @@ def student_run(
             num_steps=num_steps,
             seed=settings.seed,
             accumulation_steps=1,
+            ema_decay=0.0,  # an average over so few updates would be mostly the teacher
             eval_every=min(run.training.eval_every, num_steps),
             checkpoint_every=min(run.training.checkpoint_every, num_steps),
         ),

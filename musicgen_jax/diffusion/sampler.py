@@ -87,7 +87,7 @@ def sample_codes(
     filters = np.asarray(settings.top_p), np.asarray(settings.top_k)
     size = min(batch_size, num_tracks * max(len(starts) for starts in plan))
     for starts in plan:
-        places = [(row, start) for start in starts for row in range(num_tracks)]
+        places = _unknown(by_code["known"], starts, model.config.context)
         for first in range(0, len(places), size):
             chosen = places[first : first + size]
             # The last batch is filled by repetition, so that one program serves all.
@@ -128,7 +128,8 @@ def rounds(num_codes: int, context: int, upsampling: int) -> list[list[int]]:
     if not upsampling:
         hop = max(context // 2, 1)
         return [[min(start, last)] for start in range(0, last + hop, hop)]
-    overlap = max(context // 8 // multiple, 1) * multiple
+    # None where a window is one code of the tier above: each of them then stands alone.
+    overlap = min(max(context // 8 // multiple, 1) * multiple, context - multiple)
     period = 2 * (context - overlap)
     # The last bridge reaches the end itself where an island would have been too short to see anything.
     islands = [start for start in range(0, num_codes, period) if start == 0 or start + overlap < num_codes]
@@ -229,6 +230,11 @@ def _labels(model: config.PriorConfig, tracks: Tracks, rows: np.ndarray, begins:
         size = model.context // model.upsampling
         batch["above"] = _windows(tracks.above, rows, begins // model.upsampling, size)
     return batch
+
+
+def _unknown(known: np.ndarray, starts: list[int], size: int) -> list[tuple[int, int]]:
+    """(row, start) of the windows that have anything to draw; known is bool [N, T]."""
+    return [(row, start) for start in starts for row in range(len(known)) if not known[row, start:][:size].all()]
 
 
 def _store(sampled: np.ndarray, chosen: list[tuple[int, int]], codes: np.ndarray, known: np.ndarray) -> int:

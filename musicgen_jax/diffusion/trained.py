@@ -13,9 +13,14 @@ from musicgen_jax.prior import trained
 
 @dataclasses.dataclass(frozen=True)
 class TrainedDiffusion(trained.TrainedPrior):
-    """A denoiser and its weights, on one device; what a `TrainedPrior` has, and how its codes are sampled."""
+    """A denoiser and its weights, on one device; what a `TrainedPrior` has, and how its codes are sampled.
+
+    Attributes:
+      distilled_steps: steps of the sampler that it was distilled for; 0 for any.
+    """
 
     config: config.DiffusionConfig
+    distilled_steps: int = 0
 
     kind = config.DIFFUSION
     tracks = sampler.Tracks  # what `sample_codes` takes

@@ -83,7 +83,7 @@ class ParallelSampler:
             tracks,
             jax.vmap(jax.random.fold_in, in_axes=(None, 0))(tier_key, np.arange(num_samples)),
             request.settings.arrays(model.tier, places, num_codes),
-            request.num_steps,
+            request.num_steps(self._model.distilled_steps),
             batch_size=request.num_together(True),
             progress=bar.update,
         )

@@ -48,7 +48,8 @@ class Request:
       cache_dtype: of the keys and values of the past, one of `decode.CACHE_DTYPES`; int8 takes a quarter of float32's
         memory, and rounds.
       sampler: one of `SAMPLERS`; "diffusion" where any of the models is a diffusion model.
-      steps: of the diffusion sampler, calls of the network for a window; None is 8.
+      steps: of the diffusion sampler, calls of the network for a window; None takes those that the model was distilled
+        for, or 8.
     """
 
     seconds: float
@@ -74,10 +75,9 @@ class Request:
         """Of one tier."""
         return settings_lib.for_tier(self.hop_fraction, tier, 0.5)
 
-    @property
-    def num_steps(self) -> int:
-        """Of the diffusion sampler."""
-        return DEFAULT_STEPS if self.steps is None else self.steps
+    def num_steps(self, distilled_steps: int) -> int:
+        """Of the diffusion sampler, for a model that was distilled for so many, or 0."""
+        return (distilled_steps or DEFAULT_STEPS) if self.steps is None else self.steps
 
     def num_together(self, parallel: bool, num_devices: int = 1) -> int:
         """Windows decoded together, those that wait for each other or those that do not (`parallel`)."""
@@ -140,16 +140,16 @@ class Request:
 
     def _validate_sampler(self, models: list[trained.TrainedPrior]) -> None:
         config.require(self.sampler in SAMPLERS, f"--sampler={self.sampler}: must be one of {', '.join(SAMPLERS)}")
-        diffusion = [model.config for model in models if model.kind == config.DIFFUSION]
+        diffusion = [model for model in models if model.kind == config.DIFFUSION]
         if self.sampler == "autoregressive":
-            tiers = ", ".join(f"--{model.tier}" for model in diffusion)
+            tiers = ", ".join(f"--{model.config.tier}" for model in diffusion)
             config.require(not tiers, f"{tiers}: a diffusion model; pass --sampler=diffusion, or an autoregressive one")
             config.require(self.steps is None, f"--steps={self.steps} goes with --sampler=diffusion")
             return
         config.require(bool(diffusion), "--sampler=diffusion: none of the models sampled is a diffusion model")
         for model in diffusion:
-            fits = 1 <= self.num_steps <= model.context
-            config.require(fits, f"--steps={self.num_steps}: must be from 1 to the {model.context} codes of a window")
+            steps, context = self.num_steps(model.distilled_steps), model.config.context
+            config.require(1 <= steps <= context, f"--steps={steps}: must be from 1 to the {context} codes of a window")
 
     def _validate_guidance(self, models: list[trained.TrainedPrior]) -> None:
         for model in models:

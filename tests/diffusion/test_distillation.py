@@ -34,6 +34,11 @@ def teacher(codes: str) -> trained.TrainedPrior:
     return dataclasses.replace(tiny_priors.trained_prior(run.model), functional=code_task.functional(run))
 
 
+def other_teacher(codes: str) -> trained.TrainedPrior:
+    run = run_config(codes)
+    return dataclasses.replace(tiny_priors.trained_prior(run.model, seed=5), functional=code_task.functional(run))
+
+
 def distill(codes: str, out: pathlib.Path, **changes: Any) -> None:
     fields = {"data": codes, "steps": (4,), "num_samples": 6, "train_steps": 3, "round_steps": 2, "batch_size": 8}
     settings = distillation.Settings(**fields | changes)
@@ -93,8 +98,13 @@ def test_rounds_end_in_a_workdir_that_samples_and_goes_on(tiny_codes, tmp_path, 
     before = modules.fingerprint(*student.weights)
     distill(tiny_codes, tmp_path / "whole")  # complete: nothing is done
     assert modules.fingerprint(*pretrained.load_diffusion(str(tmp_path / "whole"), "middle").weights) == before
-    with pytest.raises(ValueError, match="is of other settings"):
+    with pytest.raises(ValueError, match=r"is of other settings \(num_samples: 6, now 7\)"):
         distill(tiny_codes, tmp_path / "whole", num_samples=7)
+    monkeypatch.setitem(globals(), "teacher", other_teacher)
+    with pytest.raises(ValueError, match=r"is of other settings \(prior: "):
+        distill(tiny_codes, tmp_path / "whole")
+    for steps, found in ((None, 4), (4, 4), (3, 0)):  # none was distilled for three: the one for any number
+        assert pretrained.load_diffusion(str(tmp_path / "whole"), "middle", steps).distilled_steps == found
 
 
 @pytest.mark.parametrize(
@@ -106,11 +116,16 @@ def test_rounds_end_in_a_workdir_that_samples_and_goes_on(tiny_codes, tmp_path, 
         ({"num_samples": 0}, "--num_samples=0: must be at least 1"),
         ({"train_steps": 0}, "--train_steps=0: must be at least 1"),
         ({"learning_rate": 0.0}, "--learning_rate=0.0: must be greater than 0"),
+        ({"learning_rate": float("inf")}, "--learning_rate=inf: must be greater than 0, and finite"),
+        ({"batch_size": 1}, "--batch_size=1: must be at least 2"),
+        ({"batch_size": 9}, "batch_size=9 must be divisible by"),
+        ({"seed": -1}, "--seed=-1: must be from 0"),
     ],
 )
 def test_settings_out_of_range(tiny_codes, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         distill(tiny_codes, tmp_path / "out", **changes)
+    assert not (tmp_path / "out").exists()
 
 
 def test_codes_of_another_tokenizer(tiny_codes, tmp_path):
@@ -128,3 +143,24 @@ def test_a_folder_of_something_else_is_left_alone(tiny_codes, tmp_path):
     with pytest.raises(ValueError, match="exists and is not an empty folder"):
         distill(tiny_codes, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_students_are_what_they_learned_and_not_an_average_with_the_teacher(tiny_codes):
+    run = run_config(tiny_codes)
+    run.training.ema_decay = 0.999
+    student = distillation.student_run(run, distillation.Settings(data=tiny_codes), 4, "somewhere")
+    assert student.training.ema_decay == 0
+
+
+def test_a_folder_whose_distillation_has_not_finished(tiny_codes, tmp_path):
+    distillation._require_own(tmp_path / "out", distillation.Settings(data=tiny_codes), teacher(tiny_codes))
+    with pytest.raises(ValueError, match="has not finished: run that command again"):
+        pretrained.load_diffusion(str(tmp_path / "out"))
+
+
+def test_a_prior_of_a_larger_machine(tiny_codes):
+    run = run_config(tiny_codes)
+    run.mesh = config.MeshConfig(fsdp=3)
+    assert distillation._on_these_devices(run).mesh == config.MeshConfig()
+    run.mesh = config.MeshConfig(fsdp=2, data=16)
+    assert distillation._on_these_devices(run).mesh == config.MeshConfig(fsdp=2)

@@ -102,6 +102,22 @@ def test_known_codes_never_change(num_codes, steps):
     np.testing.assert_array_equal(sample(everything, steps), given.codes)
 
 
+def test_windows_without_anything_to_draw_are_left_out(monkeypatch):
+    given = tracks(1, 56, known=np.arange(56)[None] < 40)
+    drawn, unmask = [], sampler.make_unmask(TRAINED.functional, 3)
+    count = lambda weights, batch, *rest: drawn.append(batch["start"]) or unmask(weights, batch, *rest)  # noqa: E731
+    monkeypatch.setattr(sampler, "make_unmask", lambda *_: count)
+    sample(given)
+    plan = [starts for starts in sampler.rounds(56, 12, 4) if any(start + 12 > 40 for start in starts)]
+    assert len(drawn) == len(plan) and all(start.min() + 12 > 40 for start in drawn)
+
+
+@pytest.mark.parametrize("num_codes", [4, 8, 40])
+def test_rounds_of_windows_of_one_code_above(num_codes):
+    plan = sampler.rounds(num_codes, 4, 4)
+    assert sorted(start for starts in plan for start in starts) == list(range(0, num_codes, 4))
+
+
 def test_what_stands_where_no_code_is_known_means_nothing():
     known = np.arange(40) < 13
     one, other = tracks(2, 40, known=known), tracks(2, 40, known=known)

@@ -143,14 +143,14 @@ def test_lengths_are_whole_codes_of_the_top_tier():
 
 
 class Diffusion(trained.TrainedPrior):
-    kind = config.DIFFUSION
+    kind, distilled_steps = config.DIFFUSION, 0
 
 
 def test_diffusion_models_and_steps(priors):
     both = priors | {"middle": Diffusion(**vars(priors["middle"]))}
     check(both, None, sampler="diffusion")
     check(both, None, sampler="diffusion", steps=12)
-    assert request_lib.Request(seconds=1.0).num_steps == 8
+    assert [request_lib.Request(seconds=1.0, steps=steps).num_steps(4) for steps in (None, 16)] == [4, 16]
     for steps in (0, -1, 13):
         with pytest.raises(ValueError, match=rf"--steps={steps}: must be from 1 to the 12 codes of a window"):
             check(both, None, sampler="diffusion", steps=steps)
