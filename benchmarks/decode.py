@@ -156,6 +156,10 @@ def make_case(model: config.PriorConfig, kind: str, batch_size: int, chip: jax.D
     functional = modules.Functional(lambda rngs: prior.Prior(model, dtype=dtype, rngs=rngs))
     position = model.context // 2
     _, num_rows = next(s for s in decode.stretches(model.context, model.transformer.window) if s[0] > position)
+    left = num_rows - position
+    config.require(
+        _STEPS.value <= left, f"--steps={_STEPS.value}: from position {position} on there is room for {left}"
+    )
     begin = functools.partial(_begin, functional, kind, batch_size, num_rows)
     # Nothing of the stack's own weights stays: the layers are a copy of them.
     rest, fixed, caches = jax.jit(begin)(jax.random.key(0))

@@ -7,7 +7,8 @@ Prints a JSON line for each scale and way of sampling: code after code, middle a
 diffusion in 16, 8 and 4 steps. `value` is seconds: measured ("measured": true; a shorter piece, scaled by its length;
 `cpu_seconds` are those of all CPUs together, which other work on the machine does not lengthen much),
 or what the chip's data sheet allows at least, step by step, one chip and one piece. Operations are matrix products;
-bytes are the weights that a step reads and the keys and values of the past. The tokenizer's decoder is left out.
+bytes are the weights that a step reads and the keys and values of the past, in the compute dtype of the scale. The
+tokenizer's decoder is left out.
 """
 
 import dataclasses
@@ -175,6 +176,7 @@ def measured(demo: str, diffusion: str | None, seconds: float, steps: list[int])
     if diffusion:
         folders = {tier: pathlib.Path(diffusion, tier) for tier in config.TIERS}
         replaced = {t: pretrained.load_diffusion(str(f), t) for t, f in folders.items() if f.is_dir()}
+        config.require(bool(replaced), f"--diffusion={diffusion}: holds no folder {', '.join(config.TIERS)}")
     hierarchies = {way: _hierarchies(generator, replaced, way) for way in ways(steps if replaced else [])}
     times: dict[tuple[str, int], list[dict[str, np.ndarray]]] = {way: [] for way in hierarchies}
     for _ in range(1 + _ROUNDS.value):
@@ -242,6 +244,7 @@ def main() -> None:
     config.require(_ROUNDS.value >= 1, f"--rounds={_ROUNDS.value}: must be at least 1")
     steps = [int(number) for number in _STEPS.value]
     config.require(all(number >= 1 for number in steps), f"--steps={','.join(_STEPS.value)}: must be at least 1 each")
+    config.require(_DEMO.value or not _DIFFUSION.value, "--diffusion goes with --demo, whose priors it is beside")
     for scale in _SCALES.value:
         for found in computed(scale, _SECONDS.value, steps, chips.chip(_CHIP.value)):
             print(json.dumps(found), flush=True)

@@ -97,6 +97,9 @@ def _load_code_model(workdir: str, tier: str, run_class: type, model_class: type
         f"{workdir} holds a prior of the {run.model.tier} tier where one of the {tier} tier is wanted: pass another "
         f"folder as --{tier}",
     )
+    if run.model.transformer.attention == "pallas" and mesh_lib.platform() != "tpu":
+        # Trained on a TPU, whose kernels only it has; the blocks are the same function.
+        run.model.transformer.attention = "blocked"
     functional = code_task.functional(run)
     quantization = run.model.quantization
     if quantization.weights == "float":

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +32,15 @@ def models(tiny_tokenizer, tmp_path_factory) -> pathlib.Path:
 @pytest.fixture(scope="module")
 def generator(models):
     return musicgen_jax.load(models)
+
+
+def test_a_prior_that_was_trained_with_the_kernels_of_tpus(models, generator, tmp_path):
+    shutil.copytree(models / "top", tmp_path / "top")
+    path = tmp_path / "top" / "config.json"
+    path.write_text(path.read_text().replace('"attention": "blocked"', '"attention": "pallas"'))
+    assert "pallas" in path.read_text()
+    other = musicgen_jax.load(models, top=tmp_path / "top")
+    np.testing.assert_array_equal(other.generate(0.5, seed=3), generator.generate(0.5, seed=3))
 
 
 def test_importing_the_package_imports_no_jax():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 from typing import Any
 
@@ -44,6 +45,12 @@ class Settings:
     max_codes: int = 100_000
     num_clips: int = 4
 
+    def validate(self) -> None:
+        """Raises ValueError where a number is out of range."""
+        positive = 0 < self.max_seconds < math.inf
+        config.require(positive, f"--max_seconds={self.max_seconds}: must be greater than 0, and finite")
+        config.require(self.max_codes >= 1, f"--max_codes={self.max_codes}: must be at least 1")
+
 
 def evaluate(
     tokenizer: tokenizer_lib.Tokenizer,
@@ -62,8 +69,9 @@ def evaluate(
       out: the folder.
 
     Raises:
-      ValueError: no held-out split, a prior of another tokenizer, samples too short for FAD.
+      ValueError: a setting out of range, no held-out split, a prior of another tokenizer, samples too short for FAD.
     """
+    settings.validate()
     for prior in priors.values():
         prior.require_tokenizer(tokenizer.fingerprint)
     split = _held_out_split(settings.data)

@@ -61,18 +61,21 @@ def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: tokenizer_lib.T
     if isinstance(source, np.ndarray):
         return _encode("the waveform", source, tokenizer)
     path = pathlib.Path(source)
-    if path.suffix == CODES_SUFFIX:
+    suffix = path.suffix.lower()
+    if suffix == CODES_SUFFIX:
         return _from_code_file(path, tokenizer)
-    if path.suffix == SAMPLES_SUFFIX:
+    if suffix == SAMPLES_SUFFIX:
         return _from_samples(path, tokenizer)
     known = (CODES_SUFFIX, SAMPLES_SUFFIX, *audio_io.EXTENSIONS)
-    config.require(path.suffix.lower() in known, f"--prime={path}: the name must end in one of {', '.join(known)}")
+    config.require(suffix in known, f"--prime={path}: the name must end in one of {', '.join(known)}")
     return _encode(str(path), audio_io.read_audio(path, tokenizer.config.sample_rate), tokenizer)
 
 
 def _encode(name: str, audio: np.ndarray, tokenizer: tokenizer_lib.Tokenizer) -> Prompt:
     hop = tokenizer.config.top.hop_length
     config.require(audio.ndim in (1, 2), f"{name} has shape {audio.shape}: pass [S], or [N, S] for several pieces")
+    floats = np.issubdtype(audio.dtype, np.floating)
+    config.require(floats, f"{name} is of {audio.dtype}: pass floats, where full scale is from -1 to 1")
     config.require(bool(np.isfinite(audio).all()), f"{name} holds samples that are NaN or infinite")
     rows = np.atleast_2d(audio).astype(np.float32)
     rows = rows[:, : rows.shape[1] // hop * hop]

@@ -40,7 +40,10 @@ class SamplingSettings:
     def validate(self) -> None:
         """Raises ValueError where a value is out of range or names a tier that there is not."""
         for tier in config.TIERS:
-            for number in np.ravel(self.of("temperature", tier)):
+            temperature = self.of("temperature", tier)
+            pair = np.shape(temperature) in ((), (2,))
+            config.require(pair, f"--temperature={temperature}: must be one number, or two: from the first to the last")
+            for number in np.ravel(temperature):
                 config.require(0 < number < np.inf, f"--temperature={number}: must be greater than 0, and finite")
             for name in ("top_p", "top_k", "guidance"):
                 require_number(name, self.of(name, tier))

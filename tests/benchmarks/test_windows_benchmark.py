@@ -72,6 +72,7 @@ def test_nats_of_codes_by_a_slow_loop():
     [
         (["--behind=0"], "--behind=0: must be at least 1"),
         (["--genre=kazoo"], "--genre=kazoo: unknown genre"),
+        (["--seconds=0.3"], "--seconds=0.3: one window of the top tier holds it"),
         (["--seconds=0"], "--seconds=0.0: must be greater than 0"),
     ],
 )

@@ -126,5 +126,10 @@ def test_what_is_no_prompt(tiny_tokenizer, audio, tmp_path):
         prompt_lib.load(audio[:100], tiny_tokenizer)
     with pytest.raises(ValueError, match=r"pass \[S\], or \[N, S\]"):
         prompt_lib.load(audio[None, None], tiny_tokenizer)
+    with pytest.raises(ValueError, match="the waveform is of int16: pass floats"):
+        prompt_lib.load((audio * 32767).astype(np.int16), tiny_tokenizer)
+    (tmp_path / "X.CODES").write_text("la la la")
+    with pytest.raises(ValueError, match=r"X\.CODES is not a file of codes"):
+        prompt_lib.load(tmp_path / "X.CODES", tiny_tokenizer)
     with pytest.raises(ValueError, match="NaN or infinite"):
         prompt_lib.load(np.full(300, np.nan, np.float32), tiny_tokenizer)

@@ -55,6 +55,7 @@ def test_arrays_follow_the_place_in_the_track():
         ({"temperature": 0.0}, r"--temperature=0\.0: must be greater than 0"),
         ({"temperature": {"middle": (1.0, -1.0)}}, r"--temperature=-1\.0: must be greater than 0"),
         ({"temperature": float("inf")}, r"--temperature=inf"),
+        ({"temperature": (1.0, 0.9, 0.8)}, r"--temperature=\(1\.0, 0\.9, 0\.8\): must be one number, or two"),
         ({"top_p": 1.5}, r"--top_p=1\.5: must be in \(0, 1\]"),
         ({"top_p": (0.9, 0.8)}, r"only the temperature changes"),
         ({"top_k": -1}, r"--top_k=-1: must be 0 \(off\) or a whole number"),
