@@ -214,7 +214,11 @@ def _hierarchies(
     finer = _PARALLEL_HOP.value if name == "parallel_windows" else _HOP_FRACTION.value
     request = request_lib.Request(
         seconds=_MEASURED_SECONDS.value,
-        hop_fraction={tier: _HOP_FRACTION.value if tier == "top" else finer for tier in models},
+        hop_fraction={
+            tier: _HOP_FRACTION.value if tier == "top" else finer
+            for tier, model in models.items()
+            if model.kind != config.DIFFUSION
+        },
         batch_size=64,
         parallel_windows=name == "parallel_windows",
         sampler="diffusion" if name == "diffusion" else "autoregressive",
