@@ -43,6 +43,23 @@ def test_a_prior_that_was_trained_with_the_kernels_of_tpus(models, generator, tm
     np.testing.assert_array_equal(other.generate(0.5, seed=3), generator.generate(0.5, seed=3))
 
 
+def test_a_tier_by_diffusion(models, tiny_tokenizer, tmp_path):
+    """Code after code at the top, all at once in the middle; what only one of the two takes is refused where unused."""
+    tiny_workdirs.write_diffusion(tmp_path, tiny_tokenizer, "middle")
+    mixed = musicgen_jax.load(models, middle=tmp_path / "middle")
+    audio = mixed.generate(0.5, seed=3, steps=3)
+    np.testing.assert_array_equal(mixed.generate(0.5, seed=3, steps=3), audio)
+    assert np.abs(mixed.generate(0.5, seed=4, steps=3) - audio).max() > 1e-3
+    for call, message in (
+        ({"hop_fraction": {"middle": 0.25}}, "--hop_fraction has a value for middle, but the tiers sampled are top"),
+        ({"parallel_windows": True}, "--parallel_windows needs a middle or bottom prior that samples code after code"),
+        ({"steps": 13}, "--steps=13: must be from 1 to the 12 codes"),
+        ({"mode": "upsample", "prompt": audio, "cache_dtype": "int8"}, "--cache_dtype=int8 changes nothing"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            mixed.generate(**({"seconds": 0.5} | call))
+
+
 def test_importing_the_package_imports_no_jax():
     code = "import sys, musicgen_jax; assert 'jax' not in sys.modules; musicgen_jax.load"
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)

@@ -1,7 +1,9 @@
 """Workdirs of a tokenizer and its priors as training leaves them, with random weights."""
 
 import pathlib
+from typing import Any
 
+import tiny_diffusion
 import tiny_priors
 
 from musicgen_jax import config
@@ -13,16 +15,26 @@ def write(root: pathlib.Path, tokenizer: tokenizer_lib.Tokenizer, tiers: tuple[s
     """Writes ROOT/vqvae and a folder a tier."""
     _write_workdir(root / "vqvae", config.VQVAETraining(model=tokenizer.config), tokenizer._weights)
     for seed, tier in enumerate(tiers):
-        model = tiny_priors.model_config(
-            tier,
-            num_layers=1,
-            num_codes=tokenizer.config.quantizer.num_codes,
-            vqvae=tokenizer.fingerprint,
-            codes_per_second=tokenizer.config.sample_rate / tokenizer.config.tier(tier).hop_length,
-        )
+        model = tiny_priors.model_config(tier, **_of_tokenizer(tokenizer, tier))
         prior = tiny_priors.trained_prior(model, seed=seed)
         run = config.PriorTraining(model=model, data=config.DataConfig(path="codes"))
         _write_workdir(root / tier, run, prior.weights)
+
+
+def write_diffusion(root: pathlib.Path, tokenizer: tokenizer_lib.Tokenizer, tier: str) -> None:
+    """Writes ROOT/TIER, a diffusion model's."""
+    model = tiny_diffusion.model_config(tier, **_of_tokenizer(tokenizer, tier))
+    run = config.DiffusionTraining(model=model, data=config.DataConfig(path="codes"))
+    _write_workdir(root / tier, run, tiny_diffusion.trained_diffusion(model).weights)
+
+
+def _of_tokenizer(tokenizer: tokenizer_lib.Tokenizer, tier: str) -> dict[str, Any]:
+    return {
+        "num_layers": 1,
+        "num_codes": tokenizer.config.quantizer.num_codes,
+        "vqvae": tokenizer.fingerprint,
+        "codes_per_second": tokenizer.config.sample_rate / tokenizer.config.tier(tier).hop_length,
+    }
 
 
 def _write_workdir(folder: pathlib.Path, run: config.VQVAETraining | config.PriorTraining, weights: tuple) -> None:

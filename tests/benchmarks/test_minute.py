@@ -18,9 +18,11 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def lines(tiny_tokenizer, tmp_path_factory):
-    demo = tmp_path_factory.mktemp("demo")
+    demo, fast = tmp_path_factory.mktemp("demo"), tmp_path_factory.mktemp("fast")
     tiny_workdirs.write(demo, tiny_tokenizer)
-    done = run("--scales=tiny", "--seconds=2", "--steps=4,2", f"--demo={demo}", "--measured_seconds=0.5", "--rounds=1")
+    tiny_workdirs.write_diffusion(fast, tiny_tokenizer, "middle")
+    flags = ["--scales=tiny", "--seconds=2", "--steps=4,2", f"--demo={demo}", f"--diffusion={fast}"]
+    done = run(*flags, "--measured_seconds=0.5", "--rounds=1")
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert all(one["benchmark"] == "minute" and one["unit"] == "s" and one["value"] > 0 for one in found)
@@ -57,11 +59,12 @@ def test_operations_and_bytes(lines):
 
 
 def test_measured(lines):
-    measured = {way: one for (is_measured, way, _), one in lines.items() if is_measured}
-    assert set(measured) == {"autoregressive", "parallel_windows"}
+    measured = {(way, steps): one for (is_measured, way, steps), one in lines.items() if is_measured}
+    assert set(measured) == {("autoregressive", 0), ("parallel_windows", 0), ("diffusion", 4), ("diffusion", 2)}
     for one in measured.values():
         assert one["value"] == pytest.approx(sum(tier["seconds"] for tier in one["by_tier"].values()))
         assert list(one["by_tier"]) == ["top", "middle"]
+        assert one["tiers_by_diffusion"] == (["middle"] if one["way"] == "diffusion" else [])
 
 
 @pytest.mark.parametrize(
@@ -70,6 +73,7 @@ def test_measured(lines):
         ("--seconds=0", "--seconds=0.0: must be greater than 0"),
         ("--steps=8,0", "--steps=8,0: must be at least 1 each"),
         ("--chip=abacus", "chip 'abacus': must be one of"),
+        ("--diffusion=fast", "--diffusion goes with --demo"),
         ("--hop_fraction=2", "--hop_fraction=2.0: must be in (0, 1]"),
     ],
 )
