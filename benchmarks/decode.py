@@ -85,7 +85,21 @@ def shapes() -> dict[str, config.PriorConfig]:
     for model in found.values():
         model.codes_per_second, model.genres, model.artists = 344.5, ("unknown",), ("unknown",)
         model.validate()
+        timed_place(model)
     return found
+
+
+def timed_place(model: config.PriorConfig) -> tuple[int, int]:
+    """(position of the first timed step, rows of the caches): in the middle of the context.
+
+    Raises:
+      ValueError: the `--steps` from there on reach beyond the steps that caches of so many rows are for.
+    """
+    position = model.context // 2
+    end, num_rows = next(s for s in decode.stretches(model.context, model.transformer.window) if s[0] > position)
+    rule = f"from position {position} of {model.context} on there is room for {end - position}: pass at most that"
+    config.require(_STEPS.value <= end - position, f"--steps={_STEPS.value}: {rule}, or a longer --context")
+    return position, num_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,12 +168,7 @@ def make_case(model: config.PriorConfig, kind: str, batch_size: int, chip: jax.D
     """Compiles the loop for weights of this type."""
     dtype = jnp.bfloat16 if kind == "bfloat16" else jnp.float32
     functional = modules.Functional(lambda rngs: prior.Prior(model, dtype=dtype, rngs=rngs))
-    position = model.context // 2
-    _, num_rows = next(s for s in decode.stretches(model.context, model.transformer.window) if s[0] > position)
-    left = num_rows - position
-    config.require(
-        _STEPS.value <= left, f"--steps={_STEPS.value}: from position {position} on there is room for {left}"
-    )
+    position, num_rows = timed_place(model)
     begin = functools.partial(_begin, functional, kind, batch_size, num_rows)
     # Nothing of the stack's own weights stays: the layers are a copy of them.
     rest, fixed, caches = jax.jit(begin)(jax.random.key(0))

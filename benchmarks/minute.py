@@ -7,8 +7,9 @@ Prints a JSON line for each scale and way of sampling: code after code, middle a
 diffusion in 16, 8 and 4 steps. `value` is seconds: measured ("measured": true; a shorter piece, scaled by its length;
 `cpu_seconds` are those of all CPUs together, which other work on the machine does not lengthen much),
 or what the chip's data sheet allows at least, step by step, one chip and one piece. Operations are matrix products;
-bytes are the weights that a step reads and the keys and values of the past, in the compute dtype of the scale. The
-tokenizer's decoder is left out.
+bytes are the weights that a step reads and the keys and values of the past. Computed bytes count both in the compute
+dtype of the scale's config, bfloat16 for small and larger: weights as they would lie in memory if they were cast once.
+The tokenizer's decoder is left out.
 """
 
 import dataclasses
@@ -168,15 +169,24 @@ def line(scale: str, way: str, steps: int, total: Cost, costs: dict[str, Cost]) 
     }
 
 
-def measured(demo: str, diffusion: str | None, seconds: float, steps: list[int]) -> Iterator[dict[str, object]]:
+def diffusion_folders(root: str) -> dict[str, str]:
+    """{tier: folder of its diffusion model} of those in `root`.
+
+    Raises:
+      ValueError: there is none.
+    """
+    folders = {tier: pathlib.Path(root, tier) for tier in config.TIERS}
+    found = {tier: str(folder) for tier, folder in folders.items() if folder.is_dir()}
+    names = ", ".join(config.TIERS)
+    config.require(bool(found), f"--diffusion={root}: holds none of {names}: pass a folder of such workdirs")
+    return found
+
+
+def measured(demo: str, diffusion: dict[str, str], seconds: float, steps: list[int]) -> Iterator[dict[str, object]]:
     """A line a way, of trained models on this machine: medians of `--rounds`, in which the ways take turns, so that a
     busy machine slows all of them alike; scaled to `seconds`."""
     generator = generation.load(demo)
-    replaced = {}
-    if diffusion:
-        folders = {tier: pathlib.Path(diffusion, tier) for tier in config.TIERS}
-        replaced = {t: pretrained.load_diffusion(str(f), t) for t, f in folders.items() if f.is_dir()}
-        config.require(bool(replaced), f"--diffusion={diffusion}: holds no folder {', '.join(config.TIERS)}")
+    replaced = {tier: pretrained.load_diffusion(folder, tier) for tier, folder in diffusion.items()}
     hierarchies = {way: _hierarchies(generator, replaced, way) for way in ways(steps if replaced else [])}
     times: dict[tuple[str, int], list[dict[str, np.ndarray]]] = {way: [] for way in hierarchies}
     for _ in range(1 + _ROUNDS.value):
@@ -248,12 +258,14 @@ def main() -> None:
     config.require(_ROUNDS.value >= 1, f"--rounds={_ROUNDS.value}: must be at least 1")
     steps = [int(number) for number in _STEPS.value]
     config.require(all(number >= 1 for number in steps), f"--steps={','.join(_STEPS.value)}: must be at least 1 each")
-    config.require(_DEMO.value or not _DIFFUSION.value, "--diffusion goes with --demo, whose priors it is beside")
+    rule = "goes with --demo, whose priors it is measured beside: pass that too"
+    config.require(bool(_DEMO.value or not _DIFFUSION.value), f"--diffusion={_DIFFUSION.value}: {rule}")
+    diffusion = diffusion_folders(_DIFFUSION.value) if _DIFFUSION.value else {}
     for scale in _SCALES.value:
         for found in computed(scale, _SECONDS.value, steps, chips.chip(_CHIP.value)):
             print(json.dumps(found), flush=True)
     if _DEMO.value:
-        for found in measured(_DEMO.value, _DIFFUSION.value, _SECONDS.value, steps):
+        for found in measured(_DEMO.value, diffusion, _SECONDS.value, steps):
             print(json.dumps(found), flush=True)
 
 

@@ -56,7 +56,8 @@ def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: tokenizer_lib.T
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the file is of no such kind, damaged, of another tokenizer, or shorter than a code of the top tier.
+      ValueError: the file is of no such kind, damaged, of another tokenizer, or shorter than a code of the top tier; or
+        the waveform is of integers, NaN or infinite.
     """
     if isinstance(source, np.ndarray):
         return _encode("the waveform", source, tokenizer)

@@ -46,6 +46,7 @@ def test_prints_a_line_a_case():
         ("--batch_sizes=1,no", "--batch_sizes=1,no: must be whole numbers, at least 1"),
         ("--weights=int4", "--weights=int4: must be of float32, bfloat16, int8"),
         ("--rounds=0", "--rounds=0: must be at least 1"),
+        ("--steps=9", "--steps=9: from position 8 of 16 on there is room for 8"),
     ],
 )
 def test_a_bad_flag_is_one_line(flag, message):

@@ -73,7 +73,7 @@ def test_measured(lines):
         ("--seconds=0", "--seconds=0.0: must be greater than 0"),
         ("--steps=8,0", "--steps=8,0: must be at least 1 each"),
         ("--chip=abacus", "chip 'abacus': must be one of"),
-        ("--diffusion=fast", "--diffusion goes with --demo"),
+        ("--diffusion=fast", "--diffusion=fast: goes with --demo"),
         ("--hop_fraction=2", "--hop_fraction=2.0: must be in (0, 1]"),
     ],
 )
@@ -81,3 +81,9 @@ def test_a_bad_flag_is_one_line(flag, message):
     done = run("--scales=tiny", flag)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and message in done.stderr
+
+
+def test_a_folder_without_diffusion_models(tmp_path):
+    done = run("--scales=tiny", "--demo=unread", f"--diffusion={tmp_path}")
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith(f"error: --diffusion={tmp_path}: holds none of top, middle, bottom: pass")

@@ -1,0 +1,46 @@
+"""Trained models on other platforms than the one that they were trained on."""
+
+import jax
+import numpy as np
+import pytest
+import tiny_priors
+import tiny_workdirs
+
+from musicgen_jax import pretrained
+from musicgen_jax.evaluation import prior_likelihood
+from musicgen_jax.sharding import mesh
+
+
+@pytest.fixture
+def workdirs(tiny_tokenizer, tmp_path):
+    """A prior and a diffusion model, each trained with the kernels of TPUs."""
+    tiny_workdirs.write(tmp_path, tiny_tokenizer, ("top",))
+    tiny_workdirs.write_diffusion(tmp_path, tiny_tokenizer, "middle")
+    for tier in ("top", "middle"):
+        path = tmp_path / tier / "config.json"
+        path.write_text(path.read_text().replace('"attention": "blocked"', '"attention": "pallas"'))
+        assert "pallas" in path.read_text()
+    return tmp_path
+
+
+def test_kernels_of_tpus_are_replaced_where_there_are_none(workdirs):
+    prior = pretrained.load_prior(str(workdirs / "top"))
+    assert prior.config.transformer.attention == "blocked"
+    batch = tiny_priors.batch(prior.config)
+    logits = jax.jit(lambda weights: prior.functional.bind(*weights)(batch))(prior.weights)
+    same = tiny_priors.trained_prior(prior.config, seed=0)  # the weights that were written
+    np.testing.assert_array_equal(logits, jax.jit(lambda weights: same.functional.bind(*weights)(batch))(same.weights))
+    assert pretrained.load_diffusion(str(workdirs / "middle")).config.transformer.attention == "blocked"
+    assert all("pallas" in (workdirs / tier / "config.json").read_text() for tier in ("top", "middle"))
+
+
+def test_such_a_prior_is_evaluated(tiny_tokenizer, tiny_codes, workdirs):
+    path = workdirs / "top" / "config.json"
+    path.write_text(path.read_text().replace('"path": "codes"', f'"path": "{tiny_codes}"'))
+    found = prior_likelihood.evaluate_prior(pretrained.load_prior(str(workdirs / "top")), "validation", 100)
+    assert np.isfinite(found["nats_per_code"])
+
+
+def test_a_tpu_keeps_them(workdirs, monkeypatch):
+    monkeypatch.setattr(mesh, "platform", lambda: "tpu")
+    assert pretrained.load_prior(str(workdirs / "top")).config.transformer.attention == "pallas"
