@@ -29,11 +29,6 @@ def masking_rate(schedule: str, t: jax.typing.ArrayLike) -> jax.Array:
     return jnp.ones_like(share) if schedule == "linear" else jnp.pi / 2 * jnp.sqrt(1 - share**2)
 
 
-def bound_weight(schedule: str, t: jax.typing.ArrayLike) -> jax.Array:
-    """-alpha'(t) / (1 - alpha(t)) of the continuous-time bound (MDLM, equation 10); raises as `masked_share`."""
-    return masking_rate(schedule, t) / masked_share(schedule, t)
-
-
 def stratified_times(key: jax.Array, num: int) -> jax.Array:
     """`num` times in (0, 1], float32, each uniform, one in every interval of length 1 / num (Kingma et al. 2021).
 

@@ -96,7 +96,7 @@ class TierSampler:
         names = {(row, window): f"{self._prior.config.tier}-{window.start:09d}-{row:05d}" for row, window in jobs}
         found = {job: self._journal.read(name) for job, name in names.items()} if self._journal else {}
         missing = [job for job in jobs if found.get(job) is None]
-        self._show([job for job in jobs if job not in missing], restored=True)
+        self._show([job for job in jobs if found.get(job) is not None], restored=True)
         for job, codes in zip(missing, self._sample(missing, above) if missing else (), strict=True):
             found[job] = codes
             if self._journal:

@@ -40,7 +40,8 @@ def test_the_mean_is_the_bound_in_continuous_time(name):
     t = (np.arange(20000) + 0.5) / 20000
     share = np.asarray(schedule.masked_share(name, t), np.float64)[:, None]
     expected = np.sum(counts * g * ways * share**counts * (1 - share) ** (12 - counts), axis=1)
-    bound = np.mean(np.asarray(schedule.bound_weight(name, t)) * expected)
+    rate = np.asarray(schedule.masking_rate(name, t), np.float64)
+    bound = np.mean(rate / share[:, 0] * expected)
     known, weights = draws(name, 4000)
     full = LENGTHS == 12
     found = np.sum(weights * g[(EXISTS & ~known).sum(axis=-1)][..., None], axis=-1)[:, full].mean()

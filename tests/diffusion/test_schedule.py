@@ -30,7 +30,8 @@ def test_the_rate_is_the_slope_and_the_weight_that_of_the_logarithm(name):
     rate = schedule.masking_rate(name, TIMES)
     np.testing.assert_allclose(rate, numeric_slope(lambda t: schedule.masked_share(name, t), TIMES), rtol=1e-3)
     slope = numeric_slope(lambda t: np.log(schedule.masked_share(name, t)), TIMES[2:])
-    np.testing.assert_allclose(schedule.bound_weight(name, TIMES[2:]), slope, rtol=2e-3)
+    weight = schedule.masking_rate(name, TIMES[2:]) / schedule.masked_share(name, TIMES[2:])
+    np.testing.assert_allclose(weight, slope, rtol=2e-3)
 
 
 def test_an_unknown_schedule_is_refused():
