@@ -1,14 +1,31 @@
 """How every entry point starts and how it fails: one line on stderr, exit code 1, no traceback."""
 
+import errno
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
-# What a person can cause with flags or data. Anything else is a defect of ours and keeps its traceback.
-USER_ERRORS = (ValueError, OSError)
+from musicgen_jax.errors import UserError
+
 # Overriding a config field goes through attribute access inside the flag's parser.
-FLAG_ERRORS = (flags.Error, AttributeError, KeyError, TypeError, *USER_ERRORS)
+FLAG_ERRORS = (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError)
+# What the system says of a person's disk, folder or file. Other OSErrors are defects.
+SYSTEM_ERRORS = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EEXIST,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
 
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show the traceback of an error, for finding its cause.")
 
@@ -16,7 +33,8 @@ _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show the traceback of an err
 def run(main: Callable[[], None]) -> None:
     """Parses the flags and calls main(); ends the process.
 
-    A user's error (ValueError, OSError) becomes `error: ...` on stderr and exit code 1. Ctrl-C exits with 130.
+    A user's error (`UserError`, or what the system says of a file) becomes `error: ...` on stderr, exit code 1. Ctrl-C
+    exits with 130. Anything else is a defect and keeps its traceback.
     """
     app.run(lambda argv: _call(main), flags_parser=_parse_flags)
 
@@ -27,7 +45,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     except FLAG_ERRORS as error:
         _fail(error)
     if len(rest) > 1:
-        _fail(ValueError(f"unexpected argument {rest[1]!r}; flags are written --name=value"))
+        _fail(UserError(f"unexpected argument {rest[1]!r}; flags are written --name=value"))
     return rest
 
 
@@ -39,8 +57,8 @@ def _call(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except USER_ERRORS as error:
-        if _TRACEBACK.value:
+    except (UserError, OSError) as error:
+        if _TRACEBACK.value or not (isinstance(error, UserError) or error.errno in SYSTEM_ERRORS):
             raise
         _fail(error)
 

@@ -69,7 +69,7 @@ _OF_METHOD = {
 
 
 def _check_flags() -> None:
-    """Raises ValueError for a flag that the method would leave unread."""
+    """Raises UserError for a flag that the method would leave unread."""
     own = {flag.name for flag in _OF_METHOD[_METHOD.value]}
     others = {flag.name for taken in _OF_METHOD.values() for flag in taken} - own
     given = ", ".join(f"--{name}" for name in sorted(others) if flags.FLAGS[name].present)

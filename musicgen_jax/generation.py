@@ -8,6 +8,7 @@ from typing import TypedDict, Unpack
 import numpy as np
 
 from musicgen_jax import config, pretrained
+from musicgen_jax.errors import NotFoundError
 from musicgen_jax.prior import trained
 from musicgen_jax.sampling import hierarchy, output, stream
 from musicgen_jax.sampling import prompt as prompt_lib
@@ -86,8 +87,8 @@ class MusicGenerator:
           float32 [S], or [num_samples, S] where `num_samples` is given.
 
         Raises:
-          FileNotFoundError: there is no such prompt.
-          ValueError: the arguments do not fit each other or the models; the message says which.
+          NotFoundError: there is no such prompt.
+          UserError: the arguments do not fit each other or the models; the message says which.
         """
         sampler = self._hierarchy(*self.request(seconds, prompt, seed, num_samples, options), show_progress)
         codes, tier = sampler.complete(), sampler.finest
@@ -125,8 +126,8 @@ class MusicGenerator:
         """`generate` to a folder: NNN.wav, codes.npz, samples.json. Called again, it goes on where it was interrupted.
 
         Raises:
-          FileNotFoundError: there is no such prompt.
-          ValueError: as `generate`, or the folder holds the samples of another call.
+          NotFoundError: there is no such prompt.
+          UserError: as `generate`, or the folder holds the samples of another call.
         """
         request, start = self.request(seconds, prompt, seed, num_samples, options)
         priors = self._priors_for(request)
@@ -185,8 +186,8 @@ def load(directory: Path | None = None, **workdirs: Path) -> MusicGenerator:
       **workdirs: vqvae, top, middle, bottom: folders instead of those, or beside them.
 
     Raises:
-      FileNotFoundError: no such folder, no tokenizer, or no prior.
-      ValueError: a folder holds something else.
+      NotFoundError: no such folder, no tokenizer, or no prior.
+      UserError: a folder holds something else.
     """
     names = ("vqvae", *config.TIERS)
     unknown = ", ".join(sorted(set(workdirs) - set(names)))
@@ -194,11 +195,11 @@ def load(directory: Path | None = None, **workdirs: Path) -> MusicGenerator:
     if directory is not None:
         root = pathlib.Path(directory)
         if not root.is_dir():
-            raise FileNotFoundError(f"no such folder: {root}; pass one that holds {', '.join(names)}")
+            raise NotFoundError(f"no such folder: {root}; pass one that holds {', '.join(names)}")
         workdirs = {name: root / name for name in names if (root / name).is_dir()} | workdirs
     models = {name: os.fspath(workdirs[name]) if workdirs.get(name) else "" for name in names}
     if not models["vqvae"] or not any(models[tier] for tier in config.TIERS):
-        raise FileNotFoundError(f"{directory or 'the arguments'}: a tokenizer (vqvae) and a prior are needed")
+        raise NotFoundError(f"{directory or 'the arguments'}: a tokenizer (vqvae) and a prior are needed")
     tokenizer = pretrained.load_vqvae(models["vqvae"])
     priors = {}
     for tier in config.TIERS:

@@ -13,6 +13,7 @@ from musicgen_jax import config, modules
 from musicgen_jax.compression import int8
 from musicgen_jax.diffusion import code_task, distillation
 from musicgen_jax.diffusion import trained as trained_diffusion
+from musicgen_jax.errors import NotFoundError
 from musicgen_jax.prior import jukebox, trained
 from musicgen_jax.sharding import mesh as mesh_lib
 from musicgen_jax.training import checkpointing, precision
@@ -23,8 +24,8 @@ def load_vqvae(workdir: str) -> tokenizer.Tokenizer:
     """The tokenizer that train_vqvae wrote: the tiers alone, if it was trained against a discriminator.
 
     Raises:
-      FileNotFoundError: no such workdir, or no complete checkpoint in it.
-      ValueError: the folder holds something else, or the checkpoint does not fit its config.
+      NotFoundError: no such workdir, or no complete checkpoint in it.
+      UserError: the folder holds something else, or the checkpoint does not fit its config.
     """
     run, params, buffers = load_vqvae_weights(workdir)
     return tokenizer.Tokenizer(run.model, params, buffers)
@@ -42,8 +43,8 @@ def load_prior(workdir: str, tier: str = "") -> trained.TrainedPrior:
     """The autoregressive prior of `tier`, or of any, that train_prior or compress wrote.
 
     Raises:
-      FileNotFoundError: no such workdir, or no complete checkpoint in it.
-      ValueError: the folder holds another tier or something else, or the checkpoint does not fit its config.
+      NotFoundError: no such workdir, or no complete checkpoint in it.
+      UserError: the folder holds another tier or something else, or the checkpoint does not fit its config.
     """
     config.require(
         not holds_diffusion(workdir),
@@ -63,7 +64,7 @@ def load_diffusion(workdir: str, tier: str = "", steps: int | None = None) -> tr
         there was none the one for any number; None takes that of the last round, the fewest.
 
     Raises:
-      FileNotFoundError, ValueError: as `load_prior`.
+      NotFoundError, UserError: as `load_prior`.
     """
     folder = pathlib.Path(workdir)
     finished = holds_diffusion(workdir) or not (folder / distillation.SETTINGS).is_file()
@@ -118,8 +119,8 @@ def load_jukebox_prior(
     """A published prior, from the workdir that convert wrote: its module, (parameters, buffers) and config.
 
     Raises:
-      FileNotFoundError: no such workdir, or no complete checkpoint in it.
-      ValueError: the folder holds something else, or the checkpoint does not fit its config.
+      NotFoundError: no such workdir, or no complete checkpoint in it.
+      UserError: the folder holds something else, or the checkpoint does not fit its config.
     """
     model = _read_config(workdir, config.JukeboxPriorConfig, "convert")
     dtype = precision.dtype(compute_dtype)
@@ -136,7 +137,7 @@ def holds_jukebox_prior(workdir: pathlib.Path) -> bool:
 def _read_config(workdir: str, config_class: type, verb: str) -> Any:
     path = pathlib.Path(workdir)
     if not path.is_dir():
-        raise FileNotFoundError(f"no such folder: {workdir}; pass a folder that {verb} wrote")
+        raise NotFoundError(f"no such folder: {workdir}; pass a folder that {verb} wrote")
     config.require(
         config_class is config.JukeboxPriorConfig or not holds_jukebox_prior(path),
         f"{workdir} holds a published prior, which pretrained.load_jukebox_prior loads and nothing else takes yet; "

@@ -8,6 +8,7 @@ import librosa
 import numpy as np
 
 from musicgen_jax.audio import stft
+from musicgen_jax.errors import UserError
 
 
 @functools.lru_cache(maxsize=32)
@@ -27,11 +28,11 @@ def filterbank(
       float32 [n_fft // 2 + 1, M], read-only because it is cached.
 
     Raises:
-      ValueError: the edges do not fit the sample rate, or a band is so narrow that it contains no FFT bin.
+      UserError: the edges do not fit the sample rate, or a band is so narrow that it contains no FFT bin.
     """
     top_hz = sample_rate / 2 if max_hz is None else max_hz
     if not 0 <= min_hz < top_hz <= sample_rate / 2:
-        raise ValueError(
+        raise UserError(
             f"mel bands from {min_hz} to {top_hz} Hz at a sample rate of {sample_rate} Hz: "
             "the edges must satisfy 0 <= min_hz < max_hz <= sample_rate / 2"
         )
@@ -40,7 +41,7 @@ def filterbank(
     bins = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
     for low, high in zip(edges[:-2], edges[2:], strict=True):
         if not np.any((bins > low) & (bins < high)):
-            raise ValueError(
+            raise UserError(
                 f"the mel band from {low:.1f} to {high:.1f} Hz contains no bin of a {n_fft}-point FFT at "
                 f"{sample_rate} Hz: use fewer than {num_mels} bands or a larger FFT"
             )
@@ -68,7 +69,7 @@ def log_mel(
     gradient is zero, so silence is safe to differentiate.
 
     Raises:
-      ValueError: see `filterbank`.
+      UserError: see `filterbank`.
     """
     magnitude = stft.magnitude(audio, n_fft, hop_length, window_length)
     return jnp.log(jnp.maximum(magnitude @ filterbank(sample_rate, n_fft, num_mels, min_hz, max_hz), floor))

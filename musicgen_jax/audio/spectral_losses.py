@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen_jax.audio import mel, stft
+from musicgen_jax.errors import UserError
 
 FLOOR = 1e-4  # of a waveform in [-1, 1]: -80 dB
 
@@ -35,11 +36,11 @@ def resolutions(num_samples: int) -> tuple[Resolution, ...]:
     """Those of `RESOLUTIONS` whose FFT is no longer than the waveform.
 
     Raises:
-      ValueError: none is.
+      UserError: none is.
     """
     fitting = tuple(resolution for resolution in RESOLUTIONS if resolution.n_fft <= num_samples)
     if not fitting:
-        raise ValueError(
+        raise UserError(
             f"a waveform of {num_samples} samples is too short for a spectral loss: use clips of at least "
             f"{RESOLUTIONS[-1].n_fft}, or turn loss.spectral and loss.log_spectral off"
         )
@@ -89,11 +90,11 @@ def mel_scales(sample_rate: int, num_samples: int) -> list[tuple[int, int]]:
     """Those of `MEL_SCALES` whose window fits into the waveform and whose bands all contain an FFT bin.
 
     Raises:
-      ValueError: none does.
+      UserError: none does.
     """
     scales = [scale for scale in MEL_SCALES if scale[0] <= num_samples and _has_bins(sample_rate, *scale)]
     if not scales:
-        raise ValueError(
+        raise UserError(
             f"no mel scale fits {num_samples} samples at {sample_rate} Hz: use longer clips, or turn loss.mel off"
         )
     return scales

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from musicgen_jax.errors import UserError
+
 
 def hann_window(window_length: int, n_fft: int) -> np.ndarray:
     """Periodic Hann window of `window_length` samples, zero-padded on both sides to `n_fft`. float32 [n_fft]."""
@@ -16,11 +18,11 @@ def frame(audio: jax.Array, frame_length: int, hop_length: int) -> jax.Array:
     """Overlapping frames of a waveform [..., S] -> [..., T, frame_length]; T = 1 + (S - frame_length) // hop_length.
 
     Raises:
-      ValueError: the waveform is shorter than one frame.
+      UserError: the waveform is shorter than one frame.
     """
     num_samples = audio.shape[-1]
     if num_samples < frame_length:
-        raise ValueError(f"waveform has {num_samples} samples, fewer than one frame of {frame_length}: pad it")
+        raise UserError(f"waveform has {num_samples} samples, fewer than one frame of {frame_length}: pad it")
     num_frames = 1 + (num_samples - frame_length) // hop_length
     # Frames are gathered as strips of hop_length samples where that divides the frame: a reshape instead of a gather.
     if frame_length % hop_length == 0:

@@ -16,7 +16,7 @@ FILE_NAME = "compression.json"
 
 
 def check_codes(codes: str, model: config.PriorConfig) -> None:
-    """Raises ValueError unless `codes` holds validation tracks of the tokenizer that the prior was trained with."""
+    """Raises UserError unless `codes` holds validation tracks of the tokenizer that the prior was trained with."""
     code_dataset.read_index(codes)  # says so where it is no folder of codes
     tokenizer = shards.read_metadata(codes)["vqvae"]
     config.require(

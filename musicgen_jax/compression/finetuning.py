@@ -22,7 +22,7 @@ def run_config(run: config.PriorTraining, codes: str, num_steps: int, learning_r
       learning_rate: at its beginning; 0 takes a tenth of the run's peak.
 
     Raises:
-      ValueError: a number that no run takes.
+      UserError: a number that no run takes.
     """
     config.require(num_steps >= 0, f"--finetune_steps={num_steps}: must be 0 (none) or more")
     config.require(learning_rate >= 0, f"--learning_rate={learning_rate}: must be 0 (a tenth of the peak) or more")
@@ -55,7 +55,7 @@ def finetune(
       train: False leaves it at step 0.
 
     Raises:
-      ValueError: SIGTERM came before the last step.
+      UserError: SIGTERM came before the last step.
     """
     mesh = mesh_lib.single_device_mesh()
     start.from_weights(task, run, workdir, mesh, rules.AxisRules(), params)

@@ -18,7 +18,7 @@ def quantize_prior(prior: trained.TrainedPrior, activations: str = "float") -> t
       activations: what the matrices are multiplied with, "float" or "int8"; see `weights.einsum`.
 
     Raises:
-      ValueError: the prior is quantized already.
+      UserError: the prior is quantized already.
     """
     config.require(
         prior.config.quantization.weights == "float",

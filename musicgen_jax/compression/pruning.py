@@ -20,7 +20,7 @@ def num_removed(fraction: float, num_heads: int) -> int:
     """Heads to remove from each layer: `fraction` of them, rounded. A fraction of 0 asks for none.
 
     Raises:
-      ValueError: that would be all, or none though some are asked for.
+      UserError: that would be all, or none though some are asked for.
     """
     if fraction == 0:
         return 0

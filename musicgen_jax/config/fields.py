@@ -1,5 +1,7 @@
 """What every config shares: the names of the tiers, the rule that a value must keep, what a checkpoint compares."""
 
+from musicgen_jax.errors import UserError
+
 TIERS = ("top", "middle", "bottom")  # coarse to fine: the order in which music is generated
 TIER_ABOVE = {"top": None, "middle": "top", "bottom": "middle"}
 UNKNOWN_LABEL = "unknown"
@@ -17,6 +19,6 @@ YOUNGER = {
 
 
 def require(condition: bool, message: str) -> None:
-    """Raises ValueError(message) unless `condition` holds."""
+    """Raises UserError(message) unless `condition` holds."""
     if not condition:
-        raise ValueError(message)
+        raise UserError(message)

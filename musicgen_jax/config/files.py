@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 from musicgen_jax.config.fields import require
+from musicgen_jax.errors import NotFoundError
 
 
 def parse_arg(arg: str | None, **defaults: str) -> dict[str, str]:
@@ -16,7 +17,7 @@ def parse_arg(arg: str | None, **defaults: str) -> dict[str, str]:
       **defaults: the known names with their default values.
 
     Raises:
-      ValueError: a pair that is malformed or has an unknown name.
+      UserError: a pair that is malformed or has an unknown name.
     """
     parsed = dict(defaults)
     for pair in filter(None, (arg or "").split(",")):
@@ -31,7 +32,7 @@ def parse_arg(arg: str | None, **defaults: str) -> dict[str, str]:
 
 
 def choose(scales: dict[str, Any], name: str) -> Any:
-    """scales[name]; ValueError lists the names there are."""
+    """scales[name]; UserError lists the names there are."""
     require(name in scales, f"scale={name}: must be one of {', '.join(scales)}")
     return scales[name]
 
@@ -45,7 +46,7 @@ def from_dict(config_class: type, values: dict, path: str = "config") -> Any:
     """Inverse of `to_dict`.
 
     Raises:
-      ValueError: a field that the class does not have (the message lists those it has).
+      UserError: a field that the class does not have (the message lists those it has).
     """
     fields = {field.name: field for field in dataclasses.fields(config_class)}
     unknown = sorted(set(values) - set(fields))
@@ -69,8 +70,8 @@ def read_json(path: pathlib.Path, config_class: type) -> Any:
     """Reads a config written by `write_json`.
 
     Raises:
-      FileNotFoundError: `path` does not exist; the message says what should have written it.
+      NotFoundError: `path` does not exist; the message says what should have written it.
     """
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: pass a folder that training or convert wrote")
+        raise NotFoundError(f"{path} does not exist: pass a folder that training or convert wrote")
     return from_dict(config_class, json.loads(path.read_text()))

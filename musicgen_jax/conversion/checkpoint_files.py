@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from musicgen_jax import config
+from musicgen_jax.errors import NotFoundError, UserError
 
 INDEX_SUFFIX = ".index.json"
 TORCH_SUFFIXES = (".tar", ".pt", ".pth", ".bin")  # .pth.tar: Jukebox's name for a pickle; it is no tar archive
@@ -46,13 +47,11 @@ def read(path: pathlib.Path) -> dict[str, StoredTensor]:
     mapped and is in memory as a whole.
 
     Raises:
-      FileNotFoundError: no such file.
-      ValueError: not such a file, or a pickle that holds more than tensors; or the library that reads it is missing.
+      NotFoundError: no such file.
+      UserError: not such a file, or a pickle that holds more than tensors; or the library that reads it is missing.
     """
     if not path.is_file():
-        raise FileNotFoundError(
-            f"no such file: {path}; pass a .safetensors, .pth.tar, .pt, .bin or {INDEX_SUFFIX} file"
-        )
+        raise NotFoundError(f"no such file: {path}; pass a .safetensors, .pth.tar, .pt, .bin or {INDEX_SUFFIX} file")
     if path.name.endswith(INDEX_SUFFIX):
         return _read_shards(path)
     return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
@@ -62,7 +61,7 @@ def write(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Writes a .safetensors file, or a torch pickle of {"model": tensors}, as the suffix says.
 
     Raises:
-      ValueError: another suffix, or torch is missing.
+      UserError: another suffix, or torch is missing.
     """
     if path.suffix == ".safetensors":
         _write_safetensors(path, tensors)
@@ -73,7 +72,7 @@ def write(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
 
 
 def check_suffix(path: pathlib.Path) -> None:
-    """ValueError unless `write` knows the format that the suffix of `path` names."""
+    """UserError unless `write` knows the format that the suffix of `path` names."""
     config.require(
         path.suffix in (".safetensors", *TORCH_SUFFIXES),
         f"{path}: the extension must say what to write: .safetensors (Hugging Face's names) or .pth.tar, .pth, .pt, "
@@ -86,13 +85,13 @@ def _library(name: str, path: pathlib.Path) -> types.ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         package = name.partition(".")[0]
-        raise ValueError(
+        raise UserError(
             f"{path}: files of this kind need {package}, which is not installed: pip install 'musicgen_jax[convert]'"
         ) from error
 
 
 def _require_readable(path: pathlib.Path, dtypes: Mapping[str, str]) -> None:
-    """ValueError that lists the tensors of a dtype which NumPy has not."""
+    """UserError that lists the tensors of a dtype which NumPy has not."""
     strange = [f"{name} ({dtype})" for name, dtype in dtypes.items() if dtype in ("bfloat16", "BF16")]
     config.require(not strange, f"{path}: save these tensors as float32 or float16 first: {', '.join(strange)}")
 
@@ -102,7 +101,7 @@ def _read_shards(path: pathlib.Path) -> dict[str, StoredTensor]:
         files = json.loads(path.read_text())["weight_map"]
         names = sorted(set(files.values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path} is no index of a sharded checkpoint: it has no weight_map of names to files"
         ) from error
     for name in names:
@@ -127,7 +126,7 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, StoredTensor]:
             for name in file.keys()  # noqa: SIM118  (the handle is no mapping)
         }
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} is no whole safetensors file ({error}); fetch it again") from error
+        raise UserError(f"{path} is no whole safetensors file ({error}); fetch it again") from error
 
 
 def _write_safetensors(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
@@ -162,7 +161,7 @@ def _read_torch(path: pathlib.Path) -> dict[str, StoredTensor]:
         # What is no torch file at all fails in as many ways as its first bytes happen to mean something to a pickle.
         # torch's own text goes on to recommend loading without protection: only the name of the culprit is taken.
         culprit = re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error))
-        raise ValueError(
+        raise UserError(
             f"{path} is refused, nothing in it was executed: "
             + (f"it holds a {culprit[1]}, not only tensors" if culprit else "it is no whole torch file of tensors")
             + '; if you trust where it is from, save {"model": its state dict} alone with torch and pass that file'

@@ -20,6 +20,7 @@ from musicgen_jax.conversion import (
     native,
     weights,
 )
+from musicgen_jax.errors import UserError
 from musicgen_jax.prior import jukebox
 from musicgen_jax.vqvae import vqvae
 
@@ -66,8 +67,8 @@ def import_checkpoint(
         folder is "" where the file holds one model.
 
     Raises:
-      FileNotFoundError: no such file.
-      ValueError: it holds something else; every missing, unexpected and mis-shaped key of all its models is listed.
+      NotFoundError: no such file.
+      UserError: it holds something else; every missing, unexpected and mis-shaped key of all its models is listed.
     """
     native.check_empty(out)
     parts = _split(checkpoint_files.read(checkpoint), checkpoint)
@@ -99,8 +100,8 @@ def export_checkpoint(workdir: pathlib.Path, checkpoint: pathlib.Path) -> None:
       checkpoint: new; its extension chooses the format, and with it the names: Hugging Face's in .safetensors.
 
     Raises:
-      FileNotFoundError: no workdir.
-      ValueError: `checkpoint` exists or has another extension; the model has parts that Jukebox's has not.
+      NotFoundError: no workdir.
+      UserError: `checkpoint` exists or has another extension; the model has parts that Jukebox's has not.
     """
     checkpoint_files.check_suffix(checkpoint)
     config.require(not checkpoint.exists(), f"{checkpoint} exists; remove it or choose another --checkpoint")
@@ -166,7 +167,7 @@ def _identify(tensors: Tensors, tier: str, run: Any, checkpoint: pathlib.Path) -
         table = jukebox_prior.weights(model)
         functional = modules.Functional(lambda rngs: jukebox.JukeboxPrior(model, rngs=rngs))
     else:
-        raise ValueError(
+        raise UserError(
             f"{checkpoint} holds no model of Jukebox: no key begins with encoders. (VQ-VAE) or prior.; its first keys "
             f"are {', '.join(list(tensors)[:3])}"
         )

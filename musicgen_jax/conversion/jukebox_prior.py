@@ -143,7 +143,7 @@ def infer_config(shapes: Mapping[str, tuple[int, ...]], *, tier: str = "top") ->
       tier: of the prior; the two upsamplers have the same arrays, and only the middle one scales its residual blocks.
 
     Raises:
-      ValueError: the file is no prior, or not one of that tier.
+      UserError: the file is no prior, or not one of that tier.
     """
     config.require("prior.x_emb.weight" in shapes, "the file holds no prior: it has no prior.x_emb.weight")
     upsampler = "conditioner_blocks.0.x_emb.weight" in shapes

@@ -29,7 +29,7 @@ def weights(model: config.VQVAEConfig) -> list[weights_lib.Weight]:
     """The table of a VQ-VAE of any size.
 
     Raises:
-      ValueError: another quantizer or decoder than Jukebox's, for which its files have no place.
+      UserError: another quantizer or decoder than Jukebox's, for which its files have no place.
     """
     config.require(
         model.quantizer.kind == "ema" and model.decoder == "conv",

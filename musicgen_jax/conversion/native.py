@@ -20,7 +20,7 @@ def abstract(functional: modules.Functional) -> weights.Tree:
 
 
 def check_empty(folder: pathlib.Path) -> None:
-    """ValueError if there is something in `folder` already."""
+    """UserError if there is something in `folder` already."""
     config.require(
         not folder.exists() or (folder.is_dir() and not any(folder.iterdir())),
         f"{folder} exists and is not an empty folder; remove it or choose another --out",

@@ -99,7 +99,7 @@ def to_native(table: Iterable[Weight], tensors: Mapping[str, Any], abstract: Tre
       The table's paths.
 
     Raises:
-      ValueError: keys are missing, unexpected or mis-shaped, or tied weights differ; everything is listed.
+      UserError: keys are missing, unexpected or mis-shaped, or tied weights differ; everything is listed.
     """
     require_none(differences(table, tensors, abstract))
     tree: Tree = {}
@@ -134,7 +134,7 @@ def leaf(tree: Tree, path: Path) -> Any:
 
 
 def require_none(lines: list[str]) -> None:
-    """One ValueError with all `lines`, if there are any."""
+    """One UserError with all `lines`, if there are any."""
     config.require(
         not lines,
         f"the file does not fit the model, {len(lines)} differences; pass the file of a published model, whole and "

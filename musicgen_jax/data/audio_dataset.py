@@ -10,6 +10,7 @@ import numpy as np
 
 from musicgen_jax import config
 from musicgen_jax.data import audio_io, loader, manifest, shards
+from musicgen_jax.errors import NotFoundError, UserError
 
 
 def read_clip(records: Any, index: int, position: int, num_samples: int) -> np.ndarray:
@@ -89,14 +90,14 @@ def check_sample_rate(directory: str, sample_rate: int) -> None:
     """Checks that `directory` holds audio shards that a model of that sample rate (Hz) can take.
 
     Raises:
-      FileNotFoundError: no dataset there, or one of something else than audio.
-      ValueError: the shards have another sample rate.
+      NotFoundError: no dataset there, or one of something else than audio.
+      UserError: the shards have another sample rate.
     """
     found = shards.read_metadata(directory)["sample_rate"]
     if not (pathlib.Path(directory) / manifest.FILE_NAME).is_file():
-        raise FileNotFoundError(f"{directory} holds no audio; pass the --out of prepare_data")
+        raise NotFoundError(f"{directory} holds no audio; pass the --out of prepare_data")
     if found != sample_rate:
-        raise ValueError(
+        raise UserError(
             f"{directory} has a sample rate of {found} Hz but the model wants {sample_rate} Hz: run prepare_data with "
             f"--sample_rate={sample_rate}, or set --config.model.sample_rate={found}"
         )

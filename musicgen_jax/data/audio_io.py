@@ -8,6 +8,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from musicgen_jax.errors import NotFoundError, UserError
+
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
 MAX_CHANNELS = 2
 INT16_SCALE = 32767.0
@@ -20,28 +22,28 @@ def describe_path(path: str | os.PathLike[str]) -> str:
 
 @contextlib.contextmanager
 def open_audio(path: str | os.PathLike[str]) -> Iterator[soundfile.SoundFile]:
-    """Opens an audio file for reading; every way in which opening or decoding fails becomes a one-line ValueError.
+    """Opens an audio file for reading; every way in which opening or decoding fails becomes a one-line UserError.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: the file is empty, or libsndfile can't decode it (also when that shows only while reading).
+      NotFoundError: there is no such file.
+      UserError: the file is empty, or libsndfile can't decode it (also when that shows only while reading).
     """
     name = describe_path(path)
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"no such audio file: {name}")
+        raise NotFoundError(f"no such audio file: {name}")
     if os.path.getsize(path) == 0:
-        raise ValueError(f"{name}: 0 bytes: copy the file again")
+        raise UserError(f"{name}: 0 bytes: copy the file again")
     try:
         file = soundfile.SoundFile(os.fsencode(path))
     except soundfile.LibsndfileError as error:
         # libsndfile says "File does not exist" of an mp3 in which it finds no audio; that would send people astray.
         found = "no audio found in it" if "does not exist" in error.error_string else error.error_string.strip(" .")
-        raise ValueError(f"{name}: undecodable: {found}; convert it to wav or flac, or leave it out") from error
+        raise UserError(f"{name}: undecodable: {found}; convert it to wav or flac, or leave it out") from error
     with file:
         try:
             yield file
         except soundfile.LibsndfileError as error:
-            raise ValueError(
+            raise UserError(
                 f"{name}: truncated or damaged: decoding breaks off before the {file.frames} frames that its header "
                 "promises; copy or convert the file again"
             ) from error
@@ -66,12 +68,12 @@ def read_blocks(path: str | os.PathLike[str], sample_rate: int, block_seconds: f
       float32 [S] in order, none of them empty; [-1, 1] unless the file itself goes beyond.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it can't be decoded, or has more than two channels.
+      NotFoundError: there is no such file.
+      UserError: it can't be decoded, or has more than two channels.
     """
     with open_audio(path) as file:
         if file.channels > MAX_CHANNELS:
-            raise ValueError(
+            raise UserError(
                 f"{describe_path(path)}: {file.channels} channels; at most {MAX_CHANNELS} are read: mix it down first"
             )
         mono = (block.mean(axis=1, dtype=np.float32) for block in native_blocks(file, block_seconds))
@@ -101,11 +103,11 @@ def to_int16(audio: np.ndarray) -> np.ndarray:
     """float [-1, 1] -> int16, rounded; what lies beyond full scale is clipped.
 
     Raises:
-      ValueError: a sample is NaN or infinite.
+      UserError: a sample is NaN or infinite.
     """
     if not np.isfinite(audio).all():
         bad = int(np.count_nonzero(~np.isfinite(audio)))
-        raise ValueError(f"{bad} samples are NaN or infinite; audio must be finite: find where they come from")
+        raise UserError(f"{bad} samples are NaN or infinite; audio must be finite: find where they come from")
     return np.rint(np.clip(audio, -1.0, 1.0) * INT16_SCALE).astype(np.int16)
 
 
@@ -118,8 +120,8 @@ def write_wav(path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int)
     """Writes mono [S] or interleaved [S, C] float audio as a 16-bit wav, clipped to full scale.
 
     Raises:
-      ValueError: a sample is NaN or infinite, or the array has no samples or more than two axes.
+      UserError: a sample is NaN or infinite, or the array has no samples or more than two axes.
     """
     if audio.ndim not in (1, 2) or not len(audio):
-        raise ValueError(f"audio has shape {audio.shape}; a wav file needs [S] or [S, C] with at least one sample")
+        raise UserError(f"audio has shape {audio.shape}; a wav file needs [S] or [S, C] with at least one sample")
     soundfile.write(os.fsencode(path), to_int16(audio), sample_rate, subtype="PCM_16", format="WAV")

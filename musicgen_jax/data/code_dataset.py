@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 
 from musicgen_jax import config
 from musicgen_jax.data import labels, loader, shards
+from musicgen_jax.errors import NotFoundError
 
 DATASET_NAME = "musicgen_codes"
 INDEX_NAME = "tracks.jsonl"
@@ -47,11 +48,11 @@ def read_index(directory: str) -> list[TrackEntry]:
     """Reads tracks.jsonl.
 
     Raises:
-      FileNotFoundError: `directory` was not written by extract_codes.
+      NotFoundError: `directory` was not written by extract_codes.
     """
     path = pathlib.Path(directory) / INDEX_NAME
     if not path.is_file():
-        raise FileNotFoundError(f"no {INDEX_NAME} in {directory}: pass the --out of extract_codes")
+        raise NotFoundError(f"no {INDEX_NAME} in {directory}: pass the --out of extract_codes")
     return [TrackEntry(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
@@ -61,10 +62,10 @@ def write_codebooks(directory: pathlib.Path, codebooks: dict[str, np.ndarray]) -
 
 
 def read_codebooks(directory: str) -> dict[str, np.ndarray]:
-    """The tokenizer's entries by tier. Raises FileNotFoundError where `directory` was not written by extract_codes."""
+    """The tokenizer's entries by tier. Raises NotFoundError where `directory` was not written by extract_codes."""
     path = pathlib.Path(directory) / CODEBOOKS_NAME
     if not path.is_file():
-        raise FileNotFoundError(f"no {CODEBOOKS_NAME} in {directory}: pass the --out of extract_codes")
+        raise NotFoundError(f"no {CODEBOOKS_NAME} in {directory}: pass the --out of extract_codes")
     with np.load(path) as stored:
         return dict(stored)
 
@@ -73,8 +74,8 @@ def resolve(model: config.PriorConfig, directory: str) -> config.PriorConfig:
     """The prior's config with what only the codes know: codebook size, hop lengths, labels, tokenizer.
 
     Raises:
-      FileNotFoundError: no codes in `directory`.
-      ValueError: the context is no multiple of the upsampling factor.
+      NotFoundError: no codes in `directory`.
+      UserError: the context is no multiple of the upsampling factor.
     """
     metadata = shards.read_metadata(directory)
     train = [entry for entry in read_index(directory) if entry.split == "train"]

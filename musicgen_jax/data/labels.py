@@ -3,6 +3,7 @@
 import numpy as np
 
 from musicgen_jax import config
+from musicgen_jax.errors import UserError
 
 KINDS = ("genre", "artist")
 
@@ -18,6 +19,6 @@ def encode(name: str, names: tuple[str, ...]) -> np.int32:
 
 
 def require_known(kind: str, name: str, names: tuple[str, ...]) -> None:
-    """Raises ValueError, listing the known names, unless `name` is in the vocabulary or empty."""
+    """Raises UserError, listing the known names, unless `name` is in the vocabulary or empty."""
     if name and name not in names:
-        raise ValueError(f"--{kind}={name}: unknown {kind}; the prior was trained with {', '.join(names)}")
+        raise UserError(f"--{kind}={name}: unknown {kind}; the prior was trained with {', '.join(names)}")

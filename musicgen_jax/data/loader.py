@@ -48,7 +48,7 @@ def training_batches(
     """`batches_from(step)`: iterator over global batches, from batch number `step` on.
 
     Raises:
-      ValueError: the batch size does not divide over the mesh or the processes.
+      UserError: the batch size does not divide over the mesh or the processes.
     """
     mesh_lib.check_batch_size(data.batch_size, mesh)
     dataset = training_dataset(source, crop, data, jax.process_index(), jax.process_count())

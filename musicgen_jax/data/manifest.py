@@ -7,6 +7,7 @@ import json
 import pathlib
 
 from musicgen_jax.data import track
+from musicgen_jax.errors import NotFoundError
 
 SPLITS = ("train", "validation", "test")
 HELD_OUT = ("validation", "test")
@@ -65,11 +66,11 @@ def read(directory: str | pathlib.Path) -> list[Row]:
     """Reads the manifest of a prepared dataset.
 
     Raises:
-      FileNotFoundError: the directory has none.
+      NotFoundError: the directory has none.
     """
     path = pathlib.Path(directory) / FILE_NAME
     if not path.is_file():
-        raise FileNotFoundError(f"no {FILE_NAME} in {directory}; it must be the --out of prepare_data")
+        raise NotFoundError(f"no {FILE_NAME} in {directory}; it must be the --out of prepare_data")
     return [Row(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import tqdm
 
 from musicgen_jax.data import audio_io, manifest, shards, track, workers
+from musicgen_jax.errors import UserError
 
 REPORT_NAME = "report.json"
 DATASET_NAME = "musicgen_audio"
@@ -38,9 +39,9 @@ class Settings:
     seed: int
 
     def validate(self) -> None:
-        """Raises ValueError where the sample rate is out of range."""
+        """Raises UserError where the sample rate is out of range."""
         if not MIN_SAMPLE_RATE <= self.sample_rate <= MAX_SAMPLE_RATE:
-            raise ValueError(
+            raise UserError(
                 f"--sample_rate={self.sample_rate}; it must be from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz, "
                 "22050 for example"
             )
@@ -60,7 +61,7 @@ def prepare(settings: Settings, source: ModuleType, out: str, num_workers: int) 
       The report, as in report.json.
 
     Raises:
-      ValueError: the settings, the source or `out` are unfit; the message says which and why.
+      UserError: the settings, the source or `out` are unfit; the message says which and why.
     """
     settings.validate()
     notes = source.notes(settings.source) if hasattr(source, "notes") else {}
@@ -88,7 +89,7 @@ def finished(settings: Settings, notes: dict[str, object], out: str) -> dict[str
     """The report of the complete dataset in `out`, None where there is none.
 
     Raises:
-      ValueError: it was made with other settings, or its source has changed since.
+      UserError: it was made with other settings, or its source has changed since.
     """
     path = pathlib.Path(out) / REPORT_NAME
     if not path.is_file():
@@ -100,9 +101,9 @@ def finished(settings: Settings, notes: dict[str, object], out: str) -> dict[str
     ]
     remedy = "remove it or choose another --out"
     if different:
-        raise ValueError(f"{out} holds a dataset made with other settings ({'; '.join(different)}); {remedy}")
+        raise UserError(f"{out} holds a dataset made with other settings ({'; '.join(different)}); {remedy}")
     if report.get("notes") != json.loads(json.dumps(notes)):
-        raise ValueError(f"{out} was made before its source {settings.source} changed; {remedy}")
+        raise UserError(f"{out} was made before its source {settings.source} changed; {remedy}")
     return report
 
 
@@ -197,7 +198,7 @@ def _require_some(accepted: list[Any], rejections: list[track.Rejection], settin
     if not accepted:
         counts = "; ".join(f"{reason}: {count}" for reason, count in _categories(r.reason for r in rejections).items())
         where = settings.source or settings.dataset
-        raise ValueError(f"all {len(rejections)} files of {where} were rejected ({counts}); mend or replace them")
+        raise UserError(f"all {len(rejections)} files of {where} were rejected ({counts}); mend or replace them")
 
 
 def _categories(reasons: Iterable[str]) -> dict[str, int]:

@@ -15,6 +15,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import example_serializer
 
+from musicgen_jax.errors import NotFoundError, UserError
+
 VERSION = "1.0.0"
 CONTAINER_FILES = ("dataset_info.json", "features.json", "metadata.json")
 SEGMENT_SECONDS = 10.0
@@ -79,7 +81,7 @@ class ShardWriter:
           metadata: JSON-serializable facts about the whole dataset, for `read_metadata`.
 
         Raises:
-          ValueError: the directory holds something.
+          UserError: the directory holds something.
         """
         self.directory = pathlib.Path(os.path.abspath(directory))
         self.path = self.directory.with_name(f".{self.directory.name}.partial")
@@ -107,12 +109,12 @@ class ShardWriter:
         """Appends one record to a split.
 
         Raises:
-          ValueError: an unknown split, or a record that lacks a feature or has one too many.
+          UserError: an unknown split, or a record that lacks a feature or has one too many.
         """
         if split not in self._splits:
-            raise ValueError(f"unknown split {split!r}; this dataset has {', '.join(self._splits)}")
+            raise UserError(f"unknown split {split!r}; this dataset has {', '.join(self._splits)}")
         if set(record) != set(self._features):
-            raise ValueError(f"a record has {sorted(record)}; it must have exactly {sorted(self._features)}")
+            raise UserError(f"a record has {sorted(record)}; it must have exactly {sorted(self._features)}")
         self._pending.append((split, record))
         self._pending_bytes += sum(np.asarray(value).nbytes for value in record.values())
         if self._pending_bytes >= BUFFER_BYTES or len(self._pending) >= BUFFER_RECORDS:
@@ -134,7 +136,7 @@ class ShardWriter:
             if error_type is None:
                 self._flush()
                 if not self._started:
-                    raise ValueError(f"no record was written for {self.directory}; a dataset needs at least one")
+                    raise UserError(f"no record was written for {self.directory}; a dataset needs at least one")
             self._writer.close_all()
             if error_type is None:
                 os.rename(self.path, self.directory)  # atomic; replaces an empty directory
@@ -146,13 +148,13 @@ def require_empty(directory: str | os.PathLike[str]) -> None:
     """Checks that a dataset can be written to a directory.
 
     Raises:
-      ValueError: it is a file, or a directory that holds something.
+      UserError: it is a file, or a directory that holds something.
     """
     path = pathlib.Path(directory)
     if path.exists() and not path.is_dir():
-        raise ValueError(f"{directory} is a file; the output must be a new or empty directory")
+        raise UserError(f"{directory} is a file; the output must be a new or empty directory")
     if path.is_dir() and any(path.iterdir()):
-        raise ValueError(f"{directory} is not empty; remove it or choose another directory for the output")
+        raise UserError(f"{directory} is not empty; remove it or choose another directory for the output")
 
 
 def open_split(directory: str | os.PathLike[str], split: str) -> Any:
@@ -161,39 +163,37 @@ def open_split(directory: str | os.PathLike[str], split: str) -> Any:
     Text comes as bytes, scalars as int, arrays as NumPy arrays.
 
     Raises:
-      FileNotFoundError: no such directory, or no complete dataset in it.
-      ValueError: the split has no record.
+      NotFoundError: no such directory, or no complete dataset in it.
+      UserError: the split has no record.
     """
     known = split_sizes(directory)
     if split not in known:
         listing = ", ".join(f"{name} ({count} records)" for name, count in known.items())
-        raise ValueError(f"{directory} has no records in split {split!r}; it has {listing}")
+        raise UserError(f"{directory} has no records in split {split!r}; it has {listing}")
     return tfds.builder_from_directory(os.fspath(directory)).as_data_source(split)
 
 
 def split_sizes(directory: str | os.PathLike[str]) -> dict[str, int]:
-    """Number of records of each split that has any. Raises FileNotFoundError as `open_split`."""
+    """Number of records of each split that has any. Raises NotFoundError as `open_split`."""
     builder = tfds.builder_from_directory(os.fspath(_prepared(directory)))
     return {name: info.num_examples for name, info in builder.info.splits.items() if info.num_examples}
 
 
 def split_names(directory: str | os.PathLike[str]) -> list[str]:
-    """The splits that have records. Raises FileNotFoundError as `open_split`."""
+    """The splits that have records. Raises NotFoundError as `open_split`."""
     return list(split_sizes(directory))
 
 
 def read_metadata(directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """The facts that the writer was given about the whole dataset. Raises FileNotFoundError as `open_split`."""
+    """The facts that the writer was given about the whole dataset. Raises NotFoundError as `open_split`."""
     return json.loads((_prepared(directory) / "metadata.json").read_text(encoding="utf-8"))
 
 
 def _prepared(directory: str | os.PathLike[str]) -> pathlib.Path:
     path = pathlib.Path(directory)
     if not path.is_dir():
-        raise FileNotFoundError(f"no such dataset directory: {directory}; check the path, or prepare it first")
+        raise NotFoundError(f"no such dataset directory: {directory}; check the path, or prepare it first")
     missing = [name for name in CONTAINER_FILES if not (path / name).is_file()]
     if missing:
-        raise FileNotFoundError(
-            f"{directory} holds no prepared dataset ({', '.join(missing)} missing); prepare it first"
-        )
+        raise NotFoundError(f"{directory} holds no prepared dataset ({', '.join(missing)} missing); prepare it first")
     return path

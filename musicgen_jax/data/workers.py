@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import process
 from typing import TypeVar
 
+from musicgen_jax.errors import UserError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -19,12 +21,12 @@ def count(runner: str) -> int:
     """Number of worker processes for a `--runner`: 0 for "serial", one for each core at our disposal for "parallel".
 
     Raises:
-      ValueError: another runner.
+      UserError: another runner.
     """
     if runner == "serial":
         return 0
     if runner != "parallel":
-        raise ValueError(f"runner is {runner!r}; it must be serial or parallel")
+        raise UserError(f"runner is {runner!r}; it must be serial or parallel")
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -37,7 +39,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], num_w
       num_workers: processes; 0 calls the function here.
 
     Raises:
-      ValueError: a worker died (out of memory, or a decoder crashed).
+      UserError: a worker died (out of memory, or a decoder crashed).
     """
     if num_workers == 0:
         yield from map(function, items)
@@ -54,7 +56,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], num_w
             yield waiting.popleft().result()
             waiting.extend(executor.submit(function, item) for item in itertools.islice(remaining, 1))
     except process.BrokenProcessPool as error:
-        raise ValueError("a worker process died; run again with --runner=serial to see at which file") from error
+        raise UserError("a worker process died; run again with --runner=serial to see at which file") from error
     finally:
         executor.shutdown(cancel_futures=True)
 

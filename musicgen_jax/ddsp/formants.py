@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from musicgen_jax.errors import UserError
+
 
 def resonator_coefficients(
     frequencies: jax.Array, bandwidths: jax.Array, sample_rate: int
@@ -74,17 +76,17 @@ def filter_frames(
       float32 [B, S].
 
     Raises:
-      ValueError: another number of frames, or an n_fft that does not fit.
+      UserError: another number of frames, or an n_fft that does not fit.
     """
     needed = num_frames(audio.shape[-1], hop_length)
     if frequencies.shape[1] != needed:
-        raise ValueError(
+        raise UserError(
             f"formants have {frequencies.shape[1]} frames; {audio.shape[-1]} samples with hop_length {hop_length} "
             f"need {needed}: see formants.num_frames"
         )
     n_fft = n_fft or 4 * hop_length
     if n_fft % hop_length or n_fft < 2 * hop_length:
-        raise ValueError(f"n_fft is {n_fft}: it must be a multiple of hop_length={hop_length}, at least twice as large")
+        raise UserError(f"n_fft is {n_fft}: it must be a multiple of hop_length={hop_length}, at least twice as large")
     batch, num_samples = audio.shape
     padding = (hop_length, needed * hop_length - num_samples)
     strips = jnp.pad(audio, ((0, 0), padding)).reshape(batch, needed + 1, hop_length)

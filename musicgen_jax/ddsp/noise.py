@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen_jax.ddsp import overlap_add
+from musicgen_jax.errors import UserError
 
 
 def white_noise(seeds: jax.Array, start: jax.typing.ArrayLike, num_samples: int) -> jax.Array:
@@ -48,10 +49,10 @@ def filter_frames(audio: jax.Array, magnitudes: jax.Array, hop_length: int) -> j
       float32 [B, F * hop_length].
 
     Raises:
-      ValueError: the number of frames is not that of the waveform.
+      UserError: the number of frames is not that of the waveform.
     """
     if magnitudes.shape[1] * hop_length != audio.shape[-1]:
-        raise ValueError(
+        raise UserError(
             f"{magnitudes.shape[1]} frames of magnitudes for {audio.shape[-1]} samples at hop length {hop_length}: "
             f"{audio.shape[-1] / hop_length:g} are needed"
         )

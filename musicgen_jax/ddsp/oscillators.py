@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from musicgen_jax.ddsp import envelopes
+from musicgen_jax.errors import UserError
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
@@ -54,11 +55,11 @@ def harmonic_oscillators(f0: jax.Array, amplitudes: jax.Array, sample_rate: int)
       float32 [B, S].
 
     Raises:
-      ValueError: the number of frames does not divide the number of samples, or the batches differ.
+      UserError: the number of frames does not divide the number of samples, or the batches differ.
     """
     num_samples, num_frames = f0.shape[-1], amplitudes.shape[1]
     if f0.shape[0] != amplitudes.shape[0] or num_samples % num_frames:
-        raise ValueError(
+        raise UserError(
             f"f0 has shape {f0.shape} and amplitudes {amplitudes.shape}; they must be [B, S] and [B, F, H] with F "
             "dividing S: pad f0 to whole frames"
         )

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from musicgen_jax.errors import UserError
+
 
 def hann(length: int, hop_length: int) -> np.ndarray:
     """Hann window [length] float32, scaled so that windows which lie hop_length apart add to 1.
@@ -11,10 +13,10 @@ def hann(length: int, hop_length: int) -> np.ndarray:
     Sampled half a sample off its ends, so that it is symmetric and length / hop_length windows overlap everywhere.
 
     Raises:
-      ValueError: length is not an even multiple of hop_length: the windows would not add to a constant.
+      UserError: length is not an even multiple of hop_length: the windows would not add to a constant.
     """
     if length % (2 * hop_length):
-        raise ValueError(f"a window of {length} samples is not an even multiple of the hop length {hop_length}")
+        raise UserError(f"a window of {length} samples is not an even multiple of the hop length {hop_length}")
     rise = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(length) + 0.5) / length)
     return (rise * 2 * hop_length / length).astype(np.float32)
 

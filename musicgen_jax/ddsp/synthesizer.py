@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen_jax.ddsp import envelopes, formants, oscillators, timbres
+from musicgen_jax.errors import UserError
 
 CONTROL_RATE = 250  # Hz, roughly: a control frame is a whole number of samples
 FORMANT_SECONDS = 0.0232  # between formant frames, roughly: 512 samples at 22.05 kHz
@@ -47,10 +48,10 @@ def pack(voices: list[np.ndarray]) -> Notes:
       voices: one array [N, 4] a voice, a row a note: pitch, onset, duration, velocity. Any order; a voice may be empty.
 
     Raises:
-      ValueError: no voice, an array of another shape, or a value that is not finite or out of range.
+      UserError: no voice, an array of another shape, or a value that is not finite or out of range.
     """
     if not voices:
-        raise ValueError("no voices: a piece needs at least one, which may be empty")
+        raise UserError("no voices: a piece needs at least one, which may be empty")
     width = max(1, -(-max(len(voice) for voice in voices) // BUCKET_NOTES)) * BUCKET_NOTES
     table = np.zeros((len(voices), width, 4), np.float32)
     table[..., 1] = NEVER
@@ -59,7 +60,7 @@ def pack(voices: list[np.ndarray]) -> Notes:
             continue
         rows = np.asarray(voice, np.float32).reshape(len(voice), -1)
         if rows.shape[1] != 4 or not np.isfinite(rows).all() or (rows[:, 1:] < 0).any() or (rows[:, 3] > 1).any():
-            raise ValueError(
+            raise UserError(
                 f"voice {index}: a note must be four finite numbers, pitch, onset >= 0, duration >= 0 and velocity in "
                 f"[0, 1]; got rows {rows[:2].tolist()}..."
             )
@@ -80,10 +81,10 @@ def render(notes: Notes, timbre: timbres.Timbre, seconds: float, sample_rate: in
       float32 [S], S = round(seconds * sample_rate); silence stays silence.
 
     Raises:
-      ValueError: seconds not positive, or sample_rate too low for the control rate.
+      UserError: seconds not positive, or sample_rate too low for the control rate.
     """
     if not seconds > 0:
-        raise ValueError(f"seconds is {seconds}; a piece must last longer than nothing")
+        raise UserError(f"seconds is {seconds}; a piece must last longer than nothing")
     num_samples = round(seconds * sample_rate)
     padded = int(-(-seconds // BUCKET_SECONDS) * BUCKET_SECONDS * sample_rate)
     audio = np.asarray(synthesize(notes, timbre, padded, sample_rate))[:num_samples]
@@ -108,10 +109,10 @@ def synthesize(notes: Notes, timbre: timbres.Timbre, num_samples: int, sample_ra
       float32 [S].
 
     Raises:
-      ValueError: sample_rate below CONTROL_RATE.
+      UserError: sample_rate below CONTROL_RATE.
     """
     if sample_rate < CONTROL_RATE:
-        raise ValueError(f"sample_rate is {sample_rate} Hz; the controls alone run at {CONTROL_RATE} Hz: use more")
+        raise UserError(f"sample_rate is {sample_rate} Hz; the controls alone run at {CONTROL_RATE} Hz: use more")
     hop_length = round(sample_rate / CONTROL_RATE)
     num_frames = -(-num_samples // hop_length)
     controls = _controls(notes, timbre, np.arange(num_frames, dtype=np.float32) * hop_length / sample_rate)

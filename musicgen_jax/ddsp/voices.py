@@ -35,7 +35,7 @@ def harmonic_voices(
       float32 [B, F * hop_length].
 
     Raises:
-      ValueError: overlap is odd.
+      UserError: overlap is odd.
     """
     length = overlap * hop_length
     window = overlap_add.hann(length, hop_length)

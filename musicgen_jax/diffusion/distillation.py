@@ -54,7 +54,7 @@ class Settings:
     seed: int = 0
 
     def validate(self, model: config.PriorConfig) -> None:
-        """Raises ValueError where a value is out of range, or does not fit the prior."""
+        """Raises UserError where a value is out of range, or does not fit the prior."""
         for name in ("num_samples", "train_steps", "round_steps"):
             config.require(getattr(self, name) >= 1, f"--{name}={getattr(self, name)}: must be at least 1")
         half = "half of a batch learns to fill gaps"
@@ -86,7 +86,7 @@ def distill(
       out: the folder; new, or of an interrupted run with the same settings.
 
     Raises:
-      ValueError: settings out of range, codes of another tokenizer, or an `out` that holds something else.
+      UserError: settings out of range, codes of another tokenizer, or an `out` that holds something else.
     """
     settings.validate(teacher.config)
     resolved = code_dataset.resolve(teacher.config, settings.data)
@@ -123,7 +123,7 @@ def _on_these_devices(run: config.PriorTraining) -> config.PriorTraining:
 
 
 def _require_own(folder: pathlib.Path, settings: Settings, teacher: trained.TrainedPrior) -> None:
-    """Raises ValueError unless the folder is new or of these settings and this teacher, which it keeps."""
+    """Raises UserError unless the folder is new or of these settings and this teacher, which it keeps."""
     path = folder / SETTINGS
     # As JSON gives it back.
     wanted = json.loads(json.dumps(config.to_dict(settings) | {"prior": modules.fingerprint(*teacher.weights)}))

@@ -68,7 +68,7 @@ def sample_codes(
       int32 [N, T].
 
     Raises:
-      ValueError: steps out of range, an unknown order, or guidance other than 1.
+      UserError: steps out of range, an unknown order, or guidance other than 1.
     """
     check(model.config, steps, position_order)
     unguided = bool(np.all(np.asarray(settings.guidance) == 1))
@@ -100,7 +100,7 @@ def sample_codes(
 
 
 def check(model: config.PriorConfig, steps: int, position_order: str = "spread") -> None:
-    """Raises ValueError unless a window can be sampled in `steps` steps in that order."""
+    """Raises UserError unless a window can be sampled in `steps` steps in that order."""
     config.require(
         1 <= steps <= model.context, f"--steps={steps}: must be from 1 to the {model.context} codes of a window"
     )

@@ -15,7 +15,7 @@ def masked_share(schedule: str, t: jax.typing.ArrayLike) -> jax.Array:
     """1 - alpha(t), of the shape of `t`: t ("linear"), or cos(pi / 2 (1 - t)) ("cosine", Chang et al. 2022, MaskGIT).
 
     Raises:
-      ValueError: an unknown schedule.
+      UserError: an unknown schedule.
     """
     known = config.SCHEDULES
     config.require(schedule in known, f"schedule={schedule!r}: must be one of {', '.join(known)}")

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from musicgen_jax.errors import UserError
+
 
 def histogram(sequences: Iterable[np.ndarray], codebook_size: int) -> np.ndarray:
     """Counts every code of a split.
@@ -16,15 +18,15 @@ def histogram(sequences: Iterable[np.ndarray], codebook_size: int) -> np.ndarray
       int64 [K].
 
     Raises:
-      ValueError: an array is not of integers, or a code lies outside [0, K).
+      UserError: an array is not of integers, or a code lies outside [0, K).
     """
     counts = np.zeros(codebook_size, np.int64)
     for codes in sequences:
         flat = np.ravel(codes)
         if not np.issubdtype(flat.dtype, np.integer):
-            raise ValueError(f"codes of type {flat.dtype}: codes must be integers")
+            raise UserError(f"codes of type {flat.dtype}: codes must be integers")
         if flat.size and not 0 <= int(flat.min()) <= int(flat.max()) < codebook_size:
-            raise ValueError(
+            raise UserError(
                 f"codes from {flat.min()} to {flat.max()} do not fit a codebook of {codebook_size}: "
                 "they were made by another tokenizer; extract them again"
             )
@@ -45,11 +47,11 @@ def usage_statistics(counts: np.ndarray) -> dict[str, float | int]:
       num_codes: how many codes were counted. Far fewer than K says little about usage.
 
     Raises:
-      ValueError: nothing was counted.
+      UserError: nothing was counted.
     """
     total = int(counts.sum())
     if total == 0:
-        raise ValueError("the histogram is empty: codebook usage needs at least one code")
+        raise UserError("the histogram is empty: codebook usage needs at least one code")
     frequencies = counts[counts > 0] / total
     entropy = -float(np.sum(frequencies * np.log(frequencies)))
     return {

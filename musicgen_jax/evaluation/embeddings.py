@@ -6,6 +6,7 @@ import numpy as np
 import soxr
 
 from musicgen_jax.audio import mel
+from musicgen_jax.errors import UserError
 
 NAME = "log-mel-statistics"
 SAMPLE_RATE = 16_000
@@ -32,15 +33,15 @@ def log_mel_statistics(audio: np.ndarray, sample_rate: int) -> np.ndarray:
       float32 [N, 128], the 64 means before the 64 deviations; N = 1 + floor((seconds - 1) / 0.5).
 
     Raises:
-      ValueError: not mono, shorter than one second, or a sample is not finite.
+      UserError: not mono, shorter than one second, or a sample is not finite.
     """
     waveform = np.asarray(audio, np.float32)
     if waveform.ndim != 1:
-        raise ValueError(f"audio of shape {waveform.shape}: the embedding takes one mono waveform [S]")
+        raise UserError(f"audio of shape {waveform.shape}: the embedding takes one mono waveform [S]")
     if not np.all(np.isfinite(waveform)):
-        raise ValueError(f"{np.count_nonzero(~np.isfinite(waveform))} samples are not finite: they cannot be embedded")
+        raise UserError(f"{np.count_nonzero(~np.isfinite(waveform))} samples are not finite: they cannot be embedded")
     if len(waveform) < FRAME_SECONDS * sample_rate:
-        raise ValueError(
+        raise UserError(
             f"audio of {len(waveform) / sample_rate:.2f} s is shorter than one frame of {FRAME_SECONDS:g} s: "
             "use longer clips"
         )

@@ -10,6 +10,7 @@ import numpy as np
 
 from musicgen_jax import config
 from musicgen_jax.data import shards
+from musicgen_jax.errors import UserError
 from musicgen_jax.evaluation import (
     embeddings,
     frechet_distance,
@@ -46,7 +47,7 @@ class Settings:
     num_clips: int = 4
 
     def validate(self) -> None:
-        """Raises ValueError where a number is out of range."""
+        """Raises UserError where a number is out of range."""
         positive = 0 < self.max_seconds < math.inf
         config.require(positive, f"--max_seconds={self.max_seconds}: must be greater than 0, and finite")
         config.require(self.max_codes >= 1, f"--max_codes={self.max_codes}: must be at least 1")
@@ -69,7 +70,7 @@ def evaluate(
       out: the folder.
 
     Raises:
-      ValueError: a setting out of range, no held-out split, a prior of another tokenizer, samples too short for FAD.
+      UserError: a setting out of range, no held-out split, a prior of another tokenizer, samples too short for FAD.
     """
     settings.validate()
     for prior in priors.values():
@@ -103,7 +104,7 @@ def _held_out_split(data: str) -> str:
     names = shards.split_names(data)
     found = next((split for split in HELD_OUT if split in names), None)
     if found is None:
-        raise ValueError(f"{data} has only the split {', '.join(names)}: evaluation needs at least 3 tracks in all")
+        raise UserError(f"{data} has only the split {', '.join(names)}: evaluation needs at least 3 tracks in all")
     return found
 
 

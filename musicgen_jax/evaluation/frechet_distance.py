@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from musicgen_jax.errors import UserError
+
 
 class GaussianStatistics(NamedTuple):
     """mean [D] and covariance [D, D] (divisor n - 1), float64, of `num_frames` embedding frames."""
@@ -25,16 +27,16 @@ def gaussian_statistics(embeddings: np.ndarray) -> GaussianStatistics:
     """Mean and covariance of embedding frames [N, D], pooled over all files of a set.
 
     Raises:
-      ValueError: not [N, D], fewer than two frames, or a value is not finite.
+      UserError: not [N, D], fewer than two frames, or a value is not finite.
     """
     frames = np.asarray(embeddings, np.float64)
     if frames.ndim != 2 or frames.shape[0] < 2 or frames.shape[1] == 0:
-        raise ValueError(
+        raise UserError(
             f"embeddings of shape {frames.shape}: a covariance needs [N, D] with at least two frames; "
             "use more or longer audio"
         )
     if not np.all(np.isfinite(frames)):
-        raise ValueError(f"{np.count_nonzero(~np.isfinite(frames))} embedding values are not finite")
+        raise UserError(f"{np.count_nonzero(~np.isfinite(frames))} embedding values are not finite")
     mean = frames.mean(axis=0)
     centred = frames - mean
     return GaussianStatistics(mean, centred.T @ centred / (len(frames) - 1), len(frames))
@@ -47,10 +49,10 @@ def gaussian_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:
     stays real where A or B has no full rank; the general matrix square root does not.
 
     Raises:
-      ValueError: the dimensions differ.
+      UserError: the dimensions differ.
     """
     if a.mean.shape != b.mean.shape:
-        raise ValueError(
+        raise UserError(
             f"embeddings of {a.mean.size} and {b.mean.size} dimensions: both sets must come from the same embedding"
         )
     eigenvalues, vectors = np.linalg.eigh(a.covariance)
@@ -68,7 +70,7 @@ def frechet_distance(embeddings: np.ndarray, reference: np.ndarray) -> FrechetDi
     Values compare only between sets of equal N and M, of the same embedding and against the same reference.
 
     Raises:
-      ValueError: fewer than two frames in a set, differing D, or values that are not finite.
+      UserError: fewer than two frames in a set, differing D, or values that are not finite.
     """
     a, b = gaussian_statistics(embeddings), gaussian_statistics(reference)
     return FrechetDistance(gaussian_distance(a, b), a.num_frames, b.num_frames)

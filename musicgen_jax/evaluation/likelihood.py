@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from musicgen_jax.errors import UserError
+
 NUM_FOLDS = 5
 EM_STEPS = 100
 # Contexts are grouped by the octave of how often they occur; 2^40 codes are more than anyone has.
@@ -66,7 +68,7 @@ def fit_unigram(sequences: Sequence[np.ndarray], codebook_size: int) -> UnigramM
       codebook_size: K.
 
     Raises:
-      ValueError: no codes, codes that are not integers [T], or codes outside [0, K).
+      UserError: no codes, codes that are not integers [T], or codes outside [0, K).
     """
     checked = _checked(sequences, codebook_size)
     return _fit_unigram(checked, codebook_size)
@@ -80,7 +82,7 @@ def fit_bigram(sequences: Sequence[np.ndarray], codebook_size: int) -> BigramMod
       codebook_size: K.
 
     Raises:
-      ValueError: no codes, codes that are not integers [T], or codes outside [0, K).
+      UserError: no codes, codes that are not integers [T], or codes outside [0, K).
     """
     checked = _checked(sequences, codebook_size)
     counts = _pair_counts(checked, codebook_size)
@@ -107,7 +109,7 @@ def nats_per_code(model: UnigramModel | BigramModel, sequences: Iterable[np.ndar
       sequences: integer arrays [T] with codes in [0, K), one a track.
 
     Raises:
-      ValueError: no codes, codes that are not integers [T], or codes outside [0, K).
+      UserError: no codes, codes that are not integers [T], or codes outside [0, K).
     """
     unigram = model.unigram if isinstance(model, BigramModel) else model
     checked = _checked(sequences, len(unigram.probabilities))
@@ -125,10 +127,10 @@ def bits_per_second(nats: Mapping[str, float], hop_lengths: Mapping[str, int], s
       sample_rate: Hz.
 
     Raises:
-      ValueError: the tiers of the two differ.
+      UserError: the tiers of the two differ.
     """
     if set(nats) != set(hop_lengths):
-        raise ValueError(f"nats for tiers {sorted(nats)} but hop lengths for {sorted(hop_lengths)}: give both for all")
+        raise UserError(f"nats for tiers {sorted(nats)} but hop lengths for {sorted(hop_lengths)}: give both for all")
     return float(sum(sample_rate / hop_lengths[tier] * nats[tier] / np.log(2) for tier in nats))
 
 
@@ -136,17 +138,17 @@ def _checked(sequences: Iterable[np.ndarray], codebook_size: int) -> list[np.nda
     checked = []
     for codes in map(np.asarray, sequences):
         if codes.ndim != 1 or not np.issubdtype(codes.dtype, np.integer):
-            raise ValueError(f"codes of shape {codes.shape} and type {codes.dtype}: a sequence is integers [T]")
+            raise UserError(f"codes of shape {codes.shape} and type {codes.dtype}: a sequence is integers [T]")
         if codes.size == 0:
             continue
         if not 0 <= int(codes.min()) <= int(codes.max()) < codebook_size:
-            raise ValueError(
+            raise UserError(
                 f"codes from {codes.min()} to {codes.max()} do not fit a codebook of {codebook_size}: "
                 "they were made by another tokenizer"
             )
         checked.append(codes.astype(np.int64))
     if not checked:
-        raise ValueError("no codes: a model of codes needs at least one sequence that is not empty")
+        raise UserError("no codes: a model of codes needs at least one sequence that is not empty")
     return checked
 
 

@@ -33,7 +33,7 @@ def evaluate_prior(prior: trained.TrainedPrior, split: str, max_codes: int) -> d
       "nats_per_code", "perplexity", "unigram_nats", "bigram_nats", "num_codes", "num_tracks".
 
     Raises:
-      FileNotFoundError: the prior's code shards are not where they were in training.
+      NotFoundError: the prior's code shards are not where they were in training.
     """
     windows = code_dataset.Windows(prior.codes_path, split, prior.config)
     hop = _hop(prior.config)

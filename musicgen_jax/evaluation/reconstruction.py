@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen_jax.audio import stft
+from musicgen_jax.errors import UserError
 
 CONVERGENCE_N_FFT, CONVERGENCE_HOP, CONVERGENCE_WINDOW = 2048, 256, 1536
 MULTISCALE_FFT_SIZES = (2048, 1024, 512, 256, 128, 64)
@@ -34,7 +35,7 @@ def spectral_convergence(reference: np.ndarray, reconstruction: np.ndarray) -> f
       reconstruction: float [S], of the same length.
 
     Raises:
-      ValueError: the shapes differ, are not [S] with S > 0, or a sample is not finite.
+      UserError: the shapes differ, are not [S] with S > 0, or a sample is not finite.
     """
     _check_pair(reference, reconstruction)
     difference, norm = 0.0, 0.0
@@ -63,7 +64,7 @@ def multiscale_spectral_mse(reference: np.ndarray, reconstruction: np.ndarray) -
       reconstruction: float [S], of the same length.
 
     Raises:
-      ValueError: the shapes differ, are not [S] with S > 0, or a sample is not finite.
+      UserError: the shapes differ, are not [S] with S > 0, or a sample is not finite.
     """
     _check_pair(reference, reconstruction)
     errors = []
@@ -89,7 +90,7 @@ def si_sdr_db(reference: np.ndarray, reconstruction: np.ndarray) -> float:
       reconstruction: float [S], of the same length.
 
     Raises:
-      ValueError: the shapes differ, are not [S] with S > 0, or a sample is not finite.
+      UserError: the shapes differ, are not [S] with S > 0, or a sample is not finite.
     """
     _check_pair(reference, reconstruction)
     source = np.asarray(reference, np.float64) - np.mean(reference, dtype=np.float64)
@@ -117,7 +118,7 @@ class ReconstructionAccumulator:
         """Adds one clip: float [S] and float [S].
 
         Raises:
-          ValueError: the shapes differ, are not [S] with S > 0, or a sample is not finite.
+          UserError: the shapes differ, are not [S] with S > 0, or a sample is not finite.
         """
         self._errors.append(multiscale_spectral_mse(reference, reconstruction))
         if np.std(reference, dtype=np.float64) >= SILENCE_RMS:
@@ -137,10 +138,10 @@ class ReconstructionAccumulator:
             nothing, so these clips count in multiscale_spectral_mse only.
 
         Raises:
-          ValueError: no clip was added, or all of them are silent.
+          UserError: no clip was added, or all of them are silent.
         """
         if not self._ratios:
-            raise ValueError(
+            raise UserError(
                 f"{len(self._errors)} clips, none of them with sound: reconstruction cannot be judged; "
                 "evaluate on tracks that are not silent"
             )
@@ -157,14 +158,14 @@ class ReconstructionAccumulator:
 def _check_pair(reference: np.ndarray, reconstruction: np.ndarray) -> None:
     shapes = np.shape(reference), np.shape(reconstruction)
     if shapes[0] != shapes[1] or len(shapes[0]) != 1 or shapes[0][0] == 0:
-        raise ValueError(
+        raise UserError(
             f"reference of shape {shapes[0]} and reconstruction of shape {shapes[1]}: both must be one mono waveform "
             "[S] of the same length; cut or pad the reconstruction to its reference"
         )
     for name, audio in (("reference", reference), ("reconstruction", reconstruction)):
         bad = int(np.size(audio) - np.count_nonzero(np.isfinite(audio)))
         if bad:
-            raise ValueError(f"the {name} has {bad} samples that are not finite: nothing can be measured on them")
+            raise UserError(f"the {name} has {bad} samples that are not finite: nothing can be measured on them")
 
 
 def _segments(

@@ -8,6 +8,7 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from musicgen_jax.errors import UserError
 from musicgen_jax.evaluation import report_charts, report_media, report_tables
 
 FAD_CAUTION = (
@@ -38,7 +39,7 @@ def write_report(
       settings: of the evaluation, nested mappings allowed.
 
     Raises:
-      ValueError: a recording without "original" or with an unknown tier, or a record without "step".
+      UserError: a recording without "original" or with an unknown tier, or a record without "step".
     """
     page = _template().substitute(
         title=html.escape(title),
@@ -96,7 +97,7 @@ def _reconstructions(recordings: Sequence[Mapping[str, report_media.Clip]]) -> s
     for clips in recordings:
         unknown = set(clips) - {"original", *report_tables.TIERS}
         if "original" not in clips or unknown:
-            raise ValueError(
+            raise UserError(
                 f"a recording has the clips {sorted(clips)}: it needs 'original' and any of {report_tables.TIERS}"
             )
         # One colour scale for the four pictures of a recording: what the tokenizer loses becomes visible.

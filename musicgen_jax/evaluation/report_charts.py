@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from musicgen_jax.errors import UserError
+
 WIDTH, HEIGHT = 460, 230
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 30
 MAX_POINTS = 300
@@ -27,11 +29,11 @@ def run_charts(name: str, records: Sequence[dict]) -> str:
         out of the picture and counted in the caption.
 
     Raises:
-      ValueError: a record without "step".
+      UserError: a record without "step".
     """
     missing = sum("step" not in record for record in records)
     if missing:
-        raise ValueError(f"training run {name!r}: {missing} of {len(records)} records have no 'step'")
+        raise UserError(f"training run {name!r}: {missing} of {len(records)} records have no 'step'")
     series, dropped = _series(records)
     main = {key: points for key, points in series.items() if _is_objective(key)}
     if not main and series:

@@ -11,6 +11,7 @@ import numpy as np
 import soundfile
 
 from musicgen_jax.audio import mel
+from musicgen_jax.errors import UserError
 
 N_FFT, NUM_MELS, MAX_COLUMNS = 2048, 96, 900
 RANGE_DB = 80.0
@@ -33,13 +34,11 @@ class Clip:
 
     def __post_init__(self) -> None:
         if np.ndim(self.audio) != 1 or np.size(self.audio) == 0:
-            raise ValueError(
-                f"clip {self.name!r} has audio of shape {np.shape(self.audio)}: it must be mono [S], S > 0"
-            )
+            raise UserError(f"clip {self.name!r} has audio of shape {np.shape(self.audio)}: it must be mono [S], S > 0")
         if not np.all(np.isfinite(self.audio)):
-            raise ValueError(f"clip {self.name!r} has samples that are not finite: it cannot be played")
+            raise UserError(f"clip {self.name!r} has samples that are not finite: it cannot be played")
         if self.sample_rate <= 0:
-            raise ValueError(f"clip {self.name!r} has a sample rate of {self.sample_rate} Hz: it must be positive")
+            raise UserError(f"clip {self.name!r} has a sample rate of {self.sample_rate} Hz: it must be positive")
 
     @property
     def seconds(self) -> float:

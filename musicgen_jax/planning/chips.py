@@ -76,6 +76,6 @@ CHIPS = {
 
 
 def chip(name: str) -> Chip:
-    """The chip called `name`; ValueError lists those there are."""
+    """The chip called `name`; UserError lists those there are."""
     config.require(name in CHIPS, f"chip {name!r}: must be one of {', '.join(CHIPS)}")
     return CHIPS[name]

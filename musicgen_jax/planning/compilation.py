@@ -31,7 +31,7 @@ def abstract_state(work: workload.Workload, mesh: jax.sharding.Mesh) -> state.Tr
     """The state as ShapeDtypeStructs with shardings.
 
     Raises:
-      ValueError: a parameter that the mesh cannot divide.
+      UserError: a parameter that the mesh cannot divide.
     """
     tx = optimizer.make_optimizer(work.run.optimizer, work.run.training.num_steps, work.task.clipped_apart)
     return state.abstract_state(work.task, work.run.training, tx, work.axis_rules, mesh)
@@ -46,7 +46,7 @@ def compile_step(work: workload.Workload, abstract: state.TrainState, mesh: jax.
       mesh: of real or compile-only devices.
 
     Raises:
-      ValueError: the batch does not divide over the mesh.
+      UserError: the batch does not divide over the mesh.
     """
     mesh_lib.check_batch_size(work.run.data.batch_size, mesh)
     training = work.run.training

@@ -55,7 +55,7 @@ def plan(run: workload.Run, question: Question) -> dict[str, Any]:
       its peak, everything overlapped.
 
     Raises:
-      ValueError: a bad topology, libtpu that is missing, a batch or a parameter that does not divide.
+      UserError: a bad topology, libtpu that is missing, a batch or a parameter that does not divide.
     """
     place = topology.describe(question.topology, question.num_slices)
     work = workload.workload(_with_batch(run, question.sequences_per_chip * len(place.devices)))

@@ -10,6 +10,7 @@ import jax
 from jax.experimental import topologies
 
 from musicgen_jax import config
+from musicgen_jax.errors import UserError
 from musicgen_jax.planning import chips
 
 # libtpu describes slices and compiles for them without one; else it looks for a TPU, and one process at a time may.
@@ -50,7 +51,7 @@ def parse(name: str) -> tuple[chips.Chip, tuple[int, ...]]:
     """ "v5e:4x4" -> (the chip, (4, 4)).
 
     Raises:
-      ValueError: not CHIP:AxB (TPUs: two dimensions for v5e and v6e, three for v4 and v5p) or CHIP:N (GPUs).
+      UserError: not CHIP:AxB (TPUs: two dimensions for v5e and v6e, three for v4 and v5p) or CHIP:N (GPUs).
     """
     found = re.fullmatch(r"([a-z0-9]+):([1-9]\d*(?:x[1-9]\d*)*)", name)
     config.require(
@@ -72,7 +73,7 @@ def describe(name: str, num_slices: int = 1) -> Topology:
     """The devices of a topology. Call it before anything asks JAX for a device.
 
     Raises:
-      ValueError: a bad name, a shape that the chip does not come in, or TPUs without libtpu.
+      UserError: a bad name, a shape that the chip does not come in, or TPUs without libtpu.
     """
     config.require(num_slices >= 1, f"--num_slices={num_slices}: must be at least 1")
     chip, shape = parse(name)
@@ -94,7 +95,7 @@ def _tpu_devices(name: str, chip: chips.Chip, num_slices: int) -> tuple[jax.Devi
     try:
         return tuple(topologies.get_topology_desc(platform="tpu", topology_name=name, **options).devices)
     except RuntimeError as error:  # NotImplementedError, for a name that it cannot read, is one too
-        raise ValueError(f"--topology={name!r} is no topology that the TPU compiler knows: {error}") from error
+        raise UserError(f"--topology={name!r} is no topology that the TPU compiler knows: {error}") from error
 
 
 def _fake_devices(count: int) -> tuple[jax.Device, ...]:

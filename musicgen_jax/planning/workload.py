@@ -67,7 +67,7 @@ def workload(run: Run) -> Workload:
     """The step that `run` trains with.
 
     Raises:
-      ValueError: a config that its own validation refuses.
+      UserError: a config that its own validation refuses.
     """
     # No data is read, so any path will do.
     run = dataclasses.replace(run, data=dataclasses.replace(run.data, path=run.data.path or "stand-in"))

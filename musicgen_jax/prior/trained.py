@@ -25,7 +25,7 @@ class TrainedPrior:
     kind: ClassVar[str] = "autoregressive"  # | config.DIFFUSION: how its codes are sampled
 
     def require_tokenizer(self, fingerprint: str) -> None:
-        """Raises ValueError unless the prior was trained on codes of the tokenizer with this fingerprint."""
+        """Raises UserError unless the prior was trained on codes of the tokenizer with this fingerprint."""
         config.require(
             self.config.vqvae == fingerprint,
             f"--{self.config.tier}: this prior was trained on codes of VQ-VAE {self.config.vqvae}, but --vqvae is "

@@ -44,7 +44,7 @@ def make_sample_window(functional: modules.Functional, cache_dtype: str = "compu
     """The sampler of one prior; the same object for the same arguments, so that a second call compiles nothing.
 
     Raises:
-      ValueError: an unknown type of cache.
+      UserError: an unknown type of cache.
     """
     return SampleWindow(functional, cache_dtype)
 

@@ -9,6 +9,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from musicgen_jax.errors import UserError
+
 FOLDER_NAME, FACTS_NAME = "partial", "run.json"
 
 
@@ -27,7 +29,7 @@ class Journal:
           facts: all that decides the codes, as JSON has it.
 
         Raises:
-          ValueError: `out` holds the beginning of another run.
+          UserError: `out` holds the beginning of another run.
         """
         self.folder = out / FOLDER_NAME
         path = self.folder / FACTS_NAME
@@ -79,7 +81,7 @@ def differences(found: dict[str, Any], wanted: dict[str, Any], prefix: str = "")
 
 def _require_same(out: pathlib.Path, found: dict[str, Any], facts: dict[str, Any]) -> None:
     if different := differences(found, facts):
-        raise ValueError(
+        raise UserError(
             f"{out} holds the beginning of another run ({'; '.join(different)}): run that command again to finish it, "
             f"choose another --out, or remove {out / FOLDER_NAME} to begin anew"
         )

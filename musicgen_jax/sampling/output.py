@@ -13,6 +13,7 @@ import tqdm
 
 from musicgen_jax import config, modules
 from musicgen_jax.data import audio_io
+from musicgen_jax.errors import NotFoundError, UserError
 from musicgen_jax.prior import trained
 from musicgen_jax.sampling import hierarchy
 from musicgen_jax.sampling import journal as journal_lib
@@ -46,7 +47,7 @@ def sample_to_folder(
       prompt: what the music starts from, as `request.mode` says.
 
     Raises:
-      ValueError: the request does not fit the models, or `out` holds the samples of another request, whole or begun.
+      UserError: the request does not fit the models, or `out` holds the samples of another request, whole or begun.
     """
     request.validate(tokenizer.config, tokenizer.fingerprint, priors, prompt)
     folder = pathlib.Path(out)
@@ -103,9 +104,9 @@ def decode_to_wav(tokenizer: tokenizer_lib.Tokenizer, codes: str, tier: str | No
       out: wav file to write; absent. It has as many samples as the recording had at the tokenizer's rate.
 
     Raises:
-      FileNotFoundError: there is no such file of codes.
-      FileExistsError: there is something in the place of `out`.
-      ValueError: the codes are of another tokenizer or lack the tier; the file is damaged; `out` does not end in .wav.
+      NotFoundError: there is no such file of codes.
+      UserError: there is something in the place of `out`.
+      UserError: the codes are of another tokenizer or lack the tier; the file is damaged; `out` does not end in .wav.
     """
     config.require(out.lower().endswith(".wav"), f"--out={out}: what is written is a wav file: end its name in .wav")
     with code_file.new_file(out) as partial:
@@ -145,11 +146,11 @@ def read(folder: str) -> tuple[dict, list[np.ndarray]]:
     """(samples.json, the waveforms float32 [S] in its order).
 
     Raises:
-      FileNotFoundError: no complete sampling run in `folder`.
+      NotFoundError: no complete sampling run in `folder`.
     """
     path = pathlib.Path(folder) / INFO_NAME
     if not path.is_file():
-        raise FileNotFoundError(f"no {INFO_NAME} in {folder}: pass the --out of sample")
+        raise NotFoundError(f"no {INFO_NAME} in {folder}: pass the --out of sample")
     info = json.loads(path.read_text(encoding="utf-8"))
     waveforms = [
         audio_io.read_audio(pathlib.Path(folder) / item["file"], info["sample_rate"]) for item in info["samples"]
@@ -164,4 +165,4 @@ def _require_same(folder: pathlib.Path, facts: dict) -> None:
         if found[name]:
             found[name].pop(of_no_weight, None)
     if different := journal_lib.differences(found, facts):
-        raise ValueError(f"{folder} holds the samples of another run ({'; '.join(different)}); choose another --out")
+        raise UserError(f"{folder} holds the samples of another run ({'; '.join(different)}); choose another --out")

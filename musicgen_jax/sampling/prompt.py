@@ -11,6 +11,7 @@ import numpy as np
 
 from musicgen_jax import config
 from musicgen_jax.data import audio_io
+from musicgen_jax.errors import NotFoundError, UserError
 from musicgen_jax.vqvae import code_file
 from musicgen_jax.vqvae import tokenizer as tokenizer_lib
 
@@ -55,8 +56,8 @@ def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: tokenizer_lib.T
       tokenizer: the VQ-VAE of the priors.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: the file is of no such kind, damaged, of another tokenizer, or shorter than a code of the top tier; or
+      NotFoundError: there is no such file.
+      UserError: the file is of no such kind, damaged, of another tokenizer, or shorter than a code of the top tier; or
         the waveform is of integers, NaN or infinite.
     """
     if isinstance(source, np.ndarray):
@@ -97,7 +98,7 @@ def _from_code_file(path: pathlib.Path, tokenizer: tokenizer_lib.Tokenizer) -> P
 
 def _from_samples(path: pathlib.Path, tokenizer: tokenizer_lib.Tokenizer) -> Prompt:
     if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}; pass the codes.npz that sample wrote")
+        raise NotFoundError(f"no such file: {path}; pass the codes.npz that sample wrote")
     info = path.with_name(SAMPLES_INFO)
     config.require(
         info.is_file(),
@@ -109,7 +110,7 @@ def _from_samples(path: pathlib.Path, tokenizer: tokenizer_lib.Tokenizer) -> Pro
         with np.load(path) as stored:
             codes = {tier: stored[tier] for tier in config.TIERS if tier in stored}
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} or its {SAMPLES_INFO} is damaged ({error}): sample again") from error
+        raise UserError(f"{path} or its {SAMPLES_INFO} is damaged ({error}): sample again") from error
     _require_tokenizer(path, facts.get("vqvae_fingerprint", "unknown"), tokenizer.fingerprint)
     return _checked(str(path), codes, tokenizer.config)
 

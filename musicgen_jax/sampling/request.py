@@ -117,7 +117,7 @@ class Request:
         priors: Mapping[str, trained.TrainedPrior],
         prompt: prompt_lib.Prompt | None = None,
     ) -> None:
-        """Raises ValueError where the request, the tokenizer, the priors and the prompt do not fit together."""
+        """Raises UserError where the request, the tokenizer, the priors and the prompt do not fit together."""
         self._validate_numbers()
         config.require(self.mode in MODES, f"--mode={self.mode}: must be one of {', '.join(MODES)}")
         sampled = sampled_tiers(self.mode, priors)

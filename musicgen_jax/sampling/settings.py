@@ -38,7 +38,7 @@ class SamplingSettings:
         return for_tier(getattr(self, name), tier, default)
 
     def validate(self) -> None:
-        """Raises ValueError where a value is out of range or names a tier that there is not."""
+        """Raises UserError where a value is out of range or names a tier that there is not."""
         for tier in config.TIERS:
             temperature = self.of("temperature", tier)
             pair = np.shape(temperature) in ((), (2,))
@@ -78,12 +78,12 @@ def for_tier(value: ByTier, tier: str, default: Value) -> Any:
 
 
 def require_number(name: str, value: Any) -> None:
-    """Raises ValueError for a course where only a number makes sense."""
+    """Raises UserError for a course where only a number makes sense."""
     config.require(np.ndim(value) == 0, f"--{name}={value}: only the temperature changes over the music")
 
 
 def require_sampled(name: str, value: ByTier, tiers: list[str]) -> None:
-    """Raises ValueError where a mapping names a tier that is not sampled."""
+    """Raises UserError where a mapping names a tier that is not sampled."""
     unused = [tier for tier in value if tier not in tiers] if isinstance(value, Mapping) else []
     config.require(
         not unused, f"--{name} has a value for {', '.join(unused)}, but the tiers sampled are {', '.join(tiers)}"
@@ -94,7 +94,7 @@ def parse(name: str, text: str) -> ByTier:
     """A flag's text -> value: "0.9" for all tiers, "0.9~1.1" for a course, "top:0.9,bottom:0.9~1.1" by tier.
 
     Raises:
-      ValueError: it is none of these.
+      UserError: it is none of these.
     """
     if ":" not in text:
         return _value(name, text, text)

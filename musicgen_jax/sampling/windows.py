@@ -47,7 +47,7 @@ def plan(num_codes: int, context: int, hop_fraction: float, multiple: int = 1, p
       prompt: codes at the beginning that are known.
 
     Raises:
-      ValueError: nothing is left to sample, or hop_fraction out of range.
+      UserError: nothing is left to sample, or hop_fraction out of range.
     """
     config.require(num_codes > prompt >= 0, f"{num_codes} codes, {prompt} of them known: must be at least 1 more")
     config.require(0 < hop_fraction <= 1, f"--hop_fraction={hop_fraction}: must be in (0, 1]")

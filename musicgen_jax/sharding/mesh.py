@@ -7,6 +7,7 @@ import jax
 from jax.experimental import mesh_utils
 
 from musicgen_jax import config
+from musicgen_jax.errors import UserError
 
 AXES = ("replica", "data", "fsdp", "tensor")
 BATCH_AXES = AXES[:3]  # the batch is divided over them
@@ -23,7 +24,7 @@ def make_mesh(mesh_config: config.MeshConfig, devices: Sequence[jax.Device] | No
       devices: defaults to all devices of all processes.
 
     Raises:
-      ValueError: the sizes do not multiply to the number of devices, or `replica` is no multiple of the slices.
+      UserError: the sizes do not multiply to the number of devices, or `replica` is no multiple of the slices.
     """
     devices = jax.devices() if devices is None else devices
     shape = _shape(mesh_config, len(devices))
@@ -33,7 +34,7 @@ def make_mesh(mesh_config: config.MeshConfig, devices: Sequence[jax.Device] | No
         # jax.make_mesh lays the axes along a TPU's physical links.
         return jax.make_mesh(shape, AXES, axis_types=axis_types, devices=devices)
     if mesh_config.replica % slices:
-        raise ValueError(
+        raise UserError(
             f"mesh.replica={mesh_config.replica} on {slices} slices: must be a multiple of the slices, since only the "
             f"gradients should cross the network between them; pass --config.mesh.replica={slices}"
         )
@@ -50,7 +51,7 @@ def _shape(mesh_config: config.MeshConfig, num_devices: int) -> tuple[int, int, 
     data = num_devices // rest if mesh_config.data == -1 else mesh_config.data
     if data * rest != num_devices:
         named = " x ".join(f"{axis}={getattr(mesh_config, axis)}" for axis in AXES)
-        raise ValueError(
+        raise UserError(
             f"mesh {named} does not cover {num_devices} devices: the product must be {num_devices} (data=-1 takes the "
             "rest)"
         )
@@ -82,10 +83,10 @@ def batch_sharding(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
 
 
 def check_batch_size(batch_size: int, mesh: jax.sharding.Mesh) -> None:
-    """Raises ValueError unless the global batch divides evenly over the mesh's batch axes and over the processes."""
+    """Raises UserError unless the global batch divides evenly over the mesh's batch axes and over the processes."""
     ways = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
     if batch_size % ways or batch_size % jax.process_count():
-        raise ValueError(
+        raise UserError(
             f"data.batch_size={batch_size} must be divisible by {' x '.join(BATCH_AXES)} = {ways} and by the "
             f"{jax.process_count()} processes"
         )

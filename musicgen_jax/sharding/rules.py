@@ -7,6 +7,8 @@ from typing import Any
 import jax
 from flax import nnx
 
+from musicgen_jax.errors import UserError
+
 MeshAxes = str | tuple[str, ...] | None
 
 LARGE = 2**20  # elements from which a parameter must be divided: 4 MiB in float32, as much again for each moment
@@ -36,18 +38,18 @@ class AxisRules:
         """PartitionSpec of an array whose axes are called `names`.
 
         Raises:
-          ValueError: an unknown name, or two axes of one array that fall on the same mesh axis.
+          UserError: an unknown name, or two axes of one array that fall on the same mesh axis.
         """
         known = [field.name for field in dataclasses.fields(self)]
         axes = []
         for name in names:
             if name is not None and name not in known:
-                raise ValueError(f"unknown logical axis {name!r}: the rules know {', '.join(known)}")
+                raise UserError(f"unknown logical axis {name!r}: the rules know {', '.join(known)}")
             axes.append(None if name is None else getattr(self, name))
         used = [axis for entry in axes for axis in _as_tuple(entry)]
         collisions = sorted({axis for axis in used if used.count(axis) > 1})
         if collisions:
-            raise ValueError(
+            raise UserError(
                 f"logical axes {names} put mesh axis {', '.join(collisions)} on two dimensions of one array"
             )
         return jax.P(*axes)
@@ -96,7 +98,7 @@ def parameter_spec(
     parts and that they divide, but never to the layers' own. A smaller parameter stays whole instead.
 
     Raises:
-      ValueError: an axis that divides no dimension of a large parameter.
+      UserError: an axis that divides no dimension of a large parameter.
     """
     wanted = rules.spec(names)
     placed = list(dividing(wanted, shape, mesh))
@@ -113,7 +115,7 @@ def parameter_spec(
             placed[best] = axes if placed[best] is None else (*_as_tuple(placed[best]), *_as_tuple(axes))
         elif axes in homeless:
             sizes = " or ".join(str(part) for part in parts.values())
-            raise ValueError(f"mesh axis {axes} of size {ways(axes, mesh)} divides none of the dimensions {sizes}")
+            raise UserError(f"mesh axis {axes} of size {ways(axes, mesh)} divides none of the dimensions {sizes}")
     return jax.P(*placed)
 
 
@@ -121,7 +123,7 @@ def parameter_shardings(abstract_state: Any, rules: AxisRules, mesh: jax.shardin
     """NamedSharding of every variable, as nested dicts of the same structure as `nnx.to_pure_dict(abstract_state)`.
 
     Raises:
-      ValueError: a large parameter that a mesh axis cannot divide.
+      UserError: a large parameter that a mesh axis cannot divide.
     """
 
     def sharding(path: tuple, variable: nnx.Variable) -> jax.sharding.NamedSharding:
@@ -130,7 +132,7 @@ def parameter_shardings(abstract_state: Any, rules: AxisRules, mesh: jax.shardin
             return jax.sharding.NamedSharding(mesh, parameter_spec(logical_axes(variable), shape, rules, mesh))
         except ValueError as error:
             where = "/".join(str(getattr(key, "key", key)) for key in path)
-            raise ValueError(
+            raise UserError(
                 f"parameter {where} of shape {shape} cannot be divided on mesh {dict(mesh.shape)}: {error}; choose "
                 "a smaller axis (mesh.data takes the rest) or sizes that it divides"
             ) from error

@@ -18,6 +18,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from musicgen_jax.config import fields
+from musicgen_jax.errors import NotFoundError, UserError
 from musicgen_jax.training import state
 
 FORMAT_VERSION = 1
@@ -29,7 +30,7 @@ UNREADABLE = (ValueError, KeyError, AttributeError, FileNotFoundError, EOFError)
 _Result = TypeVar("_Result")
 
 
-class DamagedError(ValueError):
+class DamagedError(UserError):
     """A checkpoint that was whole once, and is no more."""
 
 
@@ -42,14 +43,14 @@ class Checkpointer:
         there is left in peace.
 
     Raises:
-      FileNotFoundError: opened for reading, and there is no such folder.
+      NotFoundError: opened for reading, and there is no such folder.
       OSError: from any method that writes or waits for a write, and on leaving: no space is left; says what to do.
     """
 
     def __init__(self, workdir: pathlib.Path, keep: int | None = None):
         self._directory, self._may_write = pathlib.Path(workdir).absolute() / "checkpoints", keep is not None
         if keep is None and not self._directory.is_dir():
-            raise FileNotFoundError(f"{self._directory} does not exist: train first, or pass another folder")
+            raise NotFoundError(f"{self._directory} does not exist: train first, or pass another folder")
         logging.getLogger("absl").addFilter(_is_news)
         policies = ocp.training.preservation_policies
         self._orbax = ocp.training.Checkpointer(
@@ -105,7 +106,7 @@ class Checkpointer:
           config: the present run's model config, compared with the saved one to explain a mismatch.
 
         Raises:
-          ValueError: format version, config or any leaf differs; every difference is listed. Or all are damaged.
+          UserError: format version, config or any leaf differs; every difference is listed. Or all are damaged.
         """
         items = _items(abstract)
 
@@ -119,13 +120,11 @@ class Checkpointer:
         """(inference parameters, buffers) of the newest whole checkpoint, without the optimizer.
 
         Raises:
-          FileNotFoundError: no complete checkpoint.
-          ValueError: as `restore`.
+          NotFoundError: no complete checkpoint.
+          UserError: as `restore`.
         """
         if self.latest_step() is None:
-            raise FileNotFoundError(
-                f"{self._directory} holds no complete checkpoint: train first, or pass another folder"
-            )
+            raise NotFoundError(f"{self._directory} holds no complete checkpoint: train first, or pass another folder")
         model = {"params": abstract_params, "buffers": abstract_buffers}
 
         def load(step: int) -> dict[str, Any]:
@@ -195,7 +194,7 @@ class Checkpointer:
         try:
             return self._orbax.load_checkpointables(step, items)
         except UNREADABLE as error:
-            raise ValueError(
+            raise UserError(
                 f"checkpoint {step} in {self._directory} is damaged ({_first_line(error)}): move it elsewhere and run "
                 "the same command again, which takes the one before it"
             ) from error
@@ -232,7 +231,7 @@ class Checkpointer:
             wanted = {path: _shape(leaf) for path, leaf in _flatten(item).items()}
             differences += [f"{name}/{line}" for line in _differences(stored, wanted)]
         if differences:
-            raise ValueError(
+            raise UserError(
                 f"the checkpoint in {self._directory} does not fit this model; use the config it was trained with, or "
                 f"another folder: {'; '.join(differences)}"
             )

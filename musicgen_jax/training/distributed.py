@@ -20,6 +20,7 @@ import numpy as np
 from absl import flags
 
 from musicgen_jax import config
+from musicgen_jax.errors import UnreachableError
 from musicgen_jax.sharding import mesh as mesh_lib
 from musicgen_jax.training import roll_call
 
@@ -51,9 +52,9 @@ def processes(mesh_config: config.MeshConfig) -> Iterator[None]:
     names the process and the cause; none waits for ever.
 
     Raises:
-      ValueError: the number of processes or devices is not what the config says, or hosts have different numbers of
+      UserError: the number of processes or devices is not what the config says, or hosts have different numbers of
         devices.
-      TimeoutError: a process is missing (named), or the first all-reduce does not finish.
+      UnreachableError: a process is missing (named), or the first all-reduce does not finish.
     """
     place = find_place()
     _check_num_processes(mesh_config.num_processes, place.num_processes if place else 1)
@@ -76,7 +77,7 @@ def find_place() -> Place | None:
     """What the environment says; None if this process is on its own.
 
     Raises:
-      ValueError: `--distributed` is given where there is no cluster, or a variable is missing.
+      UserError: `--distributed` is given where there is no cluster, or a variable is missing.
     """
     names = [f"MUSICGEN_JAX_{name}" for name in ("COORDINATOR", "NUM_PROCESSES", "PROCESS_ID")]
     found = [os.environ.get(name) for name in names]
@@ -130,7 +131,7 @@ def _check_devices(mesh_config: config.MeshConfig, hosts: list[str]) -> None:
     thread.start()
     thread.join(ALL_REDUCE_SECONDS)
     if not outcome:
-        raise TimeoutError(
+        raise UnreachableError(
             f"all {len(hosts)} processes are there, but the first all-reduce did not finish within "
             f"{ALL_REDUCE_SECONDS:.0f} s: the devices of one host do not start (another program may hold them), or the "
             f"network between the hosts is closed; hosts: {', '.join(hosts)}"

@@ -9,6 +9,7 @@ import numpy as np
 import tqdm
 
 from musicgen_jax import config
+from musicgen_jax.errors import UserError
 from musicgen_jax.sharding import rules
 from musicgen_jax.training import checkpointing, metrics, optimizer, preemption, state, step, throughput
 
@@ -17,7 +18,7 @@ MAX_SKIPPED_IN_A_ROW = 10
 LATEST = ("learning_rate", "loss_scale", "skipped", "skipped_in_a_row")
 
 
-class DivergenceError(ValueError):
+class DivergenceError(UserError):
     """Too many steps in a row had a loss or gradient that is not finite."""
 
 
@@ -43,7 +44,7 @@ def train(
 
     Raises:
       DivergenceError: ten skipped updates in a row; names the step and the metric.
-      ValueError: the checkpoint in `workdir` does not fit the config.
+      UserError: the checkpoint in `workdir` does not fit the config.
     """
     training = run_config.training
     axis_rules = rules.AxisRules() if axis_rules is None else axis_rules

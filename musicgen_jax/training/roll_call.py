@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Iterator
 
+from musicgen_jax.errors import UnreachableError, UserError
+
 # A host that vanishes closes no connection: probed after 20 s of silence, given up 20 s later.
 KEEPALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
 HELLO_SECONDS = 10  # for a process that has connected to say who it is
@@ -31,8 +33,8 @@ def gather(address: str, num_processes: int, process_id: int, seconds: float) ->
       seconds: to wait.
 
     Raises:
-      TimeoutError: some did not come; names them. The same error on every process that came.
-      ValueError: two processes have the same number, or disagree on how many there are.
+      UnreachableError: some did not come; names them. The same error on every process that came.
+      UserError: two processes have the same number, or disagree on how many there are.
     """
     deadline = time.monotonic() + seconds
     if process_id == 0:
@@ -144,7 +146,7 @@ def _listen(port: int, num_processes: int, seconds: float, deadline: float) -> C
             problem = _objection(hello, hosts, num_processes)
             process = len(hosts) if problem else hello["process"]
             hosts[process], lines[process] = hello["host"], line
-    error: Exception | None = None if problem is None else ValueError(problem)
+    error: Exception | None = None if problem is None else UserError(problem)
     if error is None and len(hosts) < num_processes:
         error = TimeoutError(_absence(hosts, num_processes, seconds))
     answer = {"refused": str(error)} if error else {"hosts": [hosts[process] for process in range(num_processes)]}
@@ -199,10 +201,10 @@ def _call(address: str, num_processes: int, process_id: int, seconds: float, dea
             time.sleep(0.1)
         elif "refused" in answer:
             problem = answer["refused"]
-            raise TimeoutError(problem) if "did not come" in problem else ValueError(problem)
+            raise UnreachableError(problem) if "did not come" in problem else UserError(problem)
         else:
             return Company(process_id, answer["hosts"], {0: line})
-    raise TimeoutError(
+    raise UnreachableError(
         f"process {process_id} of {num_processes} (host {hello['host']}) did not reach process 0 at {address} within "
         f"{seconds:.0f} s ({reason}): process 0 is missing, or its port is closed"
     )

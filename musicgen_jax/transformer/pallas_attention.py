@@ -46,7 +46,7 @@ def attention(
       [B, T, H, D] in the compute dtype.
 
     Raises:
-      ValueError: the platform has no such kernels.
+      UserError: the platform has no such kernels.
     """
     mesh, platform = jax.sharding.get_abstract_mesh(), mesh_lib.platform()
     config.require(

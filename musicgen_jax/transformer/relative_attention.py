@@ -38,7 +38,7 @@ def relative_attention(
       [B, T, H, D] in the compute dtype; the softmax runs in float32.
 
     Raises:
-      ValueError: an unknown back end, or one that this platform does not have.
+      UserError: an unknown back end, or one that this platform does not have.
     """
     config.require(
         backend in config.ATTENTIONS, f"attention={backend!r}: must be one of {', '.join(config.ATTENTIONS)}"

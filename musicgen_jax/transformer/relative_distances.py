@@ -47,7 +47,7 @@ class Pattern:
         """The furthest distance that the table has a row for, M - 1.
 
         Raises:
-          ValueError: a table for both ways whose rows have no middle.
+          UserError: a table for both ways whose rows have no middle.
         """
         rows = table.shape[1]
         config.require(

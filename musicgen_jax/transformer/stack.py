@@ -16,7 +16,7 @@ HOST_MEMORY = "pinned_host"
 
 
 def check_remat(settings: config.TransformerConfig, devices: Iterable[jax.Device]) -> None:
-    """Raises ValueError if these devices cannot do what `settings.remat` asks for."""
+    """Raises UserError if these devices cannot do what `settings.remat` asks for."""
     for device in devices if settings.remat == "offload" else ():
         kinds = [memory.kind for memory in device.addressable_memories()]
         config.require(

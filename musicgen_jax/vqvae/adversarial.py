@@ -69,7 +69,7 @@ def adversarial_loss(
       The scalar; metrics TIER/TERM, discriminator/loss and discriminator/accuracy.
 
     Raises:
-      ValueError: the audio is too short for a term.
+      UserError: the audio is too short for a term.
     """
     real = model.discriminator(audio)
     judge = discriminator.frozen(model.discriminator)

@@ -83,7 +83,7 @@ def window_samples(vqvae_config: config.VQVAEConfig, seconds: float, margin: Mar
     """Length of a window: about `seconds`, a multiple of the top hop length, no less than the smallest.
 
     Raises:
-      ValueError: `seconds` is infinite or not a number.
+      UserError: `seconds` is infinite or not a number.
     """
     config.require(bool(np.isfinite(seconds)), f"--window_seconds={seconds}: must be finite")
     hop = vqvae_config.top.hop_length

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from musicgen_jax import config
+from musicgen_jax.errors import NotFoundError, UserError
 
 MAGIC = b"MGCODES"
 VERSION = 1
@@ -80,11 +81,11 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """Where to write a file that appears at `path` when the block ends, and not at all after an exception.
 
     Raises:
-      FileExistsError: something stands in its place; it may be a person's own.
+      UserError: something stands in its place; it may be a person's own.
     """
     path = pathlib.Path(path)
     if os.path.lexists(path):
-        raise FileExistsError(f"{path} exists already: remove it or choose another --out")
+        raise UserError(f"{path} exists already: remove it or choose another --out")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -98,7 +99,7 @@ def write(path: str | os.PathLike[str], recording: Recording) -> None:
     """Writes the file.
 
     Raises:
-      ValueError: a code is not in [0, num_codes), or there are too few for the samples.
+      UserError: a code is not in [0, num_codes), or there are too few for the samples.
     """
     header = {name: getattr(recording, name) for name in ("vqvae", "sample_rate", "num_samples", "num_codes")}
     lengths = {tier: len(codes) for tier, codes in recording.codes.items()}
@@ -129,11 +130,11 @@ def read(path: str | os.PathLike[str]) -> Recording:
     """Reads a file that `write` wrote.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is something else, truncated or damaged, or of a version that is not known here.
+      NotFoundError: there is no such file.
+      UserError: it is something else, truncated or damaged, or of a version that is not known here.
     """
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"no such file of codes: {path}; pass the --out of extract_codes --file")
+        raise NotFoundError(f"no such file of codes: {path}; pass the --out of extract_codes --file")
     content = memoryview(pathlib.Path(path).read_bytes())
     config.require(
         content[: len(MAGIC)] == MAGIC, f"{path} is not a file of codes: pass the --out of extract_codes --file"
@@ -173,7 +174,7 @@ def _header(content: bytes, message: str) -> dict[str, Any]:
         names = ("vqvae", "sample_rate", "num_samples", "num_codes", "hop_lengths", "lengths")
         fields = {name: header[name] for name in names}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(message) from error
+        raise UserError(message) from error
     config.require(sound, message)
     return fields
 

@@ -52,7 +52,7 @@ def measure(directory: str, num_samples: int, data: config.DataConfig, loss: con
       loss: how much to measure, and whether spectra are compared.
 
     Raises:
-      ValueError: the split is silent.
+      UserError: the split is silent.
     """
     sample_rate = shards.read_metadata(directory)["sample_rate"]
     records = shards.open_split(directory, "train")

@@ -13,6 +13,7 @@ from flax import nnx
 
 from musicgen_jax import config
 from musicgen_jax.ddsp import formants, noise, overlap_add, reverb, voices
+from musicgen_jax.errors import UserError
 from musicgen_jax.vqvae import resnet
 
 LOWEST_HZ, HIGHEST_HZ = 60.0, 1500.0  # fundamentals from which the voices start
@@ -102,11 +103,11 @@ class DDSPDecoder(nnx.Module):
         """Latents [B, T, code_width] -> controls of F = T / codes_per_frame frames.
 
         Raises:
-          ValueError: T is not a whole number of frames.
+          UserError: T is not a whole number of frames.
         """
         batch, length, width = latents.shape
         if length % self.codes_per_frame:
-            raise ValueError(
+            raise UserError(
                 f"{length} codes are not a whole number of frames of {self.codes_per_frame} codes each: pad them"
             )
         frames = latents.reshape(batch, -1, self.codes_per_frame * width)

@@ -21,8 +21,8 @@ def extract(tokenizer: tokenizer_lib.Tokenizer, data: str, out: str, window_seco
     Memory holds one window of audio and one track's codes, whatever the length of the tracks.
 
     Raises:
-      FileNotFoundError: `data` holds no prepared dataset.
-      ValueError: `data` has another sample rate than the tokenizer; `out` holds something else than these codes.
+      NotFoundError: `data` holds no prepared dataset.
+      UserError: `data` has another sample rate than the tokenizer; `out` holds something else than these codes.
     """
     audio_dataset.check_sample_rate(data, tokenizer.config.sample_rate)
     metadata = {
@@ -68,9 +68,9 @@ def extract_file(tokenizer: tokenizer_lib.Tokenizer, path: str, out: str, window
       window_seconds: audio encoded at a time.
 
     Raises:
-      FileNotFoundError: there is no such recording.
-      ValueError: the recording can't be decoded to its end or holds no audio.
-      FileExistsError: there is something in the place of `out`.
+      NotFoundError: there is no such recording.
+      UserError: the recording can't be decoded to its end or holds no audio.
+      UserError: there is something in the place of `out`.
     """
     settings = tokenizer.config
     with code_file.new_file(out) as partial:
@@ -132,7 +132,7 @@ def is_complete(out: str, metadata: dict) -> bool:
     """Whether `out` already holds these codes.
 
     Raises:
-      ValueError: it holds codes of another tokenizer or of other data.
+      UserError: it holds codes of another tokenizer or of other data.
     """
     if not (pathlib.Path(out) / code_dataset.INDEX_NAME).is_file():
         return False

@@ -57,7 +57,7 @@ def make_reference(
       statistics: of the training data; None takes those of this batch.
 
     Raises:
-      ValueError: the audio is too short for a term.
+      UserError: the audio is too short for a term.
     """
     magnitudes = spectral_losses.magnitudes(audio) if settings.spectral or settings.log_spectral else []
     return Reference(
@@ -162,7 +162,7 @@ def vqvae_loss(
       reconstruction_loss: replaces the weighted sum of `reconstruction_terms`.
 
     Raises:
-      ValueError: the audio is too short for a term.
+      UserError: the audio is too short for a term.
     """
     reference = make_reference(audio, settings, model.config.sample_rate, statistics)
 

@@ -12,6 +12,7 @@ import numpy as np
 from musicgen_jax.data import track, workers
 from musicgen_jax.data.sources import scores
 from musicgen_jax.ddsp import synthesizer, timbres
+from musicgen_jax.errors import UserError
 
 NUM_CHORALES = 120
 MAX_SECONDS = 40.0  # of each chorale; the rest is cut
@@ -44,12 +45,12 @@ def tracks(
       Tracks sorted by id, and a rejection for each score that was looked at and not taken.
 
     Raises:
-      ValueError: music21 is not installed, no such folder, no score in it, a negative seed, or num_chorales below 1.
+      UserError: music21 is not installed, no such folder, no score in it, a negative seed, or num_chorales below 1.
     """
     if seed < 0:
-        raise ValueError(f"seed is {seed}; it must be 0 or more")
+        raise UserError(f"seed is {seed}; it must be 0 or more")
     if num_chorales < 1:
-        raise ValueError(f"num_chorales is {num_chorales}; it must be at least 1")
+        raise UserError(f"num_chorales is {num_chorales}; it must be at least 1")
     paths, root = _scores(source)
     order = np.random.default_rng(seed).permutation(len(paths))
     taken: dict[bytes, track.Track] = {}
@@ -90,20 +91,20 @@ def _scores(source: str) -> tuple[list[pathlib.Path], pathlib.Path]:
     try:
         from music21 import corpus
     except ImportError as error:
-        raise ValueError(
+        raise UserError(
             "the chorales need music21, which is not installed: pip install 'musicgen_jax[demo]'"
         ) from error
     if source:
         root = pathlib.Path(source)
         if not root.is_dir():
-            raise ValueError(f"--source={source} is no folder; give one with MusicXML files, or '' for the Bach corpus")
+            raise UserError(f"--source={source} is no folder; give one with MusicXML files, or '' for the Bach corpus")
         paths = [p for p in root.rglob("*") if p.suffix.lower() in scores.SUFFIXES and p.is_file()]
     else:
         paths = [p for p in map(pathlib.Path, corpus.getComposer("bach")) if p.suffix in scores.SUFFIXES]
         root = paths[0].parent if paths else pathlib.Path()
         paths = [p for p in paths if p.parent == root]
     if not paths:
-        raise ValueError(f"no score in {source or 'the music21 corpus'}; expected files {', '.join(scores.SUFFIXES)}")
+        raise UserError(f"no score in {source or 'the music21 corpus'}; expected files {', '.join(scores.SUFFIXES)}")
     return sorted(paths), root
 
 

@@ -8,6 +8,7 @@ import os
 import tqdm
 
 from musicgen_jax.data import audio_check, audio_io, track, workers
+from musicgen_jax.errors import UserError
 
 MIN_SECONDS = 1.0
 
@@ -30,13 +31,13 @@ def tracks(
       container; the first path stays). Clipped and mostly silent files are kept with a warning.
 
     Raises:
-      ValueError: no folder, or no audio file in it.
+      UserError: no folder, or no audio file in it.
     """
     del seed
     paths, _, unlisted = find_files(source)
     if not paths:
         known = " ".join(audio_io.EXTENSIONS)
-        raise ValueError(f"no audio in {source}: it holds no file that ends in {known}; check --source")
+        raise UserError(f"no audio in {source}: it holds no file that ends in {known}; check --source")
     check = functools.partial(audio_check.inspect, min_seconds=min_seconds)
     kept, rejected, first_of = [], [track.Rejection(path, f"folder unreadable: {why}") for path, why in unlisted], {}
     progress = tqdm.tqdm(total=sum(map(_size, paths)), unit="B", unit_scale=True, desc="check files")
@@ -76,12 +77,12 @@ def find_files(source: str) -> tuple[list[str], dict[str, int], list[tuple[str, 
       folders that could not be listed, each with the reason.
 
     Raises:
-      ValueError: `source` is empty or no folder.
+      UserError: `source` is empty or no folder.
     """
     if not source:
-        raise ValueError("--source is empty; the dataset recordings needs a folder of audio files: --source=DIR")
+        raise UserError("--source is empty; the dataset recordings needs a folder of audio files: --source=DIR")
     if not os.path.isdir(source):
-        raise ValueError(f"--source={source} is no folder; it must be a folder of audio files")
+        raise UserError(f"--source={source} is no folder; it must be a folder of audio files")
     found, ignored, unlisted, visited = [], collections.Counter(), [], set()
     errors: list[OSError] = []
     for folder, subfolders, names in os.walk(source, onerror=errors.append, followlinks=True):

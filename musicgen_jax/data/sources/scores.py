@@ -5,6 +5,8 @@ import pathlib
 
 import numpy as np
 
+from musicgen_jax.errors import UserError
+
 SUFFIXES = (".mxl", ".musicxml", ".xml")
 
 
@@ -34,7 +36,7 @@ def read(path: pathlib.Path) -> Score:
     """Reads one MusicXML file. Ties are merged, repeats are played once, grace notes (no duration of their own) go.
 
     Raises:
-      ValueError: it cannot be parsed, or a part has several notes at once.
+      UserError: it cannot be parsed, or a part has several notes at once.
     """
     from music21 import converter
 
@@ -42,7 +44,7 @@ def read(path: pathlib.Path) -> Score:
         # Past music21's cache of parsed files: pickling a score takes longer than parsing it.
         parsed = converter.parse(path, forceSource=True, storePickle=False)
     except Exception as error:  # music21 raises whatever its parsers come across
-        raise ValueError(f"music21 cannot parse it: {type(error).__name__}: {error}") from error
+        raise UserError(f"music21 cannot parse it: {type(error).__name__}: {error}") from error
     names, voices, fermatas = [], [], []
     for index, part in enumerate(getattr(parsed, "parts", ())):
         names.append(" ".join((part.partName or f"part {index + 1}").split()))
@@ -69,7 +71,7 @@ def _voice(part, name: str, fermatas: list[tuple[float, float]]) -> np.ndarray:
             fermatas.append((onset, onset + duration))
         end = rows[-1][1] + rows[-1][2] if rows else 0.0
         if len(element.pitches) != 1 or onset < end - 1e-4:
-            raise ValueError(f"several notes at once in one part: {name}, at quarter {onset:g}")
+            raise UserError(f"several notes at once in one part: {name}, at quarter {onset:g}")
         pitch = float(element.pitches[0].ps)
         tied = element.tie is not None and element.tie.type in ("stop", "continue")
         if tied and rows and rows[-1][0] == pitch and abs(end - onset) < 1e-4:

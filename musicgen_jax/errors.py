@@ -1,0 +1,13 @@
+"""What a person can cause and mend: bad flags, settings, files. Anything else is a defect and keeps its traceback."""
+
+
+class UserError(ValueError):
+    """A mistake in what the user passed; the message is one sentence with the value, the rule and the remedy."""
+
+
+class NotFoundError(UserError, FileNotFoundError):
+    """A file or folder that the user named, or that a command should have written, is not there."""
+
+
+class UnreachableError(UserError, TimeoutError):
+    """A process or host that should take part did not answer in time."""

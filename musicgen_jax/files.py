@@ -1,0 +1,159 @@
+"""Files as the commands read and write them: checked at reading, whole or not at all at writing.
+
+Every message names the file. What the system refuses (no permission, no space) stays an OSError with its path, which
+`cli.run` turns into one line.
+"""
+
+import io
+import json
+import os
+import pathlib
+import re
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from musicgen_jax.errors import NotFoundError, UserError
+
+MAX_JSON_BYTES = 2**26  # of one JSON document: the largest that a command writes has a few hundred kB
+MAX_ARRAY_BYTES = 2**34  # of all arrays of an npz, unpacked
+Path = str | os.PathLike[str]
+
+
+def local_path(path: Path, name: str) -> pathlib.Path:
+    """`path` with ~ for the home directory expanded.
+
+    Args:
+      path: as the user gave it.
+      name: of the flag (with --) or argument, for the message.
+
+    Raises:
+      UserError: it is empty, or a URL such as gs://...: the commands read and write local folders.
+    """
+    text = os.fspath(path)
+    if not text:
+        raise UserError(f"{name} is empty: pass a path")
+    if re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE):
+        raise UserError(f"{name}={text}: only paths on this machine are understood; copy it here, or mount the bucket")
+    return pathlib.Path(text).expanduser()
+
+
+def read_text(path: Path, remedy: str = "", max_bytes: int | None = None) -> str:
+    """The UTF-8 text of a file.
+
+    Args:
+      path: of the file.
+      remedy: ends the message where it does not exist, such as "pass the --out of prepare_data".
+      max_bytes: larger files are refused.
+
+    Raises:
+      NotFoundError: there is no such file.
+      UserError: it is no text, or too large.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise NotFoundError(f"no {path.name} in {path.parent}" + (f": {remedy}" if remedy else ""))
+    if max_bytes is not None and path.stat().st_size > max_bytes:
+        raise UserError(f"{path} has {path.stat().st_size} bytes; at most {max_bytes} are read: is it the right file?")
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is damaged: it is no UTF-8 text ({error.reason} at byte {error.start})") from error
+
+
+def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
+    """The JSON object in a file. Raises as `read_text`, and UserError where it holds no whole JSON object."""
+    return parse_json(read_text(path, remedy, MAX_JSON_BYTES), str(path))
+
+
+def parse_json(text: str | bytes, where: str) -> dict[str, Any]:
+    """The JSON object in `text`. Raises UserError, which begins with `where`, if it is none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise UserError(f"{where} is damaged: it is no whole JSON ({reason})") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{where} is damaged: it must hold a JSON object, not {type(value).__name__}")
+    return value
+
+
+def read_json_lines(path: Path, remedy: str = "") -> list[dict[str, Any]]:
+    """The JSON objects in a file that has one on each line.
+
+    Lines end with "\\n" alone: names and tags may hold U+0085 or U+2028, at which `str.splitlines` would cut.
+    Raises as `read_json`, with the number of the line.
+    """
+    lines = read_text(path, remedy).split("\n")
+    return [parse_json(line, f"{path}, line {number},") for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a UTF-8 file, whole or not at all: another file of that name stays until this one is on disk."""
+    path = pathlib.Path(path)
+    with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o666 & ~_umask())
+            os.replace(file.name, path)
+        except BaseException as error:
+            os.unlink(file.name)
+            if isinstance(error, OSError) and error.filename is None:  # write() does not say where
+                raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+            raise
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes a JSON object as `write_text` does."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def json_lines(rows: list[dict[str, Any]]) -> str:
+    """Text with one JSON object on each line, as `read_json_lines` reads it; pure ASCII."""
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def read_arrays(path: Path, remedy: str = "") -> dict[str, np.ndarray]:
+    """The arrays of an npz file; their checksums are compared, and nothing in them is executed.
+
+    Raises:
+      NotFoundError: there is no such file.
+      UserError: it is damaged, holds Python objects, or unpacks to more than 16 GiB.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise NotFoundError(f"no {path.name} in {path.parent}" + (f": {remedy}" if remedy else ""))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
+                raise UserError(f"{path} unpacks to more than {MAX_ARRAY_BYTES} bytes: it is not read")
+            # `archive.read` compares the checksum; np.load on the archive itself stops before its end and does not.
+            return {
+                entry.filename.removesuffix(".npy"): np.lib.format.read_array(
+                    io.BytesIO(archive.read(entry)), allow_pickle=False
+                )
+                for entry in archive.infolist()
+            }
+    except UserError:
+        raise
+    except (
+        zipfile.BadZipFile,
+        ValueError,
+        EOFError,
+        NotImplementedError,
+        KeyError,
+        RuntimeError,
+        SyntaxError,
+    ) as error:
+        raise UserError(f"{path} is damaged: it is no whole npz ({error})") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

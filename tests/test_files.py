@@ -1,0 +1,81 @@
+"""Files are whole or refused, by name."""
+
+import os
+import re
+import zipfile
+
+import numpy as np
+import pytest
+
+from musicgen_jax import files
+from musicgen_jax.errors import NotFoundError, UserError
+
+
+def test_json_lines_survive_every_character_at_which_python_splits_lines(tmp_path):
+    rows = [{"name": f"a{chr(code)}b"} for code in (0x0B, 0x0C, 0x1C, 0x1D, 0x1E, 0x85, 0x2028, 0x2029, 0x0D)]
+    files.write_text(tmp_path / "rows", files.json_lines(rows))
+    assert files.read_json_lines(tmp_path / "rows") == rows
+
+
+def test_unescaped_line_separators_written_by_others_are_read(tmp_path):
+    (tmp_path / "rows").write_text('{"name": "a\u0085b\u2028c"}\n{"name": "d"}\n', encoding="utf-8")
+    assert [row["name"] for row in files.read_json_lines(tmp_path / "rows")] == ["a\u0085b\u2028c", "d"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1, 2]", b"\xff\xfe", b"[" * 100_000, b'{"a": ' * 50_000, b"null", b"{} {}"]
+)
+def test_damaged_json_is_one_line_that_names_the_file(tmp_path, content):
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        files.read_json(path)
+
+
+def test_a_file_that_is_not_there_comes_with_the_remedy(tmp_path):
+    with pytest.raises(NotFoundError, match=r"no x\.json in .*: run y first"):
+        files.read_json(tmp_path / "x.json", "run y first")
+
+
+def test_writing_is_whole_or_nothing(tmp_path):
+    path = tmp_path / "a.txt"
+    files.write_text(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        files.write_text(path, "\ud800")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_every_flipped_bit_of_an_array_file_is_seen(tmp_path):
+    path = tmp_path / "codes.npz"
+    np.savez(path, top=np.arange(64, dtype=np.int32))
+    whole = path.read_bytes()
+    start = whole.index(np.arange(64, dtype=np.int32).tobytes())
+    for position in range(start, start + 256, 37):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 4]) + whole[position + 1 :])
+        with pytest.raises(UserError, match=r"codes\.npz is damaged"):
+            files.read_arrays(path)
+    path.write_bytes(whole)
+    np.testing.assert_array_equal(files.read_arrays(path)["top"], np.arange(64))
+
+
+def test_array_files_with_objects_or_without_arrays_are_refused(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, a=np.array([{}], dtype=object))
+    with pytest.raises(UserError, match="damaged"):
+        files.read_arrays(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", "no array")
+    with pytest.raises(UserError, match="damaged"):
+        files.read_arrays(path)
+
+
+@pytest.mark.parametrize("url", ["gs://bucket/a", "s3://b", "HTTPS://x/y"])
+def test_urls_are_refused_with_the_flag(url):
+    with pytest.raises(UserError, match=f"--out={url}: only paths on this machine"):
+        files.local_path(url, "--out")
+
+
+def test_home_is_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert str(files.local_path("~/run", "--out")) == "/home/someone/run"
