@@ -1,5 +1,8 @@
 """Installs musicgen_jax. Ranges, not pins; jax and flax move together, so they are marked by Python version."""
 
+import pathlib
+import re
+
 from setuptools import find_packages, setup
 
 # Flax reaches into private parts of JAX: flax 0.12.8 needs jax 0.10, flax 0.12.12 and later need jax 0.11 and later.
@@ -10,12 +13,16 @@ JAX_STACK = [
     "flax>=0.12.12,<0.13; python_version >= '3.12'",
 ]
 
+VERSION = re.search(r'__version__ = "(.+)"', pathlib.Path("musicgen_jax/__init__.py").read_text())[1]
+
 setup(
     name="musicgen_jax",
-    version="0.1.0",
+    version=VERSION,
     description="From recordings to new music in JAX: tokenizers, priors, sampling and honest evaluation",
-    packages=find_packages(include=["musicgen_jax", "musicgen_jax.*"]),
+    packages=[*find_packages(include=["musicgen_jax", "musicgen_jax.*"]), "musicgen_jax.configs"],
+    package_dir={"musicgen_jax.configs": "configs"},  # the config files travel with the package
     package_data={"musicgen_jax.evaluation": ["report_template.html"]},
+    entry_points={"console_scripts": ["musicgen-jax = musicgen_jax.__main__:main"]},
     python_requires=">=3.11",
     install_requires=[
         *JAX_STACK,

@@ -11,6 +11,8 @@ for block in generator.stream(seconds=60):  # the same as it comes into being
 import os
 from typing import TYPE_CHECKING
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
     from musicgen_jax import generation
 

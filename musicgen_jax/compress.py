@@ -13,22 +13,22 @@ Interrupted and started again, distill goes on where it was.
 
 import dataclasses
 import pathlib
+from typing import TYPE_CHECKING
 
 from absl import flags
 
-from musicgen_jax import allocator, cli, config, pretrained
-from musicgen_jax.compression import figures, finetuning, int8, pruning
-from musicgen_jax.conversion import native
-from musicgen_jax.diffusion import code_task, distillation
-from musicgen_jax.prior import trained
-from musicgen_jax.sharding import rules
+from musicgen_jax import allocator, cli, config
+
+# JAX and all else that is heavy is imported after the flags, by the functions that need it.
+if TYPE_CHECKING:
+    from musicgen_jax.prior import trained
 
 _METHOD = flags.DEFINE_enum("method", None, ["int8", "prune", "distill"], "What to do.", required=True)
-_PRIOR = flags.DEFINE_string("prior", None, "Workdir of the prior, as train_prior wrote it.", required=True)
-_OUT = flags.DEFINE_string(
+_PRIOR = cli.define_path("prior", None, "Workdir of the prior, as train_prior wrote it.", required=True)
+_OUT = cli.define_path(
     "out", None, "New workdir of what comes out; int8 and prune also write compression.json.", required=True
 )
-_DATA = flags.DEFINE_string(
+_DATA = cli.define_path(
     "data",
     "",
     "Folder of extract_codes: its validation split scores the prior before and after. prune, distill need it.",
@@ -43,7 +43,7 @@ _FRACTION = flags.DEFINE_float(
 _IMPORTANCE = flags.DEFINE_enum(
     "importance",
     "gradient",
-    pruning.IMPORTANCES,
+    config.IMPORTANCES,
     "prune: which heads stay, by the loss's gradient or attention weight.",
 )
 _WINDOWS = flags.DEFINE_integer("importance_windows", 64, "prune: training windows that the importance is measured on.")
@@ -80,6 +80,10 @@ def main() -> None:
     """Flags -> parts -> one call."""
     allocator.keep_memory()
     _check_flags()
+    from musicgen_jax import pretrained
+    from musicgen_jax.compression import figures
+    from musicgen_jax.conversion import native
+
     out = pathlib.Path(_OUT.value)
     if _METHOD.value != "distill":
         native.check_empty(out)
@@ -100,7 +104,11 @@ def main() -> None:
         _prune(prior, run, out)
 
 
-def _quantize(prior: trained.TrainedPrior, run: config.PriorTraining, out: pathlib.Path) -> None:
+def _quantize(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathlib.Path) -> None:
+    from musicgen_jax import pretrained
+    from musicgen_jax.compression import figures, int8
+    from musicgen_jax.conversion import native
+
     quantized = int8.quantize_prior(prior, _ACTIVATIONS.value)
     params, buffers = quantized.weights
     run = dataclasses.replace(run, model=quantized.config)
@@ -110,7 +118,13 @@ def _quantize(prior: trained.TrainedPrior, run: config.PriorTraining, out: pathl
     figures.write(out, {"method": "int8", "prior": _PRIOR.value, "activations": _ACTIVATIONS.value}, measured)
 
 
-def _prune(prior: trained.TrainedPrior, run: config.PriorTraining, out: pathlib.Path) -> None:
+def _prune(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathlib.Path) -> None:
+    from musicgen_jax import pretrained
+    from musicgen_jax.compression import figures, finetuning, pruning
+    from musicgen_jax.diffusion import code_task
+    from musicgen_jax.prior import trained
+    from musicgen_jax.sharding import rules
+
     config.require(
         bool(_DATA.value),
         "--method=prune needs --data=DIR, the folder of extract_codes: heads are judged "
@@ -144,7 +158,9 @@ def _prune(prior: trained.TrainedPrior, run: config.PriorTraining, out: pathlib.
     figures.write(out, facts, measured)
 
 
-def _distill(prior: trained.TrainedPrior, run: config.PriorTraining) -> None:
+def _distill(prior: "trained.TrainedPrior", run: config.PriorTraining) -> None:
+    from musicgen_jax.diffusion import distillation
+
     config.require(bool(_DATA.value), "--method=distill needs --data=DIR, the folder of extract_codes")
     shown = ",".join(_STEPS.value)
     config.require(

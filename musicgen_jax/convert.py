@@ -11,10 +11,9 @@ import pathlib
 from absl import flags
 
 from musicgen_jax import cli
-from musicgen_jax.conversion import jukebox
 
 _SOURCE = flags.DEFINE_enum("source", None, ["jukebox"], "Whose checkpoint it is.", required=True)
-_CHECKPOINT = flags.DEFINE_string(
+_CHECKPOINT = cli.define_path(
     "checkpoint",
     None,
     "The published file. Read: a torch file with one model, or Hugging Face's .safetensors or its .index.json, with "
@@ -22,7 +21,7 @@ _CHECKPOINT = flags.DEFINE_string(
     ".safetensors with Hugging Face's names, .pth.tar, .pth, .pt or .bin for torch with the original names.",
     required=True,
 )
-_OUT = flags.DEFINE_string(
+_OUT = cli.define_path(
     "out",
     None,
     "The native workdir, in both directions: written by import, where a file with several models becomes DIR/vqvae, "
@@ -40,6 +39,8 @@ _TIER = flags.DEFINE_enum(
 
 def main() -> None:
     """Flags -> parts -> one call."""
+    from musicgen_jax.conversion import jukebox  # JAX and all else that is heavy: after the flags
+
     print(jukebox.LICENCE)
     checkpoint, workdir = pathlib.Path(_CHECKPOINT.value), pathlib.Path(_OUT.value)
     if _DIRECTION.value == "import":

@@ -9,22 +9,24 @@ import pathlib
 
 from absl import flags
 
-from musicgen_jax import cli, pretrained
-from musicgen_jax.evaluation import evaluation
+from musicgen_jax import cli
 
-_VQVAE = flags.DEFINE_string("vqvae", None, "Workdir of train_vqvae.", required=True)
-_DATA = flags.DEFINE_string("data", None, "Folder written by prepare_data.", required=True)
-_SAMPLES = flags.DEFINE_string("samples", "", "Folder written by sample.")
-_TOP = flags.DEFINE_string("top", "", "Workdir of the top prior.")
-_MIDDLE = flags.DEFINE_string("middle", "", "Workdir of the middle prior.")
-_BOTTOM = flags.DEFINE_string("bottom", "", "Workdir of the bottom prior.")
-_OUT = flags.DEFINE_string("out", None, "Folder for metrics.json and report.html.", required=True)
+_VQVAE = cli.define_path("vqvae", None, "Workdir of train_vqvae.", required=True)
+_DATA = cli.define_path("data", None, "Folder written by prepare_data.", required=True)
+_SAMPLES = cli.define_path("samples", "", "Folder written by sample.")
+_TOP = cli.define_path("top", "", "Workdir of the top prior.")
+_MIDDLE = cli.define_path("middle", "", "Workdir of the middle prior.")
+_BOTTOM = cli.define_path("bottom", "", "Workdir of the bottom prior.")
+_OUT = cli.define_path("out", None, "Folder for metrics.json and report.html.", required=True)
 _MAX_SECONDS = flags.DEFINE_float("max_seconds", 60.0, "Of each held-out track, from its beginning.")
 _MAX_CODES = flags.DEFINE_integer("max_codes", 100_000, "Held-out codes that each prior is scored on.")
 
 
 def main() -> None:
     """Flags -> parts -> one call."""
+    from musicgen_jax import pretrained  # JAX and all else that is heavy: after the flags
+    from musicgen_jax.evaluation import evaluation
+
     tokenizer = pretrained.load_vqvae(_VQVAE.value)
     workdirs = {"vqvae": _VQVAE.value, "top": _TOP.value, "middle": _MIDDLE.value, "bottom": _BOTTOM.value}
     workdirs = {name: path for name, path in workdirs.items() if path}

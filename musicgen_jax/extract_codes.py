@@ -9,19 +9,21 @@ The file of codes becomes sound again with `python -m musicgen_jax.sample --deco
 
 from absl import flags
 
-from musicgen_jax import allocator, cli, pretrained
-from musicgen_jax.vqvae import extraction
+from musicgen_jax import allocator, cli
 
-_VQVAE = flags.DEFINE_string("vqvae", None, "Workdir of train_vqvae.", required=True)
-_DATA = flags.DEFINE_string("data", None, "Folder written by prepare_data.")
-_FILE = flags.DEFINE_string("file", None, "One recording instead: wav, flac, ogg or mp3 of any rate.")
-_OUT = flags.DEFINE_string("out", None, "Folder to write; with --file, the file to write.", required=True)
+_VQVAE = cli.define_path("vqvae", None, "Workdir of train_vqvae.", required=True)
+_DATA = cli.define_path("data", None, "Folder written by prepare_data.")
+_FILE = cli.define_path("file", None, "One recording instead: wav, flac, ogg or mp3 of any rate.")
+_OUT = cli.define_path("out", None, "Folder to write; with --file, the file to write.", required=True)
 _WINDOW_SECONDS = flags.DEFINE_float("window_seconds", 10.0, "Audio encoded at a time; memory grows with it.")
 flags.mark_flags_as_mutual_exclusive(["data", "file"], required=True)
 
 
 def main() -> None:
     """Flags -> parts -> one call."""
+    from musicgen_jax import pretrained  # JAX and all else that is heavy: after the flags
+    from musicgen_jax.vqvae import extraction
+
     allocator.return_memory()
     tokenizer = pretrained.load_vqvae(_VQVAE.value)
     if _FILE.value is not None:

@@ -12,11 +12,12 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from musicgen_jax.errors import NotFoundError, UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAX_JSON_BYTES = 2**26  # of one JSON document: the largest that a command writes has a few hundred kB
 MAX_ARRAY_BYTES = 2**34  # of all arrays of an npz, unpacked
@@ -118,13 +119,15 @@ def json_lines(rows: list[dict[str, Any]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def read_arrays(path: Path, remedy: str = "") -> dict[str, np.ndarray]:
+def read_arrays(path: Path, remedy: str = "") -> dict[str, "np.ndarray"]:
     """The arrays of an npz file; their checksums are compared, and nothing in them is executed.
 
     Raises:
       NotFoundError: there is no such file.
       UserError: it is damaged, holds Python objects, or unpacks to more than 16 GiB.
     """
+    import numpy as np  # here: the commands answer --help without it
+
     path = pathlib.Path(path)
     if not path.is_file():
         raise NotFoundError(f"no {path.name} in {path.parent}" + (f": {remedy}" if remedy else ""))

@@ -8,14 +8,11 @@ that is not there; for GPUs (--topology=h100:8) memory is an estimate. `--config
 
 import json
 
-import jax
 from absl import flags
-from ml_collections import config_flags
 
-from musicgen_jax import cli
-from musicgen_jax.planning import plan
+from musicgen_jax import cli, config, config_flag
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as configs/prior.py:tier=top,scale=5b.")
+_CONFIG = config_flag.define("configs/prior.py:tier=top,scale=5b", config.VQVAETraining, config.PriorTraining)
 _TOPOLOGY = flags.DEFINE_string("topology", None, "Chips: v5e:4x4, v5p:4x4x4, v6e:16x16, h100:8.", required=True)
 _NUM_SLICES = flags.DEFINE_integer("num_slices", 1, "TPU slices (or GPU nodes) of that topology.")
 _SEQUENCES = flags.DEFINE_integer(
@@ -25,11 +22,14 @@ _MTBF_HOURS = flags.DEFINE_float("mtbf_hours", 50_000.0, "Mean time between fail
 _CHECKPOINT_SECONDS = flags.DEFINE_float(
     "checkpoint_seconds", 0.0, "By which a checkpoint holds up training; 0 estimates it from the size of the state."
 )
-flags.mark_flag_as_required("config")
 
 
 def main() -> None:
     """Flags -> one call -> stdout."""
+    import jax  # it and all else that is heavy: after the flags
+
+    from musicgen_jax.planning import plan
+
     question = plan.Question(
         topology=_TOPOLOGY.value,
         num_slices=_NUM_SLICES.value,

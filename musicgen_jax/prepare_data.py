@@ -13,7 +13,6 @@ import sys
 from absl import flags
 
 from musicgen_jax import cli
-from musicgen_jax.data import preparation, workers
 
 SOURCES = {
     "recordings": "musicgen_jax.data.sources.recordings",
@@ -21,8 +20,8 @@ SOURCES = {
 }
 
 _DATASET = flags.DEFINE_enum("dataset", None, list(SOURCES), "Where the music comes from.", required=True)
-_SOURCE = flags.DEFINE_string("source", "", "Folder of the recordings; the chorales need none.")
-_OUT = flags.DEFINE_string("out", None, "Directory to write; must be new, empty, or hold this dataset.", required=True)
+_SOURCE = cli.define_path("source", "", "Folder of the recordings; the chorales need none.")
+_OUT = cli.define_path("out", None, "Directory to write; must be new, empty, or hold this dataset.", required=True)
 _SAMPLE_RATE = flags.DEFINE_integer("sample_rate", 22050, "Hz of the dataset.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the split, and of what the source generates.")
 _RUNNER = flags.DEFINE_enum("runner", "parallel", ["serial", "parallel"], "One process, or one for each core.")
@@ -34,6 +33,8 @@ def main() -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     # A polite kill unwinds, so that the unfinished directory is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    from musicgen_jax.data import preparation, workers  # heavy: after the flags
+
     source = os.path.abspath(_SOURCE.value) if _SOURCE.value else ""
     settings = preparation.Settings(_DATASET.value, source, _SAMPLE_RATE.value, _SEED.value)
     module = importlib.import_module(SOURCES[_DATASET.value])

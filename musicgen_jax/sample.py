@@ -17,14 +17,13 @@ from typing import Any
 
 from absl import flags
 
-from musicgen_jax import allocator, cli, config, generation, pretrained
-from musicgen_jax.sampling import decode, output, request, settings
+from musicgen_jax import allocator, cli, config
 
-_VQVAE = flags.DEFINE_string("vqvae", None, "Workdir of train_vqvae.", required=True)
-_TOP = flags.DEFINE_string("top", None, "Workdir of the top prior.")
-_MIDDLE = flags.DEFINE_string("middle", "", "Workdir of the middle prior.")
-_BOTTOM = flags.DEFINE_string("bottom", "", "Workdir of the bottom prior.")
-_OUT = flags.DEFINE_string(
+_VQVAE = cli.define_path("vqvae", None, "Workdir of train_vqvae.", required=True)
+_TOP = cli.define_path("top", None, "Workdir of the top prior.")
+_MIDDLE = cli.define_path("middle", "", "Workdir of the middle prior.")
+_BOTTOM = cli.define_path("bottom", "", "Workdir of the bottom prior.")
+_OUT = cli.define_path(
     "out", None, "Folder for NNN.wav, codes.npz, samples.json; with --decode, a wav file.", required=True
 )
 _SECONDS = flags.DEFINE_float(
@@ -32,8 +31,8 @@ _SECONDS = flags.DEFINE_float(
 )
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 4, "How many samples.")
 _SEED = flags.DEFINE_integer("seed", 0, "Same seed, same samples.")
-_MODE = flags.DEFINE_enum("mode", None, request.MODES, "From nothing or from --prime; continue where that is given.")
-_PRIME = flags.DEFINE_string("prime", None, "Prompt: a recording, X.codes of extract_codes, or codes.npz of samples.")
+_MODE = flags.DEFINE_enum("mode", None, config.MODES, "From nothing or from --prime; continue where that is given.")
+_PRIME = cli.define_path("prime", None, "Prompt: a recording, X.codes of extract_codes, or codes.npz of samples.")
 _TOP_P = flags.DEFINE_string("top_p", "0.9", "By tier: the fewest codes whose probabilities reach this; 1: all.")
 _TOP_K = flags.DEFINE_string("top_k", "0", "By tier: only the k most probable codes; 0 keeps all.")
 _TEMPERATURE = flags.DEFINE_string(
@@ -52,10 +51,10 @@ _PARALLEL_WINDOWS = flags.DEFINE_bool(
     False,
     "Middle and bottom windows side by side, --batch_size at a time, on all devices: see windows.independent.",
 )
-_CACHE_DTYPE = flags.DEFINE_enum("cache_dtype", "compute", decode.CACHE_DTYPES, "Of the keys and values of the past.")
-_SAMPLER = flags.DEFINE_enum("sampler", None, request.SAMPLERS, "How codes are drawn; by default as the models do it.")
+_CACHE_DTYPE = flags.DEFINE_enum("cache_dtype", "compute", config.CACHE_DTYPES, "Of the keys and values of the past.")
+_SAMPLER = flags.DEFINE_enum("sampler", None, config.SAMPLERS, "How codes are drawn; by default as the models do it.")
 _STEPS = flags.DEFINE_integer("steps", None, "Of the diffusion sampler: parallel steps for a window; 8.")
-_DECODE = flags.DEFINE_string("decode", None, "File of codes that extract_codes --file wrote; nothing is sampled.")
+_DECODE = cli.define_path("decode", None, "File of codes that extract_codes --file wrote; nothing is sampled.")
 _TIER = flags.DEFINE_enum("tier", None, config.TIERS, "Tier of --decode; by default the finest in the file.")
 _BY_TIER = (_TEMPERATURE, _TOP_P, _TOP_K, _GUIDANCE, _HOP_FRACTION)
 _SAMPLING = (_TOP, _MIDDLE, _BOTTOM, _SECONDS, _NUM_SAMPLES, _SEED, _MODE, _PRIME, *_BY_TIER, _GENRE, _ARTIST)
@@ -88,12 +87,18 @@ def main() -> None:
 
 
 def _decode() -> None:
+    from musicgen_jax import pretrained  # JAX and all else that is heavy: after the flags
+    from musicgen_jax.sampling import output
+
     allocator.return_memory()
     tokenizer = pretrained.load_vqvae(_VQVAE.value)
     output.decode_to_wav(tokenizer, _DECODE.value, _TIER.value, _OUT.value)
 
 
 def _sample() -> None:
+    from musicgen_jax import generation  # JAX and all else that is heavy: after the flags
+    from musicgen_jax.sampling import settings
+
     options = {flag.name: settings.parse(flag.name, flag.value) for flag in _BY_TIER}
     options |= {flag.name: flag.value for flag in (_MODE, _SAMPLER, _STEPS) if flag.value is not None}
     generator = generation.load(vqvae=_VQVAE.value, top=_TOP.value or "", middle=_MIDDLE.value, bottom=_BOTTOM.value)

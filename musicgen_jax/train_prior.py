@@ -9,22 +9,10 @@ Run again, it resumes from the newest checkpoint; SIGTERM saves and exits 0.
 import pathlib
 import sys
 
-import jax
-from absl import flags
-from ml_collections import config_flags
+from musicgen_jax import allocator, cli, config, config_flag
 
-from musicgen_jax import allocator, cli, config
-from musicgen_jax.data import code_dataset
-from musicgen_jax.diffusion import code_task
-from musicgen_jax.planning import flops
-from musicgen_jax.prior import prior
-from musicgen_jax.sharding import mesh as mesh_lib
-from musicgen_jax.training import distributed, loop
-from musicgen_jax.transformer import stack
-
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as configs/prior.py:tier=top,scale=tiny.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for config.json, metrics.jsonl and checkpoints.", required=True)
-flags.mark_flag_as_required("config")
+_CONFIG = config_flag.define("configs/prior.py:tier=top,scale=tiny", config.PriorTraining)
+_WORKDIR = cli.define_path("workdir", None, "Folder for config.json, metrics.jsonl and checkpoints.", required=True)
 
 
 def main() -> None:
@@ -34,11 +22,23 @@ def main() -> None:
     run.validate()
     untaught = getattr(run, "distillation", config.DistillationConfig()) == config.DistillationConfig()
     config.require(untaught, "config.distillation is what `compress --method=distill` writes: leave it out here")
+    from musicgen_jax.training import distributed  # JAX and all else that is heavy: after the flags
+
     with distributed.processes(run.mesh):
         _train(run)
 
 
 def _train(run: config.PriorTraining) -> None:
+    import jax
+
+    from musicgen_jax.data import code_dataset
+    from musicgen_jax.diffusion import code_task
+    from musicgen_jax.planning import flops
+    from musicgen_jax.prior import prior
+    from musicgen_jax.sharding import mesh as mesh_lib
+    from musicgen_jax.training import loop
+    from musicgen_jax.transformer import stack
+
     run.model = code_dataset.resolve(run.model, run.data.path)
     mesh = mesh_lib.make_mesh(run.mesh)
     stack.check_remat(run.model.transformer, mesh.local_devices)

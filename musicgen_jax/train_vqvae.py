@@ -7,19 +7,10 @@ Run again, it resumes from the newest checkpoint; SIGTERM saves and exits 0.
 
 import pathlib
 
-from absl import flags
-from ml_collections import config_flags
+from musicgen_jax import allocator, cli, config, config_flag
 
-from musicgen_jax import allocator, cli, config
-from musicgen_jax.data import audio_dataset
-from musicgen_jax.planning import workload
-from musicgen_jax.sharding import mesh as mesh_lib
-from musicgen_jax.training import distributed, loop, precision, state
-from musicgen_jax.vqvae import adversarial, data_statistics
-
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, such as configs/vqvae.py:scale=tiny.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for config.json, metrics.jsonl and checkpoints.", required=True)
-flags.mark_flag_as_required("config")
+_CONFIG = config_flag.define("configs/vqvae.py:scale=tiny", config.VQVAETraining)
+_WORKDIR = cli.define_path("workdir", None, "Folder for config.json, metrics.jsonl and checkpoints.", required=True)
 
 
 def main() -> None:
@@ -27,11 +18,19 @@ def main() -> None:
     allocator.keep_memory()
     run = _CONFIG.value
     run.validate()
+    from musicgen_jax.training import distributed  # JAX and all else that is heavy: after the flags
+
     with distributed.processes(run.mesh):
         _train(run)
 
 
 def _train(run: config.VQVAETraining) -> None:
+    from musicgen_jax.data import audio_dataset
+    from musicgen_jax.planning import workload
+    from musicgen_jax.sharding import mesh as mesh_lib
+    from musicgen_jax.training import loop, precision, state
+    from musicgen_jax.vqvae import adversarial, data_statistics
+
     audio_dataset.check_sample_rate(run.data.path, run.model.sample_rate)
     mesh = mesh_lib.make_mesh(run.mesh)
     statistics = None

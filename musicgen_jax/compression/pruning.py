@@ -12,7 +12,6 @@ from musicgen_jax import config, modules
 from musicgen_jax.prior import loss, prior, trained
 from musicgen_jax.transformer import relative_attention, weights
 
-IMPORTANCES = ("gradient", "attention")
 Batch = dict[str, jax.Array]
 
 
@@ -44,7 +43,7 @@ def importance(name: str, model: trained.TrainedPrior, batches: Iterable[Batch])
     "attention" is the mean over the codes of the largest attention weight that a head gives to a position: a head that
     spreads its attention evenly adds little but an average.
     """
-    config.require(name in IMPORTANCES, f"--importance={name!r}: must be one of {', '.join(IMPORTANCES)}")
+    config.require(name in config.IMPORTANCES, f"--importance={name!r}: must be one of {', '.join(config.IMPORTANCES)}")
     sums_of = {"gradient": _gradients, "attention": _largest_weights}[name](model)
     sums, count = 0.0, 0.0
     for batch in batches:

@@ -3,9 +3,10 @@
 A config is mutable only so that `--config.a.b=value` can override it: call `validate()` once, then read it only.
 """
 
+from musicgen_jax.config.choices import CACHE_DTYPES, IMPORTANCES, MODES, SAMPLERS
 from musicgen_jax.config.diffusion import DIFFUSION, SCHEDULES, DiffusionConfig, DiffusionTraining, DistillationConfig
 from musicgen_jax.config.fields import TIER_ABOVE, TIERS, UNKNOWN_LABEL, require
-from musicgen_jax.config.files import choose, from_dict, parse_arg, read_json, to_dict, write_json
+from musicgen_jax.config.files import choose, from_dict, nearest, parse_arg, read_json, to_dict, write_json
 from musicgen_jax.config.jukebox import JukeboxPriorConfig, JukeboxTransformerConfig
 from musicgen_jax.config.prior import (
     ATTENTIONS,
@@ -29,8 +30,12 @@ from musicgen_jax.config.vqvae import (
 
 __all__ = [
     "ATTENTIONS",
+    "CACHE_DTYPES",
     "DIFFUSION",
+    "IMPORTANCES",
+    "MODES",
     "REMAT",
+    "SAMPLERS",
     "SCHEDULES",
     "TIERS",
     "TIER_ABOVE",
@@ -58,6 +63,7 @@ __all__ = [
     "VQVAETraining",
     "choose",
     "from_dict",
+    "nearest",
     "parse_arg",
     "read_json",
     "require",

@@ -1,12 +1,20 @@
 """Configs from the command line, and as JSON."""
 
 import dataclasses
+import difflib
 import json
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 from musicgen_jax.config.fields import require
 from musicgen_jax.errors import NotFoundError
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`; did you mean ...?` with the one of `names` that is most like `name`, or "" where none is."""
+    found = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def parse_arg(arg: str | None, **defaults: str) -> dict[str, str]:
@@ -33,7 +41,7 @@ def parse_arg(arg: str | None, **defaults: str) -> dict[str, str]:
 
 def choose(scales: dict[str, Any], name: str) -> Any:
     """scales[name]; UserError lists the names there are."""
-    require(name in scales, f"scale={name}: must be one of {', '.join(scales)}")
+    require(name in scales, f"scale={name}: must be one of {', '.join(scales)}{nearest(name, scales)}")
     return scales[name]
 
 

@@ -20,7 +20,6 @@ from musicgen_jax.transformer import block, kv_cache
 from musicgen_jax.transformer import weights as weights_lib
 
 Batch = dict[str, jax.Array]
-CACHE_DTYPES = ("compute", "int8")  # of keys and values: as they are computed, or rounded (kv_cache.QuantizedCache)
 NUM_STRETCHES, SHORTEST_STRETCH = 8, 512
 
 
@@ -57,8 +56,8 @@ class SampleWindow:
     """
 
     def __init__(self, functional: modules.Functional, cache_dtype: str = "compute"):
-        known = ", ".join(CACHE_DTYPES)
-        config.require(cache_dtype in CACHE_DTYPES, f"cache_dtype={cache_dtype!r}: must be one of {known}")
+        known = ", ".join(config.CACHE_DTYPES)
+        config.require(cache_dtype in config.CACHE_DTYPES, f"cache_dtype={cache_dtype!r}: must be one of {known}")
         begin, advance = functools.partial(_begin, functional, cache_dtype), functools.partial(_advance, functional)
         self._begin = jax.jit(begin, static_argnames=("guided", "length", "num_rows"))
         self._advance = jax.jit(advance, donate_argnames=("codes", "caches"))

@@ -7,20 +7,9 @@ from collections.abc import Mapping
 from musicgen_jax import config
 from musicgen_jax.data import labels
 from musicgen_jax.prior import trained
-from musicgen_jax.sampling import decode
 from musicgen_jax.sampling import prompt as prompt_lib
 from musicgen_jax.sampling import settings as settings_lib
 
-MODES = (
-    "ancestral",  # from nothing: top -> middle -> bottom
-    "continue",  # every tier goes on from the prompt's own codes; the result begins with the prompt
-    "primed",  # the top tier goes on from the prompt; the finer tiers are new from the beginning on
-    "upsample",  # the coarsest tier is the prompt's, for the whole length; the finer ones are new
-)
-SAMPLERS = (
-    "autoregressive",  # code after code
-    "diffusion",  # all codes of a window in `steps` parallel steps, for the tiers whose model is a diffusion model
-)
 DEFAULT_SECONDS, DEFAULT_STEPS = 8.0, 8
 DEFAULT_BATCH_SIZE, DEFAULT_PARALLEL_BATCH_SIZE = 8, 32  # windows at a time; of those that run side by side, a device
 
@@ -33,7 +22,7 @@ class Request:
       seconds: of each sample, prompt included; rounded up to a whole code of the top tier.
       num_samples: how many.
       seed: equal requests give equal samples.
-      mode: one of `MODES`.
+      mode: one of `config.MODES`.
       settings: temperature and filters, by tier.
       genres: names of the priors' vocabulary that the samples take by turns, sample i the name i modulo their number;
         empty for unknown.
@@ -45,9 +34,9 @@ class Request:
         not wait for each other 32 a device.
       parallel_windows: the windows of the middle and bottom tiers do not wait for each other, see
         `windows.independent`: `batch_size` of them at a time, divided over the devices.
-      cache_dtype: of the keys and values of the past, one of `decode.CACHE_DTYPES`; int8 takes a quarter of float32's
+      cache_dtype: of the keys and values of the past, one of `config.CACHE_DTYPES`; int8 takes a quarter of float32's
         memory, and rounds.
-      sampler: one of `SAMPLERS`; "diffusion" where any of the models is a diffusion model.
+      sampler: one of `config.SAMPLERS`; "diffusion" where any of the models is a diffusion model.
       steps: of the diffusion sampler, calls of the network for a window; None takes those that the model was distilled
         for, or 8.
     """
@@ -119,7 +108,7 @@ class Request:
     ) -> None:
         """Raises UserError where the request, the tokenizer, the priors and the prompt do not fit together."""
         self._validate_numbers()
-        config.require(self.mode in MODES, f"--mode={self.mode}: must be one of {', '.join(MODES)}")
+        config.require(self.mode in config.MODES, f"--mode={self.mode}: must be one of {', '.join(config.MODES)}")
         sampled = sampled_tiers(self.mode, priors)
         config.require(bool(sampled), f"--mode={self.mode} samples no tier of {', '.join(priors)}: pass finer priors")
         for prior in priors.values():
@@ -139,7 +128,8 @@ class Request:
         self._validate_prompt(vqvae, sampled, prompt)
 
     def _validate_sampler(self, models: list[trained.TrainedPrior]) -> None:
-        config.require(self.sampler in SAMPLERS, f"--sampler={self.sampler}: must be one of {', '.join(SAMPLERS)}")
+        known = ", ".join(config.SAMPLERS)
+        config.require(self.sampler in config.SAMPLERS, f"--sampler={self.sampler}: must be one of {known}")
         diffusion = [model for model in models if model.kind == config.DIFFUSION]
         if self.sampler == "autoregressive":
             tiers = ", ".join(f"--{model.config.tier}" for model in diffusion)
@@ -194,13 +184,13 @@ class Request:
             hop_fraction = self.hop_fraction_of(tier)
             settings_lib.require_number("hop_fraction", hop_fraction)
             config.require(0 < hop_fraction <= 1, f"--hop_fraction={hop_fraction}: must be in (0, 1]")
-        dtypes = ", ".join(decode.CACHE_DTYPES)
-        config.require(self.cache_dtype in decode.CACHE_DTYPES, f"--cache_dtype={self.cache_dtype}: one of {dtypes}")
+        dtypes = ", ".join(config.CACHE_DTYPES)
+        config.require(self.cache_dtype in config.CACHE_DTYPES, f"--cache_dtype={self.cache_dtype}: one of {dtypes}")
         self.settings.validate()
 
     def _validate_prompt(self, vqvae: config.VQVAEConfig, sampled: list[str], prompt: prompt_lib.Prompt | None) -> None:
         if self.mode == "ancestral":
-            others = ", ".join(MODES[1:])
+            others = ", ".join(config.MODES[1:])
             config.require(prompt is None, f"--mode=ancestral starts from nothing; --prime goes with --mode={others}")
             return
         config.require(prompt is not None, f"--mode={self.mode} needs --prime: a recording or codes to start from")

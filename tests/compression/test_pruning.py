@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny_priors
 
-from musicgen_jax import modules
+from musicgen_jax import config, modules
 from musicgen_jax.compression import pruning
 from musicgen_jax.prior import loss
 from musicgen_jax.prior import prior as prior_lib
@@ -90,7 +90,7 @@ def test_attention_equals_a_slow_softmax(prior, batch):
         np.testing.assert_allclose(scores[index], largest / batch["mask"].sum(), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", pruning.IMPORTANCES)
+@pytest.mark.parametrize("name", config.IMPORTANCES)
 def test_batches_are_averaged_and_a_dead_head_is_the_least_important(prior, batch, name):
     if name == "gradient":
         dead = jnp.ones((2, HEADS)).at[0, 1].set(0.0).at[1, 2].set(0.0)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny_priors
 
+from musicgen_jax import config
 from musicgen_jax.prior import loss
 from musicgen_jax.sampling import decode
 from musicgen_jax.sampling import logits as logits_lib
@@ -70,7 +71,7 @@ def test_stretches_cover_the_context():
     assert [end for end, _ in decode.stretches(1537, 0)] == [513, 1025, 1537]
 
 
-@pytest.mark.parametrize("cache_dtype", decode.CACHE_DTYPES)
+@pytest.mark.parametrize("cache_dtype", config.CACHE_DTYPES)
 def test_stretches_change_nothing(monkeypatch, cache_dtype):
     prior, batch = make()
     whole = decode.SampleWindow(prior.functional, cache_dtype)

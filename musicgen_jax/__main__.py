@@ -1,0 +1,49 @@
+"""`python -m musicgen_jax VERB --flags`, and the console script `musicgen-jax VERB --flags`."""
+
+import difflib
+import runpy
+import sys
+
+import musicgen_jax
+
+# In the order of the pipeline; each is a module of that name.
+VERBS = {
+    "prepare_data": "recordings or scores -> checked, resampled audio shards",
+    "train_vqvae": "audio shards -> a tokenizer, the three-tier VQ-VAE",
+    "extract_codes": "audio -> codes of three tiers; or one recording -> a file of codes",
+    "train_prior": "codes -> the prior of one tier, autoregressive or by diffusion",
+    "sample": "priors -> codes -> new music; or a file of codes -> sound",
+    "evaluate": "held-out tracks, samples -> metrics and a report",
+    "compress": "a prior -> int8 weights, fewer heads, or a sampler of a few steps",
+    "convert": "a published checkpoint <-> a native one",
+    "plan": "a config and chips -> does it fit, and how fast can it be",
+}
+
+
+def overview() -> str:
+    """The verbs, one line each, and how to go on."""
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:{width}}  {line}" for verb, line in VERBS.items()]
+    return "\n".join(["musicgen-jax VERB --flags", "", *lines, "", "musicgen-jax VERB --help lists a verb's flags."])
+
+
+def main() -> None:
+    """Runs the verb that the first argument names, as `python -m musicgen_jax.VERB` does."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    verb = name.replace("-", "_")
+    if name in ("--help", "-h", "help"):
+        print(overview())
+    elif name == "--version":
+        print(f"musicgen_jax {musicgen_jax.__version__}")
+    elif verb in VERBS:
+        sys.argv[1:] = arguments
+        runpy.run_module(f"musicgen_jax.{verb}", run_name="__main__", alter_sys=True)
+    else:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        asked = f"; did you mean {near[0]}?" if near else ""
+        print(f"error: no verb {name}{asked}; there are {', '.join(VERBS)}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

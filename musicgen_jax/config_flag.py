@@ -1,0 +1,153 @@
+"""The flag --config=FILE.py:ARG of the commands that train or plan, and its overrides --config.a.b=value.
+
+Config files are Python; those of the project are in configs/ of the repository, and travel with the package.
+"""
+
+import dataclasses
+import pathlib
+import re
+import runpy
+import sys
+import traceback
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+from musicgen_jax import config, files
+from musicgen_jax.errors import NotFoundError, UserError
+
+flags.disclaim_key_flags()  # what `define` defines is its caller's
+
+
+def define(example: str, *classes: type) -> flags.FlagHolder[Any]:
+    """The required flag --config.
+
+    Args:
+      example: of a value, for the help.
+      *classes: what get_config() of the file must return an instance of.
+    """
+    help_text = f"Config file, such as {example}, or one of your own. --config.FIELD=value overrides a field."
+    holder = config_flags.DEFINE_config_file("config", None, help_text)
+    flags.FLAGS["config"].parser = _ConfigParser(example, classes)
+    flags.mark_flag_as_required("config")
+    return holder
+
+
+def expand_data_path() -> None:
+    """Makes config.data.path of the parsed flag a local path as other flags have it. Raises UserError for a URL."""
+    run = flags.FLAGS["config"].value if "config" in flags.FLAGS else None
+    if run is not None and run.data.path:
+        run.data.path = str(files.local_path(run.data.path, "--config.data.path"))
+
+
+def folder() -> pathlib.Path:
+    """Where the project's own configs are: in the installed package, or beside it in the repository."""
+    package = pathlib.Path(__file__).resolve().parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def where() -> str:
+    """A line that says where config files are."""
+    names = ", ".join(sorted(path.name for path in folder().glob("[!_]*.py")))
+    return f"Configs: {folder()} ({names}); --config=configs/NAME.py:ARG finds them from any folder."
+
+
+def find(name: str) -> pathlib.Path:
+    """The config file of that name: as a path from the working directory, else among the project's own.
+
+    Args:
+      name: a path, or for one of the project's configs/prior.py, prior.py or prior.
+
+    Raises:
+      NotFoundError: there is no such file; the message lists those that there are.
+      UserError: it is a URL.
+    """
+    path = files.local_path(name, "--config")
+    stems = [own.stem for own in folder().glob("[!_]*.py")]
+    own = [name for stem in stems for name in (stem, f"{stem}.py", f"configs/{stem}.py")]
+    if not path.is_file() and path.as_posix() in own:
+        path = folder() / f"{path.stem}.py"
+    if not path.is_file():
+        raise NotFoundError(f"--config={name}: there is no such file{config.nearest(name, own)}; {where()}")
+    return path
+
+
+def load(name: str, arg: str | None = None) -> Any:
+    """What get_config(arg) of a config file returns.
+
+    Raises:
+      NotFoundError: there is no such file.
+      UserError: it is no Python with a get_config, or fails; the message says in which line.
+    """
+    path = find(name)
+    try:
+        space = runpy.run_path(str(path))
+        if not callable(space.get("get_config")):
+            raise UserError(f"{path} has no function get_config: it must return the config")
+        return space["get_config"](*() if arg is None else (arg,))
+    except UserError:
+        raise
+    except SyntaxError as error:
+        raise UserError(f"{error.filename or path}, line {error.lineno}: {error.msg}") from error
+    except Exception as error:
+        raise UserError(f"{_place(path, error)}: {type(error).__name__}: {error}") from error
+
+
+def _place(path: pathlib.Path, error: Exception) -> str:
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f"{path}, line {lines[-1]}" if lines else str(path)
+
+
+class _ConfigParser(flags.ArgumentParser):
+    """FILE.py:ARG -> the config, of the right class."""
+
+    def __init__(self, example: str, classes: tuple[type, ...]):
+        self.example, self.classes = example, classes
+
+    def parse(self, argument: str) -> Any:
+        files.local_path(argument, "--config")  # before the colon of gs:// is taken for that of the argument
+        name, colon, arg = argument.partition(":")
+        run = load(name, arg if colon else None)
+        if not isinstance(run, self.classes):
+            wanted = " or ".join(one.__name__ for one in self.classes)
+            raise UserError(
+                f"--config={argument} is a {type(run).__name__} where this command takes a {wanted}: pass one such as "
+                f"{self.example}"
+            )
+        for path in _overrides(sys.argv[1:]):
+            _check_field(run, path)
+        return run
+
+    def flag_type(self) -> str:
+        return "config file"
+
+
+def _overrides(argv: list[str]) -> list[str]:
+    """Paths of fields, such as training.num_steps, that arguments --config.PATH=VALUE name."""
+    found = (re.match(r"--?(?:no)?config\.([^=]*)", argument) for argument in argv)
+    return [match[1] for match in found if match]
+
+
+def _check_field(run: Any, path: str) -> None:
+    """Raises UserError with the nearest name where a config has no field of that path."""
+    owner, so_far = run, "config"
+    for name in path.split("."):
+        if not dataclasses.is_dataclass(owner):
+            raise UserError(f"--config.{path}: {so_far} is a value, which has no field {name}")
+        names = _fields(owner)
+        if name not in names:
+            raise UserError(
+                f"--config.{path}: {so_far} has no field {name}{config.nearest(name, names)}; the fields are "
+                + ", ".join(names)
+            )
+        owner, so_far = getattr(owner, name), f"{so_far}.{name}"
+    if dataclasses.is_dataclass(owner):
+        raise UserError(
+            f"--config.{path} is a group of fields: give one of them, such as --{so_far}.{_fields(owner)[0]}"
+        )
+
+
+def _fields(owner: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(owner)]
