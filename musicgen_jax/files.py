@@ -4,6 +4,8 @@ Every message names the file. What the system refuses (no permission, no space) 
 `cli.run` turns into one line.
 """
 
+import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -11,8 +13,8 @@ import pathlib
 import re
 import tempfile
 import zipfile
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from musicgen_jax.errors import NotFoundError, UserError
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 MAX_JSON_BYTES = 2**26  # of one JSON document: the largest that a command writes has a few hundred kB
 MAX_ARRAY_BYTES = 2**34  # of all arrays of an npz, unpacked
 Path = str | os.PathLike[str]
+Record = TypeVar("Record")
 
 
 def local_path(path: Path, name: str) -> pathlib.Path:
@@ -92,20 +95,61 @@ def read_json_lines(path: Path, remedy: str = "") -> list[dict[str, Any]]:
     return [parse_json(line, f"{path}, line {number},") for number, line in enumerate(lines, 1) if line.strip()]
 
 
+def as_record(kind: type[Record], values: Mapping[str, Any], where: str) -> Record:
+    """A dataclass from a JSON object that has its fields, each of the type that the class names.
+
+    Args:
+      kind: a dataclass whose fields are str, int, float or dict[str, str].
+      values: the object; fields with defaults may lack.
+      where: begins the message.
+
+    Raises:
+      UserError: a field lacks, is unknown, or holds something of another type.
+    """
+    types = {field.name: field.type for field in dataclasses.fields(kind)}
+    for name, value in values.items():
+        if name not in types:
+            raise UserError(f"{where} is damaged: {name!r} is none of its fields ({', '.join(types)})")
+        if not _is_a(value, types[name]):
+            raise UserError(f"{where} is damaged: {name} is {value!r}, not {types[name]}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise UserError(f"{where} is damaged: {error}") from error
+
+
+def _is_a(value: object, wanted: Any) -> bool:
+    if wanted is float:
+        return type(value) in (int, float)
+    if wanted in (str, int):
+        return type(value) is wanted  # True is no number here
+    return isinstance(value, dict) and all(type(item) is str for pair in value.items() for item in pair)
+
+
+@contextlib.contextmanager
+def blamed_on(path: Path) -> Iterator[None]:
+    """Names `path` in an OSError that names no file, such as what write() raises where the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+        raise
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a UTF-8 file, whole or not at all: another file of that name stays until this one is on disk."""
     path = pathlib.Path(path)
-    with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+    hidden = {"dir": path.parent, "prefix": f".{path.name[:50]}."}
+    with blamed_on(path), tempfile.NamedTemporaryFile("wb", delete=False, **hidden) as file:
         try:
             file.write(text.encode("utf-8"))
             file.flush()
             os.fsync(file.fileno())
             os.chmod(file.name, 0o666 & ~_umask())
             os.replace(file.name, path)
-        except BaseException as error:
+        except BaseException:
             os.unlink(file.name)
-            if isinstance(error, OSError) and error.filename is None:  # write() does not say where
-                raise OSError(error.errno, error.strerror, os.fspath(path)) from error
             raise
 
 

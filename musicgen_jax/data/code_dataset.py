@@ -1,7 +1,6 @@
 """Code shards -> training windows of one tier."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +10,7 @@ import jax
 import numpy as np
 import tensorflow_datasets as tfds
 
-from musicgen_jax import config
+from musicgen_jax import config, files
 from musicgen_jax.data import labels, loader, shards
 from musicgen_jax.errors import NotFoundError
 
@@ -40,8 +39,7 @@ class TrackEntry:
 
 def write_index(directory: pathlib.Path, entries: list[TrackEntry]) -> None:
     """Writes tracks.jsonl."""
-    lines = [json.dumps(dataclasses.asdict(entry), ensure_ascii=False) + "\n" for entry in entries]
-    (directory / INDEX_NAME).write_text("".join(lines), encoding="utf-8")
+    files.write_text(directory / INDEX_NAME, files.json_lines([dataclasses.asdict(entry) for entry in entries]))
 
 
 def read_index(directory: str) -> list[TrackEntry]:
@@ -49,11 +47,11 @@ def read_index(directory: str) -> list[TrackEntry]:
 
     Raises:
       NotFoundError: `directory` was not written by extract_codes.
+      UserError: the file is damaged.
     """
     path = pathlib.Path(directory) / INDEX_NAME
-    if not path.is_file():
-        raise NotFoundError(f"no {INDEX_NAME} in {directory}: pass the --out of extract_codes")
-    return [TrackEntry(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = files.read_json_lines(path, "pass the --out of extract_codes")
+    return [files.as_record(TrackEntry, row, f"{path}, row {number},") for number, row in enumerate(rows, 1)]
 
 
 def write_codebooks(directory: pathlib.Path, codebooks: dict[str, np.ndarray]) -> None:

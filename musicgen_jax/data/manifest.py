@@ -3,11 +3,10 @@
 import collections
 import dataclasses
 import hashlib
-import json
 import pathlib
 
+from musicgen_jax import files
 from musicgen_jax.data import track
-from musicgen_jax.errors import NotFoundError
 
 SPLITS = ("train", "validation", "test")
 HELD_OUT = ("validation", "test")
@@ -58,8 +57,7 @@ def rejected(item: track.Rejection) -> Row:
 def write(directory: pathlib.Path, rows: list[Row]) -> None:
     """Writes the rows, sorted by path and track, to DIRECTORY/manifest.jsonl."""
     rows = sorted(rows, key=lambda row: (row.path, row.track_id))
-    lines = [json.dumps(dataclasses.asdict(row), ensure_ascii=False) + "\n" for row in rows]
-    (directory / FILE_NAME).write_text("".join(lines), encoding="utf-8")
+    files.write_text(directory / FILE_NAME, files.json_lines([dataclasses.asdict(row) for row in rows]))
 
 
 def read(directory: str | pathlib.Path) -> list[Row]:
@@ -67,11 +65,11 @@ def read(directory: str | pathlib.Path) -> list[Row]:
 
     Raises:
       NotFoundError: the directory has none.
+      UserError: it is damaged.
     """
     path = pathlib.Path(directory) / FILE_NAME
-    if not path.is_file():
-        raise NotFoundError(f"no {FILE_NAME} in {directory}; it must be the --out of prepare_data")
-    return [Row(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = files.read_json_lines(path, "pass the --out of prepare_data")
+    return [files.as_record(Row, row, f"{path}, row {number},") for number, row in enumerate(rows, 1)]
 
 
 def split_groups(tracks: list[track.Track], seed: int) -> dict[str, str]:

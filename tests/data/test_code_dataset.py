@@ -124,3 +124,10 @@ def test_bad_input(tiny_codes, tiny_audio_dataset, tmp_path):
     with pytest.raises(ValueError, match="no records in split 'dev'"):
         code_dataset.Windows(tiny_codes, "dev", resolved(tiny_codes, "top"))
     assert set(shards.split_names(tiny_codes)) == {"train", "validation", "test"}
+
+
+def test_any_name_and_tag_survives_in_the_index(tmp_path):
+    strange = "a\nb\r\x85\u2028\u2029\x0b\x1e'\"\\ü\x00"
+    entries = [code_dataset.TrackEntry(strange, "train", strange, strange, 3)] * 2
+    code_dataset.write_index(tmp_path, entries)
+    assert code_dataset.read_index(tmp_path) == entries

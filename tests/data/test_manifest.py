@@ -5,6 +5,7 @@ import collections
 import pytest
 
 from musicgen_jax.data import manifest, track
+from musicgen_jax.errors import UserError
 
 
 def make_tracks(genre_of: dict[str, str], per_group: int = 1) -> list[track.Track]:
@@ -57,6 +58,21 @@ def test_groups_of_several_genres():
     # Every work in every timbre: whatever is held out covers all genres, so a tenth is enough.
     tracks = [item for genre in "abcd" for item in make_tracks({f"g{i}": genre for i in range(30)})]
     assert counts(manifest.split_groups(tracks, seed=0)) == {"train": 24, "validation": 3, "test": 3}
+
+
+def test_any_name_and_tag_survives(tmp_path):
+    strange = "a\nb\r\x85\u2028\u2029\x0b\x1e'\"\\ü\x00\ud800"
+    item = track.Track(strange, strange, "g", "", {"genre": strange, "artist": strange}, 1.0, 8000, 1, list)
+    rows = [manifest.accepted(item, "train", 100, 1)]
+    manifest.write(tmp_path, rows)
+    assert manifest.read(tmp_path) == rows
+
+
+def test_a_damaged_manifest_is_one_line_with_its_name(tmp_path):
+    for damage in ('{"path": 3}', "{", "[]", '{"path": "a", "other": 1}'):
+        (tmp_path / "manifest.jsonl").write_text(damage)
+        with pytest.raises(UserError, match=r"manifest\.jsonl.* damaged"):
+            manifest.read(tmp_path)
 
 
 def test_rows_round_trip_sorted(tmp_path):
