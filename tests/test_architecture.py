@@ -19,6 +19,8 @@ MAY_IMPORT = {
     "errors": set(),
     "files": set(),
     "folder_lock": set(),
+    "console": set(),
+    "progress": {"console"},
     "config": set(),
     "config_flag": {"config"},
     "cli": {"config_flag"},
@@ -64,7 +66,7 @@ def offences(place: str, names: set[str]) -> list[str]:
     allowed = MAY_IMPORT.get(place)
     if allowed is None:
         return sorted(name for name in names if name.split(".")[0] in entry_points)
-    own = {"errors", "files", "folder_lock"} | ({place} if (PACKAGE / place).is_dir() else set())
+    own = {"errors", "files", "folder_lock", "console", "progress"} | ({place} if (PACKAGE / place).is_dir() else set())
     return sorted(
         name
         for name in names

@@ -12,8 +12,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import tqdm
 
+from musicgen_jax import console
+from musicgen_jax import progress as progress_lib
 from musicgen_jax.data import audio_io, manifest, shards, track, workers
 from musicgen_jax.errors import UserError
 
@@ -143,7 +144,12 @@ def _write_tracks(
 ) -> list[manifest.Row]:
     """Writes every track's segments and returns the rows; a track that fails now is added to `rejections`."""
     rows = []
-    progress = tqdm.tqdm(total=sum(round(item.duration) for item in tracks), unit="audio-s", desc="write shards")
+    progress = progress_lib.Progress(
+        "write shards",
+        sum(item.duration for item in tracks),
+        "audio-s",
+        devices=console.describe_cores(max(num_workers, 1)),
+    )
     # Tracks pass through files: a worker's result stays small, and a track's length is known before its first record.
     with tempfile.TemporaryDirectory(dir=writer.path) as folder, progress:
         spooled = workers.ordered_map(functools.partial(_spool, folder), enumerate(tracks), num_workers)
@@ -157,7 +163,7 @@ def _write_tracks(
                 _write_segments(writer, split, item, path, bounds)
                 rows.append(manifest.accepted(item, split, num_samples, len(bounds)))
             os.remove(path)
-            progress.update(round(item.duration))
+            progress.update(item.duration)
     return rows
 
 

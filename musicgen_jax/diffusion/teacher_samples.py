@@ -5,8 +5,8 @@ import pathlib
 import grain
 import jax
 import numpy as np
-import tqdm
 
+from musicgen_jax import progress as progress_lib
 from musicgen_jax.data import code_dataset
 from musicgen_jax.prior import trained
 from musicgen_jax.sampling import decode
@@ -40,19 +40,21 @@ def sample(teacher: trained.TrainedPrior, windows: code_dataset.Windows, num: in
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, np.arange(num))
     sample_window = decode.make_sample_window(teacher.functional)
     size = min(BATCH_SIZE, num)
-    for first in tqdm.tqdm(range(0, num, size), desc="sample the teacher", unit="batch"):
-        rows = np.minimum(np.arange(first, first + size), num - 1)
-        batch = {name: array[rows] for name, array in arrays.items()}
-        zeros = np.zeros(size, np.int32)
-        settings = logits_lib.Settings(
-            temperature=np.ones(batch["codes"].shape, np.float32),
-            top_p=np.ones(size, np.float32),
-            top_k=zeros,
-            guidance=np.ones(size, np.float32),
-        )
-        stop = batch["mask"].sum(axis=1).astype(np.int32)
-        sampled = sample_window(teacher.weights, batch, zeros, stop, keys[rows], batch["start"], settings)
-        arrays["codes"][rows] = np.where(batch["mask"], np.asarray(sampled), 0)
+    with progress_lib.Progress("sample the teacher", num, "windows") as progress:
+        for first in range(0, num, size):
+            rows = np.minimum(np.arange(first, first + size), num - 1)
+            batch = {name: array[rows] for name, array in arrays.items()}
+            zeros = np.zeros(size, np.int32)
+            settings = logits_lib.Settings(
+                temperature=np.ones(batch["codes"].shape, np.float32),
+                top_p=np.ones(size, np.float32),
+                top_k=zeros,
+                guidance=np.ones(size, np.float32),
+            )
+            stop = batch["mask"].sum(axis=1).astype(np.int32)
+            sampled = sample_window(teacher.weights, batch, zeros, stop, keys[rows], batch["start"], settings)
+            arrays["codes"][rows] = np.where(batch["mask"], np.asarray(sampled), 0)
+            progress.update(min(size, num - first))
     return arrays
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 
 from musicgen_jax import config
+from musicgen_jax import progress as progress_lib
 from musicgen_jax.data import code_dataset
 from musicgen_jax.evaluation import likelihood
 from musicgen_jax.prior import loss, trained
@@ -88,15 +88,16 @@ def _score(prior: trained.TrainedPrior, windows: code_dataset.Windows, limit: in
 
     places = list(_places(windows, limit))
     total, count = 0.0, 0
-    starts = range(0, len(places), BATCH_SIZE)
-    for first in tqdm.tqdm(starts, desc=f"score {prior.config.tier} codes", unit="batch"):
-        chosen = places[first : first + BATCH_SIZE]
-        # The last batch is filled by repetition, so that one program serves all; the repeats are not counted.
-        padded = chosen + chosen[-1:] * (BATCH_SIZE - len(chosen))
-        examples = [windows.window(place.track, place.start) for place in padded]
-        batch = {name: jnp.asarray(np.stack([example[name] for example in examples])) for name in examples[0]}
-        nats = np.asarray(losses(prior.weights, batch), np.float64)
-        for place, row in zip(chosen, nats, strict=False):
-            total += float(row[place.first : place.stop].sum())
-            count += place.stop - place.first
+    with progress_lib.Progress(f"score {prior.config.tier} codes", len(places), "windows") as progress:
+        for first in range(0, len(places), BATCH_SIZE):
+            chosen = places[first : first + BATCH_SIZE]
+            # The last batch is filled by repetition, so that one program serves all; the repeats are not counted.
+            padded = chosen + chosen[-1:] * (BATCH_SIZE - len(chosen))
+            examples = [windows.window(place.track, place.start) for place in padded]
+            batch = {name: jnp.asarray(np.stack([example[name] for example in examples])) for name in examples[0]}
+            nats = np.asarray(losses(prior.weights, batch), np.float64)
+            for place, row in zip(chosen, nats, strict=False):
+                total += float(row[place.first : place.stop].sum())
+                count += place.stop - place.first
+            progress.update(len(chosen))
     return total, count

@@ -4,9 +4,9 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-import tqdm
 
 from musicgen_jax import config
+from musicgen_jax import progress as progress_lib
 from musicgen_jax.data import audio_dataset, manifest
 from musicgen_jax.evaluation import codebook_usage, reconstruction, report_media
 from musicgen_jax.vqvae import tokenizer as tokenizer_lib
@@ -51,8 +51,8 @@ def evaluate_tokenizer(
     clips, references = [], []
     limit = round(max_seconds * sample_rate)
     rows = [row for row in manifest.read(data) if row.status == "ok" and row.split == split]
-    total = round(sum(min(row.num_samples, limit) for row in rows) / sample_rate)
-    with tqdm.tqdm(total=total, unit=" audio-s", desc="reconstruct") as progress:
+    total = sum(min(row.num_samples, limit) for row in rows) / sample_rate
+    with progress_lib.Progress("reconstruct", total, "audio-s") as progress:
         for facts, blocks in audio_dataset.read_tracks(data, split):
             audio = np.concatenate(list(blocks))[:limit]
             references.append(audio)
@@ -63,7 +63,7 @@ def evaluate_tokenizer(
                 accumulators[tier].add(audio, sounds[tier])
             if facts["track_id"] in players:
                 clips.append(_clips(f"{facts['track_id']} ({facts['genre']})", sounds, sample_rate))
-            progress.update(round(len(audio) / sample_rate))
+            progress.update(len(audio) / sample_rate)
     return TokenizerQuality(
         reconstruction={tier: accumulators[tier].result() for tier in config.TIERS},
         codebook={tier: codebook_usage.usage_statistics(histograms[tier]) for tier in config.TIERS},

@@ -2,16 +2,15 @@
 
 import dataclasses
 import json
-import math
 import os
 import pathlib
 from collections.abc import Mapping
 
 import numpy as np
 import soundfile
-import tqdm
 
 from musicgen_jax import config, modules
+from musicgen_jax import progress as progress_lib
 from musicgen_jax.data import audio_io
 from musicgen_jax.errors import NotFoundError, UserError
 from musicgen_jax.prior import trained
@@ -116,7 +115,7 @@ def decode_to_wav(tokenizer: tokenizer_lib.Tokenizer, codes: str, tier: str | No
         left = recording.num_samples  # the last code may reach beyond the recording's end
         with (
             soundfile.SoundFile(os.fsencode(partial), "w", recording.sample_rate, 1, "PCM_16", format="WAV") as file,
-            tqdm.tqdm(total=math.ceil(recording.seconds), unit=" audio-s", unit_scale=True, desc="decode") as progress,
+            progress_lib.Progress("decode", recording.seconds, "audio-s") as progress,
         ):
             for block in tokenizer.decode_blocks(recording.codes[tier], tier):
                 kept = block[:left]

@@ -2,8 +2,8 @@
 
 import jax
 import numpy as np
-import tqdm
 
+from musicgen_jax import progress as progress_lib
 from musicgen_jax.data import labels
 from musicgen_jax.prior import trained
 from musicgen_jax.sampling import journal as journal_lib
@@ -52,21 +52,15 @@ class ParallelSampler:
         """Samples the tier, given the tier above, int32 [N, T / upsampling]."""
         tier, total = self._model.config.tier, self.codes.size - self.done * len(self.codes)
         sampled = self._journal.read(tier) if self._journal else None
-        with tqdm.tqdm(
-            total=total,
-            initial=0 if sampled is None else total,  # says nothing about the speed
-            unit=" codes",
-            unit_scale=True,
-            desc=f"sample {tier}",
-            disable=not self._show_progress,
-        ) as bar:
+        done = 0 if sampled is None else total
+        with progress_lib.Progress(f"sample {tier}", total, "codes", done=done, show=self._show_progress) as progress:
             if sampled is None:
-                sampled = self._sample(above, bar)
+                sampled = self._sample(above, progress)
                 if self._journal:
                     self._journal.write(tier, sampled)
         self.codes[...], self.done = sampled, self.codes.shape[1]
 
-    def _sample(self, above: np.ndarray | None, bar: tqdm.tqdm) -> np.ndarray:
+    def _sample(self, above: np.ndarray | None, progress: progress_lib.Progress) -> np.ndarray:
         request, model = self._request, self._model.config
         num_samples, num_codes = self.codes.shape
         places = np.broadcast_to(np.arange(num_codes), self.codes.shape)
@@ -85,5 +79,5 @@ class ParallelSampler:
             request.settings.arrays(model.tier, places, num_codes),
             request.num_steps(self._model.distilled_steps),
             batch_size=request.num_together(True),
-            progress=bar.update,
+            progress=progress.update,
         )

@@ -5,9 +5,9 @@ from typing import Any
 
 import jax
 import numpy as np
-import tqdm
 
 from musicgen_jax import config
+from musicgen_jax import progress as progress_lib
 from musicgen_jax.data import labels
 from musicgen_jax.prior import trained
 from musicgen_jax.sampling import decode, windows
@@ -68,7 +68,7 @@ class TierSampler:
         self._sample_window = decode.make_sample_window(prior.functional, request.cache_dtype)
         tier_key = rng.key(request.seed, f"sample/{model.tier}")
         self._keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(tier_key, np.arange(request.num_samples))
-        self._bar: tqdm.tqdm | None = None
+        self._progress: progress_lib.Progress | None = None
         self._show_progress = show_progress
 
     @property
@@ -88,8 +88,8 @@ class TierSampler:
         for first in range(0, len(jobs), self._batch_size):
             self._run(jobs[first : first + self._batch_size], above)
         self.done = group[-1].kept_in_track.stop
-        if self._bar is not None and not self._groups:
-            self._bar.close()
+        if self._progress is not None and not self._groups:
+            self._progress.close()
 
     def _run(self, jobs: list[Job], above: np.ndarray | None) -> None:
         """Samples those of these windows that the journal does not have, as one batch."""
@@ -126,15 +126,11 @@ class TierSampler:
         if not self._show_progress or not jobs:
             return
         num_codes = sum(window.stop - window.known for _, window in jobs)
-        if self._bar is None:
+        if self._progress is None:
             total = self._request.num_samples * sum(window.stop - window.known for window in self._plan)
-            self._bar = tqdm.tqdm(total=total, unit=" codes", unit_scale=True, desc=f"sample {self._prior.config.tier}")
-        if restored:  # says nothing about the speed, from which the bar tells the time left
-            self._bar.initial += num_codes
-            self._bar.n += num_codes
-            self._bar.last_print_n += num_codes
-        else:
-            self._bar.update(num_codes)
+            self._progress = progress_lib.Progress(f"sample {self._prior.config.tier}", total, "codes")
+        count = self._progress.skip if restored else self._progress.update
+        count(num_codes)
 
 
 def window_batch(

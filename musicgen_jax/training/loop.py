@@ -6,9 +6,8 @@ from typing import Any
 
 import jax
 import numpy as np
-import tqdm
 
-from musicgen_jax import config
+from musicgen_jax import config, console, progress
 from musicgen_jax.errors import UserError
 from musicgen_jax.sharding import rules
 from musicgen_jax.training import checkpointing, metrics, optimizer, preemption, state, step, throughput
@@ -63,11 +62,11 @@ def train(
         checkpointing.Checkpointer(workdir, training.keep_checkpoints) as checkpointer,
         jax.set_mesh(mesh),
     ):
-        _announce(f"{task.functional.num_parameters():,} parameters on mesh {dict(mesh.shape)}")
         current = _restored(checkpointer, abstract, model_config)
         if current is None:
             current = state.initial_state(task, training, tx, axis_rules, mesh)
         start = int(current.step)
+        _announce(task, mesh, start)
         if jax.process_index() == 0:
             config.write_json(workdir / "config.json", run_config)
         writer = metrics.MetricsWriter(workdir / "metrics.jsonl", start)
@@ -87,9 +86,15 @@ def train(
 def _restored(checkpointer, abstract, model_config) -> state.TrainState | None:
     if checkpointer.latest_step() is None:
         return None
-    restored = checkpointer.restore(abstract, model_config)
-    _announce(f"resuming from step {int(restored.step)}")
-    return restored
+    return checkpointer.restore(abstract, model_config)
+
+
+def _announce(task: state.Task, mesh: jax.sharding.Mesh, start: int) -> None:
+    console.say_devices()
+    axes = ", ".join(f"{name} {size}" for name, size in mesh.shape.items() if size > 1)
+    console.say(f"{task.functional.num_parameters():,} parameters" + (f" on the mesh {axes}" if axes else ""))
+    if start:
+        console.say(f"resuming from step {start}")
 
 
 def _take_steps(current, training, batches, train_step, evaluate, save, recorder, guard) -> state.TrainState:
@@ -110,18 +115,13 @@ def _take_steps(current, training, batches, train_step, evaluate, save, recorder
             with recorder.speed.waiting("checkpoint"):
                 save(current)
         if preempted:
-            _announce(f"SIGTERM: saved step {done}; run the same command again to go on")
+            console.say(f"SIGTERM: saved step {done}; run the same command again to go on")
             break
     return current
 
 
 def _due(done: int, every: int, last: bool) -> bool:
     return every > 0 and (last or done % every == 0)
-
-
-def _announce(message: str) -> None:
-    if jax.process_index() == 0:
-        tqdm.tqdm.write(message)
 
 
 def _evaluate(eval_step, current, batches, writer: metrics.MetricsWriter, done: int) -> None:
@@ -144,15 +144,10 @@ class _Recorder:
         start: int,
     ):
         self.speed = throughput.Throughput(task, throughput.peak_flops(mesh) if task.flops_per_step else 0.0, start)
-        self._task, self._training, self._writer = task, training, writer
+        self._unit, self._training, self._writer = task.unit, training, writer
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
-        self._bar = tqdm.tqdm(
-            total=round(training.num_steps * task.units_per_step),
-            initial=round(start * task.units_per_step),
-            unit=f" {task.unit}",
-            unit_scale=True,
-            disable=jax.process_index() != 0,
-            mininterval=1.0,
+        self._progress = progress.Progress(
+            "train", training.num_steps, "steps", done=start, show=jax.process_index() == 0
         )
 
     def __enter__(self) -> "_Recorder":
@@ -161,7 +156,7 @@ class _Recorder:
     def __exit__(self, error_type: type | None, *_: object) -> None:
         if error_type is None:
             self.flush()
-        self._bar.close()
+        self._progress.close()
 
     def record(self, done: int, step_metrics: dict[str, jax.Array]) -> None:
         """Takes the metrics of step `done` and deals with those of the step before."""
@@ -188,9 +183,11 @@ class _Recorder:
             )
         self.speed.finished(done)
         self._writer.accumulate(values)
-        self._bar.update(self._task.units_per_step)
         if done % self._training.log_every == 0 or done == self._training.num_steps:
             averages = self._writer.averages()
-            self._bar.set_postfix_str(f"loss {averages['loss']:.4f}")
             latest = {name: values[name] for name in LATEST}
-            self._writer.write(done, averages | latest | self.speed.line(done))
+            speed = self.speed.line(done)
+            self._writer.write(done, averages | latest | speed)
+            rate = progress.describe_speed(speed[f"{self._unit}_per_second"], self._unit)
+            self._progress.note(f"{rate}, loss {averages['loss']:.4f}")
+        self._progress.update()

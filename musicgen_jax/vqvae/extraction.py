@@ -2,14 +2,13 @@
 
 import collections
 import hashlib
-import math
 import pathlib
 from collections.abc import Iterator
 
 import numpy as np
-import tqdm
 
 from musicgen_jax import config
+from musicgen_jax import progress as progress_lib
 from musicgen_jax.data import audio_check, audio_dataset, audio_io, code_dataset, manifest, shards
 from musicgen_jax.vqvae import code_file
 from musicgen_jax.vqvae import tokenizer as tokenizer_lib
@@ -42,7 +41,7 @@ def extract(tokenizer: tokenizer_lib.Tokenizer, data: str, out: str, window_seco
     entries = []
     with (
         shards.ShardWriter(out, code_dataset.DATASET_NAME, features, splits, metadata) as writer,
-        tqdm.tqdm(total=_seconds(data), unit=" audio-s", unit_scale=True, desc="extract codes") as progress,
+        progress_lib.Progress("extract codes", _seconds(data), "audio-s") as progress,
     ):
         for split in splits:
             for facts, blocks in audio_dataset.read_tracks(data, split):
@@ -95,7 +94,7 @@ def _encode_file(
     """(number of samples at the tokenizer's rate, codes of each tier)."""
     sample_rate, sizes = tokenizer.config.sample_rate, []
     seconds = _checked_seconds(path)
-    with tqdm.tqdm(total=math.ceil(seconds), unit=" audio-s", unit_scale=True, desc="extract codes") as progress:
+    with progress_lib.Progress("extract codes", seconds, "audio-s") as progress:
 
         def blocks() -> Iterator[np.ndarray]:
             for block in audio_io.read_blocks(path, sample_rate):
@@ -152,13 +151,13 @@ def bits_per_second(vqvae_config: config.VQVAEConfig, tier: str) -> float:
     return codes_per_second * float(np.log2(vqvae_config.quantizer.num_codes))
 
 
-def _seconds(data: str) -> int:
-    rows = manifest.read(data)
-    # Rounded up: progress must not run past its total.
-    return -(-sum(row.num_samples for row in rows) // shards.read_metadata(data)["sample_rate"])
+def _seconds(data: str) -> float:
+    return sum(row.num_samples for row in manifest.read(data)) / shards.read_metadata(data)["sample_rate"]
 
 
-def _count_seconds(blocks: Iterator[np.ndarray], sample_rate: int, progress: tqdm.tqdm) -> Iterator[np.ndarray]:
+def _count_seconds(
+    blocks: Iterator[np.ndarray], sample_rate: int, progress: progress_lib.Progress
+) -> Iterator[np.ndarray]:
     for block in blocks:
         yield block
         progress.update(len(block) / sample_rate)

@@ -5,8 +5,8 @@ import functools
 import hashlib
 import os
 
-import tqdm
-
+from musicgen_jax import console
+from musicgen_jax import progress as progress_lib
 from musicgen_jax.data import audio_check, audio_io, track, workers
 from musicgen_jax.errors import UserError
 
@@ -40,20 +40,20 @@ def tracks(
         raise UserError(f"no audio in {source}: it holds no file that ends in {known}; check --source")
     check = functools.partial(audio_check.inspect, min_seconds=min_seconds)
     kept, rejected, first_of = [], [track.Rejection(path, f"folder unreadable: {why}") for path, why in unlisted], {}
-    progress = tqdm.tqdm(total=sum(map(_size, paths)), unit="B", unit_scale=True, desc="check files")
-    for path, facts in zip(paths, workers.ordered_map(check, paths, num_workers), strict=True):
-        progress.update(_size(path))
-        name = _name(path, source)
-        reason = facts.reason
-        if not reason and (first := first_of.setdefault(facts.audio_hash, name)) != name:
-            reason = f"exact duplicate of: {first}"
-        if reason:
-            rejected.append(
-                track.Rejection(name, reason, facts.hash, facts.duration, facts.sample_rate, facts.channels)
-            )
-        else:
-            kept.append(_track(path, name, facts, sample_rate))
-    progress.close()
+    cores = console.describe_cores(max(num_workers, 1))
+    with progress_lib.Progress("check files", sum(map(_size, paths)) / 1e6, "MB", devices=cores) as progress:
+        for path, facts in zip(paths, workers.ordered_map(check, paths, num_workers), strict=True):
+            progress.update(_size(path) / 1e6)
+            name = _name(path, source)
+            reason = facts.reason
+            if not reason and (first := first_of.setdefault(facts.audio_hash, name)) != name:
+                reason = f"exact duplicate of: {first}"
+            if reason:
+                rejected.append(
+                    track.Rejection(name, reason, facts.hash, facts.duration, facts.sample_rate, facts.channels)
+                )
+            else:
+                kept.append(_track(path, name, facts, sample_rate))
     return kept, rejected
 
 

@@ -1,0 +1,66 @@
+"""What the commands tell a person, on stderr: what they run on, what came of it, what to run next.
+
+stdout is left to what other programs read. Of several processes that work together the first one speaks.
+"""
+
+import functools
+import os
+import pathlib
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+
+import tqdm
+
+
+def say(text: str) -> None:
+    """Prints a line on stderr, above a bar if there is one; process 0 only."""
+    import jax  # not above: the commands that answer at once import this module too
+
+    if jax.process_index() == 0:
+        tqdm.tqdm.write(text, file=sys.stderr)
+        sys.stderr.flush()
+
+
+@functools.cache
+def say_devices(devices: str | None = None) -> None:
+    """Says once what the process runs on: `devices`, or JAX's."""
+    say(f"running on {devices or describe_devices()}")
+
+
+def describe_devices() -> str:
+    """Such as "2 CPU cores", "1 x NVIDIA H100 80GB HBM3" or "16 x TPU v5 lite in 4 processes"."""
+    import jax
+
+    devices = jax.devices()
+    text = describe_cores(num_cores()) if devices[0].platform == "cpu" else f"{len(devices)} x {devices[0].device_kind}"
+    return text + (f" in {jax.process_count()} processes" if jax.process_count() > 1 else "")
+
+
+def describe_cores(number: int) -> str:
+    """Such as "2 CPU cores"."""
+    return f"{number} CPU core" + "s" * (number != 1)
+
+
+def num_cores() -> int:
+    """CPU cores at this process's disposal."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def say_next(verb: str, flags: Mapping[str, str]) -> None:
+    """Says which command comes next, as it can be typed: started in the same way as this one.
+
+    Args:
+      verb: the command.
+      flags: name -> value; those without a value are left out.
+    """
+    words = [f"--{name}={value}" for name, value in flags.items() if value]
+    say("next: " + shlex.join([*_started_as(verb), *words]))
+
+
+def _started_as(verb: str) -> list[str]:
+    script = pathlib.Path(sys.argv[0])
+    if script.name == "musicgen-jax":
+        return [script.name if shutil.which(script.name) == str(script) else str(script), verb]
+    return [sys.orig_argv[0] if "-m" in sys.orig_argv else "python", "-m", f"musicgen_jax.{verb}"]
