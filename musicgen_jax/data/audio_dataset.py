@@ -22,14 +22,13 @@ def read_clip(records: Any, index: int, position: int, num_samples: int) -> np.n
     Args:
       records: random-access split of audio shards.
       index: a record of the track.
-      position: first sample, counted from the start of the track; moved back if the clip would pass the track's end.
+      position: first sample, counted from the start of the track; the clip must end by the track's end, or begin at 0.
       num_samples: length of the clip.
 
     Returns:
       float32 [num_samples] in [-1, 1).
     """
     record = records[index]
-    position = max(0, min(position, record["track_samples"] - num_samples))
     while record["start"] > position:
         index -= 1
         record = records[index]
@@ -48,39 +47,70 @@ def read_clip(records: Any, index: int, position: int, num_samples: int) -> np.n
 
 
 class RandomClip(grain.transforms.RandomMap):
-    """Record index -> {"audio": float32 [num_samples]} that begins at a random sample of that record."""
+    """Record index -> {"audio": float32 [num_samples]}, a random clip of the split.
 
-    def __init__(self, records: Any, num_samples: int):
+    Tracks are drawn in proportion to their length; one that is shorter than a clip counts as long as a clip, with the
+    silence that pads it. The clip's start is uniform in [0, track - clip].
+    """
+
+    def __init__(self, records: Any, num_samples: int, sample_rate: int):
+        """Args:
+        records: random-access split of audio shards.
+        num_samples: length of a clip.
+        sample_rate: Hz, of the shards.
+        """
         self._records, self._num_samples = records, num_samples
+        self._most = max(shards.longest_segment(sample_rate), num_samples)
 
     def random_map(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         record = self._records[index]
-        position = record["start"] + int(rng.integers(len(record["audio"])))
-        return {"audio": read_clip(self._records, index, position, self._num_samples)}
+        # A record stands for as much of its track as it holds. Segments are of unequal length, so some are refused, and
+        # others drawn in their place, until what is left is drawn in proportion to it.
+        while rng.random() * self._most >= self._weight(record):
+            index = int(rng.integers(len(self._records)))
+            record = self._records[index]
+        return {"audio": read_clip(self._records, index, self.start(record, rng.random()), self._num_samples)}
+
+    def start(self, record: dict[str, Any], share: float) -> int:
+        """First sample of the clip that lies in its track as the point `share` in [0, 1) of the record does."""
+        last = max(record["track_samples"] - self._num_samples, 0)
+        place = (record["start"] + share * len(record["audio"])) / record["track_samples"]
+        return min(int(place * (last + 1)), last)  # `place` may have been rounded up to 1
+
+    def _weight(self, record: dict[str, Any]) -> float:
+        """Samples that the record stands for, silence behind a short track included."""
+        return len(record["audio"]) * max(1.0, self._num_samples / record["track_samples"])
 
 
 def training_batches(
     directory: str, num_samples: int, data: config.DataConfig, mesh: jax.sharding.Mesh
 ) -> Callable[[int], Iterator[loader.Batch]]:
     """`batches_from(step)` over random clips of the train split: {"audio": float32 [B, num_samples]}."""
-    records = shards.open_split(directory, "train")
-    return loader.training_batches(range(len(records)), RandomClip(records, num_samples), data, mesh)
+    source, transform = random_clips(directory, "train", num_samples)
+    return loader.training_batches(source, transform, data, mesh)
+
+
+def random_clips(directory: str, split: str, num_samples: int) -> tuple[range, RandomClip]:
+    """(what an epoch goes through, what turns each of it into a clip), as `loader.training_dataset` takes them."""
+    records = shards.open_split(directory, split)
+    return range(len(records)), RandomClip(records, num_samples, shards.read_metadata(directory)["sample_rate"])
 
 
 def validation_batches(
     directory: str, num_samples: int, data: config.DataConfig, num_batches: int, mesh: jax.sharding.Mesh
 ) -> Callable[[], Iterator[loader.Batch]]:
-    """The same clips every time, one from the start of each of evenly spaced records of the validation split.
+    """The same clips every time, one for each of evenly spaced records of the validation split, spread over its track.
 
     A dataset without a validation split gives no batches.
     """
     if "validation" not in shards.split_names(directory):
         return lambda: iter(())
     records = shards.open_split(directory, "validation")
+    transform = RandomClip(records, num_samples, shards.read_metadata(directory)["sample_rate"])
 
     def batches() -> Iterator[loader.Batch]:
         indices = loader.evenly_spaced(len(records), num_batches * data.batch_size)
-        clips = [{"audio": read_clip(records, i, records[i]["start"], num_samples)} for i in indices]
+        clips = [{"audio": read_clip(records, i, transform.start(records[i], 0.0), num_samples)} for i in indices]
         return loader.fixed_batches(clips, data.batch_size, mesh)
 
     return batches

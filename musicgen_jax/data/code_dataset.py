@@ -17,6 +17,9 @@ from musicgen_jax.errors import NotFoundError
 DATASET_NAME = "musicgen_codes"
 INDEX_NAME = "tracks.jsonl"
 CODEBOOKS_NAME = "codebooks.npz"
+# Sampling begins every piece at code 0, where a model knows nothing of the past; of a long track, chance alone would
+# hardly ever show it that place.
+FIRST_WINDOW_SHARE = 1 / 8
 
 
 def code_features() -> tfds.features.FeaturesDict:
@@ -102,9 +105,10 @@ class Windows:
         self.entries = [entry for entry in read_index(directory) if entry.split == split]
         hops = shards.read_metadata(directory)["hop_lengths"]
         self._ratio = hops["top"] // hops[model.tier]
-        # A track takes part in an epoch once for every window that it could fill.
-        counts = [-(-self.num_codes(index) // model.context) for index in range(len(self.entries))]
-        self.slots = np.repeat(np.arange(len(self.entries)), counts)
+        lengths = [max(self.num_codes(index), model.context) for index in range(len(self.entries))]
+        self._ends = np.cumsum(lengths)  # of the tracks, laid end to end
+        # What an epoch goes through: as many windows as the split could fill.
+        self.slots = range(-(-int(self._ends[-1]) // model.context))
 
     def num_codes(self, track: int) -> int:
         """Codes of this tier in a track."""
@@ -138,6 +142,29 @@ class Windows:
             example["above"] = _padded(record[config.TIER_ABOVE[model.tier]][first : first + size], size)
         return example
 
+    def place(self, slot: int, rng: np.random.Generator) -> tuple[int, int]:
+        """(track, start) of the random window of a slot.
+
+        Over all slots, tracks are drawn in proportion to their length; one that is shorter than a window counts as long
+        as a window. With a probability of `first_window_share` the window begins at code 0; otherwise its start is
+        uniform over all multiples of the upsampling factor up to the last full window.
+        """
+        point = (slot + rng.random()) / len(self.slots) * self._ends[-1]
+        track = min(int(np.searchsorted(self._ends, point, side="right")), len(self._ends) - 1)
+        if rng.random() < self.first_window_share(track):
+            return track, 0
+        step = max(self.model.upsampling, 1)
+        last = max(0, self.num_codes(track) - self.model.context)
+        return track, step * int(rng.integers(last // step + 1))
+
+    def first_window_share(self, track: int) -> float:
+        """Share of a track's random windows that begin at code 0 whatever chance says, at least `FIRST_WINDOW_SHARE`.
+
+        Of the windows that sampling the whole track takes, each moved on by half a context, it is that of the first.
+        """
+        rest = max(0, self.num_codes(track) - self.model.context)
+        return max(1 / (1 + -(-2 * rest // self.model.context)), FIRST_WINDOW_SHARE)
+
     def consecutive(self) -> Iterator[tuple[int, int]]:
         """(track, start) of windows side by side over the whole split, each code in exactly one of them."""
         for track in range(len(self.entries)):
@@ -146,16 +173,13 @@ class Windows:
 
 
 class RandomWindow(grain.transforms.RandomMap):
-    """Track index -> example at a random start."""
+    """Slot of `Windows.slots` -> example at a random place; see `Windows.place`."""
 
     def __init__(self, windows: Windows):
         self._windows = windows
 
-    def random_map(self, track: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        model = self._windows.model
-        step = max(model.upsampling, 1)
-        last = max(0, self._windows.num_codes(track) - model.context)
-        return self._windows.window(track, step * int(rng.integers(last // step + 1)))
+    def random_map(self, slot: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        return self._windows.window(*self._windows.place(slot, rng))
 
 
 def training_batches(

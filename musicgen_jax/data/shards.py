@@ -5,6 +5,7 @@
 """
 
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -49,6 +50,11 @@ def segment_bounds(num_samples: int, sample_rate: int) -> list[tuple[int, int]]:
     if len(starts) > 1 and num_samples - starts[-1] < MIN_REST_SECONDS * sample_rate:
         starts.pop()
     return list(zip(starts, [*starts[1:], num_samples], strict=True))
+
+
+def longest_segment(sample_rate: int) -> int:
+    """Samples that no segment of `segment_bounds` exceeds."""
+    return math.ceil((SEGMENT_SECONDS + MIN_REST_SECONDS) * sample_rate)
 
 
 class _OrderedSerializer(example_serializer.ExampleSerializer):

@@ -34,7 +34,7 @@ def sample(teacher: trained.TrainedPrior, windows: code_dataset.Windows, num: in
     """
     random = np.random.default_rng(seed)
     crop = code_dataset.RandomWindow(windows)
-    examples = [crop.random_map(int(random.choice(windows.slots)), random) for _ in range(num)]
+    examples = [crop.random_map(int(random.integers(len(windows.slots))), random) for _ in range(num)]
     arrays = {name: np.stack([example[name] for example in examples]) for name in examples[0]}
     key = rng.key(seed, f"distill/{teacher.config.tier}")
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, np.arange(num))
@@ -82,5 +82,5 @@ class MixedWindow(grain.transforms.RandomMap):
 
     def random_map(self, index: int, rng: np.random.Generator) -> Example:
         if rng.random() < self._data_share:
-            return self._crop.random_map(int(rng.choice(self._windows.slots)), rng)
+            return self._crop.random_map(int(rng.integers(len(self._windows.slots))), rng)
         return {name: array[index] for name, array in self._samples.items()}

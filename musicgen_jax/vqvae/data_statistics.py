@@ -55,12 +55,11 @@ def measure(directory: str, num_samples: int, data: config.DataConfig, loss: con
       UserError: the split is silent.
     """
     sample_rate = shards.read_metadata(directory)["sample_rate"]
-    records = shards.open_split(directory, "train")
-    transform = audio_dataset.RandomClip(records, num_samples)
-    clips = loader.training_dataset(range(len(records)), transform, dataclasses.replace(data, batch_size=1), 0, 1)
+    source, transform = audio_dataset.random_clips(directory, "train", num_samples)
+    clips = loader.training_dataset(source, transform, dataclasses.replace(data, batch_size=1), 0, 1)
     clips_per_record = math.ceil(shards.SEGMENT_SECONDS * sample_rate / num_samples)
     wanted = math.ceil(loss.data_seconds * sample_rate / num_samples)
-    count = min(wanted, len(records) * clips_per_record)
+    count = min(wanted, len(source) * clips_per_record)
 
     compares_spectra = loss.spectral > 0 or loss.log_spectral > 0
 

@@ -2,13 +2,16 @@
 
 import dataclasses
 import itertools
+import types
 
 import jax
 import numpy as np
 import pytest
+import scipy.stats
 
 from musicgen_jax import config
 from musicgen_jax.data import code_dataset, labels, shards
+from musicgen_jax.sampling import windows as sampling_windows
 from musicgen_jax.sharding import mesh as mesh_lib
 
 CONTEXT = 64
@@ -80,22 +83,48 @@ def test_labels_of_a_window(tiny_codes):
         labels.require_known("genre", "polka", model.genres)
 
 
-@pytest.mark.parametrize("tier", ["top", "bottom"])
-def test_random_windows(tiny_codes, tier):
-    model = resolved(tiny_codes, tier)
-    windows = code_dataset.Windows(tiny_codes, "train", model)
-    transform = code_dataset.RandomWindow(windows)
-    longest = int(np.argmax([entry.top_codes for entry in windows.entries]))
-    starts = [int(transform.random_map(longest, np.random.default_rng(seed))["start"]) for seed in range(300)]
-    last = windows.num_codes(longest) - CONTEXT
-    assert min(starts) < 0.1 * last and 0.9 * last < max(starts) <= last
-    assert all(start % max(model.upsampling, 1) == 0 for start in starts)
+@pytest.mark.parametrize(("tier", "context"), [("top", CONTEXT), ("bottom", CONTEXT), ("bottom", 512)])
+def test_random_windows_have_every_place_in_its_share(tiny_codes, tier, context):
+    windows = code_dataset.Windows(tiny_codes, "train", resolved(tiny_codes, tier, context))
+    rng = np.random.default_rng(0)
+    places = [windows.place(slot, rng) for slot in windows.slots for _ in range(20_000 // len(windows.slots) + 1)]
+    tracks, starts = np.array(places).T
+    lengths = np.array([windows.num_codes(track) for track in range(len(windows.entries))])
+    weights = np.maximum(lengths, context)
+    counts = np.bincount(tracks, minlength=len(lengths))
+    assert len(windows.slots) == -(-weights.sum() // context)
+    # Slots divide the split evenly: the counts scatter even less than those of independent draws.
+    assert scipy.stats.chisquare(counts, len(places) * weights / weights.sum()).pvalue > 0.01
+    step = max(windows.model.upsampling, 1)
+    for track, length in enumerate(lengths):
+        of_track = starts[tracks == track]
+        possible = max(length - context, 0) // step + 1
+        assert not (of_track % step).any() and of_track.max() <= max(length - context, 0)
+        firsts = windows.first_window_share(track)
+        expected = np.full(possible, (1 - firsts) / possible)
+        expected[0] += firsts
+        groups = np.arange(possible) * 10 // possible
+        groups[1:] += 1  # code 0 is a group of its own
+        observed = np.bincount(groups, np.bincount(of_track // step, minlength=possible))
+        wanted = np.bincount(groups, expected * counts[track])
+        used = wanted > 0
+        assert possible == 1 or scipy.stats.chisquare(observed[used], wanted[used]).pvalue > 0.001
+
+
+def test_windows_begin_at_code_0_as_often_as_sampling_begins_there():
+    model = types.SimpleNamespace(context=64)
+    for hops, share in ((0, 1), (1, 1 / 2), (2, 1 / 3), (5, 1 / 6), (7, 1 / 8), (1000, 1 / 8)):
+        windows = types.SimpleNamespace(model=model, num_codes=lambda track, hops=hops: 64 + 32 * hops)
+        assert code_dataset.Windows.first_window_share(windows, 0) == share
+        of_sampling = sampling_windows.plan(64 + 32 * hops, 64, 0.5)
+        assert share == max(1 / len(of_sampling), 1 / 8)
+
+
+def test_a_short_track_is_a_whole_window_with_a_mask(tiny_codes):
+    windows = code_dataset.Windows(tiny_codes, "train", resolved(tiny_codes, "top"))
     shortest = int(np.argmin([entry.top_codes for entry in windows.entries]))
-    if tier == "top":  # 47 codes: the whole track, and a mask
-        example = transform.random_map(shortest, np.random.default_rng(0))
-        assert example["start"] == 0 and example["mask"].sum() == 47
-    counts = np.bincount(windows.slots)
-    assert counts.tolist() == [-(-windows.num_codes(i) // CONTEXT) for i in range(len(windows.entries))]
+    example = windows.window(shortest, 0)
+    assert example["start"] == 0 and example["mask"].sum() == 47
 
 
 def test_batches_resume_and_validate(tiny_codes):

@@ -9,7 +9,7 @@ import pytest
 from absl import flags
 
 from musicgen_jax import config
-from musicgen_jax.data import audio_dataset, loader, shards
+from musicgen_jax.data import audio_dataset, loader
 from musicgen_jax.sharding import mesh as mesh_lib
 
 CLIP = 2048
@@ -55,8 +55,7 @@ def test_workers_change_nothing(tiny_audio_dataset, parsed_flags):
 
 
 def test_hosts_together_read_what_one_reads(tiny_audio_dataset):
-    records = shards.open_split(tiny_audio_dataset, "train")
-    parts = (range(len(records)), audio_dataset.RandomClip(records, CLIP), settings(tiny_audio_dataset))
+    parts = (*audio_dataset.random_clips(tiny_audio_dataset, "train", CLIP), settings(tiny_audio_dataset))
     one = loader.training_dataset(*parts, 0, 1)
     hosts = [loader.training_dataset(*parts, index, 2) for index in range(2)]
     for step in range(4):

@@ -55,6 +55,16 @@ def test_large_sets_are_measured_well(tmp_path):
     assert short.mean_square != found.mean_square
 
 
+def test_clips_do_not_pile_up_at_the_end_of_a_track(tmp_path):
+    seconds = 10
+    audio = np.concatenate([noise(2 * SAMPLE_RATE), np.zeros(seconds * SAMPLE_RATE, np.int16)])
+    path = write(tmp_path / "data", 60 * [audio])
+    found = data_statistics.measure(path, seconds * SAMPLE_RATE, DATA, config.LossConfig(spectral=0, data_seconds=1e4))
+    # Clips begin anywhere in the two seconds of noise: on average one second of it is in their ten.
+    loud = audio_io.from_int16(audio[: 2 * SAMPLE_RATE])
+    assert found.mean_square == pytest.approx((loud**2).mean() / seconds, rel=0.15)
+
+
 def test_a_function_of_data_and_seed_alone(tiny_audio_dataset):
     settings = config.LossConfig(data_seconds=8)
     first = data_statistics.measure(tiny_audio_dataset, CLIP, DATA, settings)
