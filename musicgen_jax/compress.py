@@ -80,7 +80,7 @@ def main() -> None:
     """Flags -> parts -> one call."""
     allocator.keep_memory()
     _check_flags()
-    from musicgen_jax import pretrained
+    from musicgen_jax import closing, pretrained
     from musicgen_jax.compression import figures
     from musicgen_jax.conversion import native
 
@@ -96,19 +96,23 @@ def main() -> None:
     if _DATA.value and _METHOD.value != "distill":  # which scores nothing, and looks at its codes itself
         figures.check_codes(_DATA.value, prior.config)
     run = config.read_json(pathlib.Path(_PRIOR.value) / "config.json", config.PriorTraining)
+    complete = True
     if _METHOD.value == "int8":
         _quantize(prior, run, out)
     elif _METHOD.value == "distill":
-        _distill(prior, run)
+        complete = _distill(prior, run)
     else:
         _prune(prior, run, out)
+    if complete:
+        closing.after_compress(_OUT.value, _PRIOR.value, prior.config.tier)
 
 
 def _quantize(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathlib.Path) -> None:
-    from musicgen_jax import pretrained
+    from musicgen_jax import console, pretrained
     from musicgen_jax.compression import figures, int8
     from musicgen_jax.conversion import native
 
+    console.say_devices()
     quantized = int8.quantize_prior(prior, _ACTIVATIONS.value)
     params, buffers = quantized.weights
     run = dataclasses.replace(run, model=quantized.config)
@@ -158,7 +162,8 @@ def _prune(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathli
     figures.write(out, facts, measured)
 
 
-def _distill(prior: "trained.TrainedPrior", run: config.PriorTraining) -> None:
+def _distill(prior: "trained.TrainedPrior", run: config.PriorTraining) -> bool:
+    """Whether it came to its end."""
     from musicgen_jax.diffusion import distillation
 
     config.require(bool(_DATA.value), "--method=distill needs --data=DIR, the folder of extract_codes")
@@ -176,7 +181,7 @@ def _distill(prior: "trained.TrainedPrior", run: config.PriorTraining) -> None:
         learning_rate=_LEARNING_RATE.value or distillation.Settings.learning_rate,
         seed=_SEED.value,
     )
-    distillation.distill(prior, run, _PRIOR.value, settings, _OUT.value)
+    return distillation.distill(prior, run, _PRIOR.value, settings, _OUT.value)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,8 @@ def say_next(verb: str, flags: Mapping[str, str]) -> None:
 
 
 def _started_as(verb: str) -> list[str]:
-    script = pathlib.Path(sys.argv[0])
+    python, *arguments = sys.orig_argv  # as typed, but for a script, which the system finds and Python starts
+    script = pathlib.Path(arguments[0] if arguments else "")
     if script.name == "musicgen-jax":
         return [script.name if shutil.which(script.name) == str(script) else str(script), verb]
-    return [sys.orig_argv[0] if "-m" in sys.orig_argv else "python", "-m", f"musicgen_jax.{verb}"]
+    return [python if "-m" in arguments else "python", "-m", f"musicgen_jax.{verb}"]

@@ -39,12 +39,15 @@ _TIER = flags.DEFINE_enum(
 
 def main() -> None:
     """Flags -> parts -> one call."""
-    from musicgen_jax.conversion import jukebox  # JAX and all else that is heavy: after the flags
+    from musicgen_jax import closing, pretrained  # JAX and all else that is heavy: after the flags
+    from musicgen_jax.conversion import jukebox
 
     print(jukebox.LICENCE)
     checkpoint, workdir = pathlib.Path(_CHECKPOINT.value), pathlib.Path(_OUT.value)
     if _DIRECTION.value == "import":
         jukebox.import_checkpoint(checkpoint, workdir, _TIER.value)
+        folder = workdir / "vqvae" if (workdir / "vqvae").is_dir() else workdir
+        closing.after_convert(str(folder), pretrained.holds_jukebox_prior(folder))
     else:
         jukebox.export_checkpoint(workdir, checkpoint)
 

@@ -24,7 +24,7 @@ _MAX_CODES = flags.DEFINE_integer("max_codes", 100_000, "Held-out codes that eac
 
 def main() -> None:
     """Flags -> parts -> one call."""
-    from musicgen_jax import pretrained  # JAX and all else that is heavy: after the flags
+    from musicgen_jax import closing, pretrained  # JAX and all else that is heavy: after the flags
     from musicgen_jax.evaluation import evaluation
 
     tokenizer = pretrained.load_vqvae(_VQVAE.value)
@@ -39,6 +39,7 @@ def main() -> None:
     for tier in priors:
         values = metrics["prior"][tier]
         print(f"{tier} prior: {values['nats_per_code']:.3f} nats per code, bigram model {values['bigram_nats']:.3f}")
+    closing.after_evaluate(_OUT.value)
     print(pathlib.Path(_OUT.value, "report.html").absolute())
 
 

@@ -21,15 +21,17 @@ flags.mark_flags_as_mutual_exclusive(["data", "file"], required=True)
 
 def main() -> None:
     """Flags -> parts -> one call."""
-    from musicgen_jax import pretrained  # JAX and all else that is heavy: after the flags
+    from musicgen_jax import closing, pretrained  # JAX and all else that is heavy: after the flags
     from musicgen_jax.vqvae import extraction
 
     allocator.return_memory()
     tokenizer = pretrained.load_vqvae(_VQVAE.value)
     if _FILE.value is not None:
         extraction.extract_file(tokenizer, _FILE.value, _OUT.value, _WINDOW_SECONDS.value)
+        closing.after_extract_file(_VQVAE.value, _OUT.value)
     else:
         extraction.extract(tokenizer, _DATA.value, _OUT.value, _WINDOW_SECONDS.value)
+        closing.after_extract_codes(_OUT.value)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ def main() -> None:
     """Flags -> one call -> stdout."""
     import jax  # it and all else that is heavy: after the flags
 
+    from musicgen_jax import closing
     from musicgen_jax.planning import plan
 
     question = plan.Question(
@@ -38,7 +39,10 @@ def main() -> None:
         checkpoint_seconds=_CHECKPOINT_SECONDS.value,
     )
     jax.config.update("jax_enable_compilation_cache", False)  # what is compiled for absent chips cannot be read back
-    print(json.dumps(plan.plan(_CONFIG.value, question), indent=2))
+    found = plan.plan(_CONFIG.value, question)
+    print(json.dumps(found, indent=2), flush=True)
+    verb = "train_vqvae" if isinstance(_CONFIG.value, config.VQVAETraining) else "train_prior"
+    closing.after_plan(verb, found["fits"])
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ def main() -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     # A polite kill unwinds, so that the unfinished directory is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    from musicgen_jax.data import preparation, workers  # heavy: after the flags
+    from musicgen_jax import closing  # heavy: after the flags
+    from musicgen_jax.data import preparation, workers
 
     source = os.path.abspath(_SOURCE.value) if _SOURCE.value else ""
     settings = preparation.Settings(_DATASET.value, source, _SAMPLE_RATE.value, _SEED.value)
@@ -42,6 +43,7 @@ def main() -> None:
     print(f"{_OUT.value}: files {report['files']}, hours {report['hours']}, rejections {report['rejections']}")
     for message in report["messages"]:
         print(f"note: {message}")
+    closing.after_prepare_data(_OUT.value, report)
 
 
 if __name__ == "__main__":

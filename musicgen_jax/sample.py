@@ -87,16 +87,17 @@ def main() -> None:
 
 
 def _decode() -> None:
-    from musicgen_jax import pretrained  # JAX and all else that is heavy: after the flags
+    from musicgen_jax import console, pretrained  # JAX and all else that is heavy: after the flags
     from musicgen_jax.sampling import output
 
     allocator.return_memory()
     tokenizer = pretrained.load_vqvae(_VQVAE.value)
     output.decode_to_wav(tokenizer, _DECODE.value, _TIER.value, _OUT.value)
+    console.say(f"next: listen to {_OUT.value}")
 
 
 def _sample() -> None:
-    from musicgen_jax import generation  # JAX and all else that is heavy: after the flags
+    from musicgen_jax import closing, generation, pretrained  # JAX and all else that is heavy: after the flags
     from musicgen_jax.sampling import settings
 
     options = {flag.name: settings.parse(flag.name, flag.value) for flag in _BY_TIER}
@@ -116,6 +117,8 @@ def _sample() -> None:
         parallel_windows=_PARALLEL_WINDOWS.value,
         **options,
     )
+    judged = {name: path for name, path in generator.models.items() if not pretrained.holds_diffusion(path)}
+    closing.after_sample(_OUT.value, judged)
 
 
 if __name__ == "__main__":

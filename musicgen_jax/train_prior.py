@@ -31,6 +31,7 @@ def main() -> None:
 def _train(run: config.PriorTraining) -> None:
     import jax
 
+    from musicgen_jax import closing
     from musicgen_jax.data import code_dataset
     from musicgen_jax.diffusion import code_task
     from musicgen_jax.planning import flops
@@ -47,7 +48,7 @@ def _train(run: config.PriorTraining) -> None:
     axis_rules = prior.axis_rules(run)
     step_flops = flops.prior_step_flops(run.model, run.data.batch_size).model
     task = code_task.code_task(run, axis_rules, code_dataset.read_codebooks(run.data.path), step_flops)
-    loop.train(
+    final = loop.train(
         task,
         run,
         pathlib.Path(_WORKDIR.value),
@@ -56,6 +57,8 @@ def _train(run: config.PriorTraining) -> None:
         code_dataset.validation_batches(run.data.path, run.model, run.data, run.training.eval_batches, mesh),
         axis_rules,
     )
+    if int(final.step) == run.training.num_steps:  # else it was told to stop, and has said so
+        closing.after_train_prior(_WORKDIR.value, run)
 
 
 if __name__ == "__main__":

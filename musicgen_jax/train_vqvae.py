@@ -25,6 +25,7 @@ def main() -> None:
 
 
 def _train(run: config.VQVAETraining) -> None:
+    from musicgen_jax import closing
     from musicgen_jax.data import audio_dataset
     from musicgen_jax.planning import workload
     from musicgen_jax.sharding import mesh as mesh_lib
@@ -44,7 +45,7 @@ def _train(run: config.VQVAETraining) -> None:
         clipped_apart=adversarial.CLIPPED_APART if run.adversarial.weight else (),
         flops_per_step=workload.workload(run).flops.model,
     )
-    loop.train(
+    final = loop.train(
         task,
         run,
         pathlib.Path(_WORKDIR.value),
@@ -52,6 +53,21 @@ def _train(run: config.VQVAETraining) -> None:
         audio_dataset.training_batches(run.data.path, run.clip_samples, run.data, mesh),
         audio_dataset.validation_batches(run.data.path, run.clip_samples, run.data, run.training.eval_batches, mesh),
     )
+    if int(final.step) == run.training.num_steps:  # else it was told to stop, and has said so
+        closing.after_train_vqvae(_WORKDIR.value, run, _first_sound(run.data.path))
+
+
+def _first_sound(data: str) -> tuple[str, str] | None:
+    """The recording, and its split, of which WORKDIR/reconstruction now has the sound; None in one of many processes,
+    where the weights may not all be."""
+    import jax
+
+    from musicgen_jax import pretrained
+    from musicgen_jax.vqvae import reconstruction
+
+    if jax.process_count() > 1:
+        return None
+    return reconstruction.write(pretrained.load_vqvae(_WORKDIR.value), data, pathlib.Path(_WORKDIR.value))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "folder_lock": set(),
     "console": set(),
     "progress": {"console"},
+    "closing": {"config", "console", "training.metrics"},
     "config": set(),
     "config_flag": {"config"},
     "cli": {"config_flag"},

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from musicgen_jax import config, modules, pretrained
+from musicgen_jax import config, console, modules, pretrained
 from musicgen_jax.conversion import (
     checkpoint_files,
     hugging_face_names,
@@ -113,6 +113,7 @@ def export_checkpoint(workdir: pathlib.Path, checkpoint: pathlib.Path) -> None:
         table = jukebox_vqvae.weights(run.model)
     if checkpoint.suffix == ".safetensors":
         table = hugging_face_names.rename(table)
+    console.say_devices()
     tensors = weights.to_published(table, {"params": params, "buffers": buffers})
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     partial = checkpoint.with_name(f".partial.{checkpoint.name}")  # keeps the extension, which chooses the format
@@ -125,6 +126,7 @@ def export_checkpoint(workdir: pathlib.Path, checkpoint: pathlib.Path) -> None:
 
 
 def _write_native(model: Model, tensors: Tensors, workdir: pathlib.Path) -> None:
+    console.say_devices()
     count = sum(leaf.size for leaf in jax.tree.leaves(model.abstract["params"]))
     print(f"{workdir}: {count:,} parameters, takes up to {8e-9 * count:.2f} GB of memory")
     tree = weights.to_native(model.table, tensors, model.abstract)

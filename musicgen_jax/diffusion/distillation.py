@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicgen_jax import config, modules
+from musicgen_jax import config, console, modules
 from musicgen_jax.data import code_dataset, loader
 from musicgen_jax.diffusion import code_task, targets, teacher_samples
 from musicgen_jax.diffusion import loss as diffusion_loss
@@ -72,7 +72,7 @@ class Settings:
 
 def distill(
     teacher: trained.TrainedPrior, run: config.PriorTraining, teacher_dir: str, settings: Settings, out: str
-) -> None:
+) -> bool:
     """Writes the workdir `out` of the last round's student, and those of the rounds before in `out`/rounds/.
 
     Started again with the same settings it goes on where it was; what is complete is not done again. SIGTERM saves the
@@ -84,6 +84,9 @@ def distill(
       teacher_dir: its workdir, for the student's config.
       settings: data, rounds and sizes.
       out: the folder; new, or of an interrupted run with the same settings.
+
+    Returns:
+      Whether all rounds are complete; False where it was told to stop before.
 
     Raises:
       UserError: settings out of range, codes of another tokenizer, or an `out` that holds something else.
@@ -107,11 +110,12 @@ def distill(
         workdir = folder if name == names[-1] else folder / ROUNDS / name
         came_from = teacher_dir if of_round is teacher else str(folder / ROUNDS / names[names.index(name) - 1])
         student = student_run(run, settings, steps, came_from)
-        print(f"round {name}: {workdir}")
+        console.say(f"round {name}: {workdir}")
         trained_round = _train_round(of_round, student, workdir, mesh, samples, windows)
         if trained_round is None:
-            return
+            return False
         of_round = trained_round
+    return True
 
 
 def _on_these_devices(run: config.PriorTraining) -> config.PriorTraining:

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from musicgen_jax import config
+from musicgen_jax import config, console
 from musicgen_jax.planning import (
     advice,
     checkpoint_interval,
@@ -63,6 +63,7 @@ def plan(run: workload.Run, question: Question) -> dict[str, Any]:
     mesh_config = _chosen(run.mesh, question.num_slices, sizes)
     mesh = mesh_lib.make_mesh(mesh_config, place.devices)
     mesh_lib.check_batch_size(work.run.data.batch_size, mesh)
+    console.say_devices()  # which the chips that are planned for are not
     abstract = compilation.abstract_state(work, mesh)
     compiled = compilation.compile_step(work, abstract, mesh)
     fits = not compiled.out_of_memory and compiled.peak_bytes <= place.chip.usable_bytes

@@ -1,0 +1,158 @@
+"""The next command that each command names at its end: with the folders of this run, and flags that its verb has."""
+
+import pathlib
+import re
+import shlex
+import sys
+
+import pytest
+
+from musicgen_jax import closing, config, console
+
+PACKAGE = pathlib.Path(console.__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "musicgen_jax.verb"])
+    monkeypatch.setattr(sys, "argv", ["verb.py"])
+
+
+def workdirs(root: pathlib.Path, *names: str) -> None:
+    """Folders that look like those of training."""
+    for name in names:
+        (root / name).mkdir(parents=True)
+        run = config.VQVAETraining() if name == "vqvae" else config.PriorTraining()
+        run.data.path = str(root / "audio")
+        config.write_json(root / name / "config.json", run)
+
+
+def next_command(capsys: pytest.CaptureFixture[str]) -> tuple[str, dict[str, str]]:
+    """(verb, {flag: value}), of flags that the verb has."""
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = [line for line in captured.err.splitlines() if line.startswith("next: ")]
+    *_, module = (words := shlex.split(line.removeprefix("next: ")))[:3]
+    flags = dict(word.removeprefix("--").split("=", 1) for word in words[3:])
+    source = (PACKAGE / f"{module.removeprefix('musicgen_jax.')}.py").read_text()
+    known = set(re.findall(r'(?:DEFINE_\w+|define_path)\(\s*"(\w+)"', source)) | {"config"}
+    assert {name.split(".")[0] for name in flags} <= known
+    return module.removeprefix("musicgen_jax."), flags
+
+
+def test_prepare_data(capsys):
+    report = {
+        "hours": {"train": 1361 / 3600, "test": 0.002},
+        "tracks": {"train": {"organ": 50, "flute": 46}, "test": {"organ": 1}},
+        "settings": {"sample_rate": 16000},
+    }
+    closing.after_prepare_data("run/audio", report)
+    line = capsys.readouterr().err.splitlines()[0]
+    assert line == "run/audio: train 96 tracks, 22 min 41 s; test 1 tracks, 7.2 s"
+    closing.after_prepare_data("run/audio", report | {"settings": {"sample_rate": 22050}})
+    verb, flags = next_command(capsys)
+    assert verb == "train_vqvae"
+    assert flags == {
+        "config": "configs/vqvae.py:scale=tiny",
+        "workdir": "run/vqvae",
+        "config.data.path": "run/audio",
+        "config.model.sample_rate": "22050",
+    }
+
+
+def test_train_vqvae(tmp_path, capsys):
+    run = config.VQVAETraining()
+    run.data.path, run.training.num_steps = "elsewhere/audio", 900
+    (tmp_path / "metrics.jsonl").write_text('{"step": 600, "eval/loss": 2.0}\n{"step": 900, "eval/loss": 1.25}\n')
+    closing.after_train_vqvae(str(tmp_path), run, ("bwv1", "test"))
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first == f"{tmp_path}: trained for 900 steps, validation loss 1.2500"
+    assert second.startswith(f"first sound: {tmp_path}/reconstruction/bottom.wav") and "bwv1, test split" in second
+    assert "--data=elsewhere/audio" in third and f"--vqvae={tmp_path}" in third
+    closing.after_train_vqvae("run/vqvae", run, None)
+    assert next_command(capsys) == (
+        "extract_codes",
+        {"vqvae": "run/vqvae", "data": "elsewhere/audio", "out": "run/codes"},
+    )
+
+
+def test_extract_codes(capsys):
+    closing.after_extract_codes("run/codes")
+    verb, flags = next_command(capsys)
+    assert verb == "train_prior" and flags["workdir"] == "run/top" and flags["config.data.path"] == "run/codes"
+    closing.after_extract_file("run/vqvae", "x.codes")
+    assert next_command(capsys) == ("sample", {"vqvae": "run/vqvae", "decode": "x.codes", "out": "x.decoded.wav"})
+
+
+def test_a_prior_is_followed_by_the_next_one_in_the_same_way(tmp_path, capsys, monkeypatch):
+    run = config.PriorTraining()
+    run.model.tier, run.data.path = "top", "codes"
+    given = ["--config=mine.py:tier=top,scale=small", "--config.data.path=codes", "--config.training.num_steps=7"]
+    monkeypatch.setattr(sys, "argv", ["train_prior.py", f"--workdir={tmp_path / 'top'}", *given])
+    closing.after_train_prior(str(tmp_path / "top"), run)
+    verb, flags = next_command(capsys)
+    assert verb == "train_prior"
+    assert flags == {
+        "config": "mine.py:tier=middle,scale=small",
+        "workdir": str(tmp_path / "middle"),
+        "config.data.path": "codes",
+        "config.training.num_steps": "7",
+    }
+
+
+def test_the_last_prior_is_followed_by_music(tmp_path, capsys):
+    workdirs(tmp_path, "vqvae", "top", "middle")
+    run = config.PriorTraining()
+    run.model.tier = "bottom"
+    closing.after_train_prior(str(tmp_path / "bottom"), run)
+    verb, flags = next_command(capsys)
+    assert verb == "sample" and flags.pop("seconds") == "8"
+    assert flags == {name: str(tmp_path / name) for name in ("vqvae", *config.TIERS)} | {
+        "out": str(tmp_path / "samples")
+    }
+
+
+def test_sample(tmp_path, capsys):
+    workdirs(tmp_path, "vqvae")
+    models = {"vqvae": str(tmp_path / "vqvae"), "top": "t", "middle": ""}
+    closing.after_sample("run/samples", models)
+    verb, flags = next_command(capsys)
+    assert verb == "evaluate"
+    assert flags == {
+        "vqvae": str(tmp_path / "vqvae"),
+        "data": str(tmp_path / "audio"),
+        "samples": "run/samples",
+        "top": "t",
+        "out": "run/report",
+    }
+
+
+def test_a_compressed_prior_takes_the_place_of_the_one_it_was_made_from(tmp_path, capsys):
+    workdirs(tmp_path, "vqvae", "top", "middle", "bottom")
+    closing.after_compress("small/top", str(tmp_path / "top"), "top")
+    verb, flags = next_command(capsys)
+    assert verb == "sample" and flags["top"] == "small/top" and flags["bottom"] == str(tmp_path / "bottom")
+
+
+def test_convert(capsys):
+    closing.after_convert("jukebox/vqvae", holds_prior=False)
+    assert next_command(capsys)[1]["vqvae"] == "jukebox/vqvae"
+    closing.after_convert("jukebox/top", holds_prior=True)
+    assert 'load_jukebox_prior("jukebox/top")' in capsys.readouterr().err
+
+
+def test_plan(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["plan.py", "--topology=v5e:4x4", "--config=configs/prior.py:tier=top,scale=5b"])
+    closing.after_plan("train_prior", fits=True)
+    verb, flags = next_command(capsys)
+    assert verb == "train_prior" and flags["config"] == "configs/prior.py:tier=top,scale=5b"
+    assert "topology" not in flags
+    closing.after_plan("train_prior", fits=False)
+    assert '"change"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(8, "8.0 s"), (59.96, "60.0 s"), (1361.2, "22 min 41 s"), (7200 + 59, "2 h 0 min")]
+)
+def test_lengths_of_time(seconds, text):
+    assert closing.describe_seconds(seconds) == text
