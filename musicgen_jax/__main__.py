@@ -1,10 +1,10 @@
 """`python -m musicgen_jax VERB --flags`, and the console script `musicgen-jax VERB --flags`."""
 
-import difflib
 import runpy
 import sys
 
 import musicgen_jax
+from musicgen_jax import records
 
 # In the order of the pipeline; each is a module of that name.
 VERBS = {
@@ -39,9 +39,7 @@ def main() -> None:
         sys.argv[1:] = arguments
         runpy.run_module(f"musicgen_jax.{verb}", run_name="__main__", alter_sys=True)
     else:
-        near = difflib.get_close_matches(verb, VERBS, n=1)
-        asked = f"; did you mean {near[0]}?" if near else ""
-        print(f"error: no verb {name}{asked}; there are {', '.join(VERBS)}", file=sys.stderr)
+        print(f"error: no verb {name}{records.nearest(verb, VERBS)}; there are {', '.join(VERBS)}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -88,7 +88,7 @@ def _parse_flags(main: Callable[[], None], argv: Sequence[str]) -> list[str]:
         rest = flags.FLAGS(list(argv))
         if len(rest) > 1:
             raise UserError(f"unexpected argument {rest[1]!r}; flags are written --name=value")
-        config_flag.expand_data_path()
+        config_flag.finish()
     except (flags.Error, UserError, OSError) as error:
         # absl wraps what a flag's parser raises: the sentence itself says more.
         _fail(error.__context__ if isinstance(error.__context__, UserError) else error)

@@ -14,7 +14,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from musicgen_jax import config, files
+from musicgen_jax import config, files, records
 from musicgen_jax.errors import NotFoundError, UserError
 
 flags.disclaim_key_flags()  # what `define` defines is its caller's
@@ -34,10 +34,17 @@ def define(example: str, *classes: type) -> flags.FlagHolder[Any]:
     return holder
 
 
-def expand_data_path() -> None:
-    """Makes config.data.path of the parsed flag a local path as other flags have it. Raises UserError for a URL."""
+def finish() -> None:
+    """Checks what overrides made of the config, once all flags are parsed, and expands ~ in config.data.path.
+
+    Raises:
+      UserError: a value is of another type than its field, or the path is a URL.
+    """
     run = flags.FLAGS["config"].value if "config" in flags.FLAGS else None
-    if run is not None and run.data.path:
+    if run is None:
+        return
+    config.check_types(run)
+    if run.data.path:
         run.data.path = str(files.local_path(run.data.path, "--config.data.path"))
 
 
@@ -70,7 +77,7 @@ def find(name: str) -> pathlib.Path:
     if not path.is_file() and path.as_posix() in own:
         path = folder() / f"{path.stem}.py"
     if not path.is_file():
-        raise NotFoundError(f"--config={name}: there is no such file{config.nearest(name, own)}; {where()}")
+        raise NotFoundError(f"--config={name}: there is no such file{records.nearest(name, own)}; {where()}")
     return path
 
 
@@ -139,7 +146,7 @@ def _check_field(run: Any, path: str) -> None:
         names = _fields(owner)
         if name not in names:
             raise UserError(
-                f"--config.{path}: {so_far} has no field {name}{config.nearest(name, names)}; the fields are "
+                f"--config.{path}: {so_far} has no field {name}{records.nearest(name, names)}; the fields are "
                 + ", ".join(names)
             )
         owner, so_far = getattr(owner, name), f"{so_far}.{name}"

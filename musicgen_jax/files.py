@@ -5,7 +5,6 @@ Every message names the file. What the system refuses (no permission, no space) 
 """
 
 import contextlib
-import dataclasses
 import io
 import json
 import os
@@ -14,7 +13,7 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from musicgen_jax.errors import NotFoundError, UserError
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 MAX_JSON_BYTES = 2**26  # of one JSON document: the largest that a command writes has a few hundred kB
 MAX_ARRAY_BYTES = 2**34  # of all arrays of an npz, unpacked
 Path = str | os.PathLike[str]
-Record = TypeVar("Record")
 
 
 def local_path(path: Path, name: str) -> pathlib.Path:
@@ -93,37 +91,6 @@ def read_json_lines(path: Path, remedy: str = "") -> list[dict[str, Any]]:
     """
     lines = read_text(path, remedy).split("\n")
     return [parse_json(line, f"{path}, line {number},") for number, line in enumerate(lines, 1) if line.strip()]
-
-
-def as_record(kind: type[Record], values: Mapping[str, Any], where: str) -> Record:
-    """A dataclass from a JSON object that has its fields, each of the type that the class names.
-
-    Args:
-      kind: a dataclass whose fields are str, int, float or dict[str, str].
-      values: the object; fields with defaults may lack.
-      where: begins the message.
-
-    Raises:
-      UserError: a field lacks, is unknown, or holds something of another type.
-    """
-    types = {field.name: field.type for field in dataclasses.fields(kind)}
-    for name, value in values.items():
-        if name not in types:
-            raise UserError(f"{where} is damaged: {name!r} is none of its fields ({', '.join(types)})")
-        if not _is_a(value, types[name]):
-            raise UserError(f"{where} is damaged: {name} is {value!r}, not {types[name]}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise UserError(f"{where} is damaged: {error}") from error
-
-
-def _is_a(value: object, wanted: Any) -> bool:
-    if wanted is float:
-        return type(value) in (int, float)
-    if wanted in (str, int):
-        return type(value) is wanted  # True is no number here
-    return isinstance(value, dict) and all(type(item) is str for pair in value.items() for item in pair)
 
 
 @contextlib.contextmanager

@@ -2,14 +2,13 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 from typing import Any
 
 import jax
 from flax import nnx
 
-from musicgen_jax import config, modules
+from musicgen_jax import config, files, modules
 from musicgen_jax.compression import int8
 from musicgen_jax.diffusion import code_task, distillation
 from musicgen_jax.diffusion import trained as trained_diffusion
@@ -18,6 +17,13 @@ from musicgen_jax.prior import jukebox, trained
 from musicgen_jax.sharding import mesh as mesh_lib
 from musicgen_jax.training import checkpointing, precision
 from musicgen_jax.vqvae import adversarial, tokenizer
+
+_KINDS = {
+    config.VQVAETraining: "a tokenizer",
+    config.PriorTraining: "a prior",
+    config.DiffusionTraining: "a diffusion model",
+    config.JukeboxPriorConfig: "a published prior",
+}
 
 
 def load_vqvae(workdir: str) -> tokenizer.Tokenizer:
@@ -87,8 +93,7 @@ def _distilled_steps(workdir: str) -> int:
 
 def holds_diffusion(workdir: str) -> bool:
     """Whether the config there is of a diffusion model; False where there is none."""
-    path = pathlib.Path(workdir) / "config.json"
-    return path.is_file() and json.loads(path.read_text()).get("model", {}).get("kind") == config.DIFFUSION
+    return _kind(pathlib.Path(workdir)) == "a diffusion model"
 
 
 def _load_code_model(workdir: str, tier: str, run_class: type, model_class: type) -> Any:
@@ -130,20 +135,34 @@ def load_jukebox_prior(
 
 def holds_jukebox_prior(workdir: pathlib.Path) -> bool:
     """Whether the config there is of a published prior, which no training run wraps."""
+    return _kind(workdir) == "a published prior"
+
+
+def _kind(workdir: pathlib.Path) -> str:
+    """What the config in a folder is of; "" where there is none, or none of a model."""
     path = workdir / "config.json"
-    return path.is_file() and "tier" in json.loads(path.read_text())
+    values = files.read_json(path) if path.is_file() else {}
+    model = values.get("model") if isinstance(values.get("model"), dict) else {}
+    if "tier" in values:  # no training run wraps it
+        return "a published prior"
+    if model.get("kind") == config.DIFFUSION:
+        return "a diffusion model"
+    return "a prior" if "tier" in model else "a tokenizer" if "quantizer" in model else ""
 
 
 def _read_config(workdir: str, config_class: type, verb: str) -> Any:
     path = pathlib.Path(workdir)
     if not path.is_dir():
         raise NotFoundError(f"no such folder: {workdir}; pass a folder that {verb} wrote")
+    found, wanted = _kind(path), _KINDS[config_class]
     config.require(
-        config_class is config.JukeboxPriorConfig or not holds_jukebox_prior(path),
-        f"{workdir} holds a published prior, which pretrained.load_jukebox_prior loads and nothing else takes yet; "
-        f"pass a folder that {verb} wrote",
+        found in ("", wanted),
+        f"{workdir} holds {found}, not {wanted}: pass a folder that {verb} wrote"
+        + ("; only pretrained.load_jukebox_prior loads it yet" if found == "a published prior" else ""),
     )
-    return config.read_json(path / "config.json", config_class)
+    run = config.read_json(path / "config.json", config_class)
+    getattr(run, "model", run).validate()
+    return run
 
 
 def _load_weights(workdir: str, functional: modules.Functional, model: Any) -> tuple[modules.Tree, modules.Tree]:

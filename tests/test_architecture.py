@@ -18,6 +18,7 @@ FILES = [
 MAY_IMPORT = {
     "errors": set(),
     "files": set(),
+    "records": set(),
     "folder_lock": set(),
     "console": set(),
     "progress": {"console"},
@@ -67,7 +68,8 @@ def offences(place: str, names: set[str]) -> list[str]:
     allowed = MAY_IMPORT.get(place)
     if allowed is None:
         return sorted(name for name in names if name.split(".")[0] in entry_points)
-    own = {"errors", "files", "folder_lock", "console", "progress"} | ({place} if (PACKAGE / place).is_dir() else set())
+    light = {"errors", "files", "folder_lock", "records", "console", "progress"}
+    own = light | ({place} if (PACKAGE / place).is_dir() else set())
     return sorted(
         name
         for name in names

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from musicgen_jax import config, modules
+from musicgen_jax import config, config_flag, modules
 from musicgen_jax.conversion import jukebox_vqvae
 from musicgen_jax.diffusion import denoiser
+from musicgen_jax.errors import UserError
 from musicgen_jax.prior import prior
 from musicgen_jax.vqvae import vqvae
 
@@ -165,7 +166,7 @@ def test_configs_from_before_there_were_remat_policies(old, new):
 def test_from_dict_names_an_unknown_field():
     values = config.to_dict(config.PriorTraining())
     values["model"]["transformer"]["heads"] = 3
-    with pytest.raises(ValueError, match=r"config\.model\.transformer has no field heads: .*num_heads"):
+    with pytest.raises(ValueError, match=r"config\.model\.transformer has no field heads; did you mean num_heads\?"):
         config.from_dict(config.PriorTraining, values)
 
 
@@ -176,6 +177,15 @@ def test_from_dict_names_an_unknown_field():
         (["--config=configs/vqvae.py:scale=unknown"], "tiny, base"),
         (["--config=configs/vqvae.py:scale=tiny", "--config.clip_samples=many"], "clip_samples"),
         (["--config=configs/missing.py"], "missing.py"),
+        (["--config=configs/prior.py:scale=tiny"], "is a PriorTraining where this command takes a VQVAETraining"),
+        (["--config=vqvae.py:scale=tini"], "scale=tini: must be one of tiny, base; did you mean tiny?"),
+        (["--config=vqvae", "--config.training.num_stepz=3"], "did you mean num_steps?"),
+        (["--config=vqvae", "--config.training=3"], "--config.training is a group of fields"),
+        (["--config=vqvae", "--config.clip_samples.x=3"], "config.clip_samples is a value, which has no field x"),
+        (["--config=vqvae", "--config.model.top.downsampling=3,a"], "downsampling[0] is '3,a' and must be a whole"),
+        (["--config=vqvae", "--config.data.path=gs://bucket"], "--config.data.path=gs://bucket: only paths on this"),
+        (["--config=gs://bucket/vqvae.py:scale=tiny"], "--config=gs://bucket/vqvae.py:scale=tiny: only paths on this"),
+        (["--config=vqvea"], "did you mean vqvae?"),
     ],
 )
 def test_the_command_line_answers_in_one_line(arguments, named, tmp_path):
@@ -185,3 +195,29 @@ def test_the_command_line_answers_in_one_line(arguments, named, tmp_path):
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert named in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("def get_config(:", r"mine\.py, line 1: invalid syntax"),
+        ("import no_such_module", r"mine\.py, line 1: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("def get_config(arg=None):\n    return 1 / 0", r"mine\.py, line 2: ZeroDivisionError"),
+        ("x = 1", r"mine\.py has no function get_config"),
+        ("\0", r"mine\.py"),
+    ],
+)
+def test_a_config_file_that_fails_is_named_with_the_line(content, message, tmp_path):
+    (tmp_path / "mine.py").write_text(content)
+    with pytest.raises(UserError, match=message):
+        config_flag.load(str(tmp_path / "mine.py"))
+
+
+def test_own_config_files_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("configs/vqvae.py", "vqvae.py", "vqvae"):
+        assert config_flag.load(name, "scale=base") == load("vqvae").get_config("scale=base")
+    (tmp_path / "vqvae.py").write_text("def get_config(arg=None):\n    return 'the one in the working directory'")
+    assert config_flag.load("vqvae.py") == "the one in the working directory"
+    with pytest.raises(UserError, match=r"no such file; .*configs \(diffusion\.py, prior\.py, vqvae\.py\)"):
+        config_flag.load("elsewhere/vqvae.py")

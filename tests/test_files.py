@@ -1,6 +1,5 @@
 """Files are whole or refused, by name."""
 
-import dataclasses
 import os
 import re
 import zipfile
@@ -80,27 +79,6 @@ def test_urls_are_refused_with_the_flag(url):
 def test_home_is_expanded(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     assert str(files.local_path("~/run", "--out")) == "/home/someone/run"
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    name: str
-    seconds: float
-    count: int = 0
-    labels: dict[str, str] = dataclasses.field(default_factory=dict)
-
-
-def test_a_row_has_the_fields_and_types_of_its_class():
-    good = {"name": "a", "seconds": 1, "labels": {"genre": "g"}}
-    assert files.as_record(Row, good, "x") == Row("a", 1, labels={"genre": "g"})
-    for bad in (
-        {"name": 3}, {"seconds": "1"}, {"seconds": True}, {"count": 1.5}, {"count": None}, {"labels": []},
-        {"labels": {"genre": 3}}, {"other": 1}, {"name": None},
-    ):  # fmt: skip
-        with pytest.raises(UserError, match=f"^rows, row 2, is damaged: .*{next(iter(bad))}"):
-            files.as_record(Row, good | bad, "rows, row 2,")
-    with pytest.raises(UserError, match="missing 2 required"):
-        files.as_record(Row, {}, "rows")
 
 
 def test_an_error_of_a_write_names_the_file():

@@ -1,20 +1,15 @@
 """Configs from the command line, and as JSON."""
 
 import dataclasses
-import difflib
 import json
 import pathlib
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
+from musicgen_jax import files, records
 from musicgen_jax.config.fields import require
-from musicgen_jax.errors import NotFoundError
+from musicgen_jax.records import nearest
 
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """`; did you mean ...?` with the one of `names` that is most like `name`, or "" where none is."""
-    found = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {found[0]}?" if found else ""
+Config = TypeVar("Config")
 
 
 def parse_arg(arg: str | None, **defaults: str) -> dict[str, str]:
@@ -50,36 +45,42 @@ def to_dict(config: Any) -> dict:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def from_dict(config_class: type, values: dict, path: str = "config") -> Any:
+def from_dict(config_class: type[Config], values: dict, where: str = "config") -> Config:
     """Inverse of `to_dict`.
 
     Raises:
-      UserError: a field that the class does not have (the message lists those it has).
+      UserError: a field that the class does not have (the message lists those it has), or a value of another type; the
+        message begins with `where`.
     """
-    fields = {field.name: field for field in dataclasses.fields(config_class)}
-    unknown = sorted(set(values) - set(fields))
-    require(not unknown, f"{path} has no field {', '.join(unknown)}: the fields are {', '.join(fields)}")
-    parsed = {}
-    for name, value in values.items():
-        field_type = fields[name].type
-        if dataclasses.is_dataclass(field_type):
-            parsed[name] = from_dict(field_type, value, f"{path}.{name}")
-        else:
-            parsed[name] = tuple(value) if isinstance(value, list) else value
-    return config_class(**parsed)
+    return records.parse(config_class, _of_today(values), where)
+
+
+def _of_today(values: Any) -> Any:
+    """Configs written before there were policies say true or false of what the backward pass recomputes."""
+    model = values.get("model") if isinstance(values, dict) else None
+    transformer = model.get("transformer") if isinstance(model, dict) else None
+    if not isinstance(transformer, dict) or not isinstance(transformer.get("remat"), bool):
+        return values
+    transformer = transformer | {"remat": "full" if transformer["remat"] else "none"}
+    return values | {"model": model | {"transformer": transformer}}
+
+
+def check_types(config: Any) -> None:
+    """Raises UserError where a field does not hold what its class names: overrides may put anything into a tuple."""
+    from_dict(type(config), dataclasses.asdict(config))
 
 
 def write_json(path: pathlib.Path, config: Any) -> None:
-    """Writes the resolved config to `path`."""
-    path.write_text(json.dumps(to_dict(config), indent=2) + "\n")
+    """Writes the resolved config to `path`, whole or not at all."""
+    files.write_json(path, to_dict(config))
 
 
-def read_json(path: pathlib.Path, config_class: type) -> Any:
+def read_json(path: pathlib.Path, config_class: type[Config]) -> Config:
     """Reads a config written by `write_json`.
 
     Raises:
       NotFoundError: `path` does not exist; the message says what should have written it.
+      UserError: it is damaged, or the config of something else.
     """
-    if not path.exists():
-        raise NotFoundError(f"{path} does not exist: pass a folder that training or convert wrote")
-    return from_dict(config_class, json.loads(path.read_text()))
+    values = files.read_json(path, "pass a folder that training or convert wrote")
+    return from_dict(config_class, values, f"{path}: config")

@@ -38,11 +38,6 @@ class TransformerConfig:
     dropout: float = 0.0  # on the outputs of attention and MLP
     remat: str = "full"  # what the backward pass recomputes of a block: see `REMAT`
 
-    def __post_init__(self) -> None:
-        # Configs written before there were policies say true or false.
-        if isinstance(self.remat, bool):
-            self.remat = "full" if self.remat else "none"
-
     def validate(self) -> None:
         for name in ("num_layers", "width", "num_heads", "head_dim", "mlp_width"):
             require(getattr(self, name) >= 1, f"transformer.{name}={getattr(self, name)}: must be at least 1")

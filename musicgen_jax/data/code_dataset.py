@@ -1,6 +1,7 @@
 """Code shards -> training windows of one tier."""
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 import tensorflow_datasets as tfds
 
-from musicgen_jax import config, files
+from musicgen_jax import config, files, records
 from musicgen_jax.data import labels, loader, shards
 from musicgen_jax.errors import NotFoundError
 
@@ -54,7 +55,11 @@ def read_index(directory: str) -> list[TrackEntry]:
     """
     path = pathlib.Path(directory) / INDEX_NAME
     rows = files.read_json_lines(path, "pass the --out of extract_codes")
-    return [files.as_record(TrackEntry, row, f"{path}, row {number},") for number, row in enumerate(rows, 1)]
+    entries = [records.parse(TrackEntry, row, f"{path}: row {number}") for number, row in enumerate(rows, 1)]
+    for number, entry in enumerate(entries, 1):
+        sound = 0 < entry.top_codes < 2**31
+        config.require(sound, f"{path}: row {number}.top_codes is {entry.top_codes} and must be in [1, 2**31)")
+    return entries
 
 
 def write_codebooks(directory: pathlib.Path, codebooks: dict[str, np.ndarray]) -> None:
@@ -65,10 +70,42 @@ def write_codebooks(directory: pathlib.Path, codebooks: dict[str, np.ndarray]) -
 def read_codebooks(directory: str) -> dict[str, np.ndarray]:
     """The tokenizer's entries by tier. Raises NotFoundError where `directory` was not written by extract_codes."""
     path = pathlib.Path(directory) / CODEBOOKS_NAME
-    if not path.is_file():
-        raise NotFoundError(f"no {CODEBOOKS_NAME} in {directory}: pass the --out of extract_codes")
-    with np.load(path) as stored:
-        return dict(stored)
+    codebooks = files.read_arrays(path, "pass the --out of extract_codes")
+    for tier in config.TIERS:
+        entries = codebooks.get(tier, np.empty(0))
+        sound = entries.ndim == 2 and entries.dtype == np.float32 and bool(np.isfinite(entries).all())
+        config.require(sound, f"{path} is damaged: {tier} must be finite float32 [K, W]")
+    return codebooks
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What metadata.json says of the tokenizer of the codes."""
+
+    vqvae: str  # fingerprint
+    sample_rate: int  # Hz
+    num_codes: int  # entries of each codebook
+    hop_lengths: dict[str, int]  # tier -> samples a code
+
+
+def read_facts(directory: str) -> Facts:
+    """The facts about the codes in `directory`.
+
+    Raises:
+      NotFoundError: `directory` was not written by extract_codes.
+      UserError: metadata.json is damaged.
+    """
+    values = shards.read_metadata(directory)
+    where = f"{pathlib.Path(directory) / 'metadata.json'}: metadata"
+    names = [field.name for field in dataclasses.fields(Facts)]
+    if not (pathlib.Path(directory) / INDEX_NAME).is_file():
+        raise NotFoundError(f"no {INDEX_NAME} in {directory}: pass the --out of extract_codes")
+    facts = records.parse(Facts, {name: values[name] for name in names if name in values}, where)
+    hops = [facts.hop_lengths.get(tier, 0) for tier in config.TIERS]
+    falling = min(hops) > 0 and all(above % below == 0 for above, below in itertools.pairwise(hops))
+    config.require(falling, f"{where}.hop_lengths is {facts.hop_lengths}: each must divide that of the tier above")
+    config.require(1 < facts.num_codes < 2**15, f"{where}.num_codes is {facts.num_codes}: must be from 2 to 32767")
+    return facts
 
 
 def resolve(model: config.PriorConfig, directory: str) -> config.PriorConfig:
@@ -78,17 +115,17 @@ def resolve(model: config.PriorConfig, directory: str) -> config.PriorConfig:
       NotFoundError: no codes in `directory`.
       UserError: the context is no multiple of the upsampling factor.
     """
-    metadata = shards.read_metadata(directory)
+    facts = read_facts(directory)
     train = [entry for entry in read_index(directory) if entry.split == "train"]
     above = config.TIER_ABOVE[model.tier]
-    hops = metadata["hop_lengths"]
+    hops = facts.hop_lengths
     resolved = dataclasses.replace(
         model,
-        num_codes=metadata["num_codes"],
+        num_codes=facts.num_codes,
         upsampling=hops[above] // hops[model.tier] if above else 0,
-        codes_per_second=metadata["sample_rate"] / hops[model.tier],
-        vqvae=metadata["vqvae"],
-        track_seconds=float(np.mean([entry.top_codes for entry in train])) * hops["top"] / metadata["sample_rate"],
+        codes_per_second=facts.sample_rate / hops[model.tier],
+        vqvae=facts.vqvae,
+        track_seconds=float(np.mean([entry.top_codes for entry in train])) * hops["top"] / facts.sample_rate,
         genres=labels.vocabulary([entry.genre for entry in train]),
         artists=labels.vocabulary([entry.artist for entry in train]),
     )
@@ -103,7 +140,12 @@ class Windows:
         self.model = model
         self.records = shards.open_split(directory, split)
         self.entries = [entry for entry in read_index(directory) if entry.split == split]
-        hops = shards.read_metadata(directory)["hop_lengths"]
+        config.require(
+            len(self.entries) == len(self.records),
+            f"{directory}: {INDEX_NAME} names {len(self.entries)} tracks of {split} and the shards hold "
+            f"{len(self.records)}: extract the codes again",
+        )
+        hops = read_facts(directory).hop_lengths
         self._ratio = hops["top"] // hops[model.tier]
         lengths = [max(self.num_codes(index), model.context) for index in range(len(self.entries))]
         self._ends = np.cumsum(lengths)  # of the tracks, laid end to end
@@ -127,6 +169,11 @@ class Windows:
           codes of this tier.
         """
         model, record, entry = self.model, self.records[track], self.entries[track]
+        config.require(
+            len(record[model.tier]) == self.num_codes(track),
+            f"{INDEX_NAME} promises {self.num_codes(track)} codes of {entry.track_id} and the shards hold "
+            f"{len(record[model.tier])}: extract the codes again",
+        )
         codes = record[model.tier][start : start + model.context]
         example = {
             "codes": _padded(codes, model.context),

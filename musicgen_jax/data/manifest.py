@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import pathlib
 
-from musicgen_jax import files
+from musicgen_jax import files, records
 from musicgen_jax.data import track
 
 SPLITS = ("train", "validation", "test")
@@ -69,7 +69,7 @@ def read(directory: str | pathlib.Path) -> list[Row]:
     """
     path = pathlib.Path(directory) / FILE_NAME
     rows = files.read_json_lines(path, "pass the --out of prepare_data")
-    return [files.as_record(Row, row, f"{path}, row {number},") for number, row in enumerate(rows, 1)]
+    return [records.parse(Row, row, f"{path}: row {number}") for number, row in enumerate(rows, 1)]
 
 
 def split_groups(tracks: list[track.Track], seed: int) -> dict[str, str]:

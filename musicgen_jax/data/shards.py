@@ -4,7 +4,8 @@
 `tfds.features.Audio`, which needs TensorFlow even for reading.
 """
 
-import json
+import bisect
+import itertools
 import math
 import os
 import pathlib
@@ -16,10 +17,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import example_serializer
 
+from musicgen_jax import files, records
 from musicgen_jax.errors import NotFoundError, UserError
 
 VERSION = "1.0.0"
 CONTAINER_FILES = ("dataset_info.json", "features.json", "metadata.json")
+MAX_SAMPLE_RATE = 768_000  # Hz
 SEGMENT_SECONDS = 10.0
 MIN_REST_SECONDS = 1.0
 RECORDS_PER_SHARD = 512
@@ -163,36 +166,88 @@ def require_empty(directory: str | os.PathLike[str]) -> None:
         raise UserError(f"{directory} is not empty; remove it or choose another directory for the output")
 
 
-def open_split(directory: str | os.PathLike[str], split: str) -> Any:
-    """Opens a split for random access: len(), [index] -> dict, in the order of writing; picklable, fit for Grain.
+class Records(Sequence):
+    """Records of a split in the order of writing: text as bytes, scalars as int, arrays as NumPy arrays. Picklable.
 
-    Text comes as bytes, scalars as int, arrays as NumPy arrays.
+    ArrayRecord compares checksums: a record that is not what was written raises UserError, which names the shard.
+    """
+
+    def __init__(self, builder: tfds.core.DatasetBuilder, split: str) -> None:
+        info = builder.info.splits[split]
+        self._paths = [os.fspath(path) for path in info.filepaths]
+        self._ends = list(itertools.accumulate(info.shard_lengths))
+        self._source = builder.as_data_source(split)
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        try:
+            return self._source[index]
+        except MemoryError:
+            raise
+        except Exception as error:  # ArrayRecord, Protocol Buffers and TFDS each have errors of their own
+            shard = self._paths[bisect.bisect_right(self._ends, index)]
+            raise UserError(
+                f"{shard} is damaged ({_first_line(error)}): copy the dataset again, or make it again"
+            ) from error
+
+
+def open_split(directory: str | os.PathLike[str], split: str) -> Records:
+    """Opens a split for random access.
 
     Raises:
       NotFoundError: no such directory, or no complete dataset in it.
-      UserError: the split has no record.
+      UserError: the split has no record, or the dataset is damaged.
     """
     known = split_sizes(directory)
     if split not in known:
         listing = ", ".join(f"{name} ({count} records)" for name, count in known.items())
         raise UserError(f"{directory} has no records in split {split!r}; it has {listing}")
-    return tfds.builder_from_directory(os.fspath(directory)).as_data_source(split)
+    return Records(_builder(directory), split)
 
 
 def split_sizes(directory: str | os.PathLike[str]) -> dict[str, int]:
-    """Number of records of each split that has any. Raises NotFoundError as `open_split`."""
-    builder = tfds.builder_from_directory(os.fspath(_prepared(directory)))
-    return {name: info.num_examples for name, info in builder.info.splits.items() if info.num_examples}
+    """Number of records of each split that has any. Raises as `open_split`."""
+    return {name: info.num_examples for name, info in _builder(directory).info.splits.items() if info.num_examples}
 
 
 def split_names(directory: str | os.PathLike[str]) -> list[str]:
-    """The splits that have records. Raises NotFoundError as `open_split`."""
+    """The splits that have records. Raises as `open_split`."""
     return list(split_sizes(directory))
 
 
 def read_metadata(directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """The facts that the writer was given about the whole dataset. Raises NotFoundError as `open_split`."""
-    return json.loads((_prepared(directory) / "metadata.json").read_text(encoding="utf-8"))
+    """The facts that the writer was given about the whole dataset, among them its `sample_rate` in Hz.
+
+    Raises as `open_split`.
+    """
+    path = _prepared(directory) / "metadata.json"
+    facts = files.read_json(path)
+    sample_rate = records.check(int, facts.get("sample_rate"), f"{path}: sample_rate")
+    if not 0 < sample_rate <= MAX_SAMPLE_RATE:
+        raise UserError(f"{path} is damaged: sample_rate is {sample_rate} and must be in (0, {MAX_SAMPLE_RATE}]")
+    return facts
+
+
+def _builder(directory: str | os.PathLike[str]) -> tfds.core.DatasetBuilder:
+    path = _prepared(directory)
+    try:
+        return tfds.builder_from_directory(os.fspath(path))
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:  # TFDS reads its two files with many parsers
+        names = " or ".join(CONTAINER_FILES[:2])
+        raise UserError(
+            f"{directory}: {names} is damaged ({_first_line(error)}): copy the dataset again, or make it again"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]
 
 
 def _prepared(directory: str | os.PathLike[str]) -> pathlib.Path:

@@ -3,11 +3,14 @@
 import itertools
 import pickle
 
+import grain
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from absl import flags
 
 from musicgen_jax.data import shards
+from musicgen_jax.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 
@@ -106,3 +109,57 @@ def test_segment_bounds_cover_everything():
         assert bounds[0][0] == 0 and bounds[-1][1] == num_samples
         assert all(stop == start for (_, stop), (start, _) in itertools.pairwise(bounds))
         assert all(stop - start < 1100 for start, stop in bounds)
+
+
+def damage(path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 16
+    path.write_bytes(content)
+
+
+def test_a_damaged_shard_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "RECORDS_PER_SHARD", 2)
+    write(tmp_path / "out", 8)  # four of train: two shards
+    first, second = sorted((tmp_path / "out").glob("*train*"))
+    damage(second, second.read_bytes().index(np.asarray(record(4)["audio"]).tobytes()[:20]) + 3)
+    source = shards.open_split(tmp_path / "out", "train")
+    assert [source[index]["segment"] for index in (0, 1)] == [0, 2]
+    with pytest.raises(UserError, match=rf"^{second} is damaged \(.*hash mismatch"):
+        source[2]
+    first.write_bytes(first.read_bytes()[:5000])
+    with pytest.raises(UserError, match=rf"^{first} is damaged"):
+        shards.open_split(tmp_path / "out", "train")[0]
+    second.unlink()
+    with pytest.raises(UserError, match=rf"^{second} is damaged"):
+        shards.open_split(tmp_path / "out", "train")[3]
+
+
+def fails(index: int) -> None:
+    raise UserError(f"shard {index} is damaged")
+
+
+@pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_grain_hands_the_error_on_as_it_is(num_workers):
+    flags.FLAGS.is_parsed() or flags.FLAGS(["test"])
+    dataset = grain.MapDataset.range(3).map(fails).to_iter_dataset()
+    if num_workers:
+        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
+    with pytest.raises(UserError, match="^shard 0 is damaged"):
+        next(iter(dataset))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("metadata.json", "{", r"metadata\.json is damaged: it is no whole JSON"),
+        ("metadata.json", "{}", r"metadata\.json: sample_rate is None and must be a whole number"),
+        ("metadata.json", '{"sample_rate": 0}', r"sample_rate is 0 and must be in \(0, 768000\]"),
+        ("features.json", "{", r"dataset_info\.json or features\.json is damaged"),
+        ("dataset_info.json", '{"splits": 3}', r"dataset_info\.json or features\.json is damaged"),
+    ],
+)
+def test_a_damaged_description_is_named(tmp_path, name, content, message):
+    write(tmp_path / "out", 2)
+    (tmp_path / "out" / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        shards.read_metadata(tmp_path / "out") and shards.open_split(tmp_path / "out", "train")
