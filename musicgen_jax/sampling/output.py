@@ -133,6 +133,7 @@ def _require_decodable(
         f"{path} was made with the tokenizer {recording.vqvae}, and --vqvae is {tokenizer.fingerprint}: pass the one "
         "that made it",
     )
+    code_file.require_fit(recording, tokenizer.config, path)
     there = ", ".join(recording.codes)
     config.require(tier in recording.codes, f"--tier={tier}: {path} has codes of these tiers only: {there}")
     config.require(

@@ -89,6 +89,7 @@ def _encode(name: str, audio: np.ndarray, tokenizer: tokenizer_lib.Tokenizer) ->
 def _from_code_file(path: pathlib.Path, tokenizer: tokenizer_lib.Tokenizer) -> Prompt:
     recording = code_file.read(path)
     _require_tokenizer(path, recording.vqvae, tokenizer.fingerprint)
+    code_file.require_fit(recording, tokenizer.config, path)
     num_top = recording.num_samples // tokenizer.config.top.hop_length
     hops = tokenizer.config.hop_lengths
     ratios = {tier: hops["top"] // hops[tier] for tier in recording.codes}

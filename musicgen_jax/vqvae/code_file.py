@@ -14,6 +14,7 @@ finds little in codes that are used about equally often. A person reads the head
 """
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import math
@@ -22,21 +23,33 @@ import pathlib
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from musicgen_jax import config
+from musicgen_jax import config, files, records
 from musicgen_jax.errors import NotFoundError, UserError
 
 MAGIC = b"MGCODES"
 VERSION = 1
 OPENING, CHECKSUM = struct.Struct("<7sBI"), struct.Struct("<I")
 BLOCK_CODES = 1 << 16  # packed at a time; a multiple of 8, so that a block of any width ends with a whole byte
+SAMPLE_RATES = 2_000, 768_000  # Hz, the least and the most
+MAX_HEADER_BYTES = 1 << 16
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What precedes the codes in a file, as JSON."""
+
+    vqvae: str
+    sample_rate: int
+    num_samples: int
+    num_codes: int
+    hop_lengths: dict[str, int]
+    lengths: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
 class Recording:
     """Codes of one recording, and what it takes to decode them.
 
@@ -59,6 +72,12 @@ class Recording:
     @property
     def seconds(self) -> float:
         return self.num_samples / self.sample_rate
+
+    @property
+    def covered(self) -> int:
+        """Samples that the codes reach over."""
+        tier = self.finest
+        return len(self.codes[tier]) * self.hop_lengths[tier]
 
     @property
     def finest(self) -> str:
@@ -131,7 +150,8 @@ def read(path: str | os.PathLike[str]) -> Recording:
 
     Raises:
       NotFoundError: there is no such file.
-      UserError: it is something else, truncated or damaged, or of a version that is not known here.
+      UserError: it is something else, truncated or damaged, of a version that is not known here, or its header
+        contradicts itself or the bytes that follow.
     """
     if not os.path.isfile(path):
         raise NotFoundError(f"no such file of codes: {path}; pass the --out of extract_codes --file")
@@ -145,9 +165,12 @@ def read(path: str | os.PathLike[str]) -> Recording:
     config.require(version == VERSION, f"{path}: format version {version}; this program reads version {VERSION}")
     start = OPENING.size + header_bytes
     config.require(start <= len(content), f"{path}: truncated or damaged: it ends within its header; {again}")
-    header = _header(bytes(content[OPENING.size : start]), f"{path}: damaged: its header makes no sense; {again}")
-    lengths, num_codes = header.pop("lengths"), header["num_codes"]
-    stops = list(itertools.accumulate((packed_bytes(n, num_codes) for n in lengths.values()), initial=start))
+    config.require(header_bytes <= MAX_HEADER_BYTES, f"{path}: damaged: its header has {header_bytes} bytes; {again}")
+    where = f"{path}: damaged: header"
+    header = records.parse(Header, files.parse_json(bytes(content[OPENING.size : start]), where), where)
+    _check_header(header, where)
+    parts = [packed_bytes(length, header.num_codes) for length in header.lengths.values()]
+    stops = list(itertools.accumulate(parts, initial=start))
     promised = stops[-1] + CHECKSUM.size
     config.require(
         len(content) == promised,
@@ -156,27 +179,63 @@ def read(path: str | os.PathLike[str]) -> Recording:
     (checksum,) = CHECKSUM.unpack(content[-CHECKSUM.size :])
     config.require(zlib.crc32(content[: -CHECKSUM.size]) == checksum, f"{path}: damaged: wrong checksum; {again}")
     codes = {
-        tier: unpack(content[begin:end], length, bits_per_code(num_codes))
-        for (tier, length), (begin, end) in zip(lengths.items(), itertools.pairwise(stops), strict=True)
+        tier: unpack(content[begin:end], length, bits_per_code(header.num_codes))
+        for (tier, length), (begin, end) in zip(header.lengths.items(), itertools.pairwise(stops), strict=True)
     }
-    return Recording(**header, codes=codes)
+    for tier, array in codes.items():
+        inside = array.min() >= 0 and array.max() < header.num_codes
+        config.require(inside, f"{path}: damaged: codes of the {tier} tier lie outside of [0, {header.num_codes})")
+    facts = {
+        name: getattr(header, name) for name in ("vqvae", "sample_rate", "num_samples", "num_codes", "hop_lengths")
+    }
+    return Recording(**facts, codes=codes)
 
 
-def _header(content: bytes, message: str) -> dict[str, Any]:
-    """The header's fields, each of the type it must have."""
-    try:
-        header = json.loads(content)
-        numbers = [header[name] for name in ("sample_rate", "num_samples", "num_codes")]
-        numbers += [*header["hop_lengths"].values(), *header["lengths"].values()]
-        tiers = list(header["lengths"])
-        known = bool(tiers) and set(tiers) <= set(config.TIERS) and tiers == list(header["hop_lengths"])
-        sound = known and all(type(number) is int and number > 0 for number in numbers) and header["num_codes"] < 2**15
-        names = ("vqvae", "sample_rate", "num_samples", "num_codes", "hop_lengths", "lengths")
-        fields = {name: header[name] for name in names}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(message) from error
-    config.require(sound, message)
-    return fields
+def require_fit(recording: Recording, settings: config.VQVAEConfig, path: str | os.PathLike[str]) -> None:
+    """Raises UserError where a file's header tells something else than the tokenizer that it names would have written.
+
+    Args:
+      recording: what `read` read.
+      settings: of that tokenizer.
+      path: of the file, for the message.
+    """
+    hops = {tier: settings.tier(tier).hop_length for tier in recording.codes}
+    length = -(-recording.num_samples // settings.top.hop_length) * settings.top.hop_length
+    for name, found, wanted in (
+        ("sample_rate", recording.sample_rate, settings.sample_rate),
+        ("num_codes", recording.num_codes, settings.quantizer.num_codes),
+        ("hop_lengths", recording.hop_lengths, hops),
+        ("samples that the codes cover", recording.covered, length),
+    ):
+        config.require(
+            found == wanted,
+            f"{path}: damaged: {name}: {found}, and the tokenizer that it names makes {wanted}; encode the recording "
+            "again",
+        )
+
+
+def _check_header(header: Header, where: str) -> None:
+    """Raises UserError where a header contradicts itself; sizes are in bounds before anything is made of them."""
+    least, most = SAMPLE_RATES
+    rate = header.sample_rate
+    config.require(least <= rate <= most, f"{where}.sample_rate is {rate} and must be in [{least}, {most}] Hz")
+    config.require(1 < header.num_codes < 2**15, f"{where}.num_codes is {header.num_codes} and must be in [2, 32767]")
+    tiers = [tier for tier in config.TIERS if tier in header.lengths]
+    for name, by_tier in (("lengths", header.lengths), ("hop_lengths", header.hop_lengths)):
+        sound = bool(tiers) and list(by_tier) == tiers and min(by_tier.values()) > 0
+        config.require(sound, f"{where}.{name} is {by_tier} and must have positive numbers of tiers, coarse to fine")
+    hops = list(header.hop_lengths.values())
+    falling = all(above > below and above % below == 0 for above, below in itertools.pairwise(hops))
+    config.require(falling, f"{where}.hop_lengths is {header.hop_lengths}: each must divide that of the tier above")
+    covered = {tier: length * header.hop_lengths[tier] for tier, length in header.lengths.items()}
+    config.require(len(set(covered.values())) == 1, f"{where}: its tiers differ in length: {covered} samples")
+    samples = next(iter(covered.values()))
+    # Only the top tier's own last code may reach beyond the recording.
+    least = samples - header.hop_lengths["top"] if "top" in covered else 0
+    config.require(
+        least < header.num_samples <= samples,
+        f"{where}.num_samples is {header.num_samples} and must be in ({least}, {samples}], as long as its codes",
+    )
 
 
 def pack(codes: np.ndarray, bits: int) -> bytes:

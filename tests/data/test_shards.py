@@ -144,7 +144,7 @@ def test_grain_hands_the_error_on_as_it_is(num_workers):
     dataset = grain.MapDataset.range(3).map(fails).to_iter_dataset()
     if num_workers:
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
-    with pytest.raises(UserError, match="^shard 0 is damaged"):
+    with pytest.raises(UserError, match=r"^shard 0 is damaged"):
         next(iter(dataset))
 
 

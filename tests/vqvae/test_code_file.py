@@ -7,6 +7,8 @@ import zlib
 import numpy as np
 import pytest
 
+from musicgen_jax import config
+from musicgen_jax.errors import UserError
 from musicgen_jax.vqvae import code_file
 
 
@@ -105,21 +107,87 @@ def test_every_flipped_byte_is_told(path):
             code_file.read(path)
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
-        b"[]", b"{}", b'"text"', b"\xff\xfe", b'{"sample_rate": 1}',
-        b'{"vqvae": "a", "sample_rate": 1, "num_samples": 1, "num_codes": -4, "hop_lengths": {"top": 1}, "lengths": '
-        b'{"top": 1}}',
-        b'{"vqvae": "a", "sample_rate": 1, "num_samples": 1, "num_codes": 4, "hop_lengths": {"x": 1}, "lengths": '
-        b'{"x": 1}}',
-    ],
-)  # fmt: skip
-def test_a_header_that_makes_no_sense(tmp_path, header):
-    content = code_file.OPENING.pack(code_file.MAGIC, code_file.VERSION, len(header)) + header
-    (tmp_path / "x.codes").write_bytes(content + zlib.crc32(content).to_bytes(4, "little"))
-    with pytest.raises(ValueError, match="its header makes no sense"):
+def write_with_header(path, header: bytes, codes: bytes = b"") -> None:
+    """A file of these bytes with the right magic, sizes and checksum."""
+    content = code_file.OPENING.pack(code_file.MAGIC, code_file.VERSION, len(header)) + header + codes
+    path.write_bytes(content + zlib.crc32(content).to_bytes(4, "little"))
+
+
+@pytest.mark.parametrize("header", [b"[]", b"{}", b'"text"', b"\xff\xfe", b'{"sample_rate": 1}', b"[" * 10_000])
+def test_a_header_that_is_none(tmp_path, header):
+    write_with_header(tmp_path / "x.codes", header)
+    with pytest.raises(UserError, match=r"x\.codes: damaged: header"):
         code_file.read(tmp_path / "x.codes")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sample_rate": 1}, r"header\.sample_rate is 1 and must be in \[2000, 768000\] Hz"),
+        ({"sample_rate": 10**9}, r"header\.sample_rate is 1000000000"),
+        ({"sample_rate": "44100"}, r"header\.sample_rate is '44100' and must be a whole number"),
+        ({"num_codes": 1, "lengths": {"top": 10**9}}, r"header\.num_codes is 1 and must be in \[2, 32767\]"),
+        ({"num_codes": -4}, r"header\.num_codes is -4"),
+        ({"num_codes": 2**40}, r"header\.num_codes is 1099511627776"),
+        ({"num_samples": 10**9}, r"num_samples is 1000000000 and must be in \(127872, 128000\]"),
+        ({"num_samples": 127872}, r"num_samples is 127872"),
+        ({"num_samples": -1}, r"num_samples is -1"),
+        ({"lengths": {}}, r"header\.lengths is \{\}"),
+        ({"lengths": {"x": 1}}, r"header\.lengths is \{'x': 1\} and must have positive numbers of tiers"),
+        ({"lengths": {"middle": 4000, "top": 1000, "bottom": 16000}}, "coarse to fine"),
+        ({"lengths": {"top": 1000, "middle": 4000, "bottom": -1}}, r"header\.lengths is"),
+        ({"lengths": {"top": 1000, "middle": 4000, "bottom": 15999}}, "its tiers differ in length"),
+        ({"lengths": {"top": 2**62, "middle": 2**62, "bottom": 2**62}}, "its tiers differ in length"),
+        ({"hop_lengths": {"top": 128, "middle": 32}}, r"header\.hop_lengths is"),
+        ({"hop_lengths": {"top": 128, "middle": 48, "bottom": 8}}, "each must divide that of the tier above"),
+        ({"hop_lengths": {"top": 8, "middle": 8, "bottom": 8}}, "each must divide that of the tier above"),
+        ({"hop_lengths": [1, 2, 3]}, r"header\.hop_lengths is \[1, 2, 3\]"),
+        ({"seconds": 3}, "header has no field seconds"),
+    ],
+)
+def test_a_header_that_contradicts_itself(path, change, message):
+    content = path.read_bytes()
+    size = int.from_bytes(content[8:12], "little")
+    header = json.loads(content[12 : 12 + size]) | change
+    write_with_header(path, json.dumps(header).encode(), content[12 + size : -4])
+    with pytest.raises(UserError, match=message):
+        code_file.read(path)
+
+
+def test_a_header_that_promises_more_than_there_is_costs_nothing(tmp_path):
+    lengths = {"top": 10**15, "middle": 4 * 10**15, "bottom": 16 * 10**15}
+    header = {"vqvae": "x", "sample_rate": 44100, "num_samples": 128 * 10**15, "num_codes": 2, "lengths": lengths}
+    header["hop_lengths"] = {"top": 128, "middle": 32, "bottom": 8}
+    write_with_header(tmp_path / "x.codes", json.dumps(header).encode(), b"\0" * 100)
+    with pytest.raises(UserError, match="bytes where its header promises 2625000000000"):
+        code_file.read(tmp_path / "x.codes")
+    (tmp_path / "x.codes").write_bytes(code_file.OPENING.pack(code_file.MAGIC, 1, 2**17) + b"\0" * 2**18)
+    with pytest.raises(UserError, match="its header has 131072 bytes"):
+        code_file.read(tmp_path / "x.codes")
+
+
+def test_codes_beyond_the_codebook_are_told(path):
+    content = path.read_bytes()
+    size = int.from_bytes(content[8:12], "little")
+    header = json.loads(content[12 : 12 + size]) | {"num_codes": 1500}  # of 11 bits as 2048
+    write_with_header(path, json.dumps(header).encode(), content[12 + size : -4])
+    with pytest.raises(UserError, match=r"codes of the top tier lie outside of \[0, 1500\)"):
+        code_file.read(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sample_rate": 16000}, r"sample_rate: 16000, and the tokenizer that it names makes 44100"),
+        ({"num_codes": 1024}, r"num_codes: 1024, and .* makes 2048"),
+        ({"hop_lengths": {"top": 256, "middle": 64, "bottom": 16}}, r"hop_lengths: .*256"),
+        ({"num_samples": 60000}, r"samples that the codes cover: 128000, and .* makes 60032"),
+    ],
+)
+def test_a_file_must_be_what_its_tokenizer_writes(change, message):
+    code_file.require_fit(recording(), config.VQVAEConfig(), "x.codes")
+    with pytest.raises(UserError, match=r"x\.codes: damaged: " + message):
+        code_file.require_fit(dataclasses.replace(recording(), **change), config.VQVAEConfig(), "x.codes")
 
 
 def test_another_version_another_kind_of_file_or_none(path, tmp_path):
@@ -155,5 +223,5 @@ def test_a_new_file_appears_whole_or_not_at_all(tmp_path):
         partial.write_text("whole")
         assert not path.exists()
     assert path.read_text() == "whole" and list(path.parent.iterdir()) == [path]
-    with pytest.raises(FileExistsError, match="exists already: remove it or choose another --out"):
+    with pytest.raises(ValueError, match="exists already: remove it or choose another --out"):
         code_file.new_file(path).__enter__()
