@@ -1,6 +1,7 @@
 # make demo   set-up + the whole pipeline on the embedded chorales, CPU only
 # make test   set-up + the fast test suite
-PYTHON ?= python3
+# The first of these that is Python 3.11 or newer makes the virtual environment; name another one: make demo PYTHON=...
+PYTHON ?= python3 python3.12 python3.11 python
 VENV ?= .venv
 # Processes of the fast and of the slow suite.
 WORKERS ?= 2
@@ -46,9 +47,24 @@ $(VENV)/.parity: setup.py
 
 # A stamp file for each extra: an interrupted installation starts again, a finished one is not repeated.
 define install
-@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	{ echo "error: $(PYTHON) is older than Python 3.11; run make with PYTHON=python3.11 or newer" >&2; exit 1; }
-test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-$(BIN)/python -m pip install --quiet --progress-bar on -e ".[$(1)]"
+@$(make_venv)
+@echo "installing into $(VENV): a few minutes the first time" >&2
+@$(BIN)/python -m pip install --quiet --progress-bar on --disable-pip-version-check -e ".[$(1)]"
 @touch $@
+endef
+
+# An environment without pip is one that could not be finished (Debian's Python lacks ensurepip): tried again.
+define make_venv
+is_new_enough() { "$$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }; \
+if $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	is_new_enough $(BIN)/python || { \
+		echo "error: $(VENV) was made by a Python older than 3.11: remove it (make clean) and run make again" >&2; exit 1; }; \
+else \
+	for python in $(PYTHON) none; do is_new_enough "$$python" && break; done; \
+	[ "$$python" != none ] || { \
+		echo "error: Python 3.11 or newer is needed, and none was found among: $(PYTHON)." \
+			"Install one, or say where it is: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }; \
+	"$$python" -m venv $(VENV) || { \
+		echo "error: $$python could not make the virtual environment $(VENV): see above" >&2; exit 1; }; \
+fi
 endef
