@@ -5,12 +5,13 @@
 
 Prints one JSON line for each back end and length, and a last one with a straight line through each back end's memory.
 `value` is seconds; `dot_product` is `jax.nn.dot_product_attention`, causal too and without a relative term. Programs of
-one length run by turns, so that a busy machine slows all of them; what needs more than --max_gib is compiled but not
-run, and its value is null. With --aot nothing is run: `value` is the peak memory that the compiler of a TPU plans, and
-the reasons of a program that does not fit its memory are in `error`.
+one length run by turns, so that a busy machine slows all of them, on CPUs each in a process of its own that keeps its
+memory, as training does. What needs more than --max_gib is compiled but not run, and its value is null. With --aot
+nothing is run: `value` is the peak memory that the compiler of a TPU plans, and the reasons of a program that does not
+fit its memory are in `error`.
 """
 
-import functools
+import contextlib
 import json
 import math
 import pathlib
@@ -24,8 +25,8 @@ from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a file, it finds its neighbours too
 
-from benchmarks import timing
-from musicgen_jax import cli, config
+from benchmarks import flag_values, sides, timing
+from musicgen_jax import allocator, cli, config
 from musicgen_jax.planning import topology
 from musicgen_jax.sharding import mesh as mesh_lib
 from musicgen_jax.training import precision
@@ -38,7 +39,7 @@ _HEADS = flags.DEFINE_integer("heads", 2, "Attention heads.")
 _HEAD_DIM = flags.DEFINE_integer("head_dim", 128, "Width of a head.")
 _MAX_DISTANCE = flags.DEFINE_integer("max_distance", 1024, "Rows of the table of distances; 0 is the length.")
 _WINDOW = flags.DEFINE_integer("window", 0, "Codes back that are seen; 0 is all. `dot_product` then has a window too.")
-_STEPS = flags.DEFINE_integer("steps", 3, "Timed runs, after one that is not timed; figures are their medians.")
+_STEPS = flags.DEFINE_integer("steps", 3, "Timed runs, after some that do not count; figures are their medians.")
 _COMPUTE_DTYPE = flags.DEFINE_enum("compute_dtype", "float32", ["float32", "bfloat16"], "Type of the activations.")
 _THREADS = flags.DEFINE_integer("threads", 0, "CPUs to use; 0 is all that the process may use.")
 _MAX_GIB = flags.DEFINE_float("max_gib", 8.0, "Run what needs no more memory than this.")
@@ -49,13 +50,11 @@ DOT_PRODUCT = "dot_product"
 
 def main() -> None:
     """Flags -> JSON lines."""
-    for flag in (_BATCH_SIZE, _HEADS, _HEAD_DIM, _STEPS):
-        config.require(flag.value >= 1, f"--{flag.name}={flag.value}: must be at least 1")
+    flag_values.require_positive(_BATCH_SIZE, _HEADS, _HEAD_DIM, _STEPS)
     known = (*config.ATTENTIONS, DOT_PRODUCT)
     for name in _BACKENDS.value:
         config.require(name in known, f"--backends: {name!r} is none of {', '.join(known)}")
-    lengths = sorted(int(length) for length in _LENGTHS.value)
-    config.require(min(lengths) >= 1, f"--lengths: {min(lengths)} must be at least 1")
+    lengths = sorted(flag_values.whole_numbers(_LENGTHS))
     timing.limit_threads(_THREADS.value)
     lines = [line for length in lengths for line in (planned if _AOT.value else measured)(length)]
     if len(lengths) > 1:
@@ -64,20 +63,12 @@ def main() -> None:
 
 def measured(length: int) -> list[dict[str, object]]:
     """Runs and prints one length, a line for each back end."""
-    arrays = [jnp.asarray(np.random.default_rng(0).standard_normal(s.shape), s.dtype) for s in shapes(length)]
-    compiled = {name: program(name).lower(*arrays).compile() for name in _BACKENDS.value}
-    peaks = {}
-    for name, run in compiled.items():
-        memory = run.memory_analysis()
-        held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-        peaks[name] = held + memory.temp_size_in_bytes
-    fitting = {
-        name: functools.partial(lambda run: jax.block_until_ready(run(*arrays)), run)
-        for name, run in compiled.items()
-        if peaks[name] <= _MAX_GIB.value * 2**30
-    }
-    seconds = timing.interleaved(fitting, _STEPS.value)
-    lines = [report(name, length, seconds.get(name), "s", peaks[name]) for name in compiled]
+    place = sides.apart if jax.default_backend() == "cpu" else sides.here
+    with contextlib.ExitStack() as stack:
+        made = {name: stack.enter_context(place(back_end, name, length)) for name in _BACKENDS.value}
+        runs = {name: run for programs, _ in made.values() for name, run in programs.items()}
+        seconds = timing.interleaved({}, _STEPS.value, runs)
+    lines = [report(name, length, seconds.get(name), "s", found["peak_bytes"]) for name, (_, found) in made.items()]
     reference = seconds.get("reference")
     for line in lines:
         line["ratio_to_reference"] = reference / line["value"] if reference and line["value"] else None
@@ -85,11 +76,23 @@ def measured(length: int) -> list[dict[str, object]]:
     return lines
 
 
+def back_end(name: str, length: int) -> tuple[sides.Programs, dict[str, object]]:
+    """The program of one back end, or none where it takes more than --max_gib; and its peak memory."""
+    allocator.keep_memory()
+    arrays = [jnp.asarray(np.random.default_rng(0).standard_normal(s.shape), s.dtype) for s in shapes(length)]
+    run = program(name).lower(*arrays).compile()
+    memory = run.memory_analysis()
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    peak_bytes = held + memory.temp_size_in_bytes
+    fits = peak_bytes <= _MAX_GIB.value * 2**30
+    return {name: lambda: jax.block_until_ready(run(*arrays))} if fits else {}, {"peak_bytes": peak_bytes}
+
+
 def planned(length: int) -> list[dict[str, object]]:
     """Compiles one length for the TPU of --aot and prints a line for each back end.
 
     Raises:
-      ValueError: libtpu is missing, or does not know the topology.
+      UserError: libtpu is missing, or does not know the topology.
     """
     devices = topology.describe(_AOT.value).devices
     mesh = mesh_lib.make_mesh(config.MeshConfig(), devices[:1])

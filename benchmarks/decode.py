@@ -7,8 +7,9 @@ Prints one JSON line a case: a batch size with weights of one type. A step must 
 values of the past once: `bytes` are these, counted at the position in the middle of the context where the timed steps
 are, and `limit` is what the bandwidth, measured in the same run, would make of them. With `--peer` the cases of
 `--scale` are followed by those of the shape of MusicGen's small decoder, beside that decoder itself in transformers
-(random weights, float32, cached, same threads); that needs the extra `parity`. All programs of a batch size run by
-turns, so that a busy machine slows all of them alike. `--aot=v5e:2x2` adds what the TPU compiler counts.
+(random weights, float32, cached, same threads), in a process of its own; that needs the extra `parity`. All programs of
+a batch size run by turns, so that a busy machine slows all of them alike. `--aot=v5e:2x2` adds what the TPU compiler
+counts.
 """
 
 import dataclasses
@@ -28,10 +29,11 @@ from flax import nnx
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a file, it finds its neighbours too
 
-from benchmarks import timing
+from benchmarks import flag_values, sides, timing
 from configs import prior as prior_configs
 from musicgen_jax import allocator, cli, config, modules
 from musicgen_jax.compression import int8
+from musicgen_jax.errors import UserError
 from musicgen_jax.planning import topology
 from musicgen_jax.prior import prior
 from musicgen_jax.sampling import decode
@@ -59,11 +61,8 @@ Arrays = Any  # a pytree
 
 def main() -> None:
     """Flags -> JSON lines."""
-    for flag in (_STEPS, _ROUNDS, _MEGABYTES):
-        config.require(flag.value >= 1, f"--{flag.name}={flag.value}: must be at least 1")
-    sizes = [int(size) if size.isdigit() else 0 for size in _BATCH_SIZES.value]
-    written = ",".join(_BATCH_SIZES.value)
-    config.require(min(sizes, default=0) >= 1, f"--batch_sizes={written}: must be whole numbers, at least 1")
+    flag_values.require_positive(_STEPS, _ROUNDS, _MEGABYTES)
+    sizes = flag_values.whole_numbers(_BATCH_SIZES)
     for name in _WEIGHTS.value:
         config.require(name in WEIGHTS, f"--weights={name}: must be of {', '.join(WEIGHTS)}")
     chip = topology.describe(_AOT.value).devices[0] if _AOT.value else None
@@ -93,7 +92,7 @@ def timed_place(model: config.PriorConfig) -> tuple[int, int]:
     """(position of the first timed step, rows of the caches): in the middle of the context.
 
     Raises:
-      ValueError: the `--steps` from there on reach beyond the steps that caches of so many rows are for.
+      UserError: the `--steps` from there on reach beyond the steps that caches of so many rows are for.
     """
     position = model.context // 2
     end, num_rows = next(s for s in decode.stretches(model.context, model.transformer.window) if s[0] > position)
@@ -122,9 +121,8 @@ def measure(name: str, model: config.PriorConfig, batch_size: int, chip: jax.Dev
     numbers = jnp.ones(_MEGABYTES.value * 2**18, jnp.float32)
     total = jax.jit(jnp.sum)
     programs["sum"] = lambda: total(numbers).block_until_ready()
-    if name == "musicgen":
-        programs["peer"] = peer(model, batch_size)
-    seconds = timing.interleaved(programs, _ROUNDS.value)
+    with sides.apart(peer, model, batch_size) if name == "musicgen" else sides.NOBODY as (others, _):
+        seconds = timing.interleaved(programs, _ROUNDS.value, others)
     bandwidth = numbers.nbytes / seconds["sum"]
     codes = batch_size * _STEPS.value
     other = codes / seconds["peer"] if "peer" in seconds else None
@@ -251,22 +249,24 @@ def _lower(advance: Any, shapes: tuple) -> Any:
     return advance.lower(rest, fixed, draws, position, position, codes=codes, caches=caches)
 
 
-def peer(model: config.PriorConfig, batch_size: int) -> Callable[[], object]:
-    """The same number of steps from the same position through transformers, on the CPU.
+def peer(model: config.PriorConfig, batch_size: int) -> tuple[sides.Programs, dict[str, object]]:
+    """The same number of steps from the same position through transformers, on the CPU, for a process of its own; no
+    other findings.
 
     Raises:
-      ValueError: torch or transformers is not installed.
+      UserError: torch or transformers is not installed.
     """
     try:
         import torch
 
         from benchmarks import musicgen_torch
     except ImportError as error:
-        raise ValueError(f"--peer: {error}; install the extra: pip install 'musicgen_jax[parity]'") from error
+        raise UserError(f"--peer: {error}; install the extra: pip install 'musicgen_jax[parity]'") from error
+    allocator.keep_memory()
     if _THREADS.value:
         torch.set_num_threads(_THREADS.value)
     decoder = musicgen_torch.Decoder(model, batch_size, model.context // 2)
-    return lambda: decoder.run(_STEPS.value)
+    return {"peer": lambda: decoder.run(_STEPS.value)}, {}
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a file, it finds its neighbours too
 
-from benchmarks import code_nats
+from benchmarks import code_nats, flag_values
 from musicgen_jax import cli, config, pretrained
 from musicgen_jax.data import audio_dataset, code_dataset
 from musicgen_jax.diffusion import sampler
@@ -30,13 +30,13 @@ from musicgen_jax.prior import trained
 from musicgen_jax.sampling import hierarchy, prompt, request, settings
 from musicgen_jax.vqvae import tokenizer as tokenizer_lib
 
-_VQVAE = flags.DEFINE_string("vqvae", None, "Workdir of the tokenizer.", required=True)
-_AUDIO = flags.DEFINE_string("audio", None, "Folder of prepare_data.", required=True)
-_CODES = flags.DEFINE_string("codes", None, "Folder of extract_codes.", required=True)
-_PRIOR = flags.DEFINE_string("prior", None, "Workdir of the autoregressive prior.", required=True)
-_STUDENT = flags.DEFINE_string("student", None, "Folder of compress --method=distill.", required=True)
+_VQVAE = cli.define_path("vqvae", None, "Workdir of the tokenizer.", required=True)
+_AUDIO = cli.define_path("audio", None, "Folder of prepare_data.", required=True)
+_CODES = cli.define_path("codes", None, "Folder of extract_codes.", required=True)
+_PRIOR = cli.define_path("prior", None, "Workdir of the autoregressive prior.", required=True)
+_STUDENT = cli.define_path("student", None, "Folder of compress --method=distill.", required=True)
 _STEPS = flags.DEFINE_list("steps", ["4", "8", "16", "32"], "Of the diffusion sampler.")
-_PLOT = flags.DEFINE_string("plot", "", "PNG file of steps against quality; none if empty.")
+_PLOT = cli.define_path("plot", "", "PNG file of steps against quality; none if empty.")
 _SPLIT = flags.DEFINE_string("split", "test", "Held-out tracks.")
 _NUM_TRACKS = flags.DEFINE_integer("num_tracks", 8, "How many of them.")
 _SECONDS = flags.DEFINE_float("seconds", 3.0, "Of each track, from its fifth second on.")
@@ -67,11 +67,8 @@ def main() -> None:
     tokenizer, teacher = pretrained.load_vqvae(_VQVAE.value), pretrained.load_prior(_PRIOR.value)
     tier = teacher.config.tier
     config.require(tier != "top", "--prior is of the top tier: pass one that has a tier above to sample from")
-    for steps in _STEPS.value:
-        config.require(
-            steps.isdigit() and int(steps) > 0, f"--steps={','.join(_STEPS.value)}: write whole numbers from 1"
-        )
-    config.require(_NUM_TRACKS.value >= 1, f"--num_tracks={_NUM_TRACKS.value}: must be at least 1")
+    flag_values.whole_numbers(_STEPS)
+    flag_values.require_positive(_NUM_TRACKS)
     for model in (teacher, pretrained.load_diffusion(_STUDENT.value, tier)):
         model.require_tokenizer(tokenizer.fingerprint)
     held_out = read_held_out(tokenizer.config)

@@ -25,6 +25,7 @@ from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a file, it finds its neighbours too
 
+from benchmarks import flag_values
 from configs import prior as prior_configs
 from musicgen_jax import cli, config, generation, pretrained
 from musicgen_jax.diffusion import code_task, sampler
@@ -40,8 +41,8 @@ _CHIP = flags.DEFINE_string("chip", "h100", "Whose data sheet bounds the compute
 _HOP_FRACTION = flags.DEFINE_float("hop_fraction", 0.5, "How far windows move on, in contexts.")
 _PARALLEL_HOP = flags.DEFINE_float("parallel_hop_fraction", 1.0, "Likewise of windows that run at the same time.")
 _STEPS = flags.DEFINE_list("steps", ["16", "8", "4"], "Of the diffusion sampler.")
-_DEMO = flags.DEFINE_string("demo", None, "Folder with vqvae, top, middle, bottom: measures these priors too.")
-_DIFFUSION = flags.DEFINE_string("diffusion", None, "Folder with diffusion models of some tiers, to measure too.")
+_DEMO = cli.define_path("demo", None, "Folder with vqvae, top, middle, bottom: measures these priors too.")
+_DIFFUSION = cli.define_path("diffusion", None, "Folder with diffusion models of some tiers, to measure too.")
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Timed runs of each way, after one that compiles.")
 _MEASURED_SECONDS = flags.DEFINE_float("measured_seconds", 4.0, "Length of the piece that is timed.")
 
@@ -173,7 +174,7 @@ def diffusion_folders(root: str) -> dict[str, str]:
     """{tier: folder of its diffusion model} of those in `root`.
 
     Raises:
-      ValueError: there is none.
+      UserError: there is none.
     """
     folders = {tier: pathlib.Path(root, tier) for tier in config.TIERS}
     found = {tier: str(folder) for tier, folder in folders.items() if folder.is_dir()}
@@ -255,9 +256,8 @@ def main() -> None:
     config.require(_MEASURED_SECONDS.value > 0, f"--measured_seconds={_MEASURED_SECONDS.value}: must be greater than 0")
     for name, value in (("hop_fraction", _HOP_FRACTION.value), ("parallel_hop_fraction", _PARALLEL_HOP.value)):
         config.require(0 < value <= 1, f"--{name}={value}: must be in (0, 1]")
-    config.require(_ROUNDS.value >= 1, f"--rounds={_ROUNDS.value}: must be at least 1")
-    steps = [int(number) for number in _STEPS.value]
-    config.require(all(number >= 1 for number in steps), f"--steps={','.join(_STEPS.value)}: must be at least 1 each")
+    flag_values.require_positive(_ROUNDS)
+    steps = flag_values.whole_numbers(_STEPS)
     rule = "goes with --demo, whose priors it is measured beside: pass that too"
     config.require(bool(_DEMO.value or not _DIFFUSION.value), f"--diffusion={_DIFFUSION.value}: {rule}")
     diffusion = diffusion_folders(_DIFFUSION.value) if _DIFFUSION.value else {}

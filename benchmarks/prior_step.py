@@ -4,9 +4,9 @@
 
 Prints one JSON line. `value` and `peer` are codes trained on per second, `limit` is what the step would reach if all
 that its mathematics asks for were one large matrix product (measured here, in the compute type): `share_of_limit` is
-the share of peak. The peer, a torch GPT of the same shape with relative attention, needs the extra `parity`. The
-programs run by turns, so that a busy machine slows both sides; `peak_bytes` is of our step alone. Neither side keeps a
-moving average of the parameters.
+the share of peak. The peer, a torch GPT of the same shape with relative attention, needs the extra `parity`. It has a
+process of its own, and steps by turns with ours, so that a busy machine slows both sides; `peak_bytes` is of our step
+alone. Neither side keeps a moving average of the parameters.
 """
 
 import functools
@@ -15,7 +15,6 @@ import json
 import os
 import pathlib
 import sys
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +23,10 @@ from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a file, it finds its neighbours too
 
-from benchmarks import timing
+from benchmarks import flag_values, sides, timing
 from configs import prior as prior_configs
 from musicgen_jax import allocator, cli, config, modules
+from musicgen_jax.errors import UserError
 from musicgen_jax.planning import flops
 from musicgen_jax.prior import loss, prior
 from musicgen_jax.sharding import mesh as mesh_lib
@@ -36,7 +36,7 @@ from musicgen_jax.training import optimizer, precision, state, step
 _SCALE = flags.DEFINE_enum("scale", "small", ["tiny", "small", "1b", "5b"], "Sizes, of configs/prior.py.")
 _CONTEXT = flags.DEFINE_integer("context", 0, "Codes of a window; 0 is the scale's own.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Windows of a step.")
-_STEPS = flags.DEFINE_integer("steps", 5, "Timed steps, after one that is not timed; figures are their medians.")
+_STEPS = flags.DEFINE_integer("steps", 5, "Timed steps, after some that do not count; figures are their medians.")
 _COMPUTE_DTYPE = flags.DEFINE_enum(
     "compute_dtype", "float32", ["float32", "bfloat16"], "Type of the activations; bfloat16 for accelerators."
 )
@@ -47,24 +47,20 @@ _MATMUL_SIZE = flags.DEFINE_integer("matmul_size", 2048, "Of the matrix product 
 _THREADS = flags.DEFINE_integer("threads", 0, "CPUs to use, on both sides; 0 is all that the process may use.")
 _PEER = flags.DEFINE_bool("peer", False, "Also time a torch GPT of the same shape.")
 
-Programs = dict[str, Callable[[], object]]
-
 
 def main() -> None:
     """Flags -> one JSON line."""
-    for flag in (_BATCH_SIZE, _STEPS, _MATMUL_SIZE):
-        config.require(flag.value >= 1, f"--{flag.name}={flag.value}: must be at least 1")
+    flag_values.require_positive(_BATCH_SIZE, _STEPS, _MATMUL_SIZE)
     timing.limit_threads(_THREADS.value)
     allocator.keep_memory()
     run = settings()
     codes = np.random.default_rng(0).integers(0, run.model.num_codes, (_BATCH_SIZE.value, run.model.context), np.int32)
-    programs, found = ours(run, codes)
-    if _PEER.value:
-        peer_programs, peer_found = peer(run, codes)
-        programs, found = programs | peer_programs, found | peer_found
-    programs["matmul"], matmul_flops = timing.matmul(_MATMUL_SIZE.value, precision.dtype(_COMPUTE_DTYPE.value))
-    seconds = timing.interleaved(programs, _STEPS.value)
-    print(json.dumps(report(run, seconds, matmul_flops / seconds["matmul"]) | found))
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    with sides.apart(peer, run, codes, device) if _PEER.value else sides.NOBODY as (others, more):
+        programs, found = ours(run, codes)
+        programs["matmul"], matmul_flops = timing.matmul(_MATMUL_SIZE.value, precision.dtype(_COMPUTE_DTYPE.value))
+        seconds = timing.interleaved(programs, _STEPS.value, others)
+    print(json.dumps(report(run, seconds, matmul_flops / seconds["matmul"]) | found | more))
 
 
 def settings() -> config.PriorTraining:
@@ -81,7 +77,7 @@ def settings() -> config.PriorTraining:
     return run
 
 
-def ours(run: config.PriorTraining, codes: np.ndarray) -> tuple[Programs, dict[str, object]]:
+def ours(run: config.PriorTraining, codes: np.ndarray) -> tuple[sides.Programs, dict[str, object]]:
     """The step of `train_prior`, compiled; and its peak memory in bytes and number of parameters."""
     mesh, axis_rules = mesh_lib.make_mesh(config.MeshConfig(), jax.devices()[:1]), rules.AxisRules()
     dtype = precision.dtype(_COMPUTE_DTYPE.value)
@@ -111,20 +107,20 @@ def ours(run: config.PriorTraining, codes: np.ndarray) -> tuple[Programs, dict[s
     return {"step": train}, found
 
 
-def peer(run: config.PriorTraining, codes: np.ndarray) -> tuple[Programs, dict[str, object]]:
-    """The same step through torch, on a GPU where JAX uses one; and its number of parameters.
+def peer(run: config.PriorTraining, codes: np.ndarray, device: str) -> tuple[sides.Programs, dict[str, object]]:
+    """The same step through torch, for a process of its own; and its number of parameters.
 
     Raises:
-      ValueError: torch is not installed, or this torch does not know the GPU.
+      UserError: torch is not installed, or this torch does not know the GPU.
     """
     try:
         import torch
 
         from benchmarks import gpt_torch
     except ImportError as error:
-        raise ValueError(f"--peer: {error}; install the extra: pip install 'musicgen_jax[parity]'") from error
-    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+        raise UserError(f"--peer: {error}; install the extra: pip install 'musicgen_jax[parity]'") from error
     config.require(device == "cpu" or torch.cuda.is_available(), "--peer: JAX uses a GPU that this torch cannot")
+    allocator.keep_memory()
     if _THREADS.value:
         torch.set_num_threads(_THREADS.value)
     model = gpt_torch.Peer(run, getattr(torch, _COMPUTE_DTYPE.value), device)

@@ -2,13 +2,15 @@
 
 import os
 import statistics
-import time
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks import sides
 from musicgen_jax import config
+
+WARM_UP_ROUNDS = 3  # the first compiles what is compiled late; until the third, heaps grow
 
 
 def limit_threads(threads: int) -> None:
@@ -17,7 +19,7 @@ def limit_threads(threads: int) -> None:
     XLA and torch both size their thread pools by it.
 
     Raises:
-      ValueError: fewer CPUs than that, or a system that cannot tell.
+      UserError: fewer CPUs than that, or a system that cannot tell.
     """
     config.require(threads >= 0, f"--threads={threads}: must be 0 (all CPUs) or more")
     if threads == 0:
@@ -28,22 +30,20 @@ def limit_threads(threads: int) -> None:
     os.sched_setaffinity(0, cpus[:threads])
 
 
-def interleaved(programs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each program over `rounds` rounds; each must wait for its result. The first call is not timed.
+def interleaved(programs: sides.Programs, rounds: int, others: sides.Timed | None = None) -> dict[str, float]:
+    """Median seconds of each program over `rounds` rounds, after WARM_UP_ROUNDS that do not count.
 
     Args:
-      programs: by name.
+      programs: by name; each must wait for its result.
       rounds: in each of them every program runs once.
+      others: programs of other processes, of `sides.apart`.
     """
-    for run in programs.values():
-        run()
-    seconds: dict[str, list[float]] = {name: [] for name in programs}
-    for _ in range(rounds):
-        for name, run in programs.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
+    watched = sides.timed(programs) | (others or {})
+    seconds: dict[str, list[float]] = {name: [] for name in watched}
+    for _ in range(WARM_UP_ROUNDS + rounds):
+        for name, run in watched.items():
+            seconds[name].append(run())
+    return {name: statistics.median(times[WARM_UP_ROUNDS:]) for name, times in seconds.items()}
 
 
 def matmul(size: int, dtype: jnp.dtype) -> tuple[Callable[[], object], float]:

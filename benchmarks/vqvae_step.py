@@ -4,12 +4,14 @@
 
 Prints one JSON line. `value` and `peer` are seconds of audio trained on per second, `limit` is what the step would
 reach if all of it were one large matrix product (measured here, in the compute type). The peer needs the extra
-`parity`. The programs run by turns, so that a busy machine slows both sides; `peak_bytes` is of our step alone.
+`parity`. It has a process of its own, and the programs run by turns, so that a busy machine slows both sides;
+`peak_bytes` is of our step alone.
 """
 
 import functools
 import importlib.metadata
 import json
+import math
 import os
 import pathlib
 import sys
@@ -22,9 +24,11 @@ from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a file, it finds its neighbours too
 
-from benchmarks import timing, vqvae_flops
+from benchmarks import flag_values, sides, timing, vqvae_flops
 from configs import vqvae as vqvae_configs
 from musicgen_jax import allocator, cli, config
+from musicgen_jax.audio import spectral_losses
+from musicgen_jax.errors import UserError
 from musicgen_jax.sharding import mesh as mesh_lib
 from musicgen_jax.sharding import rules
 from musicgen_jax.training import optimizer, precision, state, step
@@ -33,7 +37,7 @@ from musicgen_jax.vqvae import adversarial
 _SCALE = flags.DEFINE_enum("scale", "base", ["base", "tiny"], "Sizes, of configs/vqvae.py.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 2, "Clips of a step.")
 _SECONDS = flags.DEFINE_float("seconds", 1.0, "Length of a clip, rounded down to a multiple of the top hop length.")
-_STEPS = flags.DEFINE_integer("steps", 5, "Timed steps, after one that is not timed; figures are their medians.")
+_STEPS = flags.DEFINE_integer("steps", 5, "Timed steps, after some that do not count; figures are their medians.")
 _COMPUTE_DTYPE = flags.DEFINE_enum(
     "compute_dtype",
     "float32",
@@ -47,30 +51,29 @@ _KEEP_MEMORY = flags.DEFINE_bool(
 )
 _PEER = flags.DEFINE_bool("peer", False, "Also time transformers' Jukebox under torch.")
 
-Programs = dict[str, Callable[[], object]]
-
 
 def main() -> None:
     """Flags -> one JSON line."""
-    for flag in (_BATCH_SIZE, _STEPS, _MATMUL_SIZE):
-        config.require(flag.value >= 1, f"--{flag.name}={flag.value}: must be at least 1")
+    flag_values.require_positive(_BATCH_SIZE, _STEPS, _MATMUL_SIZE)
+    config.require(0 < _SECONDS.value < math.inf, f"--seconds={_SECONDS.value}: must be greater than 0 and finite")
     timing.limit_threads(_THREADS.value)
     keeps_memory = _KEEP_MEMORY.value and allocator.keep_memory()
     run = vqvae_configs.get_config(f"scale={_SCALE.value}")
     hop_length = run.model.top.hop_length
     num_samples = int(_SECONDS.value * run.model.sample_rate) // hop_length * hop_length
     config.require(num_samples > 0, f"--seconds={_SECONDS.value}: a clip needs at least {hop_length} samples")
+    spectral_losses.resolutions(num_samples)  # raises where the loss would, but before the long work
     audio = 0.1 * np.random.default_rng(0).standard_normal((_BATCH_SIZE.value, num_samples), np.float32)
-    programs, peak_bytes = ours(run, _COMPUTE_DTYPE.value, audio)
-    if _PEER.value:
-        programs |= peers(run, _COMPUTE_DTYPE.value, audio)
-    programs["matmul"], matmul_flops = timing.matmul(_MATMUL_SIZE.value, precision.dtype(_COMPUTE_DTYPE.value))
-    seconds = timing.interleaved(programs, _STEPS.value)
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+    with sides.apart(peers, run, audio, device) if _PEER.value else sides.NOBODY as (others, _):
+        programs, peak_bytes = ours(run, _COMPUTE_DTYPE.value, audio)
+        programs["matmul"], matmul_flops = timing.matmul(_MATMUL_SIZE.value, precision.dtype(_COMPUTE_DTYPE.value))
+        seconds = timing.interleaved(programs, _STEPS.value, others)
     found = report(run, seconds, matmul_flops / seconds["matmul"], num_samples)
     print(json.dumps(found | {"peak_bytes": peak_bytes, "keeps_memory": keeps_memory}))
 
 
-def ours(run: config.VQVAETraining, compute_dtype: str, audio: np.ndarray) -> tuple[Programs, int]:
+def ours(run: config.VQVAETraining, compute_dtype: str, audio: np.ndarray) -> tuple[sides.Programs, int]:
     """The step of `train_vqvae` and the decoding of each tier, compiled; and the peak memory of the step in bytes."""
     run.training.compute_dtype = compute_dtype
     mesh, axis_rules = mesh_lib.make_mesh(config.MeshConfig(), jax.devices()[:1]), rules.AxisRules()
@@ -88,7 +91,7 @@ def ours(run: config.VQVAETraining, compute_dtype: str, audio: np.ndarray) -> tu
         current, metrics = train_step(current, batch)
         return float(metrics["loss"])
 
-    programs: Programs = {"step": train}
+    programs: sides.Programs = {"step": train}
     for tier, hop_length in run.model.hop_lengths.items():
         decode = jax.jit(lambda weights, codes, tier=tier: functional.bind(*weights).tier(tier).decode(codes))
         codes = jnp.asarray(random_codes(run, audio, hop_length))
@@ -109,28 +112,29 @@ def random_codes(run: config.VQVAETraining, audio: np.ndarray, hop_length: int) 
     return np.random.default_rng(1).integers(0, run.model.quantizer.num_codes, shape, np.int32)
 
 
-def peers(run: config.VQVAETraining, compute_dtype: str, audio: np.ndarray) -> Programs:
-    """The same programs through torch, on a GPU where JAX uses one.
+def peers(run: config.VQVAETraining, audio: np.ndarray, device: str) -> tuple[sides.Programs, dict[str, object]]:
+    """The same programs through torch, for a process of its own; no other findings.
 
     Raises:
-      ValueError: torch or transformers is not installed, or this torch does not know the GPU.
+      UserError: torch or transformers is not installed, or this torch does not know the GPU.
     """
     try:
         import torch
 
         from benchmarks import jukebox_torch
     except ImportError as error:
-        raise ValueError(f"--peer: {error}; install the extra: pip install 'musicgen_jax[parity]'") from error
-    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
+        raise UserError(f"--peer: {error}; install the extra: pip install 'musicgen_jax[parity]'") from error
     config.require(device == "cpu" or torch.cuda.is_available(), "--peer: JAX uses a GPU that this torch cannot")
+    if _KEEP_MEMORY.value:
+        allocator.keep_memory()
     if _THREADS.value:
         torch.set_num_threads(_THREADS.value)
-    peer = jukebox_torch.Peer(run, getattr(torch, compute_dtype), device)
-    programs: Programs = {"peer_step": functools.partial(peer.step, torch.from_numpy(audio).to(device))}
+    peer = jukebox_torch.Peer(run, getattr(torch, _COMPUTE_DTYPE.value), device)
+    programs: sides.Programs = {"peer_step": functools.partial(peer.step, torch.from_numpy(audio).to(device))}
     for tier, hop_length in run.model.hop_lengths.items():
         codes = torch.from_numpy(random_codes(run, audio, hop_length)).long().to(device)
         programs[f"peer_decode_{tier}"] = functools.partial(peer.decode, tier, codes)
-    return programs
+    return programs, {}
 
 
 def report(

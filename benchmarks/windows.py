@@ -20,13 +20,13 @@ from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a file, it finds its neighbours too
 
-from benchmarks import code_nats
+from benchmarks import code_nats, flag_values
 from musicgen_jax import cli, config, generation
 from musicgen_jax.sampling import hierarchy, prompt, windows
 from musicgen_jax.sampling import request as request_lib
 from musicgen_jax.sampling import settings as settings_lib
 
-_MODELS = flags.DEFINE_string("models", None, "Folder with vqvae, top, middle, bottom.", required=True)
+_MODELS = cli.define_path("models", None, "Folder with vqvae, top, middle, bottom.", required=True)
 _SECONDS = flags.DEFINE_float("seconds", 60.0, "Length of each sample.")
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 2, "How many.")
 _TEMPERATURE = flags.DEFINE_float("temperature", 0.7, "Of all tiers.")
@@ -40,8 +40,7 @@ WAYS = ((False, 0.5), (True, 1.0), (True, 0.75), (True, 0.5))  # at the same tim
 
 def main() -> None:
     """Flags -> JSON lines."""
-    for flag in (_NUM_SAMPLES, _BEHIND):
-        config.require(flag.value >= 1, f"--{flag.name}={flag.value}: must be at least 1")
+    flag_values.require_positive(_NUM_SAMPLES, _BEHIND)
     music = generation.load(_MODELS.value)
     missing = ", ".join(tier for tier in config.TIERS if tier not in music.priors)
     config.require(not missing, f"--models={_MODELS.value} lacks {missing}: pass the folder of a whole system")

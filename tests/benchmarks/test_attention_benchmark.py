@@ -2,28 +2,24 @@
 
 import importlib.util
 import json
-import pathlib
-import subprocess
-import sys
 
 import pytest
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SMALL = ("--heads=1", "--head_dim=8", "--max_distance=16", "--steps=1", "--threads=1")
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "benchmarks/attention.py", *SMALL, *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+@pytest.fixture
+def lines(benchmark):
+    def run(*arguments: str) -> list[dict]:
+        done = benchmark("attention", *SMALL, *arguments)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return run
 
 
-def lines(*arguments: str) -> list[dict]:
-    done = run(*arguments)
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def test_prints_a_line_for_each_back_end_and_length_and_a_fit():
+@pytest.mark.slow
+def test_prints_a_line_for_each_back_end_and_length_and_a_fit(lines):
     *found, fit = lines("--lengths=512,1024")
     backends = "reference", "blocked", "dot_product"
     assert [(line["length"], line["backend"]) for line in found] == [
@@ -37,14 +33,15 @@ def test_prints_a_line_for_each_back_end_and_length_and_a_fit():
     assert fit["fits"]["reference"]["power"] > 1.9 and fit["fits"]["blocked"]["power"] < 1.1
 
 
-def test_what_does_not_fit_is_not_run():
+@pytest.mark.slow
+def test_what_does_not_fit_is_not_run(lines):
     found = lines("--lengths=512", "--max_gib=0.001", "--backends=reference,blocked")
     assert [line["value"] is None for line in found] == [True, False]
     assert all(line["ratio_to_reference"] is None for line in found)
 
 
 @pytest.mark.slow
-def test_plans_for_a_tpu_that_is_not_there():
+def test_plans_for_a_tpu_that_is_not_there(lines):
     if importlib.util.find_spec("libtpu") is None:
         pytest.skip("needs the TPU's compiler: pip install libtpu")
     arguments = "--aot=v5e:2x2", "--lengths=2048", "--head_dim=128", "--backends=reference,pallas"
@@ -58,11 +55,12 @@ def test_plans_for_a_tpu_that_is_not_there():
     [
         ("--backends=flash", "--backends: 'flash' is none of reference, blocked, pallas, dot_product"),
         ("--backends=pallas", "its kernels run on TPUs, not on a cpu"),
-        ("--lengths=0", "--lengths: 0 must be at least 1"),
+        ("--lengths=0", "--lengths=0: must be whole numbers, at least 1 each"),
+        ("--lengths=512,long", "--lengths=512,long: must be whole numbers"),
         ("--heads=0", "--heads=0: must be at least 1"),
     ],
 )
-def test_a_bad_flag_is_one_line(flag, message):
-    done = run(flag)
+def test_a_bad_flag_is_one_line(benchmark, flag, message):
+    done = benchmark("attention", *SMALL, flag)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and message in done.stderr

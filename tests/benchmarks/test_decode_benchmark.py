@@ -3,8 +3,6 @@
 import importlib.util
 import json
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
@@ -14,13 +12,9 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SMALL = ("--scale=tiny", "--context=16", "--steps=2", "--rounds=1", "--megabytes=1")
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "benchmarks/decode.py", *SMALL, *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-
-
-def test_prints_a_line_a_case():
-    done = run("--batch_sizes=2", "--weights=float32,int8", "--threads=1")
+@pytest.mark.slow
+def test_prints_a_line_a_case(benchmark):
+    done = benchmark("decode", *SMALL, "--batch_sizes=2", "--weights=float32,int8", "--threads=1")
     assert done.returncode == 0, done.stderr
     plain, low = map(json.loads, done.stdout.splitlines())
     assert (plain["weights"], low["weights"]) == ("float32", "int8")
@@ -49,8 +43,8 @@ def test_prints_a_line_a_case():
         ("--steps=9", "--steps=9: from position 8 of 16 on there is room for 8"),
     ],
 )
-def test_a_bad_flag_is_one_line(flag, message):
-    done = run(flag)
+def test_a_bad_flag_is_one_line(benchmark, flag, message):
+    done = benchmark("decode", *SMALL, flag)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and message in done.stderr
 

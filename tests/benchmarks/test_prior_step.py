@@ -3,8 +3,6 @@
 import importlib.util
 import json
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,19 +14,19 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SMALL = ("--scale=tiny", "--context=16", "--batch_size=2", "--steps=1", "--matmul_size=64")
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "benchmarks/prior_step.py", *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+@pytest.fixture
+def line(benchmark):
+    return lambda *arguments: one_line(benchmark("prior_step", *SMALL, *arguments))
 
 
-def line(*arguments: str) -> dict:
-    done = run(*SMALL, *arguments)
+def one_line(done) -> dict:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1
     return json.loads(done.stdout)
 
 
-def test_prints_one_line_with_the_keys_that_programs_read():
+@pytest.mark.slow
+def test_prints_one_line_with_the_keys_that_programs_read(line):
     found = line("--threads=1")
     assert found["benchmark"] == "prior_step" and found["unit"] == "codes/s"
     assert found["peer"] is None and found["ratio_to_peer"] is None
@@ -49,14 +47,14 @@ def test_prints_one_line_with_the_keys_that_programs_read():
         ("--threads=4096", "--threads=4096: this process may use"),
     ],
 )
-def test_a_bad_flag_is_one_line(flag, message):
-    done = run(*SMALL, flag)
+def test_a_bad_flag_is_one_line(benchmark, flag, message):
+    done = benchmark("prior_step", *SMALL, flag)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and message in done.stderr
 
 
 @pytest.mark.parity
-def test_the_peer_is_timed_in_the_same_run():
+def test_the_peer_is_timed_in_the_same_run(line):
     pytest.importorskip("torch")
     found = line("--peer", "--threads=1")
     assert found["ratio_to_peer"] == pytest.approx(found["value"] / found["peer"])

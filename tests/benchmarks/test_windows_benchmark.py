@@ -1,9 +1,6 @@
 """The benchmark's lines on tiny models, and the likelihoods that they stand on."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -16,13 +13,6 @@ from musicgen_jax import config
 from musicgen_jax.sampling import request as request_lib
 from musicgen_jax.sampling import tier_sampler, windows
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "benchmarks/windows.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-
 
 @pytest.fixture(scope="module")
 def models(tiny_tokenizer, tmp_path_factory):
@@ -31,8 +21,9 @@ def models(tiny_tokenizer, tmp_path_factory):
     return folder
 
 
-def test_a_line_a_tier_and_a_line_a_way(models, tiny_tokenizer):
-    done = run(f"--models={models}", "--seconds=1")
+@pytest.mark.slow
+def test_a_line_a_tier_and_a_line_a_way(benchmark, models, tiny_tokenizer):
+    done = benchmark("windows", f"--models={models}", "--seconds=1")
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     seams, ways = lines[:3], lines[3:]
@@ -76,7 +67,7 @@ def test_nats_of_codes_by_a_slow_loop():
         (["--seconds=0"], "--seconds=0.0: must be greater than 0"),
     ],
 )
-def test_a_bad_flag_is_one_line(models, flags, message):
-    done = run(f"--models={models}", *flags)
+def test_a_bad_flag_is_one_line(benchmark, models, flags, message):
+    done = benchmark("windows", f"--models={models}", *flags)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and message in done.stderr
