@@ -3,7 +3,6 @@
 It imports nothing heavy, and neither may an entry point before its flags are parsed: `--help` answers at once.
 """
 
-import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,26 +11,8 @@ from absl import app, flags, logging
 
 import musicgen_jax
 from musicgen_jax import config_flag, files
-from musicgen_jax.errors import UserError
+from musicgen_jax.errors import SYSTEM_ERRORS, UserError
 
-# What the system says of a person's disk, folder or file. Other OSErrors are defects.
-SYSTEM_ERRORS = {
-    errno.EACCES,
-    errno.EDQUOT,
-    errno.EEXIST,
-    errno.EFBIG,
-    errno.EIO,
-    errno.EISDIR,
-    errno.ELOOP,
-    errno.ENAMETOOLONG,
-    errno.ENOENT,
-    errno.ENOSPC,
-    errno.ENOTDIR,
-    errno.ENXIO,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ETXTBSY,
-}
 HELP = {"-h", "-help", "--help", "--helpshort", "-?"}
 
 _TRACEBACK = flags.DEFINE_bool("traceback", False, "Show the traceback of an error, for finding its cause.")

@@ -1,5 +1,26 @@
 """What a person can cause and mend: bad flags, settings, files. Anything else is a defect and keeps its traceback."""
 
+import errno
+
+# What the system says of a person's disk, folder or file. Other OSErrors are defects.
+SYSTEM_ERRORS = {
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EEXIST,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.ENXIO,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ETXTBSY,
+}
+
 
 class UserError(ValueError):
     """A mistake in what the user passed; the message is one sentence with the value, the rule and the remedy."""

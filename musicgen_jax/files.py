@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from musicgen_jax.errors import NotFoundError, UserError
+from musicgen_jax.errors import SYSTEM_ERRORS, NotFoundError, UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,6 +91,25 @@ def read_json_lines(path: Path, remedy: str = "") -> list[dict[str, Any]]:
     """
     lines = read_text(path, remedy).split("\n")
     return [parse_json(line, f"{path}, line {number},") for number, line in enumerate(lines, 1) if line.strip()]
+
+
+@contextlib.contextmanager
+def reading(where: Path, remedy: str) -> Iterator[None]:
+    """Around a library that reads a file or folder `where`, whose errors on damaged bytes may be of any class.
+
+    Raises:
+      UserError: in place of such an error; "WHERE is damaged (reason): REMEDY". Errors of ours, of the system and of
+        memory stay as they are.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
+            raise
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{os.fspath(where)} is damaged ({reason}): {remedy}") from error
 
 
 @contextlib.contextmanager

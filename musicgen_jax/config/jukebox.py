@@ -69,7 +69,10 @@ class JukeboxPriorConfig:
 
     def validate(self) -> None:
         require(self.tier in TIERS, f"model.tier={self.tier!r}: must be one of {TIERS}")
-        require(self.context >= 2, f"model.context={self.context}: must be at least 2")
+        for name in ("num_codes", "num_genres", "num_artists", "timing_bins"):
+            value = getattr(self, name)
+            require(0 < value < 2**31, f"model.{name}={value}: must be at least 1, and below 2**31")
+        require(2 <= self.context < 2**31, f"model.context={self.context}: must be at least 2, and below 2**31")
         self.transformer.validate()
         self._validate_lyrics()
         length = self.prefix + self.context

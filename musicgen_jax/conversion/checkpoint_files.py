@@ -4,23 +4,27 @@ A pickle is never executed: torch reads it with its weights-only unpickler, whic
 refuses everything else. torch and safetensors are imported only when a file of theirs is given.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import json
 import pathlib
-import pickle
 import re
 import types
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from musicgen_jax import config
-from musicgen_jax.errors import NotFoundError, UserError
+from musicgen_jax import config, files, records
+from musicgen_jax.errors import SYSTEM_ERRORS, NotFoundError, UserError
 
 INDEX_SUFFIX = ".index.json"
+# As safetensors and torch call those that NumPy has.
+DTYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
+DTYPES |= {"float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"}
+MAX_NAME = 1000  # letters
 TORCH_SUFFIXES = (".tar", ".pt", ".pth", ".bin")  # .pth.tar: Jukebox's name for a pickle; it is no tar archive
 
 
@@ -91,42 +95,40 @@ def _library(name: str, path: pathlib.Path) -> types.ModuleType:
 
 
 def _require_readable(path: pathlib.Path, dtypes: Mapping[str, str]) -> None:
-    """UserError that lists the tensors of a dtype which NumPy has not."""
-    strange = [f"{name} ({dtype})" for name, dtype in dtypes.items() if dtype in ("bfloat16", "BF16")]
+    """UserError that lists the tensors of a dtype which NumPy has not, and names that are no names."""
+    strange = [f"{name} ({dtype})" for name, dtype in dtypes.items() if dtype not in DTYPES]
     config.require(not strange, f"{path}: save these tensors as float32 or float16 first: {', '.join(strange)}")
+    longest = max(dtypes, key=len, default="")
+    config.require(len(longest) <= MAX_NAME, f"{path} is damaged: it has a name of {len(longest)} letters")
 
 
 def _read_shards(path: pathlib.Path) -> dict[str, StoredTensor]:
-    try:
-        files = json.loads(path.read_text())["weight_map"]
-        names = sorted(set(files.values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} is no index of a sharded checkpoint: it has no weight_map of names to files"
-        ) from error
+    no_index = f"{path} is no index of a sharded checkpoint"
+    found = files.read_json(path).get("weight_map")
+    weight_map = records.check(dict[str, str], found, f"{no_index}: weight_map")
+    names = sorted(set(weight_map.values()))
     for name in names:
-        config.require(isinstance(name, str), f"{path} is no index of a sharded checkpoint: {name!r} is no file's name")
         config.require(pathlib.PurePath(name).name == name, f"{path} names {name}: a shard must lie beside its index")
+        config.require(not name.endswith(INDEX_SUFFIX), f"{no_index}: it names {name}, which is an index and no shard")
         config.require(
             (path.parent / name).is_file(), f"{path} names {name}, which does not lie beside it: fetch it too"
         )
     shards = {name: read(path.parent / name) for name in names}
-    absent = [f"{name} in {file}" for name, file in files.items() if name not in shards[file]]
+    absent = [f"{name} in {file}" for name, file in weight_map.items() if name not in shards[file]]
     config.require(not absent, f"{path} names tensors that their files lack: {', '.join(absent)}")
     return {name: tensor for shard in shards.values() for name, tensor in shard.items()}
 
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, StoredTensor]:
     safetensors = _library("safetensors", path)
-    try:
+    with files.reading(path, "it is no whole safetensors file; fetch it again"):
         file = safetensors.safe_open(path, framework="numpy")
-        _require_readable(path, {name: file.get_slice(name).get_dtype() for name in file.keys()})  # noqa: SIM118
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  (the handle is no mapping)
+        _require_readable(path, {name: part.get_dtype() for name, part in slices.items()})
         return {
-            name: StoredTensor(tuple(file.get_slice(name).get_shape()), lambda name=name: file.get_tensor(name))
-            for name in file.keys()  # noqa: SIM118  (the handle is no mapping)
+            name: StoredTensor(tuple(part.get_shape()), lambda name=name: file.get_tensor(name))
+            for name, part in slices.items()
         }
-    except safetensors.SafetensorError as error:
-        raise UserError(f"{path} is no whole safetensors file ({error}); fetch it again") from error
 
 
 def _write_safetensors(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
@@ -146,19 +148,61 @@ def _write_safetensors(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) ->
 
 def _read_torch(path: pathlib.Path) -> dict[str, StoredTensor]:
     torch = _library("torch", path)
+    # Files of torch 1.6 and later are zip archives, whose tensors stay on disk until they are touched.
+    is_zip = zipfile.is_zipfile(path)
+    if is_zip:
+        _check_zip(path)
+    with _refusing(path):
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    tensors = loaded.get("model", loaded) if isinstance(loaded, dict) else None
+    config.require(isinstance(tensors, dict), f"{path} holds no named tensors, neither by themselves nor as `model`")
+    others = [str(name) for name, value in tensors.items() if not (isinstance(name, str) and _is_plain(torch, value))]
+    config.require(not others, f"{path} holds something else than tensors under {', '.join(others)}")
+    _require_readable(path, {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()})
+    size = path.stat().st_size
+    large = [name for name, tensor in tensors.items() if tensor.numel() * tensor.element_size() > size]
+    config.require(not large, f"{path} is damaged: these tensors are larger than the file: {', '.join(large)}")
+    named = {
+        name.removeprefix("module."): StoredTensor(tuple(tensor.shape), lambda tensor=tensor: tensor.detach().numpy())
+        for name, tensor in tensors.items()
+    }
+    config.require(len(named) == len(tensors), f"{path} holds some tensors twice, with and without `module.`")
+    return named
+
+
+def _is_plain(torch: types.ModuleType, value: Any) -> bool:
+    """Whether it is a tensor whose values lie in memory, number after number."""
+    if not isinstance(value, torch.Tensor):
+        return False
+    return value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+
+
+def _check_zip(path: pathlib.Path) -> None:
+    """Raises UserError unless torch can map the archive: what it holds is stored as it is, and as it was written."""
+    with files.reading(path, "it is no whole torch file of tensors; fetch it again"), zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
+        config.require(
+            not packed,
+            f"{path} is compressed ({packed[:1]}), and torch would take the compressed bytes for the tensors': save it "
+            "with torch.save",
+        )
+        inside = sum(entry.file_size for entry in entries) <= path.stat().st_size
+        config.require(inside, f"{path} is damaged: its records overlap")
+        wrong = archive.testzip()  # compares every checksum, which torch does not
+        config.require(wrong is None, f"{path} is damaged: {wrong} has another checksum; fetch it again")
+
+
+@contextlib.contextmanager
+def _refusing(path: pathlib.Path) -> Iterator[None]:
+    """Around torch.load: what is no torch file fails in as many ways as its first bytes mean something to a pickle."""
     try:
-        # Files of torch 1.6 and later are zip archives, whose tensors stay on disk until they are touched.
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-    ) as error:
-        # What is no torch file at all fails in as many ways as its first bytes happen to mean something to a pickle.
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
+            raise
         # torch's own text goes on to recommend loading without protection: only the name of the culprit is taken.
         culprit = re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error))
         raise UserError(
@@ -166,14 +210,3 @@ def _read_torch(path: pathlib.Path) -> dict[str, StoredTensor]:
             + (f"it holds a {culprit[1]}, not only tensors" if culprit else "it is no whole torch file of tensors")
             + '; if you trust where it is from, save {"model": its state dict} alone with torch and pass that file'
         ) from error
-    tensors = loaded.get("model", loaded) if isinstance(loaded, dict) else None
-    config.require(isinstance(tensors, dict), f"{path} holds no named tensors, neither by themselves nor as `model`")
-    others = [
-        str(name) for name, value in tensors.items() if not (isinstance(name, str) and isinstance(value, torch.Tensor))
-    ]
-    config.require(not others, f"{path} holds something else than tensors under {', '.join(others)}")
-    _require_readable(path, {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()})
-    return {
-        name.removeprefix("module."): StoredTensor(tuple(tensor.shape), lambda tensor=tensor: tensor.detach().numpy())
-        for name, tensor in tensors.items()
-    }

@@ -110,7 +110,7 @@ def original_names(names: Iterable[str]) -> dict[str, str]:
     last: dict[str, int] = {}
     for name in names:
         block, found, rest = name.partition(".downsample_block.")
-        if found and rest.partition(".")[0].isdigit():
+        if found and rest.partition(".")[0].isdecimal():
             last[block] = max(last.get(block, 0), int(rest.partition(".")[0]) // 2 + 1)
     return {
         name: next(

@@ -166,6 +166,7 @@ def _identify(tensors: Tensors, tier: str, run: Any, checkpoint: pathlib.Path) -
         functional = modules.Functional(lambda rngs: vqvae.VQVAE(model, rngs=rngs))
     elif any(name.startswith("prior.") for name in tensors):
         run = model = run or _infer_prior(tensors, tier, checkpoint)
+        model.validate()
         table = jukebox_prior.weights(model)
         functional = modules.Functional(lambda rngs: jukebox.JukeboxPrior(model, rngs=rngs))
     else:

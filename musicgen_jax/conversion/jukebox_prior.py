@@ -155,7 +155,7 @@ def infer_config(shapes: Mapping[str, tuple[int, ...]], *, tier: str = "top") ->
     elif "prime_prior.x_emb.weight" in shapes:
         released = RELEASED["5b_lyrics"]
     else:  # of the two others, one has more tokens than codes
-        joint = shapes["prior.x_emb.weight"][0] > RELEASED["5b"].num_codes
+        joint = _size(shapes, "prior.x_emb.weight", 0) > RELEASED["5b"].num_codes
         released = RELEASED["1b_lyrics" if joint else "5b"]
     return _resized(released, shapes)
 
@@ -167,7 +167,7 @@ def _resized(released: config.JukeboxPriorConfig, shapes: Mapping[str, tuple[int
         "num_artists": _size(shapes, "y_emb.artist_emb.emb.weight", released.num_artists),
         "timing_bins": _size(shapes, "y_emb.total_length_emb.emb.weight", released.timing_bins),
         "context": _size(shapes, "prior.pos_emb.pos_emb", released.prefix + released.context) - released.prefix,
-        "num_codes": shapes["prior.x_emb.weight"][0] - released.code_shift,
+        "num_codes": _size(shapes, "prior.x_emb.weight", 0) - released.code_shift,
     }
     return dataclasses.replace(
         released,
@@ -184,7 +184,7 @@ def _resized_transformer(
     first = f"{name}.transformer._attn_mods.0"
     return dataclasses.replace(
         settings,
-        num_layers=max(layers, default=settings.num_layers - 1) + 1,
+        num_layers=min(max(layers, default=settings.num_layers - 1) + 1, len(shapes)),  # a key says any number
         width=_size(shapes, f"{name}.x_emb.weight", settings.width, axis=1),
         attention_width=_size(shapes, f"{first}.attn.c_proj.w", settings.attention_width),
         mlp_width=_size(shapes, f"{first}.mlp.c_proj.w", settings.mlp_width),
@@ -192,4 +192,5 @@ def _resized_transformer(
 
 
 def _size(shapes: Mapping[str, tuple[int, ...]], name: str, default: int, axis: int = 0) -> int:
-    return shapes[name][axis] if name in shapes else default
+    shape = shapes.get(name, ())
+    return shape[axis] if axis < len(shape) else default  # one of another rank is reported when the file is read

@@ -23,6 +23,7 @@ from musicgen_jax.errors import NotFoundError, UserError
 VERSION = "1.0.0"
 CONTAINER_FILES = ("dataset_info.json", "features.json", "metadata.json")
 MAX_SAMPLE_RATE = 768_000  # Hz
+REMEDY = "copy the dataset again, or make it again"
 SEGMENT_SECONDS = 10.0
 MIN_REST_SECONDS = 1.0
 RECORDS_PER_SHARD = 512
@@ -184,15 +185,8 @@ class Records(Sequence):
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
-        try:
+        with files.reading(self._paths[bisect.bisect_right(self._ends, index)], REMEDY):
             return self._source[index]
-        except MemoryError:
-            raise
-        except Exception as error:  # ArrayRecord, Protocol Buffers and TFDS each have errors of their own
-            shard = self._paths[bisect.bisect_right(self._ends, index)]
-            raise UserError(
-                f"{shard} is damaged ({_first_line(error)}): copy the dataset again, or make it again"
-            ) from error
 
 
 def open_split(directory: str | os.PathLike[str], split: str) -> Records:
@@ -234,20 +228,8 @@ def read_metadata(directory: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _builder(directory: str | os.PathLike[str]) -> tfds.core.DatasetBuilder:
     path = _prepared(directory)
-    try:
+    with files.reading(f"{directory}: {' or '.join(CONTAINER_FILES[:2])}", REMEDY):
         return tfds.builder_from_directory(os.fspath(path))
-    except (MemoryError, OSError):
-        raise
-    except Exception as error:  # TFDS reads its two files with many parsers
-        names = " or ".join(CONTAINER_FILES[:2])
-        raise UserError(
-            f"{directory}: {names} is damaged ({_first_line(error)}): copy the dataset again, or make it again"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0]
 
 
 def _prepared(directory: str | os.PathLike[str]) -> pathlib.Path:

@@ -3,11 +3,13 @@
 import json
 import pathlib
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
 
 from musicgen_jax.conversion import checkpoint_files
+from musicgen_jax.errors import UserError
 
 TENSORS = {
     "a.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -64,18 +66,45 @@ def test_shards_that_do_not_fit_their_index(weight_map, message, tmp_path):
         checkpoint_files.read(index)
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "no json"])
-def test_an_index_without_a_map(text, tmp_path):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "no index of a sharded checkpoint: weight_map is None"),
+        ('{"weight_map": {"a": 3}}', r"no index of a sharded checkpoint: weight_map\['a'\] is 3"),
+        ('{"weight_map": {"a": "x.index.json"}}', "it names x.index.json, which is an index and no shard"),
+        ('{"weight_map": {"a": "../1.safetensors"}}', "a shard must lie beside its index"),
+        ('{"weight_map": {"a": "."}}', "a shard must lie beside its index|does not lie beside it"),
+        ("[]", r"x\.index\.json is damaged: it must hold a JSON object"),
+        ("[" * 100_000, "nested too deeply"),
+        ("no json", "no whole JSON"),
+    ],
+)
+def test_an_index_without_a_map(text, message, tmp_path):
     (tmp_path / "x.index.json").write_text(text)
-    with pytest.raises(ValueError, match="no index of a sharded checkpoint"):
+    with pytest.raises(UserError, match=message):
         checkpoint_files.read(tmp_path / "x.index.json")
+
+
+def write_safetensors(path: pathlib.Path, header: dict, content: bytes) -> None:
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content)
+
+
+@pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2", "BF16"])
+def test_tensors_of_types_that_numpy_has_not_are_named(dtype, tmp_path):
+    pytest.importorskip("safetensors")
+    path = tmp_path / "x.safetensors"
+    size = 8 if dtype.startswith("F8") else 16
+    write_safetensors(path, {"w": {"dtype": dtype, "shape": [8], "data_offsets": [0, size]}}, bytes(size))
+    with pytest.raises(UserError, match=rf"save these tensors as float32 or float16 first: w \({dtype}\)"):
+        checkpoint_files.read(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"not one", (2**40).to_bytes(8, "little") + b"{}"])
 def test_a_torn_safetensors_file(content, tmp_path):
     pytest.importorskip("safetensors")
     (tmp_path / "x.safetensors").write_bytes(content)
-    with pytest.raises(ValueError, match="no whole safetensors file"):
+    with pytest.raises(ValueError, match="it is no whole safetensors file"):
         checkpoint_files.read(tmp_path / "x.safetensors")
 
 
@@ -168,4 +197,51 @@ def test_torch_files_of_other_things(content, message, tmp_path):
     torch = pytest.importorskip("torch")
     torch.save(content, tmp_path / "x.pt")
     with pytest.raises(ValueError, match=message):
+        checkpoint_files.read(tmp_path / "x.pt")
+
+
+@pytest.mark.parity
+def test_a_compressed_torch_file_is_refused(tmp_path):
+    """torch would map the compressed bytes and take them for the tensors'."""
+    torch = pytest.importorskip("torch")
+    torch.save({"b": torch.zeros(1000)}, tmp_path / "x.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "x.pt") as archive,
+        zipfile.ZipFile(tmp_path / "packed.pt", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for entry in archive.infolist():
+            packed.writestr(entry.filename, archive.read(entry))
+    assert_read(tmp_path / "x.pt", {"b": np.zeros(1000, np.float32)})
+    with pytest.raises(UserError, match=r"packed\.pt is compressed"):
+        checkpoint_files.read(tmp_path / "packed.pt")
+
+
+@pytest.mark.parity
+def test_a_flipped_bit_in_a_torch_file_is_seen(tmp_path):
+    torch = pytest.importorskip("torch")
+    values = np.arange(1000, dtype=np.float32)
+    torch.save({"b": torch.from_numpy(values)}, tmp_path / "x.pt")
+    content = bytearray((tmp_path / "x.pt").read_bytes())
+    content[content.index(values.tobytes()) + 1234] ^= 8
+    (tmp_path / "x.pt").write_bytes(content)
+    with pytest.raises(UserError, match=r"x\.pt is damaged: .*checksum"):
+        checkpoint_files.read(tmp_path / "x.pt")
+
+
+@pytest.mark.parity
+def test_torch_tensors_that_are_more_than_their_file(tmp_path):
+    torch = pytest.importorskip("torch")
+    for tensor, message in (
+        (torch.zeros(1).expand(10**12), "larger than the file: b"),
+        (torch.zeros(3).to_sparse(), "something else than tensors under b"),
+        (
+            torch.zeros(3, dtype=torch.float8_e4m3fn),
+            r"save these tensors as float32 or float16 first: b \(float8_e4m3fn\)",
+        ),
+    ):
+        torch.save({"b": tensor}, tmp_path / "x.pt")
+        with pytest.raises(UserError, match=message):
+            checkpoint_files.read(tmp_path / "x.pt")
+    torch.save({"b": torch.zeros(3), "module.b": torch.ones(3)}, tmp_path / "x.pt")
+    with pytest.raises(UserError, match="some tensors twice"):
         checkpoint_files.read(tmp_path / "x.pt")
