@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 
+import command_line
 import numpy as np
 import pytest
 import soundfile
@@ -32,8 +33,7 @@ def workdir(tiny_tokenizer, tmp_path_factory) -> pathlib.Path:
 
 
 def run(verb: str, *flags: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", f"musicgen_jax.{verb}", *map(str, flags)]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    return command_line.run(f"musicgen_jax.{verb}", *flags)
 
 
 def round_trip(tiny_tokenizer, path: pathlib.Path, folder: pathlib.Path) -> tuple[np.ndarray, np.ndarray]:

@@ -3,8 +3,8 @@
 import json
 import pathlib
 import subprocess
-import sys
 
+import command_line
 import numpy as np
 import pytest
 import tiny_priors
@@ -37,8 +37,7 @@ def workdir(tiny_codes, tmp_path_factory) -> pathlib.Path:
 
 
 def compress(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "musicgen_jax.compress", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return command_line.run("musicgen_jax.compress", *arguments)
 
 
 @pytest.mark.parametrize("activations", ["float", "int8"])

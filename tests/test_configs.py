@@ -4,9 +4,8 @@ import dataclasses
 import importlib.util
 import json
 import pathlib
-import subprocess
-import sys
 
+import command_line
 import jax
 import jax.numpy as jnp
 import pytest
@@ -189,8 +188,7 @@ def test_from_dict_names_an_unknown_field():
     ],
 )
 def test_the_command_line_answers_in_one_line(arguments, named, tmp_path):
-    command = [sys.executable, "-m", "musicgen_jax.train_vqvae", f"--workdir={tmp_path / 'run'}", *arguments]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    done = command_line.run("musicgen_jax.train_vqvae", f"--workdir={tmp_path / 'run'}", *arguments)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert named in done.stderr

@@ -1,8 +1,8 @@
 """The command line of convert, as a person calls it."""
 
 import subprocess
-import sys
 
+import command_line
 import numpy as np
 import pytest
 
@@ -12,8 +12,7 @@ from musicgen_jax.prior import jukebox
 
 
 def convert(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "musicgen_jax.convert", "--source=jukebox", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return command_line.run("musicgen_jax.convert", "--source=jukebox", *arguments)
 
 
 def test_there_and_back(tmp_path):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import command_line
 import numpy as np
 import pytest
 import soundfile
@@ -167,11 +168,11 @@ def test_bad_folders(models, tmp_path):
 
 def command(models, out, *flags) -> list[str]:
     tiers = [f"--{name}={models / name}" for name in ("vqvae", "top", "middle")]
-    return [sys.executable, "-m", "musicgen_jax.sample", *tiers, f"--out={out}", "--num_samples=2", *flags]
+    return ["musicgen_jax.sample", *tiers, f"--out={out}", "--num_samples=2", *flags]
 
 
 def run(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run(command(*arguments), cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    return command_line.run(*command(*arguments))
 
 
 def contents(folder: pathlib.Path) -> dict[str, bytes]:
@@ -203,7 +204,8 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(models, generator, tmp_pat
     generator.write(whole, **call)
     for wanted in moments:
         flags = [f"--{name}={value}" for name, value in call.items()]
-        process = subprocess.Popen(command(models, out, *flags), cwd=REPOSITORY, stderr=subprocess.DEVNULL)
+        python = [sys.executable, "-m", *command(models, out, *flags)]
+        process = subprocess.Popen(python, cwd=REPOSITORY, stderr=subprocess.DEVNULL)
         while process.poll() is None and _windows(out) < wanted:
             time.sleep(0.002)
         os.kill(process.pid, signal.SIGKILL)

@@ -1,20 +1,16 @@
 """The command line of prepare_data."""
 
-import pathlib
 import subprocess
-import sys
 
+import command_line
 import numpy as np
 import pytest
 import soundfile
 import tensorflow_datasets as tfds
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
-
 
 def run(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "musicgen_jax.prepare_data", *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    return command_line.run("musicgen_jax.prepare_data", *arguments)
 
 
 def test_from_a_folder_to_a_dataset_and_again(tmp_path):

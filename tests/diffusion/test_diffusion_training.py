@@ -3,8 +3,8 @@
 import dataclasses
 import pathlib
 import subprocess
-import sys
 
+import command_line
 import jax
 import numpy as np
 import pytest
@@ -18,8 +18,6 @@ from musicgen_jax.planning import flops, workload
 from musicgen_jax.sharding import mesh as mesh_lib
 from musicgen_jax.sharding import rules
 from musicgen_jax.training import loop
-
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 
 def train(codes: str, workdir: pathlib.Path, num_steps: int, diffusion: bool = True) -> None:
@@ -76,8 +74,7 @@ def test_each_loader_refuses_the_other_kind(workdirs):
 
 
 def run_command(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", *map(str, arguments)]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600, check=False)
+    return command_line.run(*arguments)
 
 
 @pytest.mark.slow

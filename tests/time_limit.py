@@ -1,0 +1,57 @@
+"""A test without the marker `slow` fails when it takes more than LIMIT seconds; the slowest are listed after a run.
+
+What counts is CPU time: of this process with all its threads, and of the processes that it started and waited for, so
+that a busy machine fails nobody. A test that waits instead of working is found by the clock on the wall, of which
+a tenth counts. Fixtures of a module or of the session are shared: they count for no test, but are listed.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+
+import command_line
+import pytest
+
+LIMIT = 5.0
+LISTED = 15
+
+
+def cpu_seconds() -> float:
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system + command_line.children_seconds()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef, request: pytest.FixtureRequest) -> Iterator[None]:
+    start = cpu_seconds()
+    result = yield
+    if fixturedef.scope != "function":
+        seconds = cpu_seconds() - start
+        request._pyfuncitem.user_properties.append((f"fixture {fixturedef.argname}", seconds))
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    cpu, wall = cpu_seconds(), time.monotonic()
+    result = yield
+    seconds = max(cpu_seconds() - cpu, (time.monotonic() - wall) / 10)
+    item.user_properties.append(("test", seconds))
+    if seconds > LIMIT and not item.get_closest_marker("slow"):
+        pytest.fail(f"{seconds:.1f} s of CPU time: make it faster than {LIMIT:.0f} s, or mark it slow", pytrace=False)
+    return result
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    spent = [
+        (seconds, f"{report.nodeid} {name}")
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, seconds in report.user_properties
+        if name == "test" or name.startswith("fixture ")
+    ]
+    terminalreporter.section("CPU time")
+    terminalreporter.line(f"{sum(seconds for seconds, _ in spent):.0f} s in tests and shared fixtures; the slowest:")
+    for seconds, name in sorted(spent, reverse=True)[:LISTED]:
+        terminalreporter.line(f"{seconds:6.2f} s {name}")
