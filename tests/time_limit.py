@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import command_line
 import pytest
 
-LIMIT = 5.0
+LIMIT = 15.0
 LISTED = 15
 
 
