@@ -35,7 +35,9 @@ def define(example: str, *classes: type) -> flags.FlagHolder[Any]:
 
 
 def finish() -> None:
-    """Checks what overrides made of the config, once all flags are parsed, and expands ~ in config.data.path.
+    """Checks what overrides made of the config, once all flags are parsed; makes config.data.path absolute.
+
+    So config.json says where the data is, wherever it is read.
 
     Raises:
       UserError: a value is of another type than its field, or the path is a URL.
@@ -45,7 +47,7 @@ def finish() -> None:
         return
     config.check_types(run)
     if run.data.path:
-        run.data.path = str(files.local_path(run.data.path, "--config.data.path"))
+        run.data.path = str(files.local_path(run.data.path, "--config.data.path").absolute())
 
 
 def folder() -> pathlib.Path:

@@ -2,24 +2,32 @@
 
     python -m musicgen_jax.evaluate --vqvae=DIR --data=DIR --samples=DIR --top=DIR --middle=DIR --bottom=DIR --out=DIR
 
-Without --samples there is no FAD; without priors no likelihood. The page says what is absent.
+Priors are scored on the codes that they were trained on, or on those in --codes; these must be codes of --data. Without
+--samples there is no FAD; without priors no likelihood. The page says what is absent, and why.
 """
 
 import pathlib
+from collections.abc import Iterator
+from typing import Any
 
 from absl import flags
 
-from musicgen_jax import cli
+from musicgen_jax import cli, config
 
 _VQVAE = cli.define_path("vqvae", None, "Workdir of train_vqvae.", required=True)
 _DATA = cli.define_path("data", None, "Folder written by prepare_data.", required=True)
 _SAMPLES = cli.define_path("samples", "", "Folder written by sample.")
+_CODES = cli.define_path(
+    "codes", "", "Folder written by extract_codes of --data, for the priors; by default what each was trained on."
+)
 _TOP = cli.define_path("top", "", "Workdir of the top prior.")
 _MIDDLE = cli.define_path("middle", "", "Workdir of the middle prior.")
 _BOTTOM = cli.define_path("bottom", "", "Workdir of the bottom prior.")
 _OUT = cli.define_path("out", None, "Folder for metrics.json and report.html.", required=True)
 _MAX_SECONDS = flags.DEFINE_float("max_seconds", 60.0, "Of each held-out track, from its beginning.")
-_MAX_CODES = flags.DEFINE_integer("max_codes", 100_000, "Held-out codes that each prior is scored on.")
+_MAX_CODES = flags.DEFINE_integer(
+    "max_codes", 200_000, "Held-out codes that the finest prior is scored on; the others are on the same seconds."
+)
 
 
 def main() -> None:
@@ -31,16 +39,41 @@ def main() -> None:
     workdirs = {"vqvae": _VQVAE.value, "top": _TOP.value, "middle": _MIDDLE.value, "bottom": _BOTTOM.value}
     workdirs = {name: path for name, path in workdirs.items() if path}
     priors = {tier: pretrained.load_prior(path, tier) for tier, path in workdirs.items() if tier != "vqvae"}
-    settings = evaluation.Settings(_DATA.value, _SAMPLES.value, _MAX_SECONDS.value, _MAX_CODES.value)
-    metrics = evaluation.evaluate(tokenizer, priors, settings, workdirs, _OUT.value)
-    for tier, values in metrics["reconstruction"].items():
-        usage = metrics["codebook"][tier]["usage"]
-        print(f"{tier}: spectral convergence {values['spectral_convergence_db']:.2f} dB, {usage:.0%} of the codes used")
-    for tier in priors:
-        values = metrics["prior"][tier]
-        print(f"{tier} prior: {values['nats_per_code']:.3f} nats per code, bigram model {values['bigram_nats']:.3f}")
+    settings = evaluation.Settings(
+        data=_DATA.value,
+        samples=_SAMPLES.value,
+        codes=_CODES.value,
+        max_seconds=_MAX_SECONDS.value,
+        max_codes=_MAX_CODES.value,
+    )
+    steps = {name: pretrained.training_steps(path) for name, path in workdirs.items()}
+    metrics = evaluation.evaluate(tokenizer, priors, settings, workdirs, _OUT.value, steps)
+    for line in _figures(metrics):
+        print(line)
     closing.after_evaluate(_OUT.value)
     print(pathlib.Path(_OUT.value, "report.html").absolute())
+
+
+def _figures(metrics: dict[str, Any]) -> Iterator[str]:
+    """The main figures, a line each, and what is absent."""
+    for tier, values in metrics["reconstruction"].items():
+        convergence = values.get("spectral_convergence_db")
+        heard = "" if convergence is None else f"spectral convergence {convergence:.2f} dB, "
+        yield f"{tier}: {heard}{metrics['codebook'][tier]['usage']:.0%} of the codes used"
+    prior = metrics.get("prior", {})
+    for tier in config.TIERS:
+        if tier in prior:
+            nats, bigram = prior[tier]["nats_per_code"], prior[tier]["bigram_nats"]
+            yield f"{tier} prior: {nats:.3f} nats per code, bigram model {bigram:.3f}"
+    if "bits_per_second" in prior:
+        yield f"all priors: {prior['bits_per_second']:,.0f} bits per second of audio"
+    if fad := metrics.get("fad"):
+        floor = f", of as many recordings {fad['floor']:.1f}" if "floor" in fad else ""
+        doubt = "" if fad["reliable"] else f"; unreliable: fewer frames than {fad['dimensions']} dimensions"
+        frames = f"{fad['num_frames']} frames against {fad['num_reference_frames']}"
+        yield f"Fréchet distance ({fad['embedding']}) of samples {fad['value']:.1f}{floor}; {frames}{doubt}"
+    for name, reason in metrics["absent"].items():
+        yield f"no {name}: {reason}"
 
 
 if __name__ == "__main__":

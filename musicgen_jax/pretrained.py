@@ -118,6 +118,12 @@ def _load_code_model(workdir: str, tier: str, run_class: type, model_class: type
     return model_class(run.model, functional, weights, run.data.path)
 
 
+def training_steps(workdir: str) -> int:
+    """Step of the checkpoint that is loaded from a workdir; 0 where its weights were not trained there."""
+    with checkpointing.Checkpointer(pathlib.Path(workdir)) as checkpointer:
+        return checkpointer.latest_step() or 0
+
+
 def load_jukebox_prior(
     workdir: str, compute_dtype: str = "float32"
 ) -> tuple[modules.Functional, tuple[modules.Tree, modules.Tree], config.JukeboxPriorConfig]:

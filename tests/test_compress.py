@@ -1,5 +1,6 @@
 """The command line of compress, as a person calls it, on a prior that was really trained."""
 
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -113,3 +114,11 @@ def test_a_folder_that_is_no_prior(tmp_path):
 def test_codes_of_another_tokenizer(tiny_codes):
     with pytest.raises(ValueError, match="pass codes of that one"):
         figures.check_codes(tiny_codes, tiny_priors.model_config())
+
+
+def test_codes_of_other_music_by_the_same_tokenizer_are_said(tiny_codes, capsys):
+    model = code_dataset.resolve(tiny_priors.model_config(), tiny_codes)
+    figures.check_codes(tiny_codes, model)
+    assert "warning" not in capsys.readouterr().err
+    figures.check_codes(tiny_codes, dataclasses.replace(model, track_seconds=1.0))
+    assert "is not what the prior was trained on" in capsys.readouterr().err

@@ -32,7 +32,7 @@ def run_config(run: config.PriorTraining, codes: str, num_steps: int, learning_r
     frequencies = {"checkpoint_every": steps, "eval_every": 0, "log_every": max(steps // 10, 1)}
     return dataclasses.replace(
         run,
-        data=dataclasses.replace(run.data, path=codes),
+        data=dataclasses.replace(run.data, path=str(pathlib.Path(codes).absolute())),
         mesh=config.MeshConfig(),
         optimizer=dataclasses.replace(run.optimizer, **schedule),
         training=dataclasses.replace(run.training, num_steps=steps, ema_decay=0.0, keep_checkpoints=1, **frequencies),

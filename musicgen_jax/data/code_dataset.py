@@ -80,12 +80,14 @@ def read_codebooks(directory: str) -> dict[str, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What metadata.json says of the tokenizer of the codes."""
+    """What metadata.json says of the tokenizer of the codes, and of the audio."""
 
     vqvae: str  # fingerprint
     sample_rate: int  # Hz
     num_codes: int  # entries of each codebook
     hop_lengths: dict[str, int]  # tier -> samples a code
+    audio: str = ""  # digest of the dataset; see `provenance.of_audio`. "" in folders that are older than it
+    manifest: str = ""  # what these have instead: a digest of the bytes of its manifest, or ""
 
 
 def read_facts(directory: str) -> Facts:
@@ -146,7 +148,7 @@ class Windows:
             f"{len(self.records)}: extract the codes again",
         )
         hops = read_facts(directory).hop_lengths
-        self._ratio = hops["top"] // hops[model.tier]
+        self.codes_per_top_code = hops["top"] // hops[model.tier]
         lengths = [max(self.num_codes(index), model.context) for index in range(len(self.entries))]
         self._ends = np.cumsum(lengths)  # of the tracks, laid end to end
         # What an epoch goes through: as many windows as the split could fill.
@@ -154,7 +156,7 @@ class Windows:
 
     def num_codes(self, track: int) -> int:
         """Codes of this tier in a track."""
-        return self.entries[track].top_codes * self._ratio
+        return self.entries[track].top_codes * self.codes_per_top_code
 
     def window(self, track: int, start: int) -> dict[str, np.ndarray]:
         """One example.

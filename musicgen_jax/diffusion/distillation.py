@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen_jax import config, console, modules
-from musicgen_jax.data import code_dataset, loader
+from musicgen_jax.data import code_dataset, loader, provenance
 from musicgen_jax.diffusion import code_task, targets, teacher_samples
 from musicgen_jax.diffusion import loss as diffusion_loss
 from musicgen_jax.diffusion import trained as trained_diffusion
@@ -127,10 +127,13 @@ def _on_these_devices(run: config.PriorTraining) -> config.PriorTraining:
 
 
 def _require_own(folder: pathlib.Path, settings: Settings, teacher: trained.TrainedPrior) -> None:
-    """Raises UserError unless the folder is new or of these settings and this teacher, which it keeps."""
+    """Raises UserError unless the folder is new or of these settings, codes and teacher, which it keeps.
+
+    Codes and teacher are their contents, wherever they lie.
+    """
     path = folder / SETTINGS
-    # As JSON gives it back.
-    wanted = json.loads(json.dumps(config.to_dict(settings) | {"prior": modules.fingerprint(*teacher.weights)}))
+    wanted = config.to_dict(settings) | {"prior": modules.fingerprint(*teacher.weights)}
+    wanted |= {"codes": provenance.of_codes(settings.data)}
     if not path.is_file():
         config.require(
             not folder.exists() or not any(folder.iterdir()),
@@ -138,7 +141,10 @@ def _require_own(folder: pathlib.Path, settings: Settings, teacher: trained.Trai
         )
         folder.mkdir(parents=True, exist_ok=True)
         journal.write_whole(path, lambda file: file.write((json.dumps(wanted, indent=2) + "\n").encode()))
-    different = "; ".join(journal.differences(json.loads(path.read_text()), wanted))
+    found = json.loads(path.read_text())
+    # What is older than the digest of the codes told them by their folder.
+    known_by = "data" if "codes" in found else "codes"
+    different = "; ".join(journal.differences(*({**facts, known_by: None} for facts in (found, wanted))))
     config.require(
         not different, f"{folder} is of other settings ({different}): choose another --out, or give the same"
     )
@@ -152,7 +158,12 @@ def student_run(
     num_steps = settings.round_steps if rounds else settings.train_steps
     student = config.DiffusionTraining(
         model=config.DiffusionConfig(**{f.name: getattr(run.model, f.name) for f in dataclasses.fields(run.model)}),
-        data=dataclasses.replace(run.data, path=settings.data, batch_size=settings.batch_size, seed=settings.seed),
+        data=dataclasses.replace(
+            run.data,
+            path=str(pathlib.Path(settings.data).absolute()),
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+        ),
         mesh=run.mesh,
         optimizer=dataclasses.replace(
             run.optimizer,

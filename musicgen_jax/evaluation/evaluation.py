@@ -1,31 +1,27 @@
 """The whole judgement: tokenizer, priors and samples against held-out tracks -> metrics.json and report.html."""
 
 import dataclasses
-import json
+import datetime
 import math
-import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from musicgen_jax import config
-from musicgen_jax.data import shards
+import musicgen_jax
+from musicgen_jax import config, console, files
 from musicgen_jax.errors import UserError
 from musicgen_jax.evaluation import (
-    embeddings,
-    frechet_distance,
+    inputs,
     likelihood,
     prior_likelihood,
     report,
     report_media,
+    sample_quality,
     tokenizer_quality,
 )
 from musicgen_jax.prior import trained
-from musicgen_jax.sampling import output
-from musicgen_jax.training import metrics as metrics_lib
 from musicgen_jax.vqvae import tokenizer as tokenizer_lib
-
-HELD_OUT = ("test", "validation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +31,17 @@ class Settings:
     Attributes:
       data: folder of prepare_data.
       samples: folder of sample, or "".
+      codes: folder of extract_codes, or "" for those that each prior was trained on.
       max_seconds: of each held-out track.
-      max_codes: held-out codes that each prior is scored on.
+      max_codes: held-out codes that the finest prior is scored on; the others are on the same seconds of audio.
       num_clips: held-out tracks to listen to in the report.
     """
 
     data: str
     samples: str
+    codes: str = ""
     max_seconds: float = 60.0
-    max_codes: int = 100_000
+    max_codes: int = 200_000
     num_clips: int = 4
 
     def validate(self) -> None:
@@ -55,86 +53,99 @@ class Settings:
 
 def evaluate(
     tokenizer: tokenizer_lib.Tokenizer,
-    priors: dict[str, trained.TrainedPrior],
+    priors: Mapping[str, trained.TrainedPrior],
     settings: Settings,
-    workdirs: dict[str, str],
+    workdirs: Mapping[str, str],
     out: str,
+    steps: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Writes metrics.json and report.html to the folder `out` and returns the metrics.
+
+    What cannot be measured is no error: it is absent, and `absent` has its name and the reason.
 
     Args:
       tokenizer: the VQ-VAE.
       priors: by tier; may be empty or partial.
-      settings: data, samples and bounds.
+      settings: data, samples, codes and bounds.
       workdirs: name -> training workdir, for the loss curves.
       out: the folder.
+      steps: name -> training steps of that model, where they are known.
 
     Raises:
-      UserError: a setting out of range, no held-out split, a prior of another tokenizer, samples too short for FAD.
+      NotFoundError: a folder is not there, or holds something else.
+      UserError: a setting out of range, no held-out split; codes, priors or samples of another tokenizer; codes of
+        other audio.
     """
     settings.validate()
-    for prior in priors.values():
-        prior.require_tokenizer(tokenizer.fingerprint)
-    split = _held_out_split(settings.data)
-    info, waveforms = output.read(settings.samples) if settings.samples else ({}, [])
+    given = inputs.open_all(tokenizer, priors, settings.data, settings.codes, settings.samples, workdirs)
+    folder = inputs.check_out(out)
     quality = tokenizer_quality.evaluate_tokenizer(
-        tokenizer, settings.data, split, settings.max_seconds, settings.num_clips
+        tokenizer, settings.data, given.split, settings.max_seconds, settings.num_clips
     )
-    metrics: dict[str, Any] = {"reconstruction": quality.reconstruction, "codebook": quality.codebook, "split": split}
-    if priors:
-        metrics["prior"] = _score_priors(priors, tokenizer.config, split, settings.max_codes)
-    if waveforms:
-        metrics["fad"] = _frechet_audio_distance(waveforms, quality.references, tokenizer.config.sample_rate)
-    folder = pathlib.Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
+    absent = dict(quality.absent)
+    metrics: dict[str, Any] = {"about": _about(steps or {}), "split": given.split}
+    metrics |= {"reconstruction": quality.reconstruction, "codebook": quality.codebook}
+    if given.priors:
+        metrics["prior"] = _score_priors(given.priors, tokenizer.config, given.split, settings.max_codes, absent)
+    if given.samples:
+        _compare_samples(metrics, given.samples, quality.references, tokenizer.config.sample_rate, absent)
+    metrics["absent"] = absent
+    files.write_json(folder / "metrics.json", metrics)
     report.write_report(
         folder / "report.html",
         title="musicgen_jax: from recordings to new music",
         reconstructions=quality.clips,
-        samples=_sample_clips(info, waveforms),
-        curves={name: metrics_lib.read(pathlib.Path(path) / "metrics.jsonl") for name, path in workdirs.items()},
+        samples=_sample_clips(given.sampling, given.samples),
+        curves=given.curves,
         metrics=metrics,
-        settings=dataclasses.asdict(settings) | {"split": split, "models": workdirs},
+        settings=dataclasses.asdict(settings) | {"split": given.split, "models": dict(workdirs)},
     )
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     return metrics
 
 
-def _held_out_split(data: str) -> str:
-    names = shards.split_names(data)
-    found = next((split for split in HELD_OUT if split in names), None)
-    if found is None:
-        raise UserError(f"{data} has only the split {', '.join(names)}: evaluation needs at least 3 tracks in all")
-    return found
+def _about(steps: Mapping[str, int]) -> dict[str, Any]:
+    """What the figures were measured with, and when."""
+    return {
+        "version": musicgen_jax.__version__,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "hardware": console.describe_devices(),
+        "training_steps": dict(steps),
+    }
 
 
 def _score_priors(
-    priors: dict[str, trained.TrainedPrior], vqvae: config.VQVAEConfig, split: str, max_codes: int
+    priors: dict[str, trained.TrainedPrior],
+    vqvae: config.VQVAEConfig,
+    split: str,
+    max_codes: int,
+    absent: dict[str, str],
 ) -> dict[str, Any]:
-    results: dict[str, Any] = {
-        tier: prior_likelihood.evaluate_prior(prior, split, max_codes) for tier, prior in priors.items()
-    }
-    nats = {tier: results[tier]["nats_per_code"] for tier in priors}
-    hops = {tier: vqvae.hop_lengths[tier] for tier in priors}
-    results["bits_per_second"] = likelihood.bits_per_second(nats, hops, vqvae.sample_rate)
+    """The metrics `prior`; adds to `absent`."""
+    results: dict[str, Any] = prior_likelihood.evaluate_priors(priors, split, max_codes)
+    missing = [tier for tier in config.TIERS if tier not in priors]
+    if missing:
+        absent["prior.bits_per_second"] = f"there is no {' and no '.join(missing)} prior: only all tiers make the music"
+    else:
+        nats = {tier: results[tier]["nats_per_code"] for tier in priors}
+        results["bits_per_second"] = likelihood.bits_per_second(nats, vqvae.hop_lengths, vqvae.sample_rate)
     return results
 
 
-def _frechet_audio_distance(
-    waveforms: list[np.ndarray], references: list[np.ndarray], sample_rate: int
-) -> dict[str, Any]:
-    sampled = np.concatenate([embeddings.log_mel_statistics(audio, sample_rate) for audio in waveforms])
-    held_out = np.concatenate([embeddings.log_mel_statistics(audio, sample_rate) for audio in references])
-    distance = frechet_distance.frechet_distance(sampled, held_out)
-    return {
-        "value": distance.value,
-        "embedding": embeddings.NAME,
-        "num_frames": distance.num_frames,
-        "num_reference_frames": distance.num_reference_frames,
-        "clip_seconds": float(np.mean([len(audio) for audio in waveforms])) / sample_rate,
-        "num_clips": len(waveforms),
-        "note": report.FAD_CAUTION,
-    }
+def _compare_samples(
+    metrics: dict[str, Any],
+    samples: list[np.ndarray],
+    references: list[np.ndarray],
+    sample_rate: int,
+    absent: dict[str, str],
+) -> None:
+    """Adds `fad` to the metrics, or the reason to `absent`."""
+    try:
+        found, without = sample_quality.frechet_audio_distance(samples, references, sample_rate)
+    except UserError as error:
+        absent["fad"] = str(error)
+        return
+    metrics["fad"] = found | {"note": report.FAD_CAUTION}
+    absent.update(without)
 
 
 def _sample_clips(info: dict[str, Any], waveforms: list[np.ndarray]) -> list[tuple[report_media.Clip, dict[str, Any]]]:

@@ -1,7 +1,7 @@
 """How well a prior predicts held-out codes, beside unigram and bigram models of the same training codes."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -30,15 +30,38 @@ def evaluate_prior(prior: trained.TrainedPrior, split: str, max_codes: int) -> d
         and half a context at least (or all they have).
 
     Returns:
-      "nats_per_code", "perplexity", "unigram_nats", "bigram_nats", "num_codes", "num_tracks".
+      "nats_per_code", "perplexity", "unigram_nats", "bigram_nats", "num_codes", "num_tracks", "seconds" of audio.
 
     Raises:
       NotFoundError: the prior's code shards are not where they were in training.
     """
     windows = code_dataset.Windows(prior.codes_path, split, prior.config)
-    hop = _hop(prior.config)
-    # Whole hops, so that no window is run for a few codes.
-    limit = max(max_codes // len(windows.entries) // hop, 1) * hop
+    return _evaluate(prior, split, windows, _codes_a_track(windows, max_codes))
+
+
+def evaluate_priors(
+    priors: Mapping[str, trained.TrainedPrior], split: str, max_codes: int
+) -> dict[str, dict[str, float | int]]:
+    """`evaluate_prior` of several tiers, all on the seconds of audio that `max_codes` codes of the finest take."""
+    windows = {tier: code_dataset.Windows(prior.codes_path, split, prior.config) for tier, prior in priors.items()}
+    finest = max(windows.values(), key=lambda of_tier: of_tier.codes_per_top_code, default=None)
+    top_codes = -(-_codes_a_track(finest, max_codes) // finest.codes_per_top_code) if finest else 0
+    return {
+        tier: _evaluate(prior, split, windows[tier], top_codes * windows[tier].codes_per_top_code)
+        for tier, prior in priors.items()
+    }
+
+
+def _codes_a_track(windows: code_dataset.Windows, max_codes: int) -> int:
+    """How many codes of each track are scored: whole hops, so that no window is run for a few codes."""
+    hop = _hop(windows.model)
+    return max(max_codes // len(windows.entries) // hop, 1) * hop
+
+
+def _evaluate(
+    prior: trained.TrainedPrior, split: str, windows: code_dataset.Windows, limit: int
+) -> dict[str, float | int]:
+    """See `evaluate_prior`; of each track the first `limit` codes."""
     total, count = _score(prior, windows, limit)
     held_out = code_dataset.code_sequences(prior.codes_path, split, prior.config.tier)
     held_out = [codes[:limit] for codes in held_out]
@@ -51,6 +74,7 @@ def evaluate_prior(prior: trained.TrainedPrior, split: str, max_codes: int) -> d
         "bigram_nats": likelihood.nats_per_code(likelihood.fit_bigram(train, prior.config.num_codes), held_out),
         "num_codes": count,
         "num_tracks": len(held_out),
+        "seconds": count / prior.config.codes_per_second,
     }
 
 

@@ -135,24 +135,23 @@ class ReconstructionAccumulator:
           si_sdr_db: mean over clips of decibels.
           num_clips: how many clips were added.
           num_silent_clips: how many of them have a silent reference (below -100 dBFS RMS). Ratios to silence mean
-            nothing, so these clips count in multiscale_spectral_mse only.
+            nothing, so these clips count in multiscale_spectral_mse only. Where all are silent the others are absent.
 
         Raises:
-          UserError: no clip was added, or all of them are silent.
+          UserError: no clip was added.
         """
-        if not self._ratios:
-            raise UserError(
-                f"{len(self._errors)} clips, none of them with sound: reconstruction cannot be judged; "
-                "evaluate on tracks that are not silent"
-            )
-        ratio = max(float(np.mean(self._ratios)), 10 ** (-LIMIT_DB / 20))
-        return {
-            "spectral_convergence_db": 20 * float(np.log10(ratio)),
+        if not self._errors:
+            raise UserError("no clip was added: reconstruction needs at least one")
+        result = {
             "multiscale_spectral_mse": float(np.mean(self._errors)),
-            "si_sdr_db": float(np.mean(self._si_sdr)),
             "num_clips": len(self._errors),
             "num_silent_clips": len(self._errors) - len(self._ratios),
         }
+        if self._ratios:
+            ratio = max(float(np.mean(self._ratios)), 10 ** (-LIMIT_DB / 20))
+            result["spectral_convergence_db"] = 20 * float(np.log10(ratio))
+            result["si_sdr_db"] = float(np.mean(self._si_sdr))
+        return result
 
 
 def _check_pair(reference: np.ndarray, reconstruction: np.ndarray) -> None:

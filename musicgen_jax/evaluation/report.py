@@ -8,6 +8,7 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from musicgen_jax import files
 from musicgen_jax.errors import UserError
 from musicgen_jax.evaluation import report_charts, report_media, report_tables
 
@@ -35,7 +36,8 @@ def write_report(
       reconstructions: a mapping a recording: "original" and any of "top", "middle", "bottom" to clips.
       samples: generated clips, each with the settings it was sampled with (seed, genre, top_p, temperature, ...).
       curves: training run -> records of its metrics.jsonl, each with "step".
-      metrics: evaluate's metrics.json: `reconstruction`, `codebook`, `prior`, `fad`. What is absent is said to be so.
+      metrics: evaluate's metrics.json: `about`, `reconstruction`, `codebook`, `prior`, `fad`. What is absent is said to
+        be so, with the reason that `absent` has for it.
       settings: of the evaluation, nested mappings allowed.
 
     Raises:
@@ -43,6 +45,7 @@ def write_report(
     """
     page = _template().substitute(
         title=html.escape(title),
+        about=report_tables.about_line(metrics),
         headline=_headline(metrics),
         reconstructions=_reconstructions(reconstructions),
         samples=_samples(samples),
@@ -53,14 +56,8 @@ def write_report(
         curves=_curves(curves),
         settings=report_tables.settings_table(settings),
     )
-    _write_whole(pathlib.Path(path), page)
-
-
-def _write_whole(target: pathlib.Path, page: str) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(target)
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    files.write_text(path, page)
 
 
 def _template() -> string.Template:
@@ -86,7 +83,10 @@ def _headline(metrics: Mapping[str, Any]) -> str:
     if metrics.get("fad"):
         embedding = html.escape(str(metrics["fad"].get("embedding", "embedding not named")))
         value = report_tables.number(metrics["fad"].get("value"), ".2f")
-        cards.append((value, f"Fréchet distance ({embedding}) of samples from recordings, lower is better"))
+        floor = report_tables.number(metrics["fad"].get("floor"), ".2f") if "floor" in metrics["fad"] else ""
+        beside = f"; as many recordings have {floor}" if floor else ""
+        beside += "; too few frames to rely on" if not metrics["fad"].get("reliable", True) else ""
+        cards.append((value, f"Fréchet distance ({embedding}) of samples from recordings, lower is better{beside}"))
     return "".join(f'<div class="figure"><b>{value}</b><span>{text}</span></div>' for value, text in cards)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 TIERS = ("top", "middle", "bottom")
+NOT_MEASURED = "not measured"
 
 
 def reconstruction_table(metrics: Mapping[str, Any]) -> str:
@@ -14,12 +15,13 @@ def reconstruction_table(metrics: Mapping[str, Any]) -> str:
     rows = []
     for tier in _ordered({**reconstruction, **codebook}):
         measures, usage = reconstruction.get(tier, {}), codebook.get(tier, {})
+        silent = _reason(metrics, f"reconstruction.{tier}.si_sdr_db")
         rows.append(
             [
                 tier,
-                number(measures.get("spectral_convergence_db"), ".2f"),
+                number(measures.get("spectral_convergence_db"), ".2f", silent),
                 scientific(measures.get("multiscale_spectral_mse")),
-                number(measures.get("si_sdr_db"), ".2f"),
+                number(measures.get("si_sdr_db"), ".2f", silent),
                 number(usage.get("usage"), ".1%"),
                 number(usage.get("perplexity"), ",.1f"),
                 number(usage.get("dead"), ",d"),
@@ -58,6 +60,8 @@ def prior_table(metrics: Mapping[str, Any]) -> str:
                 number(measures.get("unigram_nats"), ".3f"),
                 f'<span class="{verdict}">{number(difference, "+.3f")}</span>',
                 number(measures.get("perplexity"), ",.1f"),
+                number(measures.get("num_codes"), ",d"),
+                number(measures.get("seconds"), ",.1f"),
             ]
         )
     if not rows:
@@ -69,34 +73,70 @@ def prior_table(metrics: Mapping[str, Any]) -> str:
         ("unigram model", ""),
         ("prior minus bigram", "below 0 is better"),
         ("perplexity", "lower"),
+        ("codes", ""),
+        ("seconds of audio", ""),
     ]
     bits = prior.get("bits_per_second")
-    total = f"<p>All priors together: <b>{number(bits, ',.0f')}</b> bits per second of audio.</p>" if bits else ""
-    return table(heads, rows) + total
+    total = f"<b>{number(bits, ',.0f')}</b> bits per second of audio."
+    if bits is None:
+        total = f"no figure, because {html.escape(_reason(metrics, 'prior.bits_per_second'))}."
+    return table(heads, rows) + f"<p>All priors together: {total}</p>"
 
 
 def fad_table(metrics: Mapping[str, Any]) -> str:
     """The Fréchet distance with everything that a reader needs to compare it."""
     fad = metrics.get("fad")
     if not fad:
+        if "fad" in metrics.get("absent", {}):
+            return absent(f"No Fréchet distance: {_reason(metrics, 'fad')}.")
         return absent("No samples were given to this evaluation, so there is no Fréchet distance to show.")
-    rows = [
-        [
-            f"<b>{number(fad.get('value'), '.3f')}</b>",
-            html.escape(str(fad.get("embedding", "not named"))),
-            number(fad.get("num_frames"), ",d"),
-            number(fad.get("num_reference_frames"), ",d"),
-            number(fad.get("clip_seconds"), ".4g"),
-        ]
-    ]
+    floor = number(fad.get("floor"), ".3f", _reason(metrics, "fad.floor"))
     heads = [
+        ("", ""),
         ("Fréchet audio distance", "lower"),
         ("embedding", ""),
-        ("frames from samples", ""),
-        ("frames from reference", ""),
+        ("clips", ""),
         ("seconds a clip", ""),
+        ("frames", ""),
+        ("frames of recordings", ""),
     ]
-    return table(heads, rows)
+    alike = [
+        html.escape(str(fad.get("embedding", "not named"))),
+        number(fad.get("num_clips"), ",d"),
+        number(fad.get("clip_seconds"), ".4g"),
+    ]
+    rows = []
+    for name, value, prefix in (
+        ("samples", f"<b>{number(fad.get('value'), '.3f')}</b>", ""),
+        ("floor: as many recordings", floor, "floor_"),
+    ):
+        frames = [number(fad.get(f"{prefix}{key}"), ",d") for key in ("num_frames", "num_reference_frames")]
+        rows.append([name, value, *alike, *frames])
+    return table(heads, rows) + _doubt(fad)
+
+
+def _doubt(fad: Mapping[str, Any]) -> str:
+    if fad.get("reliable", True):
+        return ""
+    return (
+        f'<p class="warn">Unreliable: a set has fewer frames than the embedding has dimensions ({fad["dimensions"]}), '
+        "too few to know its covariance. Compare it with the floor only, and use more or longer samples.</p>"
+    )
+
+
+def about_line(metrics: Mapping[str, Any]) -> str:
+    """What the figures were measured with and when, and how long the models were trained, as HTML; "" if not known."""
+    about = metrics.get("about")
+    if not about:
+        return ""
+    steps = [
+        f"{name} {f'{count:,} steps' if count else 'not trained in its folder'}"
+        for name, count in about["training_steps"].items()
+    ]
+    date = about["date"].replace("T", " ").replace("+00:00", " UTC")
+    parts = [f"musicgen_jax {about['version']}", date, f"measured on {about['hardware']}"]
+    parts += [f"trained: {', '.join(steps)}"] if steps else []
+    return f'<p class="about">{" &middot; ".join(map(html.escape, parts))}</p>'
 
 
 def settings_table(settings: Mapping[str, Any]) -> str:
@@ -125,10 +165,10 @@ def table(heads: list[tuple[str, str]], rows: list[list[str]]) -> str:
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def number(value: Any, form: str) -> str:
-    """A number in the given format; a dash where it is absent or not finite."""
+def number(value: Any, form: str, reason: str = NOT_MEASURED) -> str:
+    """A number in the given format; a dash with the reason where it is absent or not finite."""
     if not _is_number(value):
-        return '<span class="muted" title="not measured">&ndash;</span>'
+        return f'<span class="muted" title="{html.escape(reason, quote=True)}">&ndash;</span>'
     return format(int(value) if form.endswith("d") else value, form).replace("-", "&minus;")
 
 
@@ -154,6 +194,10 @@ def format_setting(value: Any) -> str:
 def absent(sentence: str) -> str:
     """A paragraph in place of a result that does not exist."""
     return f'<p class="absent">{html.escape(sentence)}</p>'
+
+
+def _reason(metrics: Mapping[str, Any], name: str) -> str:
+    return metrics.get("absent", {}).get(name, NOT_MEASURED)
 
 
 def _ordered(tiers: Mapping[str, Any]) -> list[str]:

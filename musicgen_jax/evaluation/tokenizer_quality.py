@@ -23,12 +23,14 @@ class TokenizerQuality:
       codebook: tier -> usage, perplexity, dead.
       clips: for the report; "original" and every tier.
       references: the held-out waveforms, float32 [S] each, for FAD.
+      absent: name of a metric that cannot be measured on these tracks -> why.
     """
 
     reconstruction: dict[str, dict[str, Any]]
     codebook: dict[str, dict[str, Any]]
     clips: list[dict[str, report_media.Clip]]
     references: list[np.ndarray]
+    absent: dict[str, str]
 
 
 def evaluate_tokenizer(
@@ -49,7 +51,7 @@ def evaluate_tokenizer(
     histograms = {tier: np.zeros(num_codes, np.int64) for tier in config.TIERS}
     players = _players(data, split, num_clips)
     clips, references = [], []
-    limit = round(max_seconds * sample_rate)
+    limit = max(round(max_seconds * sample_rate), 1)
     rows = [row for row in manifest.read(data) if row.status == "ok" and row.split == split]
     total = sum(min(row.num_samples, limit) for row in rows) / sample_rate
     with progress_lib.Progress("reconstruct", total, "audio-s") as progress:
@@ -64,11 +66,20 @@ def evaluate_tokenizer(
             if facts["track_id"] in players:
                 clips.append(_clips(f"{facts['track_id']} ({facts['genre']})", sounds, sample_rate))
             progress.update(len(audio) / sample_rate)
+    measured = {tier: accumulators[tier].result() for tier in config.TIERS}
+    silent = "all held-out tracks are silent: nothing compares with that"
+    ratios = ("spectral_convergence_db", "si_sdr_db")
     return TokenizerQuality(
-        reconstruction={tier: accumulators[tier].result() for tier in config.TIERS},
+        reconstruction=measured,
         codebook={tier: codebook_usage.usage_statistics(histograms[tier]) for tier in config.TIERS},
         clips=clips,
         references=references,
+        absent={
+            f"reconstruction.{tier}.{name}": silent
+            for tier, found in measured.items()
+            for name in ratios
+            if name not in found
+        },
     )
 
 

@@ -1,7 +1,6 @@
 """Audio -> codes: every track of a dataset to code shards, or one recording to a file of codes."""
 
 import collections
-import hashlib
 import pathlib
 from collections.abc import Iterator
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from musicgen_jax import config
 from musicgen_jax import progress as progress_lib
-from musicgen_jax.data import audio_check, audio_dataset, audio_io, code_dataset, manifest, shards
+from musicgen_jax.data import audio_check, audio_dataset, audio_io, code_dataset, manifest, provenance, shards
 from musicgen_jax.vqvae import code_file
 from musicgen_jax.vqvae import tokenizer as tokenizer_lib
 
@@ -29,11 +28,10 @@ def extract(tokenizer: tokenizer_lib.Tokenizer, data: str, out: str, window_seco
         "sample_rate": tokenizer.config.sample_rate,
         "hop_lengths": tokenizer.config.hop_lengths,
         "num_codes": tokenizer.config.quantizer.num_codes,
+        "audio": provenance.of_audio(data),
         "data": str(pathlib.Path(data).absolute()),
-        # Tells apart data sets prepared one after the other in the same folder.
-        "manifest": hashlib.sha256((pathlib.Path(data) / manifest.FILE_NAME).read_bytes()).hexdigest()[:16],
     }
-    if is_complete(out, metadata):
+    if is_complete(out, metadata, data):
         print(f"{out} is complete already, with the same tokenizer and data; nothing to do")
         return
     splits = shards.split_names(data)
@@ -127,18 +125,25 @@ def _describe_rate(vqvae_config: config.VQVAEConfig, recording: code_file.Record
     )
 
 
-def is_complete(out: str, metadata: dict) -> bool:
-    """Whether `out` already holds these codes.
+def is_complete(out: str, metadata: dict, data: str) -> bool:
+    """Whether `out` already holds these codes, wherever the tokenizer and the audio lay when they were made.
+
+    Args:
+      out: folder.
+      metadata: of the codes that are wanted.
+      data: the audio that they are wanted of.
 
     Raises:
-      UserError: it holds codes of another tokenizer or of other data.
+      UserError: it holds codes of another tokenizer or of other audio.
     """
     if not (pathlib.Path(out) / code_dataset.INDEX_NAME).is_file():
         return False
     found = shards.read_metadata(out)
+    compared = {name: value for name, value in metadata.items() if name not in ("audio", "data")}
     different = [
-        f"{name} {found.get(name)!r}, now {value!r}" for name, value in metadata.items() if found.get(name) != value
+        f"{name} {found.get(name)!r}, now {value!r}" for name, value in compared.items() if found.get(name) != value
     ]
+    different += filter(None, [provenance.other_audio(out, data)])
     config.require(
         not different, f"{out} holds other codes ({'; '.join(different)}); remove it or choose another --out"
     )

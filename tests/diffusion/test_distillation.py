@@ -1,7 +1,10 @@
 """Rounds of distillation, from a prior to a sampler of a few steps."""
 
 import dataclasses
+import functools
+import json
 import pathlib
+import shutil
 from typing import Any
 
 import jax
@@ -156,6 +159,24 @@ def test_a_folder_whose_distillation_has_not_finished(tiny_codes, tmp_path):
     distillation._require_own(tmp_path / "out", distillation.Settings(data=tiny_codes), teacher(tiny_codes))
     with pytest.raises(ValueError, match="has not finished: run that command again"):
         pretrained.load_diffusion(str(tmp_path / "out"))
+
+
+def test_the_codes_of_a_distillation_are_their_content(tiny_codes, tmp_path):
+    out, moved = tmp_path / "out", shutil.copytree(tiny_codes, tmp_path / "moved")
+    own = functools.partial(distillation._require_own, out, teacher=teacher(tiny_codes))
+    own(distillation.Settings(data=tiny_codes))
+    own(distillation.Settings(data=str(moved)))
+    metadata = json.loads((moved / "metadata.json").read_text())
+    (moved / "metadata.json").write_text(json.dumps(metadata | {"audio": "f00d"}))
+    with pytest.raises(ValueError, match=r"is of other settings \(codes: "):
+        own(distillation.Settings(data=str(moved)))
+    # Folders from before codes were known by their content had their path alone.
+    older = json.loads((out / distillation.SETTINGS).read_text())
+    del older["codes"]
+    (out / distillation.SETTINGS).write_text(json.dumps(older))
+    own(distillation.Settings(data=tiny_codes))
+    with pytest.raises(ValueError, match=r"is of other settings \(data: "):
+        own(distillation.Settings(data=str(moved)))
 
 
 def test_a_prior_of_a_larger_machine(tiny_codes):

@@ -2,6 +2,7 @@
 
 import pathlib
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -48,6 +49,16 @@ def test_again_does_nothing(tiny_codes, tiny_audio_dataset, tiny_tokenizer, caps
     assert before == {path: path.stat().st_mtime_ns for path in pathlib.Path(tiny_codes).iterdir()}
 
 
+def test_again_does_nothing_wherever_the_folders_lie(
+    tiny_codes, tiny_audio_dataset, tiny_tokenizer, tmp_path, monkeypatch, capsys
+):
+    shutil.copytree(tiny_codes, tmp_path / "renamed codes")
+    shutil.copytree(tiny_audio_dataset, tmp_path / "renamed audio")
+    monkeypatch.chdir(tmp_path)
+    extraction.extract(tiny_tokenizer, "renamed audio", "renamed codes", 4.0)
+    assert "complete already" in capsys.readouterr().out
+
+
 def test_other_tokenizer_data_or_rate_is_an_error(tiny_codes, tiny_audio_dataset, tiny_tokenizer, tmp_path):
     params, buffers = jax.tree.map(np.array, tiny_tokenizer._weights)
     buffers["top"]["quantizer"]["entries"] += 1.0
@@ -55,7 +66,7 @@ def test_other_tokenizer_data_or_rate_is_an_error(tiny_codes, tiny_audio_dataset
     with pytest.raises(ValueError, match=f"holds other codes .*{tiny_tokenizer.fingerprint}.*{other.fingerprint}"):
         extraction.extract(other, tiny_audio_dataset, tiny_codes, 4.0)
     data = prepare_tones(tmp_path / "audio", (8000, 9000))
-    with pytest.raises(ValueError, match=r"holds other codes \(data .*; remove it or choose another --out"):
+    with pytest.raises(ValueError, match=r"holds other codes \(audio .*; remove it or choose another --out"):
         extraction.extract(tiny_tokenizer, data, tiny_codes, 4.0)
     with pytest.raises(ValueError, match="is not empty"):
         extraction.extract(tiny_tokenizer, tiny_audio_dataset, data, 4.0)
@@ -71,7 +82,7 @@ def test_data_prepared_anew_in_the_same_place_is_noticed(tiny_tokenizer, tmp_pat
     extraction.extract(tiny_tokenizer, data, out, 4.0)
     pathlib.Path(data).rename(tmp_path / "old")
     prepare_tones(tmp_path / "audio", (8000, 9000, 10000))
-    with pytest.raises(ValueError, match=r"holds other codes \(manifest "):
+    with pytest.raises(ValueError, match=r"holds other codes \(audio "):
         extraction.extract(tiny_tokenizer, data, out, 4.0)
 
 

@@ -1,0 +1,100 @@
+"""What an evaluation reads, opened and checked before anything that takes long."""
+
+import dataclasses
+import pathlib
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from musicgen_jax import config
+from musicgen_jax.data import audio_dataset, code_dataset, provenance, shards
+from musicgen_jax.errors import NotFoundError, UserError
+from musicgen_jax.prior import trained
+from musicgen_jax.sampling import output
+from musicgen_jax.training import metrics
+from musicgen_jax.vqvae import tokenizer as tokenizer_lib
+
+HELD_OUT = ("test", "validation")  # the split that is judged: the first of them that there is
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What is judged, and on what.
+
+    Attributes:
+      split: of the audio and of the codes.
+      priors: by tier, each with the codes of that audio.
+      sampling: samples.json, or {} without samples.
+      samples: waveforms float32 [S] in its order.
+      curves: run -> records of its metrics.jsonl.
+    """
+
+    split: str
+    priors: dict[str, trained.TrainedPrior]
+    sampling: dict[str, Any]
+    samples: list[np.ndarray]
+    curves: dict[str, list[dict[str, Any]]]
+
+
+def open_all(
+    tokenizer: tokenizer_lib.Tokenizer,
+    priors: Mapping[str, trained.TrainedPrior],
+    data: str,
+    codes: str,
+    samples: str,
+    workdirs: Mapping[str, str],
+) -> Inputs:
+    """Opens what `evaluation.evaluate` was given.
+
+    Raises:
+      NotFoundError: a folder is not there, or holds something else.
+      UserError: no held-out split; codes, priors or samples of another tokenizer; codes of other audio.
+    """
+    audio_dataset.check_sample_rate(data, tokenizer.config.sample_rate)
+    split = _held_out_split(data)
+    with_codes = {}
+    for tier, prior in priors.items():
+        prior.require_tokenizer(tokenizer.fingerprint)
+        with_codes[tier] = dataclasses.replace(prior, codes_path=codes or prior.codes_path)
+        _check_codes(with_codes[tier].codes_path, "--codes" if codes else f"--{tier}", tokenizer.fingerprint, data)
+    sampling, waveforms = output.read(samples) if samples else ({}, [])
+    made_with = sampling.get("vqvae_fingerprint", tokenizer.fingerprint)
+    config.require(
+        made_with == tokenizer.fingerprint,
+        f"--samples={samples} were sampled with VQ-VAE {made_with}, but --vqvae is {tokenizer.fingerprint}: pass the "
+        "one that they were sampled with",
+    )
+    curves = {name: metrics.read(pathlib.Path(path) / "metrics.jsonl") for name, path in workdirs.items()}
+    return Inputs(split, with_codes, sampling, waveforms, curves)
+
+
+def check_out(out: str) -> pathlib.Path:
+    """The folder `out`, made where it is absent. Raises OSError, with the path, where nothing can be written there."""
+    folder = pathlib.Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        return folder
+
+
+def _held_out_split(data: str) -> str:
+    names = shards.split_names(data)
+    found = next((split for split in HELD_OUT if split in names), None)
+    if found is None:
+        raise UserError(f"{data} has only the split {', '.join(names)}: evaluation needs at least 3 tracks in all")
+    return found
+
+
+def _check_codes(codes: str, flag: str, fingerprint: str, data: str) -> None:
+    """Raises UserError unless `codes` are those of the audio `data`, by the tokenizer with this fingerprint."""
+    which = f"--codes={codes}" if flag == "--codes" else f"{flag}: the codes that this prior was trained on, {codes},"
+    remedy = "pass --codes=DIR, which extract_codes wrote with this --vqvae and --data"
+    try:
+        made_with = code_dataset.read_facts(codes).vqvae
+    except NotFoundError as error:
+        raise NotFoundError(f"{which} cannot be found ({error}): {remedy}") from error
+    same = made_with == fingerprint
+    config.require(same, f"{which} are of VQ-VAE {made_with}, and --vqvae is {fingerprint}: {remedy}")
+    different = provenance.other_audio(codes, data)
+    config.require(not different, f"{which} are not of the audio in --data={data} ({different}): {remedy}")
