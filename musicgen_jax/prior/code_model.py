@@ -99,5 +99,4 @@ class CodeModel(nnx.Module):
         return predict
 
     def _predict(self, x: jax.Array, table: weights.Weight) -> jax.Array:
-        logits = weights.einsum("...d,dk->...k", x, table, self.dtype)
-        return logits.astype(jnp.float32) + self.bias[...]
+        return weights.einsum("...d,dk->...k", x, table, self.dtype, jnp.float32) + self.bias[...]

@@ -42,8 +42,9 @@ class KVCache:
         return jnp.einsum("bhd,bhrd->bhr", query, self.keys.astype(query.dtype), preferred_element_type=jnp.float32)
 
     def mix(self, shares: jax.Array, dtype: jnp.dtype) -> jax.Array:
-        """Sum of the values in these shares: float32 [B, H, R] -> [B, H, D] of `dtype`."""
-        return jnp.einsum("bhr,bhrd->bhd", shares.astype(dtype), self.values.astype(dtype))
+        """Sum of the values in these shares: float32 [B, H, R] -> float32 [B, H, D], multiplied in `dtype`."""
+        values = self.values.astype(dtype)
+        return jnp.einsum("bhr,bhrd->bhd", shares.astype(dtype), values, preferred_element_type=jnp.float32)
 
 
 @jax.tree_util.register_dataclass
@@ -76,12 +77,16 @@ class QuantizedCache:
     def score(self, query: jax.Array) -> jax.Array:
         """Products of a query with every key: [B, H, D] -> float32 [B, H, R]."""
         keys = weights.QuantizedArray(self.keys, self.key_scales[..., None])
-        return weights.einsum("bhd,bhrd->bhr", query, keys, query.dtype).astype(jnp.float32)
+        return weights.einsum("bhd,bhrd->bhr", query, keys, query.dtype, jnp.float32)
 
     def mix(self, shares: jax.Array, dtype: jnp.dtype) -> jax.Array:
-        """Sum of the values in these shares: float32 [B, H, R] -> [B, H, D] of `dtype`."""
-        values = weights.QuantizedArray(self.values, jnp.ones((1, 1, 1, 1)))
-        return weights.einsum("bhr,bhdr->bhd", (shares * self.value_scales).astype(dtype), values, dtype)
+        """Sum of the values in these shares: float32 [B, H, R] -> float32 [B, H, D], multiplied in `dtype`."""
+        # A share times a scale, about a hundredth of a value, would fall below float16's normal numbers. A power of two
+        # takes it up there and rounds nothing.
+        raised = 128.0 if dtype == jnp.float16 else 1.0
+        values = weights.QuantizedArray(self.values, jnp.full((1, 1, 1, 1), 1 / raised))
+        shares = (shares * self.value_scales * raised).astype(dtype)
+        return weights.einsum("bhr,bhdr->bhd", shares, values, dtype, jnp.float32)
 
 
 ROWS = QuantizedCache(keys=2, values=3, key_scales=2, value_scales=2)  # the axis of the rows in each array

@@ -62,8 +62,8 @@ def _reference(
     # Keys that are ahead have no column where attention is causal: the mask hides what the skew leaves there.
     columns = length + 1 if pattern.causal else 2 * length
     rows = relative_distances.strip(table, pattern, length - 1, columns).astype(query.dtype)
-    by_distance = jnp.einsum("bihd,hmd->bhim", query, rows)
-    logits = by_content + relative_distances.skew(by_distance, length).astype(jnp.float32)
+    by_distance = jnp.einsum("bihd,hmd->bhim", query, rows, preferred_element_type=jnp.float32)
+    logits = by_content + relative_distances.skew(by_distance, length)
     index = jnp.arange(length)
     seen = pattern.visible(index[:, None] - index[None])
     shares = jax.nn.softmax(jnp.where(seen, logits, relative_distances.MASKED), axis=-1)
@@ -94,7 +94,7 @@ def relative_attention_step(
     """
     num_rows = cache.num_rows
     query = query * query.shape[2] ** -0.5
-    by_distance = weights.einsum("bhd,hmd->bhm", query, table, query.dtype).astype(jnp.float32)[..., :num_rows]
+    by_distance = weights.einsum("bhd,hmd->bhm", query, table, query.dtype, jnp.float32)[..., :num_rows]
     beyond = num_rows - by_distance.shape[2]
     mode = "edge" if pattern.beyond == "clamp" else "constant"
     by_distance = jnp.pad(by_distance, ((0, 0), (0, 0), (0, beyond)), mode=mode)
@@ -107,6 +107,6 @@ def relative_attention_step(
     by_content = jnp.where(own, with_itself, cache.score(query))
     shares = jax.nn.softmax(jnp.where(seen, by_content + by_row, relative_distances.MASKED), axis=-1)
     own_share = jnp.sum(jnp.where(own, shares, 0.0), axis=-1, keepdims=True)
-    mixed = cache.mix(jnp.where(own, 0.0, shares), query.dtype) + (own_share * value).astype(query.dtype)
+    mixed = (cache.mix(jnp.where(own, 0.0, shares), query.dtype) + own_share * value).astype(query.dtype)
     # Likewise one that might be written before it is read: the zeros make the row wait for the result.
     return mixed, cache.write(key + 0 * mixed, value + 0 * mixed, position)

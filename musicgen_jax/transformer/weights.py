@@ -92,10 +92,13 @@ def matrices_as(tree: Any, dtype: jnp.dtype) -> Any:
     return jax.tree.map(converted, tree, is_leaf=lambda leaf: isinstance(leaf, QuantizedArray))
 
 
-def einsum(spec: str, x: jax.Array, weight: Weight, dtype: jnp.dtype) -> jax.Array:
+def einsum(
+    spec: str, x: jax.Array, weight: Weight, dtype: jnp.dtype, result_dtype: jnp.dtype | None = None
+) -> jax.Array:
     """`jnp.einsum(spec, x, weight)` in `dtype`, whatever the weight's format.
 
-    The scales of int8 weights multiply the product, not the weights. With `weight.activations` "int8" each row of x is
+    The scales of int8 weights multiply the product, not the weights: in float32, since a sum of float16 numbers times
+    integers up to 127 may be beyond float16 while it lies inside with its scale. With `weight.activations` "int8" each row of x is
     rounded as well, by its own largest magnitude, and products are sums of integers. So they are on CPUs in any case:
     XLA would write the weights out as floats first, which takes twenty times as long as float weights do. There two
     int8 numbers stand for each of x, the second for what the first leaves: 15 bits.
@@ -106,19 +109,22 @@ def einsum(spec: str, x: jax.Array, weight: Weight, dtype: jnp.dtype) -> jax.Arr
         the result; "z" is taken.
       x: [B, ...].
       weight: an array, or quantized over the letters that are summed.
-      dtype: of x and the result.
+      dtype: of x.
+      result_dtype: float32 for logits of every kind, which would lose in a narrow `dtype` what the softmax tells apart;
+        None is `dtype`.
     """
     if not isinstance(weight, QuantizedArray):
-        return jnp.einsum(spec, x, weight.astype(dtype))
+        return jnp.einsum(spec, x, weight.astype(dtype), preferred_element_type=result_dtype)
+    result_dtype = dtype if result_dtype is None else result_dtype
     letters, out = spec.split("->")
     x_letters, weight_letters = letters.split(",")
     scales = _over_result(weight.scales, weight_letters, out)
     if weight.activations == "float" and mesh_lib.platform() != "cpu":
-        return (_products(spec, x[None], weight.values.astype(dtype), dtype)[0] * scales).astype(dtype)
+        return (_products(spec, x[None], weight.values.astype(dtype), jnp.float32)[0] * scales).astype(result_dtype)
     parts = _integer_parts(x, tuple(axis for axis, _ in _summed(x_letters, out)), weight.activations)
     products = _products(spec, jnp.stack([part.values for part in parts]), weight.values, jnp.int32)
     rows = [product * _over_result(part.scales, x_letters, out) for product, part in zip(products, parts, strict=True)]
-    return (sum(rows) * scales).astype(dtype)
+    return (sum(rows) * scales).astype(result_dtype)
 
 
 def _integer_parts(x: jax.Array, summed: tuple[int, ...], activations: str) -> list[QuantizedArray]:
