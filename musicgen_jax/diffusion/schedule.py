@@ -40,6 +40,13 @@ def stratified_times(key: jax.Array, num: int) -> jax.Array:
 
 
 def step_bounds(total: jax.Array, steps: int, schedule: str) -> jax.Array:
-    """Of `total` codes int32 [B], how many are known before step 0, 1, ... `steps`: int32 [steps + 1, B]."""
-    share = 1 - masked_share(schedule, 1 - jnp.arange(steps + 1) / steps)
-    return jnp.round(share[:, None] * total).astype(jnp.int32).at[steps].set(total)
+    """Of `total` codes int32 [B], how many are known before step 0, 1, ... `steps`: int32 [steps + 1, B].
+
+    Every step makes at least one code known, where there are as many: a schedule that is slow at first would let calls
+    of the network draw nothing. Of fewer codes than steps each has a step of its own.
+    """
+    step = jnp.arange(steps + 1)
+    wanted = jnp.round((1 - masked_share(schedule, 1 - step / steps))[:, None] * total)
+    evenly = jnp.round((step / steps)[:, None] * total)
+    least = jnp.minimum(step[:, None], evenly)
+    return jnp.maximum(wanted, least).astype(jnp.int32).at[steps].set(total)

@@ -70,9 +70,13 @@ def step_targets(teacher: denoiser.Denoiser, batch: Batch, key: jax.Array, steps
     region_key, step_key = jax.random.split(key)
     among = exists & _region(region_key, exists, jnp.arange(exists.shape[0]) % 2 == 1)
     place = order.ranks(_spread(batch["start"], exists), among)
-    bounds = schedule.step_bounds(jnp.sum(among, axis=-1), 2 * steps, teacher.config.schedule)
+    count = jnp.sum(among, axis=-1)
+    bounds, of_teacher = (schedule.step_bounds(count, n, teacher.config.schedule) for n in (steps, 2 * steps))
     step = (jax.random.randint(step_key, (), 0, steps) + jnp.arange(exists.shape[0])) % steps
-    first, middle, stop = (jnp.take_along_axis(bounds, 2 * step[None] + i, axis=0)[0][:, None] for i in range(3))
+    first, stop = (jnp.take_along_axis(bounds, step[None] + i, axis=0)[0][:, None] for i in range(2))
+    middle = jnp.take_along_axis(of_teacher, 2 * step[None] + 1, axis=0)[0][:, None]
+    # A step makes at least one code known, so that two of the teacher's may make more so than one of the student's.
+    middle = jnp.clip(middle, first, stop)
     known = exists & (~among | (place < first))
     first_half = among & (first <= place) & (place < middle)
     both = among & (first <= place) & (place < stop)

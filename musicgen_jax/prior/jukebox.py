@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax import config
-from musicgen_jax.prior import jukebox_conditioner, jukebox_stack, lyric_encoder
+from musicgen_jax.prior import jukebox_batch, jukebox_conditioner, jukebox_stack, lyric_encoder
 from musicgen_jax.transformer import kv_cache, sparse_masks
 
 Batch = dict[str, jax.Array]
@@ -72,7 +72,11 @@ class JukeboxPrior(nnx.Module):
           batch: int32 arrays `artist` [B], `genres` [B, max_genres] with -1 in empty places; at the top `total`,
             `offset` and `length` [B], samples of the track, of the window's start in it and of the window; below it
             `above` [B, context / upsampling], codes; with lyrics `lyrics` [B, lyric_tokens], characters.
+
+        Raises:
+          UserError: a value out of range; see `jukebox_batch.check`.
         """
+        jukebox_batch.check(self.config, batch)
         if self.config.upsampling:
             positions = self.upsampler(batch["above"])
         else:

@@ -25,8 +25,8 @@ class LabelConditioner(nnx.Module):
 
     def start(self, artist: jax.Array, genres: jax.Array) -> jax.Array:
         """artist int32 [B], genres int32 [B, max_genres] with -1 in empty places -> [B, D]."""
-        words = jnp.where(genres[..., None] >= 0, self.genre[...][jnp.maximum(genres, 0)], 0.0)
-        return self.artist[...][artist] + words.sum(axis=1)
+        words = jnp.where(genres[..., None] == -1, 0.0, _rows(self.genre[...], genres))
+        return _rows(self.artist[...], artist) + words.sum(axis=1)
 
     def timing(self, total: jax.Array, offset: jax.Array, length: jax.Array) -> jax.Array:
         """Vectors of all positions, [B, T, D].
@@ -51,11 +51,18 @@ class LabelConditioner(nnx.Module):
         )
 
     def _lookup(self, bins: nnx.Param, value: jax.Array, low: float, high: float) -> jax.Array:
-        """Embedding of float32 [B, T] by equal bins from low to high; what lies beyond takes the last one."""
+        """Embedding of float32 [B, T] by equal bins from low to high; NaN beyond."""
         # The barrier keeps the division a division, for the reason above.
         span = jax.lax.optimization_barrier(jnp.float32(high - low))
         index = jnp.floor(bins.shape[0] * ((value - low) / span)).astype(jnp.int32)
-        return bins[...][jnp.clip(index, 0, bins.shape[0] - 1)]
+        index = jnp.where(value == high, bins.shape[0] - 1, index)
+        return _rows(bins[...], index)
+
+
+def _rows(table: jax.Array, index: jax.Array) -> jax.Array:
+    """table[index], [..., D], NaN where there is no such row: JAX would take the nearest."""
+    exists = (index >= 0) & (index < table.shape[0])
+    return jnp.where(exists[..., None], table[index], jnp.nan)
 
 
 class UpsamplerConditioner(nnx.Module):

@@ -191,8 +191,11 @@ def guide(labelled: jax.Array, unlabelled: jax.Array, guidance: jax.Array) -> ja
     """Logits [B, K] with and without labels -> unlabelled + guidance * (labelled - unlabelled).
 
     Classifier-free guidance (Ho & Salimans 2022) in logits: 0 ignores the labels, 1 takes them as the data has them.
+    The largest difference is subtracted from all, which changes no probability: however large the guidance, what
+    overflows becomes -inf.
     """
-    return unlabelled + guidance * (labelled - unlabelled)
+    difference = labelled - unlabelled
+    return unlabelled + guidance * (difference - jnp.max(difference, axis=-1, keepdims=True))
 
 
 def _resize(caches: list[kv_cache.Cache], num_rows: int) -> list[kv_cache.Cache]:

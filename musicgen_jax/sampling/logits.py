@@ -25,12 +25,18 @@ class Settings:
 
 
 def filtered(logits: jax.Array, temperature: jax.Array, top_p: jax.Array, top_k: jax.Array) -> jax.Array:
-    """Logits [B, K] float32 -> the same with every code that may not be drawn at -inf.
+    """Logits [B, K] float32 -> those at this temperature, the largest 0, every code that may not be drawn at -inf.
 
     The settings may be traced scalars: changing them compiles nothing anew. The most probable code always stays. Codes
-    that tie with the last one kept are kept too.
+    that tie with the last one kept are kept too. A code with the logit -inf is never drawn.
+
+    Any positive temperature is right, the smallest and largest that float32 has and those that it rounds to 0 or
+    infinity: less the largest logit, quotients overflow to -inf alone, the probability 0.
     """
-    logits = logits / temperature
+    finite = jnp.finfo(jnp.float32)
+    # Below `tiny` processors take numbers for 0.
+    temperature = jnp.clip(temperature, finite.tiny, finite.max)
+    logits = (logits - jnp.max(logits, axis=-1, keepdims=True)) / temperature
     probabilities, keys = jax.nn.softmax(logits, axis=-1), _ordered(logits)
 
     def enough(key: jax.Array) -> jax.Array:
@@ -48,7 +54,7 @@ def filtered(logits: jax.Array, temperature: jax.Array, top_p: jax.Array, top_k:
     # The lowest key that may be drawn. Bisection over all of the 2^32 is exact, and sorting takes ten times as long.
     highest = jnp.max(keys, axis=-1, keepdims=True)
     lowest, _ = jax.lax.fori_loop(0, 32, halve, (jnp.full_like(highest, -(2**31)), highest))
-    return jnp.where(keys >= lowest, logits, -jnp.inf)
+    return jnp.where(keys >= jnp.minimum(lowest, highest), logits, -jnp.inf)  # a top_p may be so small that it is 0
 
 
 def _ordered(x: jax.Array) -> jax.Array:

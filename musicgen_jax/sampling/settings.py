@@ -61,14 +61,15 @@ class SamplingSettings:
           places: int [B, T], position of every code in its track.
           num_codes: length of the track, over which the temperature moves.
         """
-        first, last = np.broadcast_to(self.of("temperature", tier), 2)
+        first, last = np.broadcast_to(np.float64(self.of("temperature", tier)), 2)
         share = np.clip(places / max(num_codes - 1, 1), 0, 1)
-        rows = len(places)
+        rows, largest = len(places), np.finfo(np.float32).max
+        # More than the arrays can hold is as good as their largest number.
         return logits.Settings(
-            temperature=(first + (last - first) * share).astype(np.float32),
+            temperature=np.minimum(first + (last - first) * share, largest).astype(np.float32),
             top_p=np.full(rows, self.of("top_p", tier), np.float32),
-            top_k=np.full(rows, self.of("top_k", tier), np.int32),
-            guidance=np.full(rows, self.of("guidance", tier), np.float32),
+            top_k=np.full(rows, min(self.of("top_k", tier), np.iinfo(np.int32).max), np.int32),
+            guidance=np.full(rows, min(self.of("guidance", tier), largest), np.float32),
         )
 
 

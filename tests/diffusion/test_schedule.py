@@ -54,8 +54,20 @@ def test_steps_make_every_code_known_once(name, steps):
     assert bounds.shape == (steps + 1, 14) and np.all(np.diff(bounds, axis=0) >= 0)
     np.testing.assert_array_equal(bounds[0], 0)
     np.testing.assert_array_equal(bounds[-1], total)
-    # Every second bound of twice the steps: two small steps are one.
-    np.testing.assert_array_equal(np.asarray(schedule.step_bounds(total, 2 * steps, name))[::2], bounds)
+    if name == "linear":  # every second bound of twice the steps: two small steps are one
+        np.testing.assert_array_equal(np.asarray(schedule.step_bounds(total, 2 * steps, name))[::2], bounds)
+
+
+@pytest.mark.parametrize("name", config.SCHEDULES)
+def test_no_step_draws_nothing_while_there_are_codes(name):
+    total, bounds = np.arange(131), jax.jit(schedule.step_bounds, static_argnums=(1, 2))
+    for steps in (1, 7, 127, 128):
+        drawn = np.diff(np.asarray(bounds(total, steps, name)), axis=0)
+        np.testing.assert_array_equal(drawn.sum(axis=0), total)
+        assert drawn[:, total >= steps].min() == 1 or steps == 1
+        assert drawn.min() >= 0 and drawn[:, total <= steps].max() <= 1
+    # Where it is not too slow, it is the schedule: 1 - cos(pi / 4) of 1000 codes are known after half of the steps.
+    assert schedule.step_bounds(np.array([1000]), 8, "cosine")[4, 0] == round(1000 * (1 - 0.5**0.5))
 
 
 def test_linear_steps_are_equal():

@@ -3,7 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from musicgen_jax.sampling import decode
 from musicgen_jax.sampling import logits as logits_lib
+from musicgen_jax.sampling import settings as settings_lib
 
 filtered = jax.jit(logits_lib.filtered)
 sample = jax.jit(logits_lib.sample)
@@ -36,13 +38,13 @@ def test_against_numpy(temperature, top_p, top_k):
     for row, result in zip(rows, got, strict=True):
         assert kept_codes(result) == oracle(row, temperature, top_p, top_k)
         stays = np.isfinite(result)
-        np.testing.assert_allclose(result[stays], row[stays] / temperature, rtol=1e-6)
+        np.testing.assert_allclose(result[stays], (row[stays] - row.max()) / temperature, rtol=1e-6)
 
 
 def test_off_keeps_everything():
     # Even codes whose probability is far below float32's resolution beside 1.
     row = np.array([[0.0, -80.0, 50.0, -100.0]], np.float32)
-    np.testing.assert_array_equal(filtered(row, 1.0, 1.0, 0), row)
+    np.testing.assert_array_equal(filtered(row, 1.0, 1.0, 0), row - 50)
 
 
 def test_very_peaked():
@@ -89,6 +91,39 @@ def test_frequencies_follow_the_probabilities(temperature, top_p, top_k):
     assert set(np.flatnonzero(observed)) == set(kept)
     chi_square = np.sum((observed[kept] - draws * p[kept]) ** 2 / (draws * p[kept]))
     assert chi_square < 18.5  # the 0.1 % point with 4 degrees of freedom
+
+
+# Powers of ten that float32 has not, those that it has only where processors compute with them, and its largest.
+@pytest.mark.parametrize("temperature", [1e-300, 1e-44, 1e-39, 1e-30, 1e30, 3e38, 1e300])
+@pytest.mark.parametrize("offset", [0.0, 1e30, -1e5])
+def test_any_temperature(temperature, offset):
+    row = np.array([[1.0, -np.inf, 2.0, 1.5, -3.0]], np.float32) * (1 if abs(offset) < 1e9 else 1e29) + offset
+    keys = jax.random.split(jax.random.key(0), 300)
+    settings = settings_lib.SamplingSettings(temperature=temperature, top_p=1.0, top_k=4).arrays(
+        "top", np.zeros((1, 1), int), 1
+    )
+    columns = settings.temperature[0], settings.top_p, settings.top_k
+    codes = set(np.asarray(sample(keys, np.tile(row, (300, 1)), *columns)).tolist())
+    assert codes == ({2} if temperature < 1 else {0, 2, 3, 4})
+
+
+@pytest.mark.parametrize(("top_p", "top_k"), [(1e-50, 0), (1.0, 1e12), (1 - 1e-12, 2**31), (0.5, 1e300)])
+def test_filters_beyond_the_numbers_of_the_arrays(top_p, top_k):
+    settings = settings_lib.SamplingSettings(top_p=top_p, top_k=top_k)
+    settings.validate()
+    arrays = settings.arrays("top", np.zeros((1, 1), int), 1)
+    row = np.log(np.array([[0.1, 0.4, 0.3, 0.2]], np.float32))
+    kept = kept_codes(np.asarray(filtered(row, 1.0, arrays.top_p, arrays.top_k))[0])
+    assert kept == ({1} if top_p < 1e-9 else {1, 2} if top_p == 0.5 else {0, 1, 2, 3})
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.0, 3.0, 1e38])
+def test_guidance_of_any_strength(guidance):
+    labelled, unlabelled = np.float32([[1.0, 3.0, 2.5, 0.0]]), np.float32([[2.0, 2.5, 0.5, 1.0]])
+    found = jax.nn.softmax(decode.guide(labelled, unlabelled, jnp.full((1, 1), guidance)))
+    exact = np.float64(unlabelled) + guidance * np.float64(labelled - unlabelled)
+    exact = np.exp(exact - exact.max())
+    np.testing.assert_allclose(found, exact / exact.sum(), rtol=1e-5)
 
 
 def test_each_row_has_its_own_key():
