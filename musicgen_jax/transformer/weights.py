@@ -98,10 +98,10 @@ def einsum(
     """`jnp.einsum(spec, x, weight)` in `dtype`, whatever the weight's format.
 
     The scales of int8 weights multiply the product, not the weights: in float32, since a sum of float16 numbers times
-    integers up to 127 may be beyond float16 while it lies inside with its scale. With `weight.activations` "int8" each row of x is
-    rounded as well, by its own largest magnitude, and products are sums of integers. So they are on CPUs in any case:
-    XLA would write the weights out as floats first, which takes twenty times as long as float weights do. There two
-    int8 numbers stand for each of x, the second for what the first leaves: 15 bits.
+    integers up to 127 may be beyond float16 while it lies inside with its scale. With `weight.activations` "int8" each
+    row of x is rounded as well, by its own largest magnitude, and products are sums of integers. So they are on CPUs in
+    any case: XLA would write the weights out as floats first, which takes twenty times as long as float weights do.
+    There two int8 numbers stand for each of x, the second for what the first leaves: 15 bits.
 
     Args:
       spec: such as "btd,dnhk->btnhk". The letters of x that are summed are its last ones. Letters that an operand
