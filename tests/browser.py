@@ -41,6 +41,7 @@ window.addEventListener("load", async () => {
     .concat(elements.map((element) => element.src || element.href))
     .filter((name) => !name.startsWith("data:"));
   window.probe.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  window.probe.result = await (async () => {/* SCRIPT */})();
   const result = document.createElement("pre");
   result.id = "probe-result";
   result.textContent = JSON.stringify(window.probe);
@@ -54,13 +55,16 @@ def find_chromium() -> str | None:
     return next((found for found in map(shutil.which, NAMES) if found), None)
 
 
-def open_page(page: pathlib.Path, scratch: pathlib.Path, *, width: int = 1280, timeout: float = 90.0) -> dict:
+def open_page(
+    page: pathlib.Path, scratch: pathlib.Path, *, width: int = 1280, script: str = "", timeout: float = 90.0
+) -> dict:
     """Opens a copy of an HTML file with a probe inside and waits until every player knows its length.
 
     Args:
       page: the file; it is not changed.
       scratch: an empty folder for the copy and the browser's profile.
       width: of the window, in CSS pixels.
+      script: body of an asynchronous function that runs when all players know their length.
       timeout: seconds until the browser is stopped.
 
     Returns:
@@ -69,6 +73,7 @@ def open_page(page: pathlib.Path, scratch: pathlib.Path, *, width: int = 1280, t
       broken_images: number of pictures that show nothing.
       requests: addresses that the page asks for and that are not data URIs.
       overflow: how many pixels the page is wider than the window.
+      result: what `script` returned.
     """
     source = page.read_text(encoding="utf-8")
     if "<head>" not in source or "</body>" not in source:
@@ -76,7 +81,8 @@ def open_page(page: pathlib.Path, scratch: pathlib.Path, *, width: int = 1280, t
     source = source.replace("<head>", "<head>" + LISTEN, 1)
     before, _, after = source.rpartition("</body>")
     probed = scratch / "probed.html"
-    probed.write_text(before + REPORT + "</body>" + after, encoding="utf-8")
+    report = REPORT.replace("/* SCRIPT */", script)
+    probed.write_text(before + report + "</body>" + after, encoding="utf-8")
     shown = subprocess.run(
         [*_command(scratch, width), "--virtual-time-budget=20000", "--dump-dom", probed.as_uri()],
         capture_output=True,

@@ -84,9 +84,9 @@ def _headline(metrics: Mapping[str, Any]) -> str:
         embedding = html.escape(str(metrics["fad"].get("embedding", "embedding not named")))
         value = report_tables.number(metrics["fad"].get("value"), ".2f")
         floor = report_tables.number(metrics["fad"].get("floor"), ".2f") if "floor" in metrics["fad"] else ""
-        beside = f"; as many recordings have {floor}" if floor else ""
-        beside += "; too few frames to rely on" if not metrics["fad"].get("reliable", True) else ""
-        cards.append((value, f"Fréchet distance ({embedding}) of samples from recordings, lower is better{beside}"))
+        beside = f" ({floor}: of recordings from each other)" if floor else ", lower is better"
+        beside += ": too few frames to rely on" if not metrics["fad"].get("reliable", True) else ""
+        cards.append((value, f"Fréchet distance ({embedding}) of samples from recordings{beside}"))
     return "".join(f'<div class="figure"><b>{value}</b><span>{text}</span></div>' for value, text in cards)
 
 

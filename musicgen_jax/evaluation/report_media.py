@@ -62,7 +62,9 @@ def player(clip: Clip, label: str, *, peak: float | None = None, detail: str = "
     )
     return (
         f'<figure class="player"><figcaption>{html.escape(label)}<span>{clip.seconds:.1f} s</span></figcaption>'
-        f'<div class="spectrogram" title="click to jump"><img src="{_spectrogram_uri(clip, peak)}" '
+        f'<div class="spectrogram" title="click, or press the arrow keys, to jump" role="slider" tabindex="0" '
+        f'aria-label="position in {name}" aria-valuemin="0" aria-valuemax="{clip.seconds:.1f}" aria-valuenow="0.0" '
+        f'aria-valuetext="0.0 seconds"><img src="{_spectrogram_uri(clip, peak)}" '
         f'alt="log-mel spectrogram of {name}"><div class="ticks" aria-hidden="true">{ticks}</div>'
         f'<div class="playhead" aria-hidden="true"></div></div>'
         f'<audio controls preload="metadata" aria-label="{name}" data-name="{name}" src="{_wav_uri(clip)}"></audio>'

@@ -128,6 +128,59 @@ def test_the_page_works_in_a_browser(tmp_path, complete):
     assert durations == pytest.approx(expected, abs=0.01)
 
 
+KEYS = """
+const picture = document.querySelector(".spectrogram"), audio = picture.closest("figure").querySelector("audio");
+const places = [];
+picture.focus();
+for (const key of ["ArrowRight", "ArrowRight", "ArrowLeft", "End", "PageDown", "Home"]) {
+  const event = new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true});
+  document.activeElement.dispatchEvent(event);
+  if (!event.defaultPrevented) places.push("the page scrolled");
+  places.push(audio.currentTime);
+}
+return {places, role: picture.getAttribute("role"), value: picture.getAttribute("aria-valuenow"),
+  named: picture.getAttribute("aria-label"), most: picture.getAttribute("aria-valuemax")};
+"""
+
+
+@pytest.mark.skipif(browser.find_chromium() is None, reason="no Chromium on the PATH to open the report with")
+def test_pictures_jump_by_keyboard(tmp_path):
+    _write(tmp_path / "report.html", reconstructions=[{"original": _clip("BWV 66.6", 300, 7.5)}], samples=[])
+    seen = browser.open_page(tmp_path / "report.html", tmp_path, script=KEYS)
+    assert seen["errors"] == []
+    assert seen["result"]["places"] == pytest.approx([1, 2, 1, 7.5, 2.5, 0], abs=0.01)
+    assert seen["result"]["role"] == "slider" and seen["result"]["named"] == "position in BWV 66.6, original"
+    assert (seen["result"]["value"], seen["result"]["most"]) == ("0.0", "7.5")
+
+
+# In a frame, because the browser's own window is never narrower than 500 pixels.
+NARROW = """
+const copy = document.documentElement.cloneNode(true);
+copy.querySelectorAll("script").forEach((script) => script.remove());
+const frame = document.createElement("iframe");
+frame.style = "width: 390px; height: 800px; border: 0";
+frame.srcdoc = copy.outerHTML;
+await new Promise((resolve) => { frame.onload = resolve; document.body.append(frame); });
+const page = frame.contentDocument, box = (selector) => page.querySelector(selector).getBoundingClientRect();
+const style = frame.contentWindow.getComputedStyle(page.querySelector(".ticks span"));
+return {width: frame.contentWindow.innerWidth, whole: page.documentElement.scrollWidth,
+  settings: box('nav a[href="#settings"]').right, table: box("table.settings").right,
+  ink: style.color, ground: style.backgroundColor, opacity: style.opacity};
+"""
+
+
+@pytest.mark.skipif(browser.find_chromium() is None, reason="no Chromium on the PATH to open the report with")
+def test_the_page_on_a_phone(tmp_path):
+    _write(tmp_path / "report.html", settings={"data": "a/folder/with/a/rather/long/name/" * 4})
+    found = browser.open_page(tmp_path / "report.html", tmp_path, script=NARROW)["result"]
+    assert found["width"] == 390 and found["whole"] <= 390
+    assert 0 < found["settings"] <= 390 and found["table"] <= 390
+    # White on any brightness of the picture, through the labels' ground: more than 4.5 to 1.
+    assert found["ink"] == "rgb(255, 255, 255)" and found["opacity"] == "1"
+    alpha = float(re.fullmatch(r"rgba\(0, 0, 0, ([\d.]+)\)", found["ground"])[1])
+    assert 1.05 / ((1 - alpha) ** 2.2 + 0.05) > 4.5
+
+
 @pytest.mark.skipif(browser.find_chromium() is None, reason="no Chromium on the PATH to open the page with")
 def test_the_browser_check_sees_what_is_broken(tmp_path):
     page = tmp_path / "broken.html"
