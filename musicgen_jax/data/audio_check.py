@@ -6,7 +6,8 @@ import os
 
 import numpy as np
 
-from musicgen_jax.data import audio_io, promised_length
+from musicgen_jax.data import audio_io
+from musicgen_jax.errors import UserError
 
 SILENCE = 10 ** (-60 / 20)  # -60 dBFS: quieter than this is silence
 FULL_SCALE = 0.999  # a 16-bit sample at its limit is 0.99997; lossy coding moves clipped tops by a little
@@ -73,6 +74,17 @@ class _Tally:
         self.silent_stretches += int(np.count_nonzero(peaks < SILENCE))
         self.frames += len(block)
 
+    def completed(self, facts: AudioFacts) -> AudioFacts:
+        """`facts` with what the blocks told."""
+        return dataclasses.replace(
+            facts,
+            audio_hash=self.digest.hexdigest(),
+            duration=self.frames / facts.sample_rate,
+            peak=self.peak,
+            clipped=self.at_full_scale / max(1, self.frames * facts.channels),
+            silent=self.silent_stretches / max(1, self.stretches),
+        )
+
 
 def inspect(path: str, min_seconds: float) -> AudioFacts:
     """Decodes a file once, in bounded memory; never raises for a bad file: `reason` says what is wrong with it.
@@ -81,33 +93,29 @@ def inspect(path: str, min_seconds: float) -> AudioFacts:
       path: the file.
       min_seconds: files shorter than this are rejected.
     """
-    file_hash = ""
+    facts, tally = AudioFacts(hash=""), None
     try:
-        file_hash = _file_hash(path)
+        audio_io.require_file(path)
+        facts = AudioFacts(hash=_file_hash(path))
         with audio_io.open_audio(path) as file:
-            tags = file.copy_metadata()
-            tally = _Tally(file.samplerate)
-            if file.channels <= audio_io.MAX_CHANNELS:
-                for block in audio_io.native_blocks(file):
-                    tally.add(block)
-            missing = promised_length.truncation(path, tally.frames, file.frames)
-            facts = AudioFacts(
-                hash=file_hash,
-                audio_hash=tally.digest.hexdigest(),
-                duration=tally.frames / file.samplerate,
-                sample_rate=file.samplerate,
-                channels=file.channels,
-                peak=tally.peak,
-                clipped=tally.at_full_scale / max(1, tally.frames * file.channels),
-                silent=tally.silent_stretches / max(1, tally.stretches),
-                artist=tags.get("artist", "").strip(),
-                genre=tags.get("genre", "").strip(),
-            )
-    except (ValueError, OSError) as error:
-        reason = str(error).removeprefix(f"{audio_io.describe_path(path)}: ")
-        return AudioFacts(hash=file_hash, reason=reason if isinstance(error, ValueError) else f"unreadable: {reason}")
-    reason = _reason(facts, tally, missing, min_seconds)
-    return dataclasses.replace(facts, reason=reason, warning="" if reason else _warning(facts))
+            known = {"artist": file.artist, "genre": file.genre, "channels": file.channels}
+            facts = dataclasses.replace(facts, sample_rate=file.sample_rate, **known)
+            tally = _Tally(file.sample_rate)
+            for block in file.blocks():
+                tally.add(block)
+            facts = tally.completed(facts)
+    except (UserError, OSError, MemoryError) as error:
+        return dataclasses.replace(facts, reason=_explanation(error, path))
+    reason = _reason(facts, tally, min_seconds)
+    return dataclasses.replace(facts, reason=reason, warning="" if reason else _warning(facts, file.warnings))
+
+
+def _explanation(error: Exception, path: str) -> str:
+    if isinstance(error, MemoryError):
+        return "too large for the memory: decoding it takes more than there is"
+    if isinstance(error, OSError):
+        return f"unreadable: {error.strerror or error}"
+    return str(error).removeprefix(f"{audio_io.describe_path(path)}: ")
 
 
 def _file_hash(path: str) -> str:
@@ -118,12 +126,7 @@ def _file_hash(path: str) -> str:
     return digest.hexdigest()
 
 
-def _reason(facts: AudioFacts, tally: _Tally, missing: str, min_seconds: float) -> str:
-    limit = audio_io.MAX_CHANNELS
-    if facts.channels > limit:
-        return f"more than {limit} channels: it has {facts.channels}; mix it down to stereo first"
-    if missing:
-        return f"truncated: {missing}; copy or convert the file again"
+def _reason(facts: AudioFacts, tally: _Tally, min_seconds: float) -> str:
     if tally.nonfinite:
         return f"NaN or infinite samples: {tally.nonfinite} of {tally.frames * facts.channels}; export the file again"
     if facts.duration < min_seconds:
@@ -135,8 +138,8 @@ def _reason(facts: AudioFacts, tally: _Tally, missing: str, min_seconds: float) 
     return ""
 
 
-def _warning(facts: AudioFacts) -> str:
-    warnings = []
+def _warning(facts: AudioFacts, by_container: tuple[str, ...]) -> str:
+    warnings = list(by_container)
     if facts.clipped > MAX_CLIPPED:
         warnings.append(f"clipped: {facts.clipped:.2%} of the samples at full scale")
     if facts.silent > MAX_SILENT:

@@ -2,58 +2,201 @@
 
 import contextlib
 import os
+import re
+import stat
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 import soxr
 
+from musicgen_jax.data.containers import container
+from musicgen_jax.data.containers.content import COPY_AGAIN, Part, PartFile, truncated
 from musicgen_jax.errors import NotFoundError, UserError
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
 MAX_CHANNELS = 2
+MIN_SOURCE_RATE, MAX_SOURCE_RATE = 2000, 768_000  # Hz; telephones have 8000, studios up to 384,000
+MAX_SECONDS = 24 * 3600  # of one file
+# Codecs reach 200 to 1, a constant in FLAC some hundreds: what grows more is a trap, or its header lies.
+MAX_EXPANSION, FREE_BYTES = 1000, 1 << 26
+SLACK_FRAMES = 4096  # by which a decoder's word on the length may be wrong
+UNKNOWN_FRAMES = 1 << 62  # libsndfile announces 2^63 - 1 where it does not know
+FILE_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
 INT16_SCALE = 32767.0
 
 
 def describe_path(path: str | os.PathLike[str]) -> str:
-    """A path as valid text: bytes that are not UTF-8 become backslash escapes, so that it can be stored and printed."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """A path as valid text, for storing and printing; two paths never look the same.
+
+    Bytes that are not UTF-8 become escapes such as \\xff. Where a path has such bytes, or characters that look like
+    an escape, its own backslashes are doubled.
+    """
+    name = os.fsencode(path)
+    text = name.decode("utf-8", "backslashreplace")
+    if re.search(r"\\x[89a-f][0-9a-f]", text):
+        return name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+    return text
+
+
+class _Forward(soundfile.SoundFile):
+    """Read from its beginning to its end: soundfile seeks after each read of a file that can be sought, and where a
+    read fell short, libsndfile's seek lands elsewhere: the tail of a damaged file came out twice."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+class AudioFile:
+    """An open audio file; see `open_audio`.
+
+    Attributes:
+      name: path, as valid text.
+      sample_rate: Hz.
+      channels: number of channels.
+      artist: by the file's tags, or "".
+      genre: likewise.
+      warnings: what is doubtful, though all of it can be read: "category: detail" each.
+    """
+
+    def __init__(self, file: BinaryIO, name: str, size: int) -> None:
+        self._file, self._size, self.name = file, size, name
+        content = container.read(file, size, os.path.splitext(name)[1].lower())
+        self._parts, self.warnings = content.parts, content.warnings
+        self.artist, self.genre = content.artist, content.genre
+        with self._open(self._parts[0]) as first:
+            self.sample_rate, self.channels = first.samplerate, first.channels
+
+    @contextlib.contextmanager
+    def _open(self, part: Part) -> Iterator[soundfile.SoundFile]:
+        view = PartFile(self._file, part)
+        try:
+            decoder = _Forward(view)
+        except soundfile.LibsndfileError as error:
+            unknown = "not recognised" in error.error_string  # what libsndfile says of a text, and of an empty mp3
+            found = "no audio found in it" if unknown else error.error_string.strip(" .")
+            raise UserError(f"undecodable: {found}; convert it to wav or flac, or leave it out") from error
+        with decoder:
+            yield decoder
+        if view.error is not None:
+            raise view.error
+
+    def blocks(self, block_seconds: float = 10.0) -> Iterator[np.ndarray]:
+        """Decodes the file once, in order: float32 blocks [S, C] at its own rate; memory is bounded by the block.
+
+        Raises:
+          UserError: behind the last block, where less came out than the container promises; or before it becomes
+            absurdly long.
+        """
+        with _named(self.name):
+            self._require_fit()
+            num_frames, total = max(1, round(block_seconds * self.sample_rate)), 0
+            for part in self._parts:
+                with self._open(part) as decoder:
+                    self._require_alike(decoder)
+                    before = total
+                    for block in _decoded(decoder, num_frames):
+                        total += len(block)
+                        self._require_plausible(total)
+                        yield block
+                    _require_whole(part, decoder.frames, total - before)
+
+    def _require_fit(self) -> None:
+        if not MIN_SOURCE_RATE <= self.sample_rate <= MAX_SOURCE_RATE:
+            raise UserError(
+                f"sample rate out of range: {self.sample_rate} Hz, believed are "
+                f"{MIN_SOURCE_RATE} to {MAX_SOURCE_RATE}; convert the file again"
+            )
+        if self.channels > MAX_CHANNELS:
+            raise UserError(
+                f"more than {MAX_CHANNELS} channels: it has {self.channels} channels; mix it down to stereo first"
+            )
+
+    def _require_alike(self, decoder: soundfile.SoundFile) -> None:
+        if (decoder.samplerate, decoder.channels) != (self.sample_rate, self.channels):
+            raise UserError(
+                f"mixed streams: {decoder.samplerate} Hz in {decoder.channels} channels after {self.sample_rate} Hz in "
+                f"{self.channels}; convert the file again"
+            )
+
+    def _require_plausible(self, frames: int) -> None:
+        if frames > MAX_SECONDS * self.sample_rate:
+            raise UserError(f"too long: more than {MAX_SECONDS // 3600} hours; cut it into pieces")
+        if frames * self.channels * 2 > MAX_EXPANSION * self._size + FREE_BYTES:
+            raise UserError(f"implausible: {self._size} bytes become more than {frames / self.sample_rate:.0f} s")
+
+
+def _require_whole(part: Part, announced: int, decoded: int) -> None:
+    known = announced < UNKNOWN_FRAMES
+    wanted = part.min_frames if part.min_frames is not None else (announced - SLACK_FRAMES if known else 0)
+    if decoded < wanted:
+        raise truncated(f"{decoded} of {max(announced, wanted) if known else wanted} frames can be decoded")
 
 
 @contextlib.contextmanager
-def open_audio(path: str | os.PathLike[str]) -> Iterator[soundfile.SoundFile]:
-    """Opens an audio file for reading; every way in which opening or decoding fails becomes a one-line UserError.
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
+
+
+def _decoded(decoder: soundfile.SoundFile, num_frames: int) -> Iterator[np.ndarray]:
+    try:
+        while len(block := decoder.read(num_frames, dtype="float32", always_2d=True)):
+            yield block
+    except soundfile.LibsndfileError as error:
+        raise UserError(
+            f"truncated or damaged: decoding breaks off ({error.error_string.strip(' .')}); {COPY_AGAIN}"
+        ) from error
+
+
+@contextlib.contextmanager
+def open_audio(path: str | os.PathLike[str]) -> Iterator[AudioFile]:
+    """Opens an audio file for one reading; every way in which it is unfit becomes a UserError of one line.
+
+    Its container is checked before anything is decoded, and what was decoded against what it promises: a file that is
+    cut or damaged raises at the latest behind its last block.
 
     Raises:
       NotFoundError: there is no such file.
-      UserError: the file is empty, or libsndfile can't decode it (also when that shows only while reading).
+      UserError: it is no file but a folder, FIFO or device; or it is empty, undecodable, cut, damaged, or has a sample
+        rate, number of channels or length that nobody wants; also while the block of this context reads. The message
+        is "path: category: detail".
+      OSError: the system does not let it be read.
+    """
+    size, name = require_file(path), describe_path(path)
+    with open(os.fsencode(path), "rb") as file:
+        with _named(name):
+            audio = AudioFile(file, name, size)
+        yield audio
+
+
+def require_file(path: str | os.PathLike[str]) -> int:
+    """Size in bytes of a regular file that is not empty; a FIFO or device, which could block for ever, is not opened.
+
+    Raises:
+      NotFoundError: there is no such file.
+      UserError: it is something else, or empty.
     """
     name = describe_path(path)
-    if not os.path.isfile(path):
-        raise NotFoundError(f"no such audio file: {name}")
-    if os.path.getsize(path) == 0:
-        raise UserError(f"{name}: 0 bytes: copy the file again")
     try:
-        file = soundfile.SoundFile(os.fsencode(path))
-    except soundfile.LibsndfileError as error:
-        # libsndfile says "File does not exist" of an mp3 in which it finds no audio; that would send people astray.
-        found = "no audio found in it" if "does not exist" in error.error_string else error.error_string.strip(" .")
-        raise UserError(f"{name}: undecodable: {found}; convert it to wav or flac, or leave it out") from error
-    with file:
-        try:
-            yield file
-        except soundfile.LibsndfileError as error:
-            raise UserError(
-                f"{name}: truncated or damaged: decoding breaks off before the {file.frames} frames that its header "
-                "promises; copy or convert the file again"
-            ) from error
-
-
-def native_blocks(file: soundfile.SoundFile, block_seconds: float = 10.0) -> Iterator[np.ndarray]:
-    """Decodes an open file in order: float32 blocks [S, C] at its own rate; memory is bounded by the block."""
-    num_frames = max(1, round(block_seconds * file.samplerate))
-    while len(block := file.read(num_frames, dtype="float32", always_2d=True)):
-        yield block
+        status = os.stat(os.fsencode(path))
+    except FileNotFoundError as error:
+        raise NotFoundError(f"no such audio file: {name}") from error
+    if not stat.S_ISREG(status.st_mode):
+        kind = FILE_KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        raise UserError(f"{name}: no regular file: it is {kind}; copy the sound itself into a file")
+    if status.st_size == 0:
+        raise UserError(f"{name}: 0 bytes: copy the file again")
+    return status.st_size
 
 
 def read_blocks(path: str | os.PathLike[str], sample_rate: int, block_seconds: float = 10.0) -> Iterator[np.ndarray]:
@@ -68,16 +211,11 @@ def read_blocks(path: str | os.PathLike[str], sample_rate: int, block_seconds: f
       float32 [S] in order, none of them empty; [-1, 1] unless the file itself goes beyond.
 
     Raises:
-      NotFoundError: there is no such file.
-      UserError: it can't be decoded, or has more than two channels.
+      NotFoundError, UserError, OSError: as `open_audio`; that it is cut may show behind the last block only.
     """
     with open_audio(path) as file:
-        if file.channels > MAX_CHANNELS:
-            raise UserError(
-                f"{describe_path(path)}: {file.channels} channels; at most {MAX_CHANNELS} are read: mix it down first"
-            )
-        mono = (block.mean(axis=1, dtype=np.float32) for block in native_blocks(file, block_seconds))
-        yield from resample_blocks(mono, file.samplerate, sample_rate)
+        mono = (block.mean(axis=1, dtype=np.float32) for block in file.blocks(block_seconds))
+        yield from resample_blocks(mono, file.sample_rate, sample_rate)
 
 
 def resample_blocks(blocks: Iterator[np.ndarray], source_rate: int, sample_rate: int) -> Iterator[np.ndarray]:

@@ -1,0 +1,97 @@
+"""What a container says of itself: where its audio lies, how much there must be, and who plays."""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from musicgen_jax.errors import UserError
+
+COPY_AGAIN = "copy or convert the file again"
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What a decoder is to take for a file of its own: `header`, then the bytes [start, stop) of the file.
+
+    Attributes:
+      start: first byte.
+      stop: behind the last byte.
+      header: what stands before them, in place of a header that says something wrong or nothing.
+      min_frames: so many frames per channel must come out; None where the decoder's word has to do.
+    """
+
+    start: int
+    stop: int
+    header: bytes = b""
+    min_frames: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Content:
+    """What was found in a file.
+
+    Attributes:
+      parts: to be decoded one after the other.
+      warnings: what is doubtful, though all that is there can be read; "category: detail" each.
+      artist: as the file's tags say, or "".
+      genre: likewise.
+    """
+
+    parts: tuple[Part, ...]
+    warnings: tuple[str, ...] = ()
+    artist: str = ""
+    genre: str = ""
+
+
+def bytes_at(file: BinaryIO, position: int, count: int) -> bytes:
+    """Up to `count` bytes from `position` on; fewer at the end of the file."""
+    file.seek(position)
+    return file.read(count)
+
+
+def truncated(what: str) -> UserError:
+    """The error of a file that breaks off."""
+    return UserError(f"truncated: {what}; {COPY_AGAIN}")
+
+
+def damaged(what: str) -> UserError:
+    """The error of a file in which something is missing or changed."""
+    return UserError(f"damaged: {what}; {COPY_AGAIN}")
+
+
+def blocks_of(file: BinaryIO, start: int, stop: int, size: int, overlap: int) -> Iterator[tuple[int, bytes]]:
+    """(position, bytes) of consecutive blocks that share `overlap` bytes."""
+    while start < stop:
+        yield start, bytes_at(file, start, min(size + overlap, stop - start))
+        start += size
+
+
+class PartFile:
+    """A `Part` as the file-like object that soundfile reads. It never raises: `error` keeps what the system said."""
+
+    def __init__(self, file: BinaryIO, part: Part) -> None:
+        self._file, self._part, self._position = file, part, 0
+        self._size = len(part.header) + part.stop - part.start
+        self.error: OSError | None = None
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = min(max(base + offset, 0), self._size)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, count: int) -> bytes:
+        header = self._part.header
+        taken = header[self._position : self._position + count]
+        count = min(count - len(taken), self._size - self._position - len(taken))
+        if count > 0 and self.error is None:
+            try:
+                start = self._part.start + self._position + len(taken) - len(header)
+                taken += bytes_at(self._file, start, count)
+            except OSError as error:  # an exception in a decoder's callback would be printed and lost
+                self.error = error
+        self._position += len(taken)
+        return taken

@@ -1,0 +1,32 @@
+"""FLAC: what its STREAMINFO block promises, and its comments (RFC 9639)."""
+
+from typing import BinaryIO
+
+from musicgen_jax.data.containers import tags
+from musicgen_jax.data.containers.content import Content, Part, bytes_at, truncated
+
+MAGIC = b"fLaC"
+STREAMINFO, VORBIS_COMMENT, INVALID = 0, 4, 127
+
+
+def read(file: BinaryIO, start: int, stop: int) -> Content:
+    """Reads the metadata blocks of a stream that lies in the bytes [start, stop) of the file.
+
+    Raises:
+      UserError: it ends within them.
+    """
+    position, last, total, names = start + len(MAGIC), False, None, ("", "")
+    while not last:
+        header = bytes_at(file, position, 4)
+        size = int.from_bytes(header[1:])
+        if len(header) < 4 or position + 4 + size > stop:
+            raise truncated("it ends within its FLAC header")
+        last, kind = header[0] >= 128, header[0] % 128
+        if kind == STREAMINFO:
+            block = file.read(size)
+            total = int.from_bytes(block[13:18]) % 2**36  # the low 36 of 40 bits
+        elif kind == VORBIS_COMMENT and not any(names):
+            names = tags.from_vorbis_comment(file.read(size))
+        position += 4 + size
+    warnings = () if total else ("unknown length: its FLAC header does not say it; read to its end",)
+    return Content((Part(start, stop, min_frames=total or 0),), warnings, *names)
