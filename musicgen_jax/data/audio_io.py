@@ -214,8 +214,13 @@ def read_blocks(path: str | os.PathLike[str], sample_rate: int, block_seconds: f
       NotFoundError, UserError, OSError: as `open_audio`; that it is cut may show behind the last block only.
     """
     with open_audio(path) as file:
-        mono = (block.mean(axis=1, dtype=np.float32) for block in file.blocks(block_seconds))
-        yield from resample_blocks(mono, file.sample_rate, sample_rate)
+        yield from mono_blocks(file, sample_rate, block_seconds)
+
+
+def mono_blocks(file: AudioFile, sample_rate: int, block_seconds: float = 10.0) -> Iterator[np.ndarray]:
+    """`read_blocks` of an open file."""
+    mono = (block.mean(axis=1, dtype=np.float32) for block in file.blocks(block_seconds))
+    yield from resample_blocks(mono, file.sample_rate, sample_rate)
 
 
 def resample_blocks(blocks: Iterator[np.ndarray], source_rate: int, sample_rate: int) -> Iterator[np.ndarray]:

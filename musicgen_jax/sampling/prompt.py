@@ -9,7 +9,7 @@ import zipfile
 
 import numpy as np
 
-from musicgen_jax import config
+from musicgen_jax import config, console
 from musicgen_jax.data import audio_io
 from musicgen_jax.errors import NotFoundError, UserError
 from musicgen_jax.vqvae import code_file
@@ -70,7 +70,12 @@ def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: tokenizer_lib.T
         return _from_samples(path, tokenizer)
     known = (CODES_SUFFIX, SAMPLES_SUFFIX, *audio_io.EXTENSIONS)
     config.require(suffix in known, f"--prime={path}: the name must end in one of {', '.join(known)}")
-    return _encode(str(path), audio_io.read_audio(path, tokenizer.config.sample_rate), tokenizer)
+    with audio_io.open_audio(path) as file:
+        for warning in file.warnings:
+            console.say(f"note: --prime={file.name}: {warning}")
+        blocks = list(audio_io.mono_blocks(file, tokenizer.config.sample_rate))
+    audio = np.concatenate([np.zeros(0, np.float32), *blocks])
+    return _encode(audio_io.describe_path(path), audio, tokenizer)
 
 
 def _encode(name: str, audio: np.ndarray, tokenizer: tokenizer_lib.Tokenizer) -> Prompt:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from musicgen_jax import config
+from musicgen_jax import config, console
 from musicgen_jax import progress as progress_lib
 from musicgen_jax.data import audio_check, audio_dataset, audio_io, code_dataset, manifest, provenance, shards
 from musicgen_jax.vqvae import code_file
@@ -106,11 +106,12 @@ def _encode_file(
 
 def _checked_seconds(path: str) -> float:
     """Length of a recording that can be decoded to its end; a silent one is as good as any other."""
-    with audio_io.open_audio(path):  # one that can't be opened is told without a second name for the error
-        pass
+    audio_io.require_file(path)
     facts = audio_check.inspect(path, min_seconds=0.0)
     fit = not facts.reason or facts.reason.startswith("silent")
-    config.require(fit, f"{path}: {facts.reason}")
+    config.require(fit, f"{audio_io.describe_path(path)}: {facts.reason}")
+    if facts.warning:
+        console.say(f"note: {audio_io.describe_path(path)}: {facts.warning}")
     return facts.duration
 
 

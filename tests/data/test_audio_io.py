@@ -1,11 +1,16 @@
 """Decoding, resampling and 16-bit conversion, against one-shot soxr and soundfile."""
 
+import errno
+import os
+
 import numpy as np
 import pytest
 import soundfile
 import soxr
 
 from musicgen_jax.data import audio_io
+from musicgen_jax.data.containers import content
+from musicgen_jax.errors import UserError
 
 
 def noise(seconds: float, sample_rate: int, channels: int = 1, seed: int = 0) -> np.ndarray:
@@ -61,3 +66,64 @@ def test_unreadable_files_fail_in_one_line(tmp_path):
         assert name in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(FileNotFoundError, match="no such audio file"):
         audio_io.read_audio(tmp_path / "absent.wav", 8000)
+
+
+@pytest.mark.parametrize("rate", [1, 1999, 768_001, 2**31 - 1])
+def test_absurd_sample_rates_are_refused_before_decoding(tmp_path, rate):
+    data = wav_of_rate(tmp_path, rate)
+    with pytest.raises(UserError, match=f"a.wav: sample rate out of range: {rate} Hz"):
+        audio_io.read_audio(data, 16000)
+
+
+@pytest.mark.parametrize("rate", [2000, 768_000])
+def test_sample_rates_at_the_bounds_are_read(tmp_path, rate):
+    assert len(audio_io.read_audio(wav_of_rate(tmp_path, rate), 2000)) == round(8000 * 2000 / rate)
+
+
+def wav_of_rate(folder, rate: int):
+    soundfile.write(folder / "a.wav", noise(1.0, 8000), 8000)
+    data = bytearray((folder / "a.wav").read_bytes())
+    data[24:28] = rate.to_bytes(4, "little")
+    (folder / "a.wav").write_bytes(data)
+    return folder / "a.wav"
+
+
+def test_absurd_lengths_are_refused(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.flac", np.full(400_000, 0.25, np.float32), 8000)
+    assert len(audio_io.read_audio(tmp_path / "a.flac", 8000)) == 400_000
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"a\.flac: too long: more than 0 hours"):
+        patch.setattr(audio_io, "MAX_SECONDS", 40)
+        audio_io.read_audio(tmp_path / "a.flac", 8000)
+    monkeypatch.setattr(audio_io, "FREE_BYTES", 0)
+    monkeypatch.setattr(audio_io, "MAX_EXPANSION", 10)
+    with pytest.raises(UserError, match=r"a\.flac: implausible: \d+ bytes become more than \d+ s"):
+        audio_io.read_audio(tmp_path / "a.flac", 8000)
+
+
+def test_only_regular_files_are_opened(tmp_path):
+    os.mkfifo(tmp_path / "fifo.wav")
+    (tmp_path / "zero.wav").symlink_to("/dev/zero")
+    (tmp_path / "folder.wav").mkdir()
+    for name, kind in (("fifo", "a FIFO"), ("zero", "a device"), ("folder", "a folder")):
+        with pytest.raises(UserError, match=rf"{name}\.wav: no regular file: it is {kind}"):
+            audio_io.read_audio(tmp_path / f"{name}.wav", 8000)
+
+
+def test_paths_become_text_and_never_the_same_one():
+    assert audio_io.describe_path("a/é \n\\b.wav") == "a/é \n\\b.wav"
+    assert audio_io.describe_path(b"a\xff.wav") == "a\\xff.wav"
+    alike = [b"\xff", b"\\xff", b"\\\xff", b"\\\\xff", b"\\", b"\\\\", b"\\xc3\xa9", b"\xc3\\xa9", "é".encode()]
+    assert len({audio_io.describe_path(path) for path in alike}) == len(alike)
+
+
+def test_an_error_of_the_disk_is_no_short_file(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.flac", noise(20.0, 16000), 16000)
+
+    def read(file, position, count, whole=content.bytes_at):
+        if position > 200_000:
+            raise OSError(errno.EIO, "Input/output error")
+        return whole(file, position, count)
+
+    monkeypatch.setattr(content, "bytes_at", read)
+    with pytest.raises(OSError, match="Input/output error"):
+        audio_io.read_audio(tmp_path / "a.flac", 8000)

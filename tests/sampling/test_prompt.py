@@ -38,6 +38,28 @@ def test_a_recording_gives_its_whole_codes(tiny_tokenizer, audio, whole, tmp_pat
         assert prompt.seconds == 93 * 128 / RATE
 
 
+def test_recordings_are_read_whole_or_refused(tiny_tokenizer, audio, tmp_path, capsys):
+    soundfile.write(tmp_path / "whole.wav", audio, RATE)
+    whole = (tmp_path / "whole.wav").read_bytes()
+    (tmp_path / "half.wav").write_bytes(whole[: len(whole) // 2])
+    for read in (
+        lambda path: prompt_lib.load(path, tiny_tokenizer),
+        lambda path: extraction.extract_file(tiny_tokenizer, str(path), str(tmp_path / "x.codes"), 10.0),
+    ):
+        with pytest.raises(ValueError, match=r"half\.wav: truncated: its header promises 24000 bytes"):
+            read(tmp_path / "half.wav")
+    assert not (tmp_path / "x.codes").exists()
+    # Variable bit rate and no Xing header: libsndfile alone stops where it guesses the end.
+    noise = np.random.default_rng(0).normal(0, 0.1, 9 * 2 * RATE)
+    noise[: len(noise) // 2] *= 0.02
+    soundfile.write(tmp_path / "a.mp3", noise, 2 * RATE, bitrate_mode="VARIABLE", compression_level=0.5)
+    data = (tmp_path / "a.mp3").read_bytes()
+    (tmp_path / "bare.mp3").write_bytes(data[data.index(data[:2], 4) :])
+    prompt = prompt_lib.load(tmp_path / "bare.mp3", tiny_tokenizer)
+    assert prompt.seconds == pytest.approx(9, abs=0.3)
+    assert "note: --prime=" in capsys.readouterr().err
+
+
 def test_other_rates_and_channels(tiny_tokenizer, tones_folder):
     prompt = prompt_lib.load(tones_folder / "flute" / "b.flac", tiny_tokenizer)  # 44.1 kHz, stereo, 6 s
     assert prompt.codes["top"].shape == (1, 187)
