@@ -80,13 +80,17 @@ class AudioFile:
         try:
             decoder = _Forward(view)
         except soundfile.LibsndfileError as error:
+            if view.error is not None:
+                raise view.error from error
             unknown = "not recognised" in error.error_string  # what libsndfile says of a text, and of an empty mp3
             found = "no audio found in it" if unknown else error.error_string.strip(" .")
             raise UserError(f"undecodable: {found}; convert it to wav or flac, or leave it out") from error
         with decoder:
-            yield decoder
-        if view.error is not None:
-            raise view.error
+            try:
+                yield decoder
+            finally:
+                if view.error is not None:  # the cause of whatever else went wrong
+                    raise view.error
 
     def blocks(self, block_seconds: float = 10.0) -> Iterator[np.ndarray]:
         """Decodes the file once, in order: float32 blocks [S, C] at its own rate; memory is bounded by the block.
