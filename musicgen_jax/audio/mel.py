@@ -1,14 +1,43 @@
 """Mel filterbank and log-mel spectrograms."""
 
+import atexit
 import functools
+import importlib
+import shutil
+import tempfile
+from types import ModuleType
 
 import jax
 import jax.numpy as jnp
-import librosa
 import numpy as np
 
 from musicgen_jax.audio import stft
 from musicgen_jax.errors import UserError
+
+
+@functools.cache
+def _librosa_filters() -> ModuleType:
+    """`librosa.filters`, also where neither the user's home nor the package's folder can be written.
+
+    Numba looks for a folder in which to cache librosa's compiled functions as soon as it sees them, and fails where it
+    finds none, though none of them is called here.
+    """
+    try:
+        return importlib.import_module("librosa.filters")
+    except RuntimeError as error:
+        if "cannot cache" not in str(error):
+            raise
+    import numba
+
+    numba.config.CACHE_DIR = tempfile.mkdtemp(prefix="numba-")
+    atexit.register(shutil.rmtree, numba.config.CACHE_DIR, ignore_errors=True)
+    return importlib.import_module("librosa.filters")
+
+
+def height(hz: float, top_hz: float) -> float:
+    """Where a frequency lies on the mel axis from 0 Hz to `top_hz`: a number from 0 to 1."""
+    edges = _librosa_filters().mel_frequencies(n_mels=257, fmin=0.0, fmax=top_hz)
+    return float(np.interp(hz, edges, np.linspace(0, 1, len(edges))))
 
 
 @functools.lru_cache(maxsize=32)
@@ -37,7 +66,8 @@ def filterbank(
             "the edges must satisfy 0 <= min_hz < max_hz <= sample_rate / 2"
         )
     # Checked here because librosa only warns about an empty band.
-    edges = librosa.mel_frequencies(n_mels=num_mels + 2, fmin=min_hz, fmax=top_hz)
+    filters_of = _librosa_filters()
+    edges = filters_of.mel_frequencies(n_mels=num_mels + 2, fmin=min_hz, fmax=top_hz)
     bins = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
     for low, high in zip(edges[:-2], edges[2:], strict=True):
         if not np.any((bins > low) & (bins < high)):
@@ -45,7 +75,7 @@ def filterbank(
                 f"the mel band from {low:.1f} to {high:.1f} Hz contains no bin of a {n_fft}-point FFT at "
                 f"{sample_rate} Hz: use fewer than {num_mels} bands or a larger FFT"
             )
-    filters = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=num_mels, fmin=min_hz, fmax=top_hz)
+    filters = filters_of.mel(sr=sample_rate, n_fft=n_fft, n_mels=num_mels, fmin=min_hz, fmax=top_hz)
     filters = np.ascontiguousarray(filters.T, dtype=np.float32)
     filters.setflags(write=False)
     return filters

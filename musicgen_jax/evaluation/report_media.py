@@ -5,7 +5,6 @@ import dataclasses
 import html
 import io
 
-import librosa
 import matplotlib.image
 import numpy as np
 import soundfile
@@ -114,9 +113,8 @@ def _log_mel(clip: Clip) -> np.ndarray:
 
 def _ticks(sample_rate: int) -> list[tuple[float, str]]:
     """(height in percent, label) of the frequencies that fit below the Nyquist frequency."""
-    top = librosa.hz_to_mel(sample_rate / 2)
     return [
-        (100 * librosa.hz_to_mel(hz) / top, f"{hz // 1000} kHz" if hz >= 1000 else f"{hz} Hz")
+        (100 * mel.height(hz, sample_rate / 2), f"{hz // 1000} kHz" if hz >= 1000 else f"{hz} Hz")
         for hz in TICKS_HZ
         if hz < 0.45 * sample_rate
     ]

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import librosa
@@ -42,3 +46,35 @@ def test_filterbank_is_cached_and_cannot_be_written():
 def test_bands_that_do_not_fit_are_refused(num_mels, edges, message):
     with pytest.raises(ValueError, match=message):
         mel.filterbank(16_000, 512, num_mels, **edges)
+
+
+def test_heights_are_those_of_librosa():
+    top = librosa.hz_to_mel(8000)
+    for hz in (0, 500, 1000, 5000, 8000):
+        assert mel.height(hz, 8000) == pytest.approx(librosa.hz_to_mel(hz) / top, abs=1e-3)
+
+
+NOWHERE_TO_WRITE = """
+from numba.core import caching
+
+def refuse(self):
+    raise OSError("read-only file system")
+
+for name, locator in vars(caching).items():  # some versions of Numba begin the names with a _
+    if name.strip("_").startswith(("InTreeCache", "UserWideCache")):
+        locator.ensure_cache_path = refuse
+try:
+    import librosa.util.utils
+except RuntimeError:
+    from musicgen_jax.audio import mel
+    print(mel.filterbank(16000, 1024, 64).shape, mel.height(8000, 8000))
+"""
+
+
+def test_no_folder_for_a_cache_is_needed(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    environment |= {"TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", NOWHERE_TO_WRITE]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "(513, 64) 1.0\n", done.stderr[-1000:]
+    assert list(tmp_path.iterdir()) == []
