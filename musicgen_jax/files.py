@@ -55,9 +55,7 @@ def read_text(path: Path, remedy: str = "", max_bytes: int | None = None) -> str
       NotFoundError: there is no such file.
       UserError: it is no text, or too large.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise NotFoundError(f"no {path.name} in {path.parent}" + (f": {remedy}" if remedy else ""))
+    path = _existing(path, remedy)
     if max_bytes is not None and path.stat().st_size > max_bytes:
         raise UserError(f"{path} has {path.stat().st_size} bytes; at most {max_bytes} are read: is it the right file?")
     try:
@@ -156,34 +154,39 @@ def read_arrays(path: Path, remedy: str = "") -> dict[str, "np.ndarray"]:
       NotFoundError: there is no such file.
       UserError: it is damaged, holds Python objects, or unpacks to more than 16 GiB.
     """
+    path = _existing(path, remedy)
+    with reading(path, "it is no whole npz"), zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
+            raise UserError(f"{path} unpacks to more than {MAX_ARRAY_BYTES} bytes: it is not read")
+        # `archive.read` compares the checksum; np.load on the archive itself stops before its end and does not.
+        return {entry.filename.removesuffix(".npy"): _array(archive.read(entry)) for entry in archive.infolist()}
+
+
+def read_array(path: Path) -> "np.ndarray":
+    """The array of an npy file. Raises as `read_arrays`."""
+    path = _existing(path)
+    with reading(path, "it is no whole npy"):
+        return _array(path.read_bytes())
+
+
+def _array(content: bytes) -> "np.ndarray":
+    """The array of an npy file's bytes; np.load would allocate what the header says before it looks."""
     import numpy as np  # here: the commands answer --help without it
 
+    file = io.BytesIO(content)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, fortran, dtype = read_header[np.lib.format.read_magic(file)](file)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    values = np.frombuffer(content, dtype, offset=file.tell())
+    return values.reshape(shape, order="F" if fortran else "C").copy(order="K")
+
+
+def _existing(path: Path, remedy: str = "") -> pathlib.Path:
     path = pathlib.Path(path)
     if not path.is_file():
         raise NotFoundError(f"no {path.name} in {path.parent}" + (f": {remedy}" if remedy else ""))
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
-                raise UserError(f"{path} unpacks to more than {MAX_ARRAY_BYTES} bytes: it is not read")
-            # `archive.read` compares the checksum; np.load on the archive itself stops before its end and does not.
-            return {
-                entry.filename.removesuffix(".npy"): np.lib.format.read_array(
-                    io.BytesIO(archive.read(entry)), allow_pickle=False
-                )
-                for entry in archive.infolist()
-            }
-    except UserError:
-        raise
-    except (
-        zipfile.BadZipFile,
-        ValueError,
-        EOFError,
-        NotImplementedError,
-        KeyError,
-        RuntimeError,
-        SyntaxError,
-    ) as error:
-        raise UserError(f"{path} is damaged: it is no whole npz ({error})") from error
+    return path
 
 
 def _umask() -> int:

@@ -51,7 +51,7 @@ def check(kind: Any, value: Any, where: str) -> Any:
             return tuple(check(one, item, f"{where}[{i}]") for i, (one, item) in pairs)
     if outer is dict and isinstance(value, dict):
         return {name: check(inner[1], item, f"{where}[{name!r}]") for name, item in value.items()}
-    if _is_a(kind, value):
+    if kind is Any or _is_a(kind, value):
         return value
     raise UserError(f"{where} is {reprlib.repr(value)} and must be {_NAMES.get(kind, kind)}")
 

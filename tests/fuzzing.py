@@ -1,7 +1,12 @@
 """Damaged files: mutations of whole ones, and what a reader may answer to them."""
 
+import copy
+import io
+import json
+import pathlib
 import resource
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -10,6 +15,28 @@ from musicgen_jax.errors import SYSTEM_ERRORS, UserError
 
 MAX_SECONDS, MAX_BYTES = 5.0, 2**30
 EXTREMES = (0, 1, 2**31 - 1, 2**31, 2**32 - 1, 0x7FFFFFFE)
+
+# What may stand in JSON where something else is expected.
+STRANGE = (
+    None,
+    True,
+    -1,
+    0,
+    2**31,
+    2**63,
+    10**30,
+    1e308,
+    float("nan"),
+    "",
+    "x" * 300,
+    "../x",
+    "\ud800",
+    [],
+    {},
+    [[]],
+    [1],
+    {"a": 1},
+)
 
 
 def mutations(data: bytes, seed: int, count: int) -> Iterator[bytes]:
@@ -67,6 +94,43 @@ def _extreme(data: bytearray, rng: np.random.Generator) -> bytearray:
     return data
 
 
+def json_mutations(text: str, seed: int, count: int, lines: bool = False) -> Iterator[bytes]:
+    """Half of them damaged bytes, half whole JSON with a strange value, a lost or an unknown field."""
+    yield from mutations(text.encode(), seed, count // 2)
+    rng = np.random.default_rng(seed)
+    rows = [json.loads(line) for line in text.splitlines()] if lines else [json.loads(text)]
+    for _ in range(count - count // 2):
+        changed = copy.deepcopy(rows)
+        owner, key = changed, int(rng.integers(len(changed)))
+        while isinstance(owner[key], dict | list) and owner[key] and rng.random() < 0.8:
+            owner = owner[key]
+            keys = list(owner) if isinstance(owner, dict) else range(len(owner))
+            key = keys[int(rng.integers(len(keys)))]
+        if rng.random() < 0.2:
+            del owner[key]
+        elif rng.random() < 0.1 and isinstance(owner, dict):
+            owner["unknown"] = 1
+        else:
+            owner[key] = STRANGE[int(rng.integers(len(STRANGE)))]
+        yield "".join(json.dumps(row) + "\n" for row in changed).encode()
+
+
+def zip_mutations(data: bytes, seed: int, count: int) -> Iterator[bytes]:
+    """Half of them damaged bytes, half whole archives, checksums included, of damaged entries."""
+    yield from mutations(data, seed, count // 2)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    rng = np.random.default_rng(seed)
+    for number in range(count - count // 2):
+        chosen = list(entries)[int(rng.integers(len(entries)))]
+        (damaged,) = mutations(entries[chosen], seed + number, 1)
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name, content in (entries | {chosen: damaged}).items():
+                archive.writestr(name, content)
+        yield buffer.getvalue()
+
+
 def survey(read: Callable[[bytes], object], inputs: Iterator[bytes]) -> dict[str, float]:
     """Reads every input and says how it went.
 
@@ -104,3 +168,18 @@ def survey(read: Callable[[bytes], object], inputs: Iterator[bytes]) -> dict[str
 
 def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def survey_file(path: pathlib.Path, read: Callable[[pathlib.Path], object], inputs: Iterator[bytes]) -> None:
+    """`survey` of `read(path)` with each of the contents in `path`; prints the figures.
+
+    What stood there must be read as well, or the mutations would all fail for want of something else.
+    """
+    whole = path.read_bytes()
+
+    def read_content(content: bytes) -> object:
+        path.write_bytes(content)
+        return read(path)
+
+    print(path.name, survey(read_content, inputs))
+    read_content(whole)

@@ -1,5 +1,6 @@
 """Files are whole or refused, by name."""
 
+import io
 import os
 import re
 import zipfile
@@ -85,3 +86,39 @@ def test_an_error_of_a_write_names_the_file():
     full = pytest.raises(OSError, match=r"No space left on device: '/dev/full'")
     with full, files.blamed_on("/dev/full"), open("/dev/full", "wb") as file:
         file.write(b"x")
+
+
+def test_an_array_file_that_promises_more_than_it_holds(tmp_path):
+    """np.load would ask for the memory first."""
+    for name, read in (("x.npz", files.read_arrays), ("x.npy", files.read_array)):
+        np.savez(tmp_path / "x.npz", a=np.arange(6).reshape(2, 3))
+        np.save(tmp_path / "x.npy", np.arange(6).reshape(3, 2).T)
+        found = read(tmp_path / name)
+        np.testing.assert_array_equal(
+            found["a"] if name == "x.npz" else found.T.reshape(2, 3), np.arange(6).reshape(2, 3)
+        )
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2**40, 8)})
+        content = header.getvalue() + bytes(100)
+        (tmp_path / "x.npy").write_bytes(content)
+        with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+            archive.writestr("a.npy", content)
+        with pytest.raises(UserError, match=rf"{name} is damaged"):
+            read(tmp_path / name)
+
+
+def test_errors_of_libraries_are_of_the_file_and_those_of_the_system_stay():
+    with (
+        pytest.raises(UserError, match=r"^x is damaged \(first line\): copy it again$"),
+        files.reading("x", "copy it again"),
+    ):
+        raise RuntimeError("first line\nsecond line")
+    with (
+        pytest.raises(UserError, match=r"^x is damaged \(KeyError\): copy it again$"),
+        files.reading("x", "copy it again"),
+    ):
+        raise KeyError
+    for error in (PermissionError(13, "Permission denied"), MemoryError(), UserError("a sentence")):
+        with pytest.raises(type(error)) as caught, files.reading("x", "copy it again"):
+            raise error
+        assert caught.value is error

@@ -149,9 +149,10 @@ def _write_safetensors(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) ->
 def _read_torch(path: pathlib.Path) -> dict[str, StoredTensor]:
     torch = _library("torch", path)
     # Files of torch 1.6 and later are zip archives, whose tensors stay on disk until they are touched.
-    is_zip = zipfile.is_zipfile(path)
-    if is_zip:
-        _check_zip(path)
+    with files.reading(path, "it is no whole torch file of tensors; fetch it again"):
+        is_zip = zipfile.is_zipfile(path)
+        if is_zip:
+            _check_zip(path)
     with _refusing(path):
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     tensors = loaded.get("model", loaded) if isinstance(loaded, dict) else None
@@ -179,7 +180,7 @@ def _is_plain(torch: types.ModuleType, value: Any) -> bool:
 
 def _check_zip(path: pathlib.Path) -> None:
     """Raises UserError unless torch can map the archive: what it holds is stored as it is, and as it was written."""
-    with files.reading(path, "it is no whole torch file of tensors; fetch it again"), zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
         config.require(

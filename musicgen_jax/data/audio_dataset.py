@@ -92,7 +92,7 @@ def training_batches(
 
 def random_clips(directory: str, split: str, num_samples: int) -> tuple[range, RandomClip]:
     """(what an epoch goes through, what turns each of it into a clip), as `loader.training_dataset` takes them."""
-    records = shards.open_split(directory, split)
+    records = shards.open_split(directory, split, shards.audio_features())
     return range(len(records)), RandomClip(records, num_samples, shards.read_metadata(directory)["sample_rate"])
 
 
@@ -105,7 +105,7 @@ def validation_batches(
     """
     if "validation" not in shards.split_names(directory):
         return lambda: iter(())
-    records = shards.open_split(directory, "validation")
+    records = shards.open_split(directory, "validation", shards.audio_features())
     transform = RandomClip(records, num_samples, shards.read_metadata(directory)["sample_rate"])
 
     def batches() -> Iterator[loader.Batch]:
@@ -139,7 +139,7 @@ def read_tracks(directory: str, split: str) -> Iterator[tuple[dict[str, Any], It
     Facts are track_id, genre, artist (str) and track_samples (int). The blocks of a track must be used up before the
     next track is asked for.
     """
-    records = shards.open_split(directory, split)
+    records = shards.open_split(directory, split, shards.audio_features())
     sample_rate = shards.read_metadata(directory)["sample_rate"]
     index = 0
 

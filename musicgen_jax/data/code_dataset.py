@@ -140,7 +140,7 @@ class Windows:
 
     def __init__(self, directory: str, split: str, model: config.PriorConfig):
         self.model = model
-        self.records = shards.open_split(directory, split)
+        self.records = shards.open_split(directory, split, code_features())
         self.entries = [entry for entry in read_index(directory) if entry.split == split]
         config.require(
             len(self.entries) == len(self.records),
@@ -257,7 +257,7 @@ def validation_batches(
 
 def code_sequences(directory: str, split: str, tier: str) -> list[np.ndarray]:
     """The codes of a tier, an int16 array a track."""
-    records: Any = shards.open_split(directory, split)
+    records: Any = shards.open_split(directory, split, code_features())
     return [np.asarray(records[index][tier]) for index in range(len(records))]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from musicgen_jax import console
+from musicgen_jax import console, files, records
 from musicgen_jax import progress as progress_lib
 from musicgen_jax.data import audio_io, manifest, shards, track, workers
 from musicgen_jax.errors import UserError
@@ -95,8 +95,9 @@ def finished(settings: Settings, notes: dict[str, object], out: str) -> dict[str
     path = pathlib.Path(out) / REPORT_NAME
     if not path.is_file():
         return None
-    report = json.loads(path.read_text(encoding="utf-8"))
-    wanted, there = dataclasses.asdict(settings), report.get("settings", {})
+    report = files.read_json(path)
+    wanted = dataclasses.asdict(settings)
+    there = records.check(dict[str, Any], report.get("settings"), f"{path}: settings")
     different = [
         f"{name} {there.get(name)!r}, now {wanted[name]!r}" for name in wanted if there.get(name) != wanted[name]
     ]

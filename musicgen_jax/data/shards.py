@@ -5,6 +5,7 @@
 """
 
 import bisect
+import contextlib
 import itertools
 import math
 import os
@@ -174,10 +175,11 @@ class Records(Sequence):
     """
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str) -> None:
-        info = builder.info.splits[split]
-        self._paths = [os.fspath(path) for path in info.filepaths]
-        self._ends = list(itertools.accumulate(info.shard_lengths))
-        self._source = builder.as_data_source(split)
+        with _described(builder.data_path):
+            info = builder.info.splits[split]
+            self._paths = [os.fspath(path) for path in info.filepaths]
+            self._ends = list(itertools.accumulate(info.shard_lengths))
+            self._source = builder.as_data_source(split)
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -189,18 +191,30 @@ class Records(Sequence):
             return self._source[index]
 
 
-def open_split(directory: str | os.PathLike[str], split: str) -> Records:
+def open_split(
+    directory: str | os.PathLike[str], split: str, features: tfds.features.FeaturesDict | None = None
+) -> Records:
     """Opens a split for random access.
+
+    Args:
+      directory: of the dataset.
+      split: whose records.
+      features: that a record must have; None takes any.
 
     Raises:
       NotFoundError: no such directory, or no complete dataset in it.
-      UserError: the split has no record, or the dataset is damaged.
+      UserError: the split has no record, the records are others, or the dataset is damaged.
     """
     known = split_sizes(directory)
     if split not in known:
         listing = ", ".join(f"{name} ({count} records)" for name, count in known.items())
         raise UserError(f"{directory} has no records in split {split!r}; it has {listing}")
-    return Records(_builder(directory), split)
+    builder = _builder(directory)
+    found = dict(builder.info.features.items())
+    for name, feature in (features or {}).items():
+        if name not in found or (found[name].np_dtype, found[name].shape) != (feature.np_dtype, feature.shape):
+            raise UserError(f"{directory}/features.json: a record has no {name} as it must be: {REMEDY}")
+    return Records(builder, split)
 
 
 def split_sizes(directory: str | os.PathLike[str]) -> dict[str, int]:
@@ -228,8 +242,13 @@ def read_metadata(directory: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _builder(directory: str | os.PathLike[str]) -> tfds.core.DatasetBuilder:
     path = _prepared(directory)
-    with files.reading(f"{directory}: {' or '.join(CONTAINER_FILES[:2])}", REMEDY):
+    with _described(path):
         return tfds.builder_from_directory(os.fspath(path))
+
+
+def _described(directory: str | os.PathLike[str]) -> contextlib.AbstractContextManager[None]:
+    """Around what TFDS makes of a dataset's two descriptions."""
+    return files.reading(f"{os.fspath(directory)}: {' or '.join(CONTAINER_FILES[:2])}", REMEDY)
 
 
 def _prepared(directory: str | os.PathLike[str]) -> pathlib.Path:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicgen_jax import config, console, modules
+from musicgen_jax import config, console, files, modules
 from musicgen_jax.data import code_dataset, loader, provenance
 from musicgen_jax.diffusion import code_task, targets, teacher_samples
 from musicgen_jax.diffusion import loss as diffusion_loss
@@ -141,7 +141,7 @@ def _require_own(folder: pathlib.Path, settings: Settings, teacher: trained.Trai
         )
         folder.mkdir(parents=True, exist_ok=True)
         journal.write_whole(path, lambda file: file.write((json.dumps(wanted, indent=2) + "\n").encode()))
-    found = json.loads(path.read_text())
+    found = files.read_json(path)
     # What is older than the digest of the codes told them by their folder.
     known_by = "data" if "codes" in found else "codes"
     different = "; ".join(journal.differences(*({**facts, known_by: None} for facts in (found, wanted))))

@@ -6,6 +6,7 @@ import grain
 import jax
 import numpy as np
 
+from musicgen_jax import files
 from musicgen_jax import progress as progress_lib
 from musicgen_jax.data import code_dataset
 from musicgen_jax.prior import trained
@@ -63,8 +64,7 @@ def read_or_sample(
 ) -> Example:
     """`sample`, kept in the file `path` (npz): an interrupted distillation reads it again."""
     if path.is_file():
-        with np.load(path) as stored:
-            return dict(stored)
+        return files.read_arrays(path)
     arrays = sample(teacher, windows, num, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_suffix(".writing.npz")

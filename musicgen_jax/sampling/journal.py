@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from musicgen_jax import files
 from musicgen_jax.errors import UserError
 
 FOLDER_NAME, FACTS_NAME = "partial", "run.json"
@@ -34,7 +35,7 @@ class Journal:
         self.folder = out / FOLDER_NAME
         path = self.folder / FACTS_NAME
         if path.is_file():
-            _require_same(out, json.loads(path.read_text(encoding="utf-8")), facts)
+            _require_same(out, files.read_json(path), facts)
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, lambda file: file.write(json.dumps(facts, indent=2).encode()))
@@ -42,7 +43,7 @@ class Journal:
     def read(self, name: str) -> np.ndarray | None:
         """What `write` wrote under this name, in this process or one before it."""
         path = self._path(name)
-        return np.load(path) if path.is_file() else None
+        return files.read_array(path) if path.is_file() else None
 
     def write(self, name: str, codes: np.ndarray) -> None:
         """Keeps codes that are finished."""

@@ -5,14 +5,15 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import soundfile
 
-from musicgen_jax import config, modules
+from musicgen_jax import config, files, modules, records
 from musicgen_jax import progress as progress_lib
 from musicgen_jax.data import audio_io
-from musicgen_jax.errors import NotFoundError, UserError
+from musicgen_jax.errors import UserError
 from musicgen_jax.prior import trained
 from musicgen_jax.sampling import hierarchy
 from musicgen_jax.sampling import journal as journal_lib
@@ -147,22 +148,28 @@ def read(folder: str) -> tuple[dict, list[np.ndarray]]:
 
     Raises:
       NotFoundError: no complete sampling run in `folder`.
+      UserError: samples.json is damaged, or names a file that does not lie beside it.
     """
     path = pathlib.Path(folder) / INFO_NAME
-    if not path.is_file():
-        raise NotFoundError(f"no {INFO_NAME} in {folder}: pass the --out of sample")
-    info = json.loads(path.read_text(encoding="utf-8"))
-    waveforms = [
-        audio_io.read_audio(pathlib.Path(folder) / item["file"], info["sample_rate"]) for item in info["samples"]
-    ]
-    return info, waveforms
+    info = files.read_json(path, "pass the --out of sample")
+    sample_rate = records.check(int, info.get("sample_rate"), f"{path}: sample_rate")
+    least, most = code_file.SAMPLE_RATES
+    config.require(
+        least <= sample_rate <= most, f"{path}: sample_rate is {sample_rate} and must be in [{least}, {most}] Hz"
+    )
+    samples = records.check(tuple[dict[str, Any], ...], info.get("samples"), f"{path}: samples")
+    names = [records.check(str, item.get("file"), f"{path}: samples[{i}].file") for i, item in enumerate(samples)]
+    for name in names:
+        beside = pathlib.PurePath(name).name == name and (path.parent / name).is_file()
+        config.require(beside, f"{path} names {name!r}, which is no file beside it")
+    return info, [audio_io.read_audio(path.parent / name, sample_rate) for name in names]
 
 
 def _require_same(folder: pathlib.Path, facts: dict) -> None:
-    info = json.loads((folder / INFO_NAME).read_text(encoding="utf-8"))
+    info = files.read_json(folder / INFO_NAME)
     found = {name: info.get(name) for name in facts}
     for name, of_no_weight in (("request", "batch_size"), ("prompt", "from")):
-        if found[name]:
+        if isinstance(found[name], dict):
             found[name].pop(of_no_weight, None)
     if different := journal_lib.differences(found, facts):
         raise UserError(f"{folder} holds the samples of another run ({'; '.join(different)}); choose another --out")

@@ -2,16 +2,14 @@
 
 import dataclasses
 import hashlib
-import json
 import os
 import pathlib
-import zipfile
 
 import numpy as np
 
-from musicgen_jax import config, console
+from musicgen_jax import config, console, files
 from musicgen_jax.data import audio_io
-from musicgen_jax.errors import NotFoundError, UserError
+from musicgen_jax.errors import NotFoundError
 from musicgen_jax.vqvae import code_file
 from musicgen_jax.vqvae import tokenizer as tokenizer_lib
 
@@ -111,12 +109,12 @@ def _from_samples(path: pathlib.Path, tokenizer: tokenizer_lib.Tokenizer) -> Pro
         f"{path} has no {SAMPLES_INFO} beside it, which tells the tokenizer of its codes: pass the codes.npz of a "
         "complete folder of sample",
     )
-    try:
-        facts = json.loads(info.read_text(encoding="utf-8"))
-        with np.load(path) as stored:
-            codes = {tier: stored[tier] for tier in config.TIERS if tier in stored}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} or its {SAMPLES_INFO} is damaged ({error}): sample again") from error
+    facts, stored = files.read_json(info), files.read_arrays(path)
+    codes = {tier: stored[tier] for tier in config.TIERS if tier in stored}
+    for tier, array in codes.items():
+        sound = array.ndim == 2 and len(array) > 0 and np.issubdtype(array.dtype, np.integer)
+        config.require(sound, f"{path} is damaged: {tier} must be integers [N, T], N at least 1")
+    config.require(len({len(array) for array in codes.values()}) <= 1, f"{path}: its tiers differ in number of samples")
     _require_tokenizer(path, facts.get("vqvae_fingerprint", "unknown"), tokenizer.fingerprint)
     return _checked(str(path), codes, tokenizer.config)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny_priors
 
+from musicgen_jax.errors import UserError
 from musicgen_jax.sampling import hierarchy, output
 from musicgen_jax.sampling import request as request_lib
 
@@ -98,3 +99,24 @@ def test_a_file_in_the_place_of_the_folder(tmp_path, tiny_tokenizer, priors, mon
 def test_reading_a_folder_without_samples(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no samples\.json"):
         output.read(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"samples": [{"file": "../000.wav"}]}, r"names '\.\./000\.wav', which is no file beside it"),
+        ({"samples": [{"file": "/etc/passwd"}]}, "names '/etc/passwd', which is no file beside it"),
+        ({"samples": [{"file": "009.wav"}]}, r"names '009\.wav', which is no file beside it"),
+        ({"samples": [{}]}, r"samples\[0\]\.file is None and must be a string"),
+        ({"samples": 3}, r"samples\.json: samples is 3"),
+        ({"sample_rate": 1}, r"sample_rate is 1 and must be in \[2000, 768000\] Hz"),
+        ({"sample_rate": None}, "sample_rate is None and must be a whole number"),
+    ],
+)
+def test_a_damaged_description_is_named(folder, tmp_path, change, message):
+    (tmp_path / "000.wav").write_bytes((folder / "000.wav").read_bytes())
+    (tmp_path / "inner").mkdir()
+    info = json.loads((folder / "samples.json").read_text())
+    (tmp_path / "inner" / "samples.json").write_text(json.dumps(info | change))
+    with pytest.raises(UserError, match=message):
+        output.read(str(tmp_path / "inner"))

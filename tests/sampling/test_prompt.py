@@ -119,7 +119,7 @@ def test_damaged_codes(tiny_tokenizer, samples):
     whole = (folder / "codes.npz").read_bytes()
     for content in (b"", whole[:-30], b"no zip"):
         (folder / "codes.npz").write_bytes(content)
-        with pytest.raises(ValueError, match=r"codes.npz or its samples.json is damaged"):
+        with pytest.raises(ValueError, match=r"codes\.npz is damaged"):
             prompt_lib.load(folder / "codes.npz", tiny_tokenizer)
     for changed, message in [
         ({"middle": codes["middle"][:, :8]}, "its tiers differ in length"),

@@ -1,0 +1,148 @@
+"""Every reader answers damaged files with one line: no traceback, no hang, no memory beyond reason."""
+
+import functools
+import json
+import pathlib
+import shutil
+import struct
+import zlib
+from collections.abc import Iterator
+
+import fuzzing
+import numpy as np
+import pytest
+import soundfile
+
+from musicgen_jax import config, files, pretrained
+from musicgen_jax.data import audio_dataset, code_dataset, manifest, shards
+from musicgen_jax.sampling import output, prompt
+from musicgen_jax.vqvae import code_file
+
+pytestmark = pytest.mark.slow
+COUNT = 200
+
+
+@pytest.mark.parametrize("kind", [config.VQVAETraining, config.PriorTraining, config.DiffusionTraining])
+def test_config(kind, tmp_path):
+    def read(path: pathlib.Path) -> None:
+        run = pretrained._read_config(str(path.parent), kind, "training")
+        run.model.validate()
+
+    config.write_json(tmp_path / "config.json", kind())
+    text = (tmp_path / "config.json").read_text()
+    fuzzing.survey_file(tmp_path / "config.json", read, fuzzing.json_mutations(text, 0, COUNT))
+
+
+def test_config_of_a_published_prior(tmp_path):
+    read = functools.partial(pretrained._read_config, config_class=config.JukeboxPriorConfig, verb="convert")
+    config.write_json(tmp_path / "config.json", config.JukeboxPriorConfig())
+    text = (tmp_path / "config.json").read_text()
+    fuzzing.survey_file(
+        tmp_path / "config.json", lambda path: read(str(path.parent)), fuzzing.json_mutations(text, 1, COUNT)
+    )
+
+
+def test_manifest(tiny_audio_dataset, tmp_path):
+    text = (pathlib.Path(tiny_audio_dataset) / "manifest.jsonl").read_text()
+    (tmp_path / "manifest.jsonl").write_text(text)
+    fuzzing.survey_file(
+        tmp_path / "manifest.jsonl",
+        lambda path: manifest.read(path.parent),
+        fuzzing.json_mutations(text, 2, COUNT, lines=True),
+    )
+
+
+@pytest.fixture
+def codes(tiny_codes, tmp_path) -> pathlib.Path:
+    return pathlib.Path(shutil.copytree(tiny_codes, tmp_path / "codes"))
+
+
+def windows(folder: pathlib.Path) -> None:
+    """What training reads of codes."""
+    model = code_dataset.resolve(config.PriorConfig(tier="middle", context=64), str(folder))
+    found = code_dataset.Windows(str(folder), "train", model)
+    for track in range(len(found.entries)):
+        found.window(track, 0)
+    code_dataset.read_codebooks(str(folder))
+
+
+def test_index_of_codes(codes):
+    text = (codes / "tracks.jsonl").read_text()
+    fuzzing.survey_file(
+        codes / "tracks.jsonl", lambda path: windows(codes), fuzzing.json_mutations(text, 3, COUNT, lines=True)
+    )
+
+
+def test_facts_about_codes(codes):
+    text = (codes / "metadata.json").read_text()
+    fuzzing.survey_file(codes / "metadata.json", lambda path: windows(codes), fuzzing.json_mutations(text, 4, COUNT))
+
+
+def test_codebooks(codes):
+    inputs = fuzzing.zip_mutations((codes / "codebooks.npz").read_bytes(), 5, COUNT)
+    fuzzing.survey_file(codes / "codebooks.npz", lambda path: code_dataset.read_codebooks(str(codes)), inputs)
+
+
+@pytest.mark.parametrize("name", ["metadata.json", "dataset_info.json", "features.json", "shard"])
+def test_audio_shards(name, tiny_audio_dataset, tmp_path):
+    folder = pathlib.Path(shutil.copytree(tiny_audio_dataset, tmp_path / "audio"))
+    path = next(folder.glob("*train*")) if name == "shard" else folder / name
+
+    def read(_: pathlib.Path) -> None:
+        for split in shards.split_names(folder):
+            for _, blocks in audio_dataset.read_tracks(str(folder), split):
+                for _ in blocks:
+                    pass
+
+    data = path.read_bytes()
+    inputs = fuzzing.mutations(data, 6, COUNT) if name == "shard" else fuzzing.json_mutations(data.decode(), 6, COUNT)
+    fuzzing.survey_file(path, read, inputs)
+
+
+def test_code_file(tiny_tokenizer, tmp_path):
+    path = tmp_path / "x.codes"
+    sizes = {"top": 20, "middle": 80, "bottom": 320}
+    rng = np.random.default_rng(0)
+    recording = code_file.Recording(
+        tiny_tokenizer.fingerprint, 4000, 128 * 20 - 3, 16, tiny_tokenizer.config.hop_lengths,
+        {tier: rng.integers(0, 16, size).astype(np.int16) for tier, size in sizes.items()},
+    )  # fmt: skip
+    code_file.write(path, recording)
+    whole = path.read_bytes()
+    (size,) = struct.unpack("<I", whole[8:12])
+
+    def inputs() -> Iterator[bytes]:
+        yield from fuzzing.mutations(whole, 7, COUNT // 4)
+        for damaged in fuzzing.mutations(whole[:-4], 8, COUNT // 4):  # with the checksum of what they hold
+            yield damaged + zlib.crc32(damaged).to_bytes(4, "little")
+        for header in fuzzing.json_mutations(whole[12 : 12 + size].decode(), 9, COUNT // 2):
+            content = whole[:8] + struct.pack("<I", len(header)) + header + whole[12 + size : -4]
+            yield content + zlib.crc32(content).to_bytes(4, "little")
+
+    fuzzing.survey_file(path, lambda path: prompt.load(path, tiny_tokenizer), inputs())
+
+
+@pytest.fixture
+def samples(tiny_tokenizer, tmp_path) -> pathlib.Path:
+    """A folder that looks as one of `sample`."""
+    rng = np.random.default_rng(0)
+    np.savez_compressed(tmp_path / "codes.npz", top=rng.integers(0, 16, (2, 20)).astype(np.int16))
+
+    soundfile.write(tmp_path / "000.wav", rng.normal(scale=0.1, size=2560), 4000)
+    facts = {"vqvae_fingerprint": tiny_tokenizer.fingerprint, "request": {"seconds": 1.0, "settings": {"top_p": 0.9}}}
+    facts |= {"sample_rate": 4000, "samples": [{"file": "000.wav", "seed": 0, "index": 0, "genre": "a"}]}
+    files.write_json(tmp_path / "samples.json", facts)
+    return tmp_path
+
+
+def test_samples(samples, tiny_tokenizer):
+    def read(_: pathlib.Path) -> None:
+        prompt.load(samples / "codes.npz", tiny_tokenizer)
+        output.read(str(samples))
+
+    text = (samples / "samples.json").read_text()
+    fuzzing.survey_file(samples / "samples.json", read, fuzzing.json_mutations(text, 10, COUNT))
+    files.write_json(samples / "samples.json", json.loads(text))
+    fuzzing.survey_file(
+        samples / "codes.npz", read, fuzzing.zip_mutations((samples / "codes.npz").read_bytes(), 11, COUNT)
+    )
