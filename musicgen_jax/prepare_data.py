@@ -34,16 +34,17 @@ def main() -> None:
     # A polite kill unwinds, so that the unfinished directory is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     from musicgen_jax import closing  # heavy: after the flags
-    from musicgen_jax.data import preparation, workers
+    from musicgen_jax.data import audio_io, preparation, workers
 
     source = os.path.abspath(_SOURCE.value) if _SOURCE.value else ""
     settings = preparation.Settings(_DATASET.value, source, _SAMPLE_RATE.value, _SEED.value)
     module = importlib.import_module(SOURCES[_DATASET.value])
     report = preparation.prepare(settings, module, _OUT.value, workers.count(_RUNNER.value))
-    print(f"{_OUT.value}: files {report['files']}, hours {report['hours']}, rejections {report['rejections']}")
+    out = audio_io.describe_path(_OUT.value)
+    print(f"{out}: files {report['files']}, hours {report['hours']}, rejections {report['rejections']}")
     for message in report["messages"]:
         print(f"note: {message}")
-    closing.after_prepare_data(_OUT.value, report)
+    closing.after_prepare_data(out, report)
 
 
 if __name__ == "__main__":

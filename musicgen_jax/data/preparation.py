@@ -15,7 +15,7 @@ import numpy as np
 
 from musicgen_jax import console, files, records
 from musicgen_jax import progress as progress_lib
-from musicgen_jax.data import audio_io, manifest, shards, track, workers
+from musicgen_jax.data import audio_io, manifest, output_folder, shards, track, workers
 from musicgen_jax.errors import UserError
 
 REPORT_NAME = "report.json"
@@ -67,23 +67,49 @@ def prepare(settings: Settings, source: ModuleType, out: str, num_workers: int) 
     settings.validate()
     notes = source.notes(settings.source) if hasattr(source, "notes") else {}
     if report := finished(settings, notes, out):
-        print(f"{out} is complete already, with the same settings; nothing to do")
+        print(f"{audio_io.describe_path(out)} is complete already, with the same settings; nothing to do")
         return report
-    shards.require_empty(out)
+    with output_folder.claim(out, "prepare_data") as folder:
+        if report := finished(settings, notes, out):  # it was whole, but interrupted as it moved into its place
+            return report
+        try:
+            return _prepare(settings, source, notes, folder, num_workers)
+        except AllRejectedError as error:
+            rows = list(map(manifest.rejected, error.rejections))
+            manifest.write(folder, rows)
+            files.write_json(folder / REPORT_NAME, make_report(settings, notes, rows))
+            raise UserError(f"{error}; {pathlib.Path(out) / manifest.FILE_NAME} has the reason of each") from error
+
+
+def _prepare(
+    settings: Settings, source: ModuleType, notes: dict[str, object], folder: pathlib.Path, num_workers: int
+) -> dict[str, Any]:
+    if _holds_rejections_only(folder):
+        for name in (REPORT_NAME, manifest.FILE_NAME):
+            (folder / name).unlink(missing_ok=True)
+    output_folder.require_empty(folder)
     tracks, rejections = source.tracks(settings.source, settings.sample_rate, settings.seed, num_workers)
     rejections = list(rejections)
     _require_some(tracks, rejections, settings)
     splits = manifest.split_groups(tracks, settings.seed)
     metadata = {"sample_rate": settings.sample_rate, "dataset": settings.dataset}
-    with shards.ShardWriter(out, DATASET_NAME, shards.audio_features(), manifest.SPLITS, metadata) as writer:
+    with shards.ShardWriter(folder, DATASET_NAME, shards.audio_features(), manifest.SPLITS, metadata) as writer:
         rows = _write_tracks(writer, tracks, splits, rejections, settings, num_workers)
         _require_some(rows, rejections, settings)
         rows += map(manifest.rejected, rejections)
         report = make_report(settings, notes, rows)
         manifest.write(writer.path, rows)
-        text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-        (writer.path / REPORT_NAME).write_text(text, encoding="utf-8")
+        files.write_json(writer.path / REPORT_NAME, report)
     return report
+
+
+def _holds_rejections_only(folder: pathlib.Path) -> bool:
+    """Whether a run ended here with all files rejected: they may have been mended since."""
+    path = folder / REPORT_NAME
+    if shards.is_complete(folder) or not path.is_file():
+        return False
+    report = files.read_json(path)
+    return "settings" in report and report.get("records") == {}
 
 
 def finished(settings: Settings, notes: dict[str, object], out: str) -> dict[str, Any] | None:
@@ -93,7 +119,7 @@ def finished(settings: Settings, notes: dict[str, object], out: str) -> dict[str
       UserError: it was made with other settings, or its source has changed since.
     """
     path = pathlib.Path(out) / REPORT_NAME
-    if not path.is_file():
+    if not (path.is_file() and shards.is_complete(out)):
         return None
     report = files.read_json(path)
     wanted = dataclasses.asdict(settings)
@@ -128,6 +154,7 @@ def make_report(settings: Settings, notes: dict[str, object], rows: list[manifes
         "files": dict(sorted(collections.Counter(row.status for row in rows).items())),
         "rejections": _categories(row.reason for row in rows),
         "warnings": _categories(warning for row in rows for warning in row.warning.split("; ")),
+        "seconds": {split: round(samples[split] / settings.sample_rate, 2) for split in used},
         "hours": {split: round(samples[split] / settings.sample_rate / 3600, 6) for split in used},
         "records": {split: sum(row.num_segments for row in ok if row.split == split) for split in used},
         "tracks": {split: dict(sorted(genres[split].items())) for split in used},
@@ -172,15 +199,19 @@ def _spool(folder: str, numbered: tuple[int, track.Track]) -> tuple[str, int, st
     """Decodes a track to a file of raw int16; returns its path, the number of samples, and why it failed or ""."""
     index, item = numbered
     path = os.path.join(folder, f"{index}.int16")
-    num_samples, reason = 0, ""
-    with open(path, "wb") as file:
-        try:
-            for block in item.blocks():
-                samples = audio_io.to_int16(block)
-                file.write(samples.tobytes())
-                num_samples += len(samples)
-        except (ValueError, FileNotFoundError, PermissionError) as error:
-            reason = f"failed on second reading: {error}"
+    num_samples, reason, blocks = 0, "", iter(item.blocks())
+    with files.blamed_on(path), open(path, "wb") as file:
+        while True:
+            try:
+                block = next(blocks, None)
+                samples = None if block is None else audio_io.to_int16(block)
+            except (UserError, OSError, MemoryError) as error:
+                reason = f"failed on second reading: {str(error) or 'out of memory'}"
+                break
+            if samples is None:
+                break
+            file.write(samples.tobytes())
+            num_samples += len(samples)
     return path, num_samples, reason if reason or num_samples else "empty: it gave no samples"
 
 
@@ -201,11 +232,20 @@ def _write_segments(
             writer.write(split, record)
 
 
+class AllRejectedError(UserError):
+    """No track is left; `rejections` are all that there was."""
+
+    def __init__(self, message: str, rejections: list[track.Rejection]) -> None:
+        super().__init__(message)
+        self.rejections = rejections
+
+
 def _require_some(accepted: list[Any], rejections: list[track.Rejection], settings: Settings) -> None:
     if not accepted:
         counts = "; ".join(f"{reason}: {count}" for reason, count in _categories(r.reason for r in rejections).items())
         where = settings.source or settings.dataset
-        raise UserError(f"all {len(rejections)} files of {where} were rejected ({counts}); mend or replace them")
+        message = f"all {len(rejections)} files of {where} were rejected ({counts}); mend or replace them"
+        raise AllRejectedError(message, rejections)
 
 
 def _categories(reasons: Iterable[str]) -> dict[str, int]:

@@ -10,8 +10,7 @@ import itertools
 import math
 import os
 import pathlib
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,8 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import example_serializer
 
 from musicgen_jax import files, records
-from musicgen_jax.errors import NotFoundError, UserError
+from musicgen_jax.data import output_folder
+from musicgen_jax.errors import SYSTEM_ERRORS, NotFoundError, UserError
 
 VERSION = "1.0.0"
 CONTAINER_FILES = ("dataset_info.json", "features.json", "metadata.json")
@@ -70,10 +70,10 @@ class _OrderedSerializer(example_serializer.ExampleSerializer):
 
 
 class ShardWriter:
-    """Writes a dataset record by record, in order and in bounded memory; the directory appears only when complete.
+    """Writes a dataset record by record, in order and in bounded memory; no reader sees it before it is complete.
 
-    Used as a context manager. Until the block ends, everything is in `path`, a hidden sibling of the directory; put
-    other files of the dataset there. At the end it is renamed; after an exception it is removed.
+    Used as a context manager. Until the block ends, everything is in `path`, a hidden subfolder of the directory; put
+    other files of the dataset there. At the end all moves up; after an exception it is removed. See `output_folder`.
     """
 
     def __init__(
@@ -94,17 +94,16 @@ class ShardWriter:
         Raises:
           UserError: the directory holds something.
         """
-        self.directory = pathlib.Path(os.path.abspath(directory))
-        self.path = self.directory.with_name(f".{self.directory.name}.partial")
+        self.directory = pathlib.Path(os.path.realpath(directory))
         self._name, self._features, self._splits, self._metadata = name, features, tuple(splits), dict(metadata)
         self._pending: list[tuple[str, Mapping[str, Any]]] = []
         self._pending_bytes = 0
         self._started: set[str] = set()
-        require_empty(self.directory)
+        output_folder.require_empty(self.directory)
 
     def __enter__(self) -> "ShardWriter":
-        shutil.rmtree(self.path, ignore_errors=True)  # left by a run that was killed
-        self.path.mkdir(parents=True)
+        self._folder = contextlib.ExitStack()
+        self.path = self._folder.enter_context(output_folder.fill(self.directory))
         identity = tfds.core.DatasetIdentity(
             name=self._name, version=VERSION, data_dir=os.fspath(self.path), module_name="musicgen_jax"
         )
@@ -137,35 +136,37 @@ class ShardWriter:
             examples.setdefault(split, []).append(record)
         new = [split for split in examples if split not in self._started]
         if examples:
-            self._writer.initialize_splits(new)
-            self._writer.add_examples(examples)
+            with _system_errors(self.directory):
+                self._writer.initialize_splits(new)
+                self._writer.add_examples(examples)
         self._started.update(new)
         self._pending, self._pending_bytes = [], 0
 
-    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
-        try:
-            if error_type is None:
-                self._flush()
-                if not self._started:
-                    raise UserError(f"no record was written for {self.directory}; a dataset needs at least one")
-            self._writer.close_all()
-            if error_type is None:
-                os.rename(self.path, self.directory)  # atomic; replaces an empty directory
-        finally:
-            shutil.rmtree(self.path, ignore_errors=True)
+    def __exit__(self, error_type: Any, error: BaseException | None, traceback: Any) -> None:
+        if error is not None:
+            with contextlib.suppress(Exception):  # what it could not write goes anyway
+                self._writer.close_all()
+            self._folder.__exit__(error_type, error, traceback)
+            return
+        with self._folder:
+            self._flush()
+            if not self._started:
+                raise UserError(f"no record was written for {self.directory}; a dataset needs at least one")
+            with _system_errors(self.directory):
+                self._writer.close_all()
 
 
-def require_empty(directory: str | os.PathLike[str]) -> None:
-    """Checks that a dataset can be written to a directory.
-
-    Raises:
-      UserError: it is a file, or a directory that holds something.
-    """
-    path = pathlib.Path(directory)
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{directory} is a file; the output must be a new or empty directory")
-    if path.is_dir() and any(path.iterdir()):
-        raise UserError(f"{directory} is not empty; remove it or choose another directory for the output")
+@contextlib.contextmanager
+def _system_errors(directory: pathlib.Path) -> Iterator[None]:
+    """Turns what ArrayRecord says of a full disk and the like, a RuntimeError, into the OSError that it is."""
+    try:
+        with files.blamed_on(directory):
+            yield
+    except RuntimeError as error:
+        for number in SYSTEM_ERRORS:
+            if os.strerror(number) in str(error):
+                raise OSError(number, os.strerror(number), os.fspath(directory)) from error
+        raise
 
 
 class Records(Sequence):
@@ -238,6 +239,11 @@ def read_metadata(directory: str | os.PathLike[str]) -> dict[str, Any]:
     if not 0 < sample_rate <= MAX_SAMPLE_RATE:
         raise UserError(f"{path} is damaged: sample_rate is {sample_rate} and must be in (0, {MAX_SAMPLE_RATE}]")
     return facts
+
+
+def is_complete(directory: str | os.PathLike[str]) -> bool:
+    """Whether the directory holds a dataset, as opposed to nothing, something else, or what an interruption left."""
+    return all((pathlib.Path(directory) / name).is_file() for name in CONTAINER_FILES)
 
 
 def _builder(directory: str | os.PathLike[str]) -> tfds.core.DatasetBuilder:

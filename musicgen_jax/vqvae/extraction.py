@@ -8,7 +8,16 @@ import numpy as np
 
 from musicgen_jax import config, console
 from musicgen_jax import progress as progress_lib
-from musicgen_jax.data import audio_check, audio_dataset, audio_io, code_dataset, manifest, provenance, shards
+from musicgen_jax.data import (
+    audio_check,
+    audio_dataset,
+    audio_io,
+    code_dataset,
+    manifest,
+    output_folder,
+    provenance,
+    shards,
+)
 from musicgen_jax.vqvae import code_file
 from musicgen_jax.vqvae import tokenizer as tokenizer_lib
 
@@ -32,13 +41,25 @@ def extract(tokenizer: tokenizer_lib.Tokenizer, data: str, out: str, window_seco
         "data": str(pathlib.Path(data).absolute()),
     }
     if is_complete(out, metadata, data):
-        print(f"{out} is complete already, with the same tokenizer and data; nothing to do")
+        print(f"{audio_io.describe_path(out)} is complete already, with the same tokenizer and data; nothing to do")
         return
+    with output_folder.claim(out, "extract_codes") as folder:
+        if not is_complete(out, metadata, data):  # it may have been interrupted as it moved into its place
+            _write_codes(tokenizer, data, folder, metadata, window_seconds)
+    entries = code_dataset.read_index(out)
+    counts = collections.Counter(entry.split for entry in entries)
+    rates = ", ".join(f"{tier} {bits_per_second(tokenizer.config, tier) / 1000:.2f} kbit/s" for tier in config.TIERS)
+    print(f"{audio_io.describe_path(out)}: tracks {dict(counts)}; {rates}")
+
+
+def _write_codes(
+    tokenizer: tokenizer_lib.Tokenizer, data: str, folder: pathlib.Path, metadata: dict, window_seconds: float
+) -> None:
     splits = shards.split_names(data)
     features = code_dataset.code_features()
     entries = []
     with (
-        shards.ShardWriter(out, code_dataset.DATASET_NAME, features, splits, metadata) as writer,
+        shards.ShardWriter(folder, code_dataset.DATASET_NAME, features, splits, metadata) as writer,
         progress_lib.Progress("extract codes", _seconds(data), "audio-s") as progress,
     ):
         for split in splits:
@@ -50,9 +71,6 @@ def extract(tokenizer: tokenizer_lib.Tokenizer, data: str, out: str, window_seco
                 entries.append(code_dataset.TrackEntry(**labels, split=split, top_codes=len(codes["top"])))
         code_dataset.write_index(writer.path, entries)
         code_dataset.write_codebooks(writer.path, tokenizer.codebooks())
-    counts = collections.Counter(entry.split for entry in entries)
-    rates = ", ".join(f"{tier} {bits_per_second(tokenizer.config, tier) / 1000:.2f} kbit/s" for tier in config.TIERS)
-    print(f"{out}: tracks {dict(counts)}; {rates}")
 
 
 def extract_file(tokenizer: tokenizer_lib.Tokenizer, path: str, out: str, window_seconds: float) -> None:
@@ -137,7 +155,7 @@ def is_complete(out: str, metadata: dict, data: str) -> bool:
     Raises:
       UserError: it holds codes of another tokenizer or of other audio.
     """
-    if not (pathlib.Path(out) / code_dataset.INDEX_NAME).is_file():
+    if not ((pathlib.Path(out) / code_dataset.INDEX_NAME).is_file() and shards.is_complete(out)):
         return False
     found = shards.read_metadata(out)
     compared = {name: value for name, value in metadata.items() if name not in ("audio", "data")}

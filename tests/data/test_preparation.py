@@ -14,6 +14,7 @@ import soundfile
 
 from musicgen_jax.data import audio_io, manifest, preparation, shards, track
 from musicgen_jax.data.sources import recordings
+from musicgen_jax.errors import UserError
 
 RATE = 16000
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -92,16 +93,36 @@ def test_two_tracks_are_all_train_and_the_report_says_so(tmp_path):
     assert "no track in validation and test: there are 2 tracks" in report["messages"][0]
 
 
-def test_all_rejected_lists_the_reasons(tmp_path):
+def test_all_rejected_lists_the_reasons_and_keeps_them(tmp_path):
     (tmp_path / "in").mkdir()
     for name in ("a.wav", "b.wav"):
         (tmp_path / "in" / name).touch()
     (tmp_path / "in" / "c.mp3").write_text("no music " * 100)
-    with pytest.raises(ValueError, match=r"all 3 files of .* \(0 bytes: 2; undecodable: 1\)"):
-        prepare(tmp_path / "in", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    counts = r"all 3 files of .* \(0 bytes: 2; undecodable: 1\).*out/manifest\.jsonl has the reason of each"
+    for _ in range(2):  # again: they could have been mended
+        with pytest.raises(ValueError, match=counts):
+            prepare(tmp_path / "in", tmp_path / "out")
+        rows = manifest.read(tmp_path / "out")
+        assert [(row.path, row.status) for row in rows] == [(name, "rejected") for name in ("a.wav", "b.wav", "c.mp3")]
+        assert json.loads((tmp_path / "out" / "report.json").read_text())["rejections"] == {
+            "0 bytes": 2,
+            "undecodable": 1,
+        }
+    with pytest.raises(FileNotFoundError, match="holds no prepared dataset"):
+        shards.open_split(tmp_path / "out", "train")
+    make_folder(tmp_path / "in", num_files=2)
+    assert prepare(tmp_path / "in", tmp_path / "out")["files"] == {"ok": 2, "rejected": 4}
     with pytest.raises(ValueError, match="--sample_rate=0"):
         preparation.prepare(preparation.Settings("recordings", "", 0, 0), recordings, str(tmp_path / "out"), 0)
+
+
+def test_a_folder_of_a_person_is_no_place(tmp_path):
+    source = make_folder(tmp_path / "in", num_files=1)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.json").write_text('{"records": {}}')
+    with pytest.raises(ValueError, match="is not empty"):
+        prepare(source, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.json"]
 
 
 def blocks_or_error(error):
@@ -121,16 +142,18 @@ def fake_source(errors: list) -> types.SimpleNamespace:
     return types.SimpleNamespace(notes=lambda source: {}, tracks=lambda *_: (tracks, []))
 
 
-def test_a_track_that_fails_late_is_reported_and_the_run_goes_on(tmp_path):
-    source = fake_source([None, ValueError("t1.wav: undecodable"), None, None])
+@pytest.mark.parametrize("error", [UserError("t1.wav: undecodable"), OSError(5, "Input/output error"), MemoryError()])
+def test_a_track_that_fails_late_is_reported_and_the_run_goes_on(tmp_path, error):
+    source = fake_source([None, error, None, None])
     report = preparation.prepare(settings_for(tmp_path), source, str(tmp_path / "out"), 0)
     assert report["files"] == {"ok": 3, "rejected": 1}
     assert report["rejections"] == {"failed on second reading": 1}
 
 
-def test_interrupted_leaves_nothing(tmp_path):
-    source = fake_source([None, KeyboardInterrupt(), None])
-    with pytest.raises(KeyboardInterrupt):
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_interrupted_leaves_nothing(tmp_path, error):
+    source = fake_source([None, error(), None])
+    with pytest.raises(error):
         preparation.prepare(settings_for(tmp_path), source, str(tmp_path / "out"), 0)
     assert list(tmp_path.iterdir()) == []
 
@@ -149,10 +172,10 @@ def test_killed_then_started_again(tmp_path):
     source, out = make_folder(tmp_path / "in"), tmp_path / "out"
     killed = subprocess.run([sys.executable, "-c", KILLED, source, out], cwd=REPOSITORY, capture_output=True)
     assert killed.returncode == -9
-    assert not out.exists() and (tmp_path / ".out.partial").is_dir()
+    assert not shards.is_complete(out) and [path.name for path in tmp_path.iterdir()].count("out") == 1
     prepare(source, out)
     prepare(source, tmp_path / "undisturbed")
-    assert not (tmp_path / ".out.partial").exists()
+    assert len(list(out.iterdir())) == len(list((tmp_path / "undisturbed").iterdir()))
     for path in (tmp_path / "undisturbed").iterdir():
         assert path.read_bytes() == (out / path.name).read_bytes(), path.name
 

@@ -68,11 +68,14 @@ def test_nothing_is_left_after_an_error(tmp_path, error):
 
 
 def test_leftovers_of_a_killed_run_are_replaced(tmp_path):
-    make_writer(tmp_path / "out").__enter__().write("train", record(0))
-    assert not (tmp_path / "out").exists()
+    killed = make_writer(tmp_path / "out")
+    killed.__enter__().write("train", record(0))
+    with pytest.raises(FileNotFoundError, match="holds no prepared dataset"):
+        shards.open_split(tmp_path / "out", "train")
     write(tmp_path / "out", 2)
     assert len(shards.open_split(tmp_path / "out", "train")) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert not list((tmp_path / "out").glob(".*"))
 
 
 def test_bad_input(tmp_path):

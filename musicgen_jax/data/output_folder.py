@@ -1,0 +1,108 @@
+"""A folder that a command fills: one writer at a time, complete or as if never begun, wherever it lies.
+
+All is written inside the folder itself, which may be a link, a mount point, or the only place where this user may
+write: nothing beside it is touched, and it is never renamed. What is being written lies in a hidden subfolder. When it
+is whole the subfolder is renamed, and from then on nothing can be lost: its entries move up, dataset_info.json last,
+and a run that finds the move interrupted finishes it.
+"""
+
+import contextlib
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator
+
+from musicgen_jax import files, folder_lock
+from musicgen_jax.errors import UserError
+
+PARTIAL, WHOLE = ".musicgen_jax.partial", ".musicgen_jax.whole"
+OWN = {PARTIAL, WHOLE, folder_lock.FILE_NAME}
+LAST = "dataset_info.json"  # without it no reader takes the folder for a dataset
+
+
+@contextlib.contextmanager
+def claim(directory: str | os.PathLike[str], purpose: str) -> Iterator[pathlib.Path]:
+    """Makes sure, before the work, that this process and no other can write to `directory`.
+
+    Finishes the move of a former run. A folder that was made here and is still empty at the end goes again.
+
+    Args:
+      directory: need not exist.
+      purpose: as for `folder_lock.hold`.
+
+    Yields:
+      The directory, with all links resolved.
+
+    Raises:
+      UserError: it is a file, another process writes there, or a former run's move still cannot be finished.
+      OSError: the system does not let this user write there.
+    """
+    folder = pathlib.Path(os.path.realpath(directory))
+    _require_folder(folder, directory)
+    made = not folder.exists()
+    try:
+        with folder_lock.hold(folder, purpose):
+            if (folder / WHOLE).is_dir():
+                _move_up(folder)
+            yield folder
+    finally:
+        if made:
+            _remove_if_empty(folder)
+
+
+def require_empty(directory: str | os.PathLike[str]) -> None:
+    """Checks that a dataset can be written to a directory; what an interrupted run left does not count.
+
+    Raises:
+      UserError: it is a file, or a directory that holds something.
+    """
+    path = pathlib.Path(directory)
+    _require_folder(path, directory)
+    if path.is_dir() and any(entry.name not in OWN for entry in path.iterdir()):
+        raise UserError(f"{directory} is not empty; remove it or choose another directory for the output")
+
+
+@contextlib.contextmanager
+def fill(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields the hidden subfolder in which to write; its entries are in `folder` at the end, or gone after an error.
+
+    Raises:
+      UserError: `folder` holds something; or all is written but cannot be moved up, and stays where the message says.
+    """
+    require_empty(folder)
+    made, partial = not folder.exists(), folder / PARTIAL
+    shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed
+    partial.mkdir(parents=True)
+    try:
+        with files.blamed_on(folder):
+            yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        if made:
+            _remove_if_empty(folder)
+        raise
+    os.rename(partial, folder / WHOLE)  # should the system refuse, its message says where the work is
+    _move_up(folder)
+
+
+def _move_up(folder: pathlib.Path) -> None:
+    whole = folder / WHOLE
+    try:
+        for name in sorted(os.listdir(whole), key=lambda name: (name == LAST, name)):
+            os.rename(whole / name, folder / name)
+        whole.rmdir()
+    except OSError as error:
+        raise UserError(
+            f"the dataset is complete in {whole}, but its files cannot be moved up ({error.strerror}): mend that and "
+            "run the same command again, which only moves them"
+        ) from error
+
+
+def _require_folder(path: pathlib.Path, name: str | os.PathLike[str]) -> None:
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{name} is a file; the output must be a new or empty directory")
+
+
+def _remove_if_empty(folder: pathlib.Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
