@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from musicgen_jax import allocator, cli, config
+from musicgen_jax import allocator, cli, config, files
 
 # JAX and all else that is heavy is imported after the flags, by the functions that need it.
 if TYPE_CHECKING:
@@ -82,11 +82,10 @@ def main() -> None:
     _check_flags()
     from musicgen_jax import closing, pretrained
     from musicgen_jax.compression import figures
-    from musicgen_jax.conversion import native
 
     out = pathlib.Path(_OUT.value)
     if _METHOD.value != "distill":
-        native.check_empty(out)
+        files.output_folder(out)
     config.require(_MAX_CODES.value > 0, f"--max_codes={_MAX_CODES.value}: must be at least 1")
     prior = pretrained.load_prior(_PRIOR.value)
     config.require(
@@ -116,10 +115,11 @@ def _quantize(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pat
     quantized = int8.quantize_prior(prior, _ACTIVATIONS.value)
     params, buffers = quantized.weights
     run = dataclasses.replace(run, model=quantized.config)
-    native.write(out, run, run.model, {"params": int8.stored(params), "buffers": buffers})
-    stages = {"before": prior, "int8": pretrained.load_prior(str(out))}
-    measured = {name: figures.measure(stage, _DATA.value, _MAX_CODES.value) for name, stage in stages.items()}
-    figures.write(out, {"method": "int8", "prior": _PRIOR.value, "activations": _ACTIVATIONS.value}, measured)
+    with files.all_or_nothing(out):
+        native.write(out, run, run.model, {"params": int8.stored(params), "buffers": buffers})
+        stages = {"before": prior, "int8": pretrained.load_prior(str(out))}
+        measured = {name: figures.measure(stage, _DATA.value, _MAX_CODES.value) for name, stage in stages.items()}
+        figures.write(out, {"method": "int8", "prior": _PRIOR.value, "activations": _ACTIVATIONS.value}, measured)
 
 
 def _prune(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathlib.Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import flags
 
-from musicgen_jax import cli, config
+from musicgen_jax import cli, config, files
 
 _VQVAE = cli.define_path("vqvae", None, "Workdir of train_vqvae.", required=True)
 _DATA = cli.define_path("data", None, "Folder written by prepare_data.", required=True)
@@ -35,6 +35,7 @@ def main() -> None:
     from musicgen_jax import closing, pretrained  # JAX and all else that is heavy: after the flags
     from musicgen_jax.evaluation import evaluation
 
+    files.output_folder(_OUT.value, {"metrics.json": "reconstruction"})
     tokenizer = pretrained.load_vqvae(_VQVAE.value)
     workdirs = {"vqvae": _VQVAE.value, "top": _TOP.value, "middle": _MIDDLE.value, "bottom": _BOTTOM.value}
     workdirs = {name: path for name, path in workdirs.items() if path}

@@ -10,10 +10,12 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from musicgen_jax.errors import SYSTEM_ERRORS, NotFoundError, UserError
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_JSON_BYTES = 2**26  # of one JSON document: the largest that a command writes has a few hundred kB
 MAX_ARRAY_BYTES = 2**34  # of all arrays of an npz, unpacked
+OURS = ".musicgen_jax."  # what commands keep for themselves in a person's folder begins so
+MADE_BY_THE_SYSTEM = {"lost+found", ".DS_Store"}
 Path = str | os.PathLike[str]
 
 
@@ -33,14 +37,62 @@ def local_path(path: Path, name: str) -> pathlib.Path:
       name: of the flag (with --) or argument, for the message.
 
     Raises:
-      UserError: it is empty, or a URL such as gs://...: the commands read and write local folders.
+      UserError: it is no path or empty, or a URL such as gs://...: the commands read and write local folders.
     """
-    text = os.fspath(path)
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(f"{name}={path!r}: must be a path, as text or pathlib.Path")
+    text = os.fsdecode(path)
     if not text:
         raise UserError(f"{name} is empty: pass a path")
     if re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE):
         raise UserError(f"{name}={text}: only paths on this machine are understood; copy it here, or mount the bucket")
     return pathlib.Path(text).expanduser()
+
+
+def output_folder(path: Path, own: Mapping[str, str] = MappingProxyType({}), name: str = "--out") -> pathlib.Path:
+    """The folder that a command is about to write to. Nothing of a person's is ever in it.
+
+    Args:
+      path: as the user gave it: of nothing, of an empty folder, or of one that the same command wrote. A link to such
+        a folder, or a mounted disk, is as good.
+      own: file -> key: a JSON file of this name that has this key shows that the command wrote the folder.
+      name: of the flag or argument.
+
+    Raises:
+      UserError: something else is there.
+    """
+    folder = local_path(path, name)
+    if not os.path.lexists(folder):
+        return folder
+    if not folder.is_dir():
+        raise UserError(f"{name}={path} is no folder: choose another, or remove it")
+    there = sorted(entry.name for entry in folder.iterdir() if entry.name not in MADE_BY_THE_SYSTEM)
+    there = [entry for entry in there if not entry.startswith(OURS)]
+    if there and not any(_has_key(folder / file, key) for file, key in own.items()):
+        shown = ", ".join(there[:3]) + ", ..." * (len(there) > 3)
+        raise UserError(f"{name}={path} holds other things ({shown}): choose another {name}, a new or empty folder")
+    return folder
+
+
+@contextlib.contextmanager
+def all_or_nothing(folder: Path) -> Iterator[None]:
+    """Around what fills a folder: after an exception, a full disk say, all that is new in it is removed again."""
+    folder = pathlib.Path(folder)
+    before = set(folder.iterdir()) if folder.is_dir() else None
+    try:
+        yield
+    except BaseException:
+        new = [folder] if before is None else set(folder.iterdir()) - before
+        for entry in new:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+        raise
+
+
+def _has_key(path: pathlib.Path, key: str) -> bool:
+    return path.is_file() and key in read_json(path)
 
 
 def read_text(path: Path, remedy: str = "", max_bytes: int | None = None) -> str:
@@ -121,13 +173,19 @@ def blamed_on(path: Path) -> Iterator[None]:
         raise
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a UTF-8 file, whole or not at all: another file of that name stays until this one is on disk."""
+@contextlib.contextmanager
+def replaced(path: Path, aside: Path | None = None) -> Iterator[BinaryIO]:
+    """A file to write in the place of `path`, whole or not at all: another one there stays until this is on disk.
+
+    Args:
+      path: of the file.
+      aside: folder that it is in until then, on the same disk; None is its own.
+    """
     path = pathlib.Path(path)
-    hidden = {"dir": path.parent, "prefix": f".{path.name[:50]}."}
+    hidden = {"dir": path.parent if aside is None else aside, "prefix": f".{path.name[:50]}."}
     with blamed_on(path), tempfile.NamedTemporaryFile("wb", delete=False, **hidden) as file:
         try:
-            file.write(text.encode("utf-8"))
+            yield file
             file.flush()
             os.fsync(file.fileno())
             os.chmod(file.name, 0o666 & ~_umask())
@@ -135,6 +193,12 @@ def write_text(path: Path, text: str) -> None:
         except BaseException:
             os.unlink(file.name)
             raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a UTF-8 file, whole or not at all, as `replaced` says."""
+    with replaced(path) as file:
+        file.write(text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -162,15 +226,8 @@ def read_arrays(path: Path, remedy: str = "") -> dict[str, "np.ndarray"]:
         return {entry.filename.removesuffix(".npy"): _array(archive.read(entry)) for entry in archive.infolist()}
 
 
-def read_array(path: Path) -> "np.ndarray":
-    """The array of an npy file. Raises as `read_arrays`."""
-    path = _existing(path)
-    with reading(path, "it is no whole npy"):
-        return _array(path.read_bytes())
-
-
 def _array(content: bytes) -> "np.ndarray":
-    """The array of an npy file's bytes; np.load would allocate what the header says before it looks."""
+    """The array of an entry's bytes; np.load would allocate what the header says before it looks."""
     import numpy as np  # here: the commands answer --help without it
 
     file = io.BytesIO(content)

@@ -82,6 +82,42 @@ def test_home_is_expanded(monkeypatch):
     assert str(files.local_path("~/run", "--out")) == "/home/someone/run"
 
 
+@pytest.mark.parametrize("path", [3, None, b"run", ["run"]])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(UserError, match=r"out=.*: must be a path"):
+        files.local_path(path, "out")
+
+
+def test_the_folder_to_write_to(tmp_path):
+    own = {"facts.json": "mine"}
+    assert files.output_folder(tmp_path / "new", own) == tmp_path / "new"
+    (tmp_path / ".musicgen_jax.lock").touch()
+    assert files.output_folder(tmp_path, own) == tmp_path
+    (tmp_path / "dangling").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"out=.*dangling is no folder"):
+        files.output_folder(tmp_path / "dangling", own, "out")
+    for content in ('{"theirs": 1}', '{"mine": 1}'):
+        (tmp_path / "facts.json").write_text(content)
+        if "theirs" in content:
+            with pytest.raises(UserError, match=r"holds other things \(dangling, facts\.json\)"):
+                files.output_folder(tmp_path, own)
+    assert files.output_folder(tmp_path, own) == tmp_path
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_what_fails_leaves_nothing(tmp_path, existed):
+    folder = tmp_path / "out"
+    if existed:
+        folder.mkdir()
+        (folder / "lost+found").mkdir()
+    with pytest.raises(OSError, match="full"), files.all_or_nothing(folder):
+        (folder / "checkpoints" / "0").mkdir(parents=True)
+        (folder / "config.json").touch()
+        raise OSError("full")
+    assert os.listdir(tmp_path) == ["out"] * existed
+    assert not existed or os.listdir(folder) == ["lost+found"]
+
+
 def test_an_error_of_a_write_names_the_file():
     full = pytest.raises(OSError, match=r"No space left on device: '/dev/full'")
     with full, files.blamed_on("/dev/full"), open("/dev/full", "wb") as file:
@@ -90,21 +126,16 @@ def test_an_error_of_a_write_names_the_file():
 
 def test_an_array_file_that_promises_more_than_it_holds(tmp_path):
     """np.load would ask for the memory first."""
-    for name, read in (("x.npz", files.read_arrays), ("x.npy", files.read_array)):
-        np.savez(tmp_path / "x.npz", a=np.arange(6).reshape(2, 3))
-        np.save(tmp_path / "x.npy", np.arange(6).reshape(3, 2).T)
-        found = read(tmp_path / name)
-        np.testing.assert_array_equal(
-            found["a"] if name == "x.npz" else found.T.reshape(2, 3), np.arange(6).reshape(2, 3)
-        )
-        header = io.BytesIO()
-        np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2**40, 8)})
-        content = header.getvalue() + bytes(100)
-        (tmp_path / "x.npy").write_bytes(content)
-        with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
-            archive.writestr("a.npy", content)
-        with pytest.raises(UserError, match=rf"{name} is damaged"):
-            read(tmp_path / name)
+    path = tmp_path / "x.npz"
+    for array in (np.arange(6).reshape(2, 3), np.arange(6).reshape(3, 2).T):
+        np.savez(path, a=array)
+        np.testing.assert_array_equal(files.read_arrays(path)["a"], array)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2**40, 8)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", header.getvalue() + bytes(100))
+    with pytest.raises(UserError, match=r"x\.npz is damaged"):
+        files.read_arrays(path)
 
 
 def test_errors_of_libraries_are_of_the_file_and_those_of_the_system_stay():

@@ -17,6 +17,7 @@ import tiny_workdirs
 from conftest import tones
 
 import musicgen_jax
+from musicgen_jax import files
 from musicgen_jax.sampling import hierarchy, journal, windows
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
@@ -192,7 +193,7 @@ def test_the_command_is_the_call(models, generator, tmp_path):
     np.testing.assert_allclose(audio, np.clip(expected[1], -1, 1), atol=1e-4)
     info = json.loads((tmp_path / "out" / "samples.json").read_text())
     assert info["request"]["settings"]["temperature"] == {"top": [0.9, 1.1]}
-    assert not (tmp_path / "out" / "partial").exists()
+    assert not (tmp_path / "out" / ".musicgen_jax.partial").exists()
     assert "sample top" in done.stderr and "sample middle" in done.stderr and "codes/s" in done.stderr
 
 
@@ -219,11 +220,11 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(models, generator, tmp_pat
     assert contents(out).keys() == contents(whole).keys()
     for name, content in contents(whole).items():
         assert contents(out)[name] == content, name
-    assert not (out / "partial").exists()
+    assert not (out / ".musicgen_jax.partial").exists()
 
 
 def _windows(out: pathlib.Path) -> int:
-    return len(list((out / "partial").glob("[!.]*.npy")))
+    return len(list((out / ".musicgen_jax.partial").glob("[!.]*.npz")))
 
 
 def test_a_finished_window_is_not_sampled_again(generator, tmp_path, monkeypatch):
@@ -236,10 +237,10 @@ def test_a_finished_window_is_not_sampled_again(generator, tmp_path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         generator.write(tmp_path, 0.5, seed=2)
     monkeypatch.undo()
-    path = tmp_path / "partial" / "top-000000000-00000.npy"
-    codes = np.load(path)
+    path = tmp_path / ".musicgen_jax.partial" / "top-000000000-00000.npz"
+    codes = files.read_arrays(path)["codes"]
     codes[3] = (codes[3] + 1) % 16
-    np.save(path, codes)
+    np.savez(path, codes=codes)
     generator.write(tmp_path, 0.5, seed=2)
     with np.load(tmp_path / "codes.npz") as stored:
         np.testing.assert_array_equal(stored["top"][0, :12], codes[:12])

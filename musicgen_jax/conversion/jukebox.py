@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from musicgen_jax import config, console, modules, pretrained
+from musicgen_jax import config, console, files, modules, pretrained
 from musicgen_jax.conversion import (
     checkpoint_files,
     hugging_face_names,
@@ -70,7 +70,7 @@ def import_checkpoint(
       NotFoundError: no such file.
       UserError: it holds something else; every missing, unexpected and mis-shaped key of all its models is listed.
     """
-    native.check_empty(out)
+    files.output_folder(out)
     parts = _split(checkpoint_files.read(checkpoint), checkpoint)
     config.require(
         not tier or list(parts) == [""], f"--tier={tier}: {checkpoint} names the tiers of its models; leave --tier out"
@@ -86,8 +86,9 @@ def import_checkpoint(
             for line in weights.differences(model.table, parts[folder], model.abstract)
         ]
     )
-    for folder, model in models.items():
-        _write_native(model, parts[folder], out / folder)
+    with files.all_or_nothing(out):
+        for folder, model in models.items():
+            _write_native(model, parts[folder], out / folder)
 
 
 def export_checkpoint(workdir: pathlib.Path, checkpoint: pathlib.Path) -> None:

@@ -19,14 +19,6 @@ def abstract(functional: modules.Functional) -> weights.Tree:
     }
 
 
-def check_empty(folder: pathlib.Path) -> None:
-    """UserError if there is something in `folder` already."""
-    config.require(
-        not folder.exists() or (folder.is_dir() and not any(folder.iterdir())),
-        f"{folder} exists and is not an empty folder; remove it or choose another --out",
-    )
-
-
 def write(workdir: pathlib.Path, run: Any, model: Any, tree: weights.Tree) -> None:
     """Writes config.json and then the checkpoint.
 

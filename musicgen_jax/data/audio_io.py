@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import stat
+import wave
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -11,6 +12,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from musicgen_jax import files
 from musicgen_jax.data.containers import container
 from musicgen_jax.data.containers.content import COPY_AGAIN, Part, PartFile, truncated
 from musicgen_jax.errors import NotFoundError, UserError
@@ -263,12 +265,24 @@ def from_int16(audio: np.ndarray) -> np.ndarray:
     return np.maximum(audio.astype(np.float32) / np.float32(INT16_SCALE), np.float32(-1.0))
 
 
-def write_wav(path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int) -> None:
+def write_wav(
+    path: str | os.PathLike[str], audio: np.ndarray, sample_rate: int, aside: str | os.PathLike[str] | None = None
+) -> None:
     """Writes mono [S] or interleaved [S, C] float audio as a 16-bit wav, clipped to full scale.
+
+    It is there whole or not at all; `aside` is as for `files.replaced`.
 
     Raises:
       UserError: a sample is NaN or infinite, or the array has no samples or more than two axes.
     """
     if audio.ndim not in (1, 2) or not len(audio):
         raise UserError(f"audio has shape {audio.shape}; a wav file needs [S] or [S, C] with at least one sample")
-    soundfile.write(os.fsencode(path), to_int16(audio), sample_rate, subtype="PCM_16", format="WAV")
+    with files.replaced(path, aside) as file, new_wav(file, sample_rate, audio[0].size) as wav:
+        wav.writeframes(to_int16(audio).tobytes())
+
+
+def new_wav(file: BinaryIO, sample_rate: int, channels: int = 1) -> wave.Wave_write:
+    """A 16-bit wav, whose frames are int16. Where the disk is full that is an OSError, which libsndfile has none of."""
+    wav = wave.Wave_write(file)
+    wav.setparams((channels, 2, sample_rate, 0, "NONE", ""))
+    return wav

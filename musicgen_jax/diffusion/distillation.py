@@ -6,7 +6,6 @@ targets are those of `targets.py`.
 """
 
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Callable, Iterator
@@ -135,12 +134,8 @@ def _require_own(folder: pathlib.Path, settings: Settings, teacher: trained.Trai
     wanted = config.to_dict(settings) | {"prior": modules.fingerprint(*teacher.weights)}
     wanted |= {"codes": provenance.of_codes(settings.data)}
     if not path.is_file():
-        config.require(
-            not folder.exists() or not any(folder.iterdir()),
-            f"{folder} exists and is not an empty folder; remove it or choose another --out",
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        journal.write_whole(path, lambda file: file.write((json.dumps(wanted, indent=2) + "\n").encode()))
+        files.output_folder(folder).mkdir(parents=True, exist_ok=True)
+        files.write_json(path, wanted)
     found = files.read_json(path)
     # What is older than the digest of the codes told them by their folder.
     known_by = "data" if "codes" in found else "codes"

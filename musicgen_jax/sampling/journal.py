@@ -1,25 +1,23 @@
 """Finished windows on disk, so that an interrupted run goes on where it was."""
 
 import json
-import os
 import pathlib
 import shutil
-from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from musicgen_jax import files
 from musicgen_jax.errors import UserError
 
-FOLDER_NAME, FACTS_NAME = "partial", "run.json"
+FOLDER_NAME, FACTS_NAME = f"{files.OURS}partial", "run.json"
 
 
 class Journal:
     """The codes of finished windows, a file each. A file is there whole or not at all, whenever the process is killed.
 
     Attributes:
-      folder: OUT/partial.
+      folder: OUT/.musicgen_jax.partial.
     """
 
     def __init__(self, out: pathlib.Path, facts: dict[str, Any]):
@@ -38,34 +36,27 @@ class Journal:
             _require_same(out, files.read_json(path), facts)
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, lambda file: file.write(json.dumps(facts, indent=2).encode()))
+        files.write_json(path, facts)
 
     def read(self, name: str) -> np.ndarray | None:
-        """What `write` wrote under this name, in this process or one before it."""
-        path = self._path(name)
-        return files.read_array(path) if path.is_file() else None
+        """What `write` wrote under this name, in this process or one before it; damaged, it is as if it were not."""
+        try:
+            return files.read_arrays(self._path(name))["codes"]
+        except UserError:
+            return None
 
     def write(self, name: str, codes: np.ndarray) -> None:
         """Keeps codes that are finished."""
-        write_whole(self._path(name), lambda file: np.save(file, codes))
+        with files.replaced(self._path(name)) as file:
+            np.savez(file, codes=codes)
 
     def _path(self, name: str) -> pathlib.Path:
-        return self.folder / f"{name}.npy"
+        return self.folder / f"{name}.npz"
 
 
 def remove(out: pathlib.Path) -> None:
     """Takes away what a run has kept in its folder, if anything: once its results are in place."""
     shutil.rmtree(out / FOLDER_NAME, ignore_errors=True)
-
-
-def write_whole(path: pathlib.Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes a file beside its place and renames it: what stands at `path` is never half of it."""
-    aside = path.with_name(f".{path.name}.writing")
-    with open(aside, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import soundfile
 
-from musicgen_jax import config, files, modules, records
+from musicgen_jax import config, files, folder_lock, modules, records
 from musicgen_jax import progress as progress_lib
 from musicgen_jax.data import audio_io
 from musicgen_jax.errors import UserError
@@ -36,7 +35,7 @@ def sample_to_folder(
 ) -> None:
     """Samples, decodes the finest tier, and writes the folder; does nothing where it holds this request already.
 
-    Every finished window is kept in OUT/partial, so that the same call goes on where an interrupted one was.
+    Every finished window is kept in OUT/.musicgen_jax.partial: the same call goes on where an interrupted one was.
 
     Args:
       tokenizer: the VQ-VAE whose codes the priors model.
@@ -47,33 +46,61 @@ def sample_to_folder(
       prompt: what the music starts from, as `request.mode` says.
 
     Raises:
-      UserError: the request does not fit the models, or `out` holds the samples of another request, whole or begun.
+      UserError: the request does not fit the models; or `out` holds the samples of another request, whole or begun, or
+        other things, or another process writes there.
     """
+    folder = own_folder(out)
     request.validate(tokenizer.config, tokenizer.fingerprint, priors, prompt)
-    folder = pathlib.Path(out)
     facts = _facts(tokenizer, priors, request, prompt)
-    if (folder / INFO_NAME).is_file():
-        _require_same(folder, facts)
-        journal_lib.remove(folder)
-        print(f"{out} is complete already, with the same settings; nothing to do")
-        return
-    folder.mkdir(parents=True, exist_ok=True)
+    if not _is_complete(folder, facts):
+        with folder_lock.hold(folder, "sampling"):
+            if not _is_complete(folder, facts):  # another process may have done it until now
+                _sample(folder, tokenizer, priors, request, facts, models, prompt)
+                return
+    journal_lib.remove(folder)
+    print(f"{out} is complete already, with the same settings; nothing to do")
+
+
+def own_folder(out: str | os.PathLike[str], name: str = "--out") -> pathlib.Path:
+    """The folder, if it is new, empty, or of an earlier call: whole or begun. Raises UserError otherwise."""
+    key = "vqvae_fingerprint"
+    return files.output_folder(out, {INFO_NAME: key, f"{journal_lib.FOLDER_NAME}/{journal_lib.FACTS_NAME}": key}, name)
+
+
+def _sample(
+    folder: pathlib.Path,
+    tokenizer: tokenizer_lib.Tokenizer,
+    priors: Mapping[str, trained.TrainedPrior],
+    request: request_lib.Request,
+    facts: dict,
+    models: dict[str, str],
+    prompt: prompt_lib.Prompt | None,
+) -> None:
     journal = journal_lib.Journal(folder, facts)
     sampler = hierarchy.Hierarchy(tokenizer.config, priors, request, prompt, journal=journal)
     codes, finest = sampler.complete(), sampler.finest
-    np.savez_compressed(folder / "codes.npz", **{tier: array.astype(np.int16) for tier, array in codes.items()})
-    files = []
+    with files.replaced(folder / "codes.npz", aside=journal.folder) as file:
+        np.savez_compressed(file, **{tier: array.astype(np.int16) for tier, array in codes.items()})
+    samples = []
     for index, sample in enumerate(codes[finest]):
-        name = f"{index:03d}.wav"
-        audio_io.write_wav(folder / name, tokenizer.decode(sample, finest), tokenizer.config.sample_rate)
-        files.append({"file": name, "seed": request.seed, "index": index, "genre": request.genre_of(index)})
+        name, audio = f"{index:03d}.wav", tokenizer.decode(sample, finest)
+        audio_io.write_wav(folder / name, audio, tokenizer.config.sample_rate, aside=journal.folder)
+        samples.append({"file": name, "seed": request.seed, "index": index, "genre": request.genre_of(index)})
     start = {} if prompt is None else {"prompt": facts["prompt"] | {"from": prompt.name}}
     info = facts | start | {"request": dataclasses.asdict(request), "models": models}
-    info |= {"sample_rate": tokenizer.config.sample_rate, "decoded_tier": finest, "samples": files}
+    info |= {"sample_rate": tokenizer.config.sample_rate, "decoded_tier": finest, "samples": samples}
     # Last and at once: a folder with samples.json is complete.
-    journal_lib.write_whole(folder / INFO_NAME, lambda file: file.write((json.dumps(info, indent=2) + "\n").encode()))
+    files.write_json(folder / INFO_NAME, info)
     journal_lib.remove(folder)
-    print(f"{out}: {len(files)} samples of {request.seconds:g} s")
+    print(f"{folder}: {len(samples)} samples of {request.seconds:g} s")
+
+
+def _is_complete(folder: pathlib.Path, facts: dict) -> bool:
+    """Whether the folder holds these samples already. Raises UserError where it holds those of another request."""
+    if not (folder / INFO_NAME).is_file():
+        return False
+    _require_same(folder, facts)
+    return True
 
 
 def _facts(
@@ -115,12 +142,14 @@ def decode_to_wav(tokenizer: tokenizer_lib.Tokenizer, codes: str, tier: str | No
         _require_decodable(recording, tokenizer, codes, tier)
         left = recording.num_samples  # the last code may reach beyond the recording's end
         with (
-            soundfile.SoundFile(os.fsencode(partial), "w", recording.sample_rate, 1, "PCM_16", format="WAV") as file,
+            files.blamed_on(out),
+            open(partial, "wb") as file,
+            audio_io.new_wav(file, recording.sample_rate) as wav,
             progress_lib.Progress("decode", recording.seconds, "audio-s") as progress,
         ):
             for block in tokenizer.decode_blocks(recording.codes[tier], tier):
                 kept = block[:left]
-                file.write(audio_io.to_int16(kept))
+                wav.writeframes(audio_io.to_int16(kept).tobytes())
                 left -= len(kept)
                 progress.update(len(kept) / recording.sample_rate)
     print(f"{out}: {recording.seconds:.2f} s of the {tier} tier")

@@ -143,7 +143,7 @@ def test_codes_of_another_tokenizer(tiny_codes, tmp_path):
 
 def test_a_folder_of_something_else_is_left_alone(tiny_codes, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match="exists and is not an empty folder"):
+    with pytest.raises(ValueError, match=r"holds other things \(notes\.txt\): choose another --out"):
         distill(tiny_codes, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 

@@ -19,18 +19,21 @@ def test_what_was_written_is_there_again(tmp_path):
 
 
 def test_a_process_that_dies_while_it_writes_leaves_nothing_in_place(tmp_path):
-    def die(file):
-        file.write(b"half")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        journal_lib.write_whole(tmp_path / "x.npy", die)
-    assert not (tmp_path / "x.npy").exists()
     journal = journal_lib.Journal(tmp_path, FACTS)
-    (tmp_path / "partial" / ".top-0.npy.writing").write_bytes(b"half")
+    (tmp_path / ".musicgen_jax.partial" / ".top-0.npz.abc").write_bytes(b"half")
     assert journal.read("top-0") is None
     journal.write("top-0", np.zeros(3))
     assert journal.read("top-0") is not None
+
+
+def test_a_damaged_window_counts_as_none(tmp_path):
+    journal = journal_lib.Journal(tmp_path, FACTS)
+    journal.write("top-0", np.arange(64, dtype=np.int32))
+    path = journal.folder / "top-0.npz"
+    whole = path.read_bytes()
+    place = whole.index(np.arange(64, dtype=np.int32).tobytes()) + 9
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    assert journal.read("top-0") is None
 
 
 def test_another_run_is_refused_and_told(tmp_path):
@@ -38,7 +41,7 @@ def test_another_run_is_refused_and_told(tmp_path):
     other = {"request": {"seed": 1, "seconds": 1.5}, "models": {"top": "b"}}
     with pytest.raises(ValueError, match=r"another run \(request.seed: 0, now 1; models.top: .a., now .b.\)"):
         journal_lib.Journal(tmp_path, other)
-    with pytest.raises(ValueError, match=r"finish it, choose another --out, or remove .*partial to begin anew"):
+    with pytest.raises(ValueError, match=r"choose another --out, or remove .*\.musicgen_jax\.partial to begin anew"):
         journal_lib.Journal(tmp_path, other)
     journal_lib.Journal(tmp_path, FACTS)
 

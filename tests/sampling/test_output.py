@@ -1,5 +1,7 @@
 import dataclasses
+import errno
 import json
+import os
 import wave
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import tiny_priors
 
 from musicgen_jax.errors import UserError
-from musicgen_jax.sampling import hierarchy, output
+from musicgen_jax.sampling import decode, hierarchy, output
 from musicgen_jax.sampling import request as request_lib
 
 MODELS = {"vqvae": "runs/vqvae", "top": "runs/top", "middle": "", "bottom": ""}
@@ -89,11 +91,62 @@ def test_a_bad_request_leaves_no_folder(tmp_path, tiny_tokenizer, priors):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_in_the_place_of_the_folder(tmp_path, tiny_tokenizer, priors, monkeypatch):
-    (tmp_path / "out").write_text("a person's own")
+def tree(folder):
+    return {path.relative_to(folder): path.is_file() and path.read_bytes() for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["out"], r"--out=.*out is no folder"),
+        (
+            ["out/000.wav", "out/partial/x"],
+            r"out holds other things \(000\.wav, partial\): choose another --out, a new or e",
+        ),
+        (["out/.hidden"], r"holds other things \(\.hidden\)"),
+    ],
+)
+def test_what_is_a_persons_own_stays(tmp_path, tiny_tokenizer, priors, monkeypatch, names, message):
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("a person's own")
+    before = tree(tmp_path)
     monkeypatch.setattr(hierarchy, "Hierarchy", lambda *_, **__: pytest.fail("sampled before it looked at --out"))
-    with pytest.raises(FileExistsError):
+    with pytest.raises(UserError, match=message):
         output.sample_to_folder(tiny_tokenizer, priors, REQUEST, str(tmp_path / "out"), MODELS)
+    assert tree(tmp_path) == before
+
+
+def test_a_link_to_an_empty_folder_of_a_new_disk(tmp_path, folder, tiny_tokenizer, priors):
+    (tmp_path / "disk" / "lost+found").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    output.sample_to_folder(tiny_tokenizer, priors, REQUEST, str(tmp_path / "out"), MODELS)
+    assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == [
+        *("000.wav", "001.wav", "codes.npz", "lost+found", "samples.json")
+    ]
+    assert (tmp_path / "disk" / "001.wav").read_bytes() == (folder / "001.wav").read_bytes()
+
+
+def test_a_full_disk_and_a_second_process(tmp_path, folder, tiny_tokenizer, priors, monkeypatch):
+    """What is there is whole, nobody else writes there, and the same call goes on."""
+    out = tmp_path / "out"
+
+    def fill(_):
+        if (out / "000.wav").exists():  # while 001.wav is written
+            with pytest.raises(UserError, match="out is in use: sampling by process"):
+                output.sample_to_folder(tiny_tokenizer, priors, REQUEST, str(out), MODELS)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fill)
+    with pytest.raises(OSError, match=r"No space left on device: '.*001\.wav'"):
+        output.sample_to_folder(tiny_tokenizer, priors, REQUEST, str(out), MODELS)
+    assert sorted(path.name for path in out.iterdir()) == [".musicgen_jax.partial", "000.wav", "codes.npz"]
+    monkeypatch.undo()
+    monkeypatch.setattr(decode.SampleWindow, "__call__", lambda *_: pytest.fail("sampled again"))
+    output.sample_to_folder(tiny_tokenizer, priors, REQUEST, str(out), MODELS)
+    for name in ("000.wav", "001.wav", "samples.json"):
+        assert (out / name).read_bytes() == (folder / name).read_bytes()
+    assert tree(out).keys() == tree(folder).keys()
 
 
 def test_reading_a_folder_without_samples(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import tiny_diffusion
 import tiny_priors
 
-from musicgen_jax import config
+from musicgen_jax import config, files
 from musicgen_jax.sampling import hierarchy
 from musicgen_jax.sampling import journal as journal_lib
 from musicgen_jax.sampling import prompt as prompt_lib
@@ -61,9 +61,10 @@ def test_the_journal_keeps_the_tier(models, codes, tmp_path):
         return journal_lib.Journal(tmp_path, {})
 
     hierarchy.Hierarchy(VQVAE, models, REQUEST, journal=journal()).complete()
-    kept = np.load(tmp_path / "partial" / "middle.npy")
+    path = tmp_path / ".musicgen_jax.partial" / "middle.npz"
+    kept = files.read_arrays(path)["codes"]
     np.testing.assert_array_equal(kept, codes["middle"])
-    np.save(tmp_path / "partial" / "middle.npy", kept * 0)
+    np.savez(path, codes=kept * 0)
     again = hierarchy.Hierarchy(VQVAE, models, REQUEST, journal=journal()).complete()
     assert np.all(again["middle"] == 0)
 
