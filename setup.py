@@ -78,7 +78,8 @@ setup(
         # The models that ours are compared with, and timed against; transformers 5 has no Jukebox any more.
         "parity": ["torch>=2.6,<2.14", "transformers>=4.57.6,<5", "safetensors>=0.5,<1"],
         "tpu": ["jax[tpu]"],
-        "cuda": ["jax[cuda13]"],
+        "cuda": ["jax[cuda13]"],  # drivers from 580 on
+        "cuda12": ["jax[cuda12]"],
         "gcp": ["gcsfs>=2024.6"],
     },
 )

@@ -118,7 +118,7 @@ def after_convert(workdir: str, holds_prior: bool) -> None:
 def after_plan(verb: str, fits: bool) -> None:
     """Says how the run that was planned is started, if it fits."""
     if fits:
-        console.say_next(verb, {"workdir": "DIR", "config.data.path": "DIR"} | config_arguments())
+        console.say_next(verb, {"config": "", "workdir": "DIR", "config.data.path": "DIR"} | config_arguments())
     else:
         console.say('next: plan again with what "change" lists')
 

@@ -1,15 +1,13 @@
 """The next command that each command names at its end: with the folders of this run, and flags that its verb has."""
 
 import pathlib
-import re
 import shlex
 import sys
 
+import command_lines
 import pytest
 
-from musicgen_jax import closing, config, console
-
-PACKAGE = pathlib.Path(console.__file__).parent
+from musicgen_jax import closing, config
 
 
 @pytest.fixture(autouse=True)
@@ -32,12 +30,10 @@ def next_command(capsys: pytest.CaptureFixture[str]) -> tuple[str, dict[str, str
     captured = capsys.readouterr()
     assert captured.out == ""
     (line,) = [line for line in captured.err.splitlines() if line.startswith("next: ")]
-    *_, module = (words := shlex.split(line.removeprefix("next: ")))[:3]
-    flags = dict(word.removeprefix("--").split("=", 1) for word in words[3:])
-    source = (PACKAGE / f"{module.removeprefix('musicgen_jax.')}.py").read_text()
-    known = set(re.findall(r'(?:DEFINE_\w+|define_path)\(\s*"(\w+)"', source)) | {"config"}
-    assert {name.split(".")[0] for name in flags} <= known
-    return module.removeprefix("musicgen_jax."), flags
+    words = shlex.split(line.removeprefix("next: "))
+    verb = words[2].removeprefix("musicgen_jax.")
+    command_lines.check(verb, words[3:])
+    return verb, dict(word.removeprefix("--").split("=", 1) for word in words[3:])
 
 
 def test_prepare_data(capsys):
@@ -87,13 +83,13 @@ def test_extract_codes(capsys):
 def test_a_prior_is_followed_by_the_next_one_in_the_same_way(tmp_path, capsys, monkeypatch):
     run = config.PriorTraining()
     run.model.tier, run.data.path = "top", "codes"
-    given = ["--config=mine.py:tier=top,scale=small", "--config.data.path=codes", "--config.training.num_steps=7"]
+    given = ["--config=prior.py:tier=top,scale=small", "--config.data.path=codes", "--config.training.num_steps=7"]
     monkeypatch.setattr(sys, "argv", ["train_prior.py", f"--workdir={tmp_path / 'top'}", *given])
     closing.after_train_prior(str(tmp_path / "top"), run)
     verb, flags = next_command(capsys)
     assert verb == "train_prior"
     assert flags == {
-        "config": "mine.py:tier=middle,scale=small",
+        "config": "prior.py:tier=middle,scale=small",
         "workdir": str(tmp_path / "middle"),
         "config.data.path": "codes",
         "config.training.num_steps": "7",
