@@ -45,7 +45,10 @@ def execute(notebook: nbformat.NotebookNode, folder: pathlib.Path, environment: 
     (kernel / "kernel.json").write_text(json.dumps(spec))
     monkeypatch.setenv("JUPYTER_PATH", str(environment.parent / "jupyter"))
     client = NotebookClient(notebook, timeout=900, kernel_name="clean", resources={"metadata": {"path": str(folder)}})
-    client.execute()
+    try:
+        client.execute()
+    finally:
+        nbformat.write(notebook, folder / "executed.ipynb")  # for a person who looks for the cause of a failure
 
 
 def test_it_is_stored_without_a_former_run_and_every_cell_is_python():
