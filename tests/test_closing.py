@@ -4,7 +4,7 @@ import pathlib
 import shlex
 import sys
 
-import command_lines
+import documented_commands
 import pytest
 
 from musicgen_jax import closing, config
@@ -32,7 +32,7 @@ def next_command(capsys: pytest.CaptureFixture[str]) -> tuple[str, dict[str, str
     (line,) = [line for line in captured.err.splitlines() if line.startswith("next: ")]
     words = shlex.split(line.removeprefix("next: "))
     verb = words[2].removeprefix("musicgen_jax.")
-    command_lines.check(verb, words[3:])
+    documented_commands.check(verb, words[3:])
     return verb, dict(word.removeprefix("--").split("=", 1) for word in words[3:])
 
 

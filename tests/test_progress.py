@@ -6,6 +6,7 @@ import pty
 import re
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -16,7 +17,7 @@ from musicgen_jax import console, progress
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """[now]: the seconds that the module sees, which the test moves on."""
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 

@@ -4,7 +4,7 @@ import re
 import shlex
 
 import clean_environment
-import command_lines
+import documented_commands
 import pytest
 
 from musicgen_jax import config_flag
@@ -33,7 +33,7 @@ def test_there_are_commands():
 
 @pytest.mark.parametrize("words", commands(), ids=lambda words: " ".join(words[1:4]))
 def test_command(words):
-    command_lines.check(words[1], words[2:])
+    documented_commands.check(words[1], words[2:])
 
 
 def test_settings_that_it_names_are_fields_of_a_config():
