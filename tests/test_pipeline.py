@@ -66,6 +66,7 @@ def test_metrics_have_the_keys_that_other_programs_read(demo: pathlib.Path):
         assert {"usage", "perplexity"} <= set(metrics["codebook"][tier])
         assert {"nats_per_code", "perplexity", "unigram_nats", "bigram_nats"} <= set(metrics["prior"][tier])
     assert metrics["prior"]["bits_per_second"] > 0
+    assert metrics["about"]["training_steps"] == dict.fromkeys(("vqvae", "top", "middle", "bottom"), 6)
     assert {"value", "embedding", "num_frames", "clip_seconds"} <= set(metrics["fad"])
 
 

@@ -39,6 +39,7 @@ def test_such_a_prior_is_evaluated(tiny_tokenizer, tiny_codes, workdirs):
     path.write_text(path.read_text().replace('"path": "codes"', f'"path": "{tiny_codes}"'))
     found = prior_likelihood.evaluate_prior(pretrained.load_prior(str(workdirs / "top")), "validation", 100)
     assert np.isfinite(found["nats_per_code"])
+    assert pretrained.training_steps(str(workdirs / "top")) == 0  # its weights were written, not trained
 
 
 def test_a_tpu_keeps_them(workdirs, monkeypatch):
