@@ -16,7 +16,6 @@ from musicgen_jax.evaluation import (
     likelihood,
     prior_likelihood,
     report,
-    report_media,
     sample_quality,
     tokenizer_quality,
 )
@@ -88,14 +87,15 @@ def evaluate(
     if given.priors:
         metrics["prior"] = _score_priors(given.priors, tokenizer.config, given.split, settings.max_codes, absent)
     if given.samples:
-        _compare_samples(metrics, given.samples, quality.references, tokenizer.config.sample_rate, absent)
+        waveforms = [clip.audio for clip, _ in given.samples]
+        _compare_samples(metrics, waveforms, quality.references, tokenizer.config.sample_rate, absent)
     metrics["absent"] = absent
     files.write_json(folder / "metrics.json", metrics)
     report.write_report(
         folder / "report.html",
         title="musicgen_jax: from recordings to new music",
         reconstructions=quality.clips,
-        samples=_sample_clips(given.sampling, given.samples),
+        samples=given.samples,
         curves=given.curves,
         metrics=metrics,
         settings=dataclasses.asdict(settings) | {"split": given.split, "models": dict(workdirs)},
@@ -146,18 +146,3 @@ def _compare_samples(
         return
     metrics["fad"] = found | {"note": report.FAD_CAUTION}
     absent.update(without)
-
-
-def _sample_clips(info: dict[str, Any], waveforms: list[np.ndarray]) -> list[tuple[report_media.Clip, dict[str, Any]]]:
-    if not waveforms:
-        return []
-    request = info["request"]
-    chosen = {name: request[name] for name in ("artist", "seed", "seconds", "hop_fraction")}
-    chosen |= request["settings"]
-    return [
-        (
-            report_media.Clip(item["file"], audio, info["sample_rate"]),
-            {"genre": item["genre"]} | chosen | {"index": item["index"]},
-        )
-        for item, audio in zip(info["samples"], waveforms, strict=True)
-    ]

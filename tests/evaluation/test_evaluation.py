@@ -126,8 +126,12 @@ def test_codes_that_are_gone_or_of_another_tokenizer(judge, nothing_long, tiny_c
 
 
 def test_samples_of_another_tokenizer(judge, nothing_long, write_samples):
-    with pytest.raises(ValueError, match="were sampled with VQ-VAE f00d, but --vqvae is"):
+    with pytest.raises(ValueError, match="were sampled with VQ-VAE f00d at 4000 Hz, but --vqvae is"):
         judge(samples=write_samples(1.0, vqvae_fingerprint="f00d"))
+    with pytest.raises(ValueError, match=r"at 8000 Hz, but --vqvae is .* at 4000 Hz"):
+        judge(samples=write_samples(1.0, sample_rate=8000))
+    with pytest.raises(ValueError, match=r"samples\.json: request is None and must be"):
+        judge(samples=write_samples(1.0, request=None))
 
 
 def test_a_folder_that_cannot_be_written(judge, nothing_long, tmp_path):
