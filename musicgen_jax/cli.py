@@ -46,7 +46,11 @@ def run(main: Callable[[], None]) -> None:
     A user's error (`UserError`, or what the system says of a file) becomes `error: ...` on stderr, exit code 1; so does
     memory that is not there. Ctrl-C exits with 130. Anything else is a defect and keeps its traceback.
     """
-    app.run(lambda argv: _call(main), flags_parser=lambda argv: _parse_flags(main, argv))
+    try:
+        app.run(lambda argv: _call(main), flags_parser=lambda argv: _parse_flags(main, argv))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 def help_text(main: Callable[[], None]) -> str:
@@ -87,9 +91,6 @@ def _call(main: Callable[[], None]) -> None:
     try:
         main()
         sys.stdout.flush()  # here, where an error can still be told
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -58,7 +58,7 @@ _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1024, "distill: windows that 
 _TRAIN_STEPS = flags.DEFINE_integer("train_steps", 1000, "distill: training steps before the rounds.")
 _ROUND_STEPS = flags.DEFINE_integer("round_steps", 200, "distill: training steps of each round.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "distill: windows of a training step.")
-_SEED = flags.DEFINE_integer("seed", 0, "distill: of everything random.")
+_SEED = flags.DEFINE_integer("seed", 0, "distill: of everything random.", lower_bound=0, upper_bound=config.MAX_SEED)
 
 # Flags that only some methods take.
 _OF_METHOD = {

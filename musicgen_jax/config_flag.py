@@ -91,6 +91,7 @@ def load(name: str, arg: str | None = None) -> Any:
       UserError: it is no Python with a get_config, or fails; the message says in which line.
     """
     path = find(name)
+    path.read_bytes()  # what the system says of the file itself is no fault in it
     try:
         space = runpy.run_path(str(path))
         if not callable(space.get("get_config")):

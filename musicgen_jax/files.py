@@ -5,6 +5,7 @@ Every message names the file. What the system refuses (no permission, no space) 
 """
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -158,6 +159,8 @@ def reading(where: Path, remedy: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
             raise
+        if os.path.exists(where) and not os.access(where, os.R_OK):  # libraries in C++ say it in their own way
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(where)) from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{os.fspath(where)} is damaged ({reason}): {remedy}") from error
 

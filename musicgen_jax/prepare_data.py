@@ -12,7 +12,7 @@ import sys
 
 from absl import flags
 
-from musicgen_jax import cli
+from musicgen_jax import cli, config
 
 SOURCES = {
     "recordings": "musicgen_jax.data.sources.recordings",
@@ -23,7 +23,9 @@ _DATASET = flags.DEFINE_enum("dataset", None, list(SOURCES), "Where the music co
 _SOURCE = cli.define_path("source", "", "Folder of the recordings; the chorales need none.")
 _OUT = cli.define_path("out", None, "Directory to write; must be new, empty, or hold this dataset.", required=True)
 _SAMPLE_RATE = flags.DEFINE_integer("sample_rate", 22050, "Hz of the dataset.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the split, and of what the source generates.")
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Seed of the split, and of what the source generates.", lower_bound=0, upper_bound=config.MAX_SEED
+)
 _RUNNER = flags.DEFINE_enum("runner", "parallel", ["serial", "parallel"], "One process, or one for each core.")
 
 

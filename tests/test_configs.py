@@ -133,6 +133,15 @@ def test_unknown_argument(name, arg, message):
         ("vqvae", "training.accumulation_steps", 2, "over the whole global batch; use 1"),
         ("vqvae", "model.quantizer.num_codes", 40000, "codes are stored as int16"),
         ("vqvae", "data.path", "", "pass --config.data.path=DIR"),
+        ("prior", "training.seed", -1, "training.seed=-1: must be at least 0"),
+        ("prior", "data.seed", 2**32, "data.seed=4294967296: must be at most 4294967295"),
+        ("prior", "data.batch_size", 10**9, "data.batch_size=1000000000: must be at most 1048576"),
+        ("prior", "data.num_workers", 10**6, "data.num_workers=1000000: must be at most 1024"),
+        ("prior", "training.num_steps", 2**31, "training.num_steps=2147483648: must be at most"),
+        ("prior", "model.transformer.num_layers", 10**9, "num_layers=1000000000: must be at most 10000"),
+        ("prior", "model.context", 10**12, "model.context=1000000000000: must be at most"),
+        ("vqvae", "model.top.downsampling", (10**6,), "a hop length of 2 .* 1000000 is too long"),
+        ("vqvae", "model.top.depth", 10**9, "model.top.depth=1000000000: must be at most 1000"),
     ],
 )
 def test_values_that_cannot_be(name, path, value, message):

@@ -153,3 +153,13 @@ def test_errors_of_libraries_are_of_the_file_and_those_of_the_system_stay():
         with pytest.raises(type(error)) as caught, files.reading("x", "copy it again"):
             raise error
         assert caught.value is error
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    (tmp_path / "x").touch()
+    monkeypatch.setattr(files.os, "access", lambda *_: False)  # root may read everything
+    with (
+        pytest.raises(PermissionError, match=r"Permission denied: .*x'"),
+        files.reading(tmp_path / "x", "copy it again"),
+    ):
+        raise RuntimeError("open() failed")

@@ -1,5 +1,7 @@
 """Trained models on other platforms than the one that they were trained on."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import tiny_priors
 import tiny_workdirs
 
 from musicgen_jax import pretrained
+from musicgen_jax.errors import UserError
 from musicgen_jax.evaluation import prior_likelihood
 from musicgen_jax.sharding import mesh
 
@@ -21,6 +24,31 @@ def workdirs(tiny_tokenizer, tmp_path):
         path.write_text(path.read_text().replace('"attention": "blocked"', '"attention": "pallas"'))
         assert "pallas" in path.read_text()
     return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("folder", "load", "message"),
+    [
+        ("top", pretrained.load_vqvae, "top holds a prior, not a tokenizer: pass a folder that train_vqvae or convert"),
+        ("middle", pretrained.load_vqvae, "middle holds a diffusion model, not a tokenizer"),
+        ("vqvae", pretrained.load_prior, "vqvae holds a tokenizer, not a prior: pass a folder that train_prior"),
+        ("vqvae", pretrained.load_jukebox_prior, "vqvae holds a tokenizer, not a published prior"),
+        ("top", pretrained.load_jukebox_prior, "top holds a prior, not a published prior"),
+    ],
+)
+def test_a_model_of_another_kind_is_named(workdirs, folder, load, message):
+    with pytest.raises(UserError, match=message):
+        load(str(workdirs / folder))
+
+
+def test_a_config_of_absurd_sizes_is_refused_before_anything_is_built(workdirs):
+    path = workdirs / "vqvae" / "config.json"
+    path.write_text(re.sub(r'"depth": \d+', '"depth": 1000000000', path.read_text()))
+    with pytest.raises(UserError, match=r"depth=1000000000: must be at most 1000"):
+        pretrained.load_vqvae(str(workdirs / "vqvae"))
+    path.write_text('{"model": []}')
+    with pytest.raises(UserError, match=r"config\.json: config\.model is \[\] and must be an object"):
+        pretrained.load_vqvae(str(workdirs / "vqvae"))
 
 
 def test_kernels_of_tpus_are_replaced_where_there_are_none(workdirs):

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from musicgen_jax.config.fields import TIERS, require
+from musicgen_jax.config.fields import TIERS, require, require_range
 from musicgen_jax.config.prior import ConditionerConfig
 
 LAYER_ORDERS = ("factored", "factored_cross", "factored_prime")
@@ -23,8 +23,9 @@ class JukeboxTransformerConfig:
     init_scale: float = 0.1  # multiplies the standard deviations of the initial weights
 
     def validate(self) -> None:
-        for name in ("num_layers", "width", "num_heads", "attention_width", "mlp_width", "num_rows"):
-            require(getattr(self, name) >= 1, f"transformer.{name}={getattr(self, name)}: must be at least 1")
+        require_range("transformer.num_layers", self.num_layers, 1, 10_000)
+        for name in ("width", "num_heads", "attention_width", "mlp_width", "num_rows"):
+            require_range(f"transformer.{name}", getattr(self, name), 1, 2**20)
         require(
             self.attention_width % self.num_heads == 0,
             f"transformer.attention_width={self.attention_width}: must be a multiple of num_heads={self.num_heads}",
@@ -70,9 +71,8 @@ class JukeboxPriorConfig:
     def validate(self) -> None:
         require(self.tier in TIERS, f"model.tier={self.tier!r}: must be one of {TIERS}")
         for name in ("num_codes", "num_genres", "num_artists", "timing_bins"):
-            value = getattr(self, name)
-            require(0 < value < 2**31, f"model.{name}={value}: must be at least 1, and below 2**31")
-        require(2 <= self.context < 2**31, f"model.context={self.context}: must be at least 2, and below 2**31")
+            require_range(f"model.{name}", getattr(self, name), 1, 2**31 - 1)
+        require_range("model.context", self.context, 2, 2**24)
         self.transformer.validate()
         self._validate_lyrics()
         length = self.prefix + self.context

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from musicgen_jax.config.fields import TIERS, require
+from musicgen_jax.config.fields import TIERS, require, require_range
 from musicgen_jax.config.training import DataConfig, MeshConfig, OptimizerConfig, TrainingConfig
 
 # What is kept of each block for the backward pass, which computes the rest again.
@@ -39,8 +39,9 @@ class TransformerConfig:
     remat: str = "full"  # what the backward pass recomputes of a block: see `REMAT`
 
     def validate(self) -> None:
-        for name in ("num_layers", "width", "num_heads", "head_dim", "mlp_width"):
-            require(getattr(self, name) >= 1, f"transformer.{name}={getattr(self, name)}: must be at least 1")
+        require_range("transformer.num_layers", self.num_layers, 1, 10_000)
+        for name in ("width", "num_heads", "head_dim", "mlp_width"):
+            require_range(f"transformer.{name}", getattr(self, name), 1, 2**20)
         require(
             self.max_distance >= 0, f"transformer.max_distance={self.max_distance}: must be 0 (the context) or more"
         )
@@ -62,8 +63,9 @@ class ConditionerConfig:
     dilation_cycle: int = 8  # the dilations start again after this many blocks
 
     def validate(self) -> None:
-        for name in ("width", "depth", "dilation_growth", "dilation_cycle"):
-            require(getattr(self, name) >= 1, f"conditioner.{name}={getattr(self, name)}: must be at least 1")
+        require_range("conditioner.width", self.width, 1, 2**20)
+        for name in ("depth", "dilation_growth", "dilation_cycle"):
+            require_range(f"conditioner.{name}", getattr(self, name), 1, 1000)
 
 
 @dataclasses.dataclass
@@ -106,7 +108,7 @@ class PriorConfig:
 
     def validate(self) -> None:
         require(self.tier in TIERS, f"model.tier={self.tier!r}: must be one of {TIERS}")
-        require(self.context >= 2, f"model.context={self.context}: must be at least 2")
+        require_range("model.context", self.context, 2, 2**24)
         if self.upsampling:
             require(
                 self.context % self.upsampling == 0,

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from musicgen_jax.config.fields import require
+from musicgen_jax.config.fields import MAX_SEED, require, require_range
 
 
 @dataclasses.dataclass
@@ -33,8 +33,9 @@ class DataConfig:
 
     def validate(self) -> None:
         require(bool(self.path), "config.data.path is empty: pass --config.data.path=DIR")
-        require(self.batch_size >= 1, f"data.batch_size={self.batch_size}: must be at least 1")
-        require(self.num_workers >= 0, f"data.num_workers={self.num_workers}: must be 0 or more")
+        require_range("data.batch_size", self.batch_size, 1, 2**20)
+        require_range("data.num_workers", self.num_workers, 0, 1024)
+        require_range("data.seed", self.seed, 0, MAX_SEED)
 
 
 @dataclasses.dataclass
@@ -84,7 +85,8 @@ class TrainingConfig:
 
     def validate(self) -> None:
         for name in ("num_steps", "accumulation_steps", "log_every", "checkpoint_every", "keep_checkpoints"):
-            require(getattr(self, name) >= 1, f"training.{name}={getattr(self, name)}: must be at least 1")
+            require_range(f"training.{name}", getattr(self, name), 1, 2**31 - 1)
+        require_range("training.seed", self.seed, 0, MAX_SEED)
         for name in ("eval_every", "eval_batches"):
             require(getattr(self, name) >= 0, f"training.{name}={getattr(self, name)}: must be 0 (off) or more")
         require(0 <= self.ema_decay < 1, f"training.ema_decay={self.ema_decay}: must be in [0, 1)")

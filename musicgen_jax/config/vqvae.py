@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from musicgen_jax.config.fields import TIERS, require
+from musicgen_jax.config.fields import TIERS, require, require_range
 from musicgen_jax.config.training import DataConfig, MeshConfig, OptimizerConfig, TrainingConfig
 
 
@@ -26,8 +26,10 @@ class TierConfig:
             bool(steps) and min(steps) >= 1,
             f"model.{name}.downsampling={steps}: every block needs at least one stride-2 convolution",
         )
-        for field in ("width", "depth", "dilation_growth"):
-            require(getattr(self, field) >= 1, f"model.{name}.{field}={getattr(self, field)}: must be at least 1")
+        require(sum(steps) <= 20, f"model.{name}.downsampling={steps}: a hop length of 2 ** {sum(steps)} is too long")
+        require_range(f"model.{name}.width", self.width, 1, 2**20)
+        for field in ("depth", "dilation_growth"):
+            require_range(f"model.{name}.{field}", getattr(self, field), 1, 1000)
 
 
 @dataclasses.dataclass
@@ -133,8 +135,8 @@ class DDSPConfig:
     def validate(self) -> None:
         for field in dataclasses.fields(self):
             if field.type is int:
-                value = getattr(self, field.name)
-                require(value >= 1, f"ddsp.{field.name}={value}: must be at least 1")
+                most = 1000 if field.name in ("depth", "dilation_growth") else 2**20
+                require_range(f"ddsp.{field.name}", getattr(self, field.name), 1, most)
         require(self.overlap % 2 == 0, f"ddsp.overlap={self.overlap}: must be even")
         require(self.num_noise_bands >= 2, f"ddsp.num_noise_bands={self.num_noise_bands}: must be at least 2")
         require(self.reverb_seconds >= 0, f"ddsp.reverb_seconds={self.reverb_seconds}: must be 0 (off) or more")
@@ -168,7 +170,7 @@ class VQVAEConfig:
         return {tier: self.tier(tier).hop_length for tier in TIERS}
 
     def validate(self) -> None:
-        require(self.sample_rate > 0, f"model.sample_rate={self.sample_rate}: must be positive")
+        require_range("model.sample_rate", self.sample_rate, 1, 768_000)
         for tier in TIERS:
             self.tier(tier).validate(tier)
         hops = [self.hop_lengths[tier] for tier in TIERS]

@@ -68,11 +68,17 @@ def write(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
       UserError: another suffix, or torch is missing.
     """
     if path.suffix == ".safetensors":
-        _write_safetensors(path, tensors)
+        with files.blamed_on(path):
+            _write_safetensors(path, tensors)
         return
     check_suffix(path)
     torch = _library("torch", path)
-    torch.save({"model": {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}}, path)
+    state = {"model": {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}}
+    with path.open("wb") as file, files.blamed_on(path):
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # torch's own, after what write() said
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from error
 
 
 def check_suffix(path: pathlib.Path) -> None:

@@ -3,6 +3,8 @@
 import json
 import pathlib
 import pickle
+import resource
+import signal
 import zipfile
 
 import numpy as np
@@ -245,3 +247,16 @@ def test_torch_tensors_that_are_more_than_their_file(tmp_path):
     torch.save({"b": torch.zeros(3), "module.b": torch.ones(3)}, tmp_path / "x.pt")
     with pytest.raises(UserError, match="some tensors twice"):
         checkpoint_files.read(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", pytest.param("x.pt", marks=pytest.mark.parity)])
+def test_a_full_disk_is_told_with_the_file(name, tmp_path):
+    """By a limit on the size of files: not every test may mount a small disk."""
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=rf"File too large: '{tmp_path / name}'"):
+            checkpoint_files.write(tmp_path / name, {"a": np.zeros(10_000, np.float32)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
