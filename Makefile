@@ -8,8 +8,10 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 
 export JAX_PLATFORMS ?= cpu
-# Tests compile many small programs: keep them between runs.
-TEST_ENV := JAX_COMPILATION_CACHE_DIR=$(CURDIR)/.cache/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.2
+# Tests compile many small programs: keep them between runs, and for a fresh clone too.
+TEST_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/musicgen_jax/tests
+TEST_ENV := JAX_COMPILATION_CACHE_DIR=$(TEST_CACHE) JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.05
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: demo test test-slow test-parity lint format clean
 
@@ -17,10 +19,10 @@ demo: $(VENV)/.demo
 	PYTHON=$(BIN)/python launch/demo.sh demo
 
 test: $(VENV)/.test
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not parity"
+	$(TEST_ENV) $(PYTEST) -m "not slow and not parity"
 
 test-slow: $(VENV)/.test
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "slow and not parity"
+	$(TEST_ENV) XLA_FLAGS= $(PYTEST) -m "slow and not parity"
 
 test-parity: $(VENV)/.test $(VENV)/.parity
 	$(TEST_ENV) $(BIN)/python -m pytest -m parity
@@ -34,7 +36,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf demo .cache $(VENV)
+	rm -rf demo $(TEST_CACHE) $(VENV)
 
 $(VENV)/.demo: setup.py
 	$(call install,demo)

@@ -4,9 +4,13 @@ In-process tests make their meshes explicitly (`mesh.make_mesh(config, jax.devic
 starts see one device, as a person does.
 """
 
+import fcntl
+import gc
 import os
 import pathlib
+import pickle
 import types
+from collections.abc import Callable
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of a test is compilation, and XLA compiles nine times faster without optimisation and with its older emitters of
@@ -28,6 +32,9 @@ from musicgen_jax.vqvae import extraction, tokenizer, vqvae
 
 jax.config.update("jax_num_cpu_devices", 8)  # takes effect because nothing above has asked for a device
 pytest_plugins = ["time_limit"]
+# Tracing makes many objects and few cycles: a tenth of its time went into collections of what was imported above.
+gc.freeze()
+gc.set_threshold(50_000)
 
 SAMPLE_RATE = 4000
 # Samples of each track: shorter than a training clip, just one 10 s record, a rest that stays with it, two and three.
@@ -69,6 +76,20 @@ def prepare_tones(directory: pathlib.Path, lengths: tuple[int, ...]) -> str:
     return str(directory)
 
 
+def made_once(tmp_path_factory, name: str, make: Callable[[pathlib.Path], None]) -> pathlib.Path:
+    """The file or folder `name`, which make(path) writes in one of the run's processes and all of them read."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # of all workers
+    path, done = root / name, root / f"{name}.done"
+    with open(root / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            make(path)
+            done.touch()
+    return path
+
+
 @pytest.fixture(scope="session")
 def tones_folder(tmp_path_factory) -> pathlib.Path:
     """Four recordings as a person has them: two folders (genres), mixed rates, one of them stereo, 6 s each."""
@@ -86,7 +107,7 @@ def tones_folder(tmp_path_factory) -> pathlib.Path:
 @pytest.fixture(scope="session")
 def tiny_audio_dataset(tmp_path_factory) -> str:
     """Prepared dataset: 12 tracks of 1.5 to 22.5 s at 4000 Hz, genres flute and organ, all three splits."""
-    return prepare_tones(tmp_path_factory.mktemp("data") / "audio", TRACK_SAMPLES)
+    return str(made_once(tmp_path_factory, "audio", lambda folder: prepare_tones(folder, TRACK_SAMPLES)))
 
 
 @pytest.fixture(scope="session")
@@ -117,12 +138,10 @@ def random_weights(functional: modules.Functional, seed: int = 0) -> tuple[modul
     return jax.tree.map(draw, params), jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), buffers)
 
 
-@pytest.fixture(scope="session")
-def tiny_tokenizer(tiny_vqvae_config, tiny_audio_dataset) -> tokenizer.Tokenizer:
-    """Random weights, but codebooks filled from encoder outputs of the data, so that many codes are in use."""
-    functional = modules.Functional(lambda rngs: vqvae.VQVAE(tiny_vqvae_config, rngs=rngs))
+def make_tokenizer(settings: config.VQVAEConfig, audio_path: str) -> tokenizer.Tokenizer:
+    functional = modules.Functional(lambda rngs: vqvae.VQVAE(settings, rngs=rngs))
     params, buffers = random_weights(functional)
-    tracks = audio_dataset.read_tracks(tiny_audio_dataset, "train")
+    tracks = audio_dataset.read_tracks(audio_path, "train")
     audio = np.concatenate([np.concatenate(list(blocks)) for _, blocks in tracks])[None, : 128 * 256]
 
     @jax.jit
@@ -132,14 +151,27 @@ def tiny_tokenizer(tiny_vqvae_config, tiny_audio_dataset) -> tokenizer.Tokenizer
 
     rng = np.random.default_rng(0)
     for tier, latents in latents_of(params, buffers).items():
-        chosen = rng.choice(len(latents), tiny_vqvae_config.quantizer.num_codes, replace=False)
+        chosen = rng.choice(len(latents), settings.quantizer.num_codes, replace=False)
         buffers[tier]["quantizer"]["entries"] = np.asarray(latents)[chosen]
-    return tokenizer.Tokenizer(tiny_vqvae_config, params, buffers)
+    return tokenizer.Tokenizer(settings, params, buffers)
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(tmp_path_factory, tiny_vqvae_config, tiny_audio_dataset) -> tokenizer.Tokenizer:
+    """Random weights, but codebooks filled from encoder outputs of the data, so that many codes are in use."""
+
+    def make(path: pathlib.Path) -> None:
+        path.write_bytes(pickle.dumps(make_tokenizer(tiny_vqvae_config, tiny_audio_dataset)._weights))
+
+    weights = pickle.loads(made_once(tmp_path_factory, "tokenizer", make).read_bytes())
+    return tokenizer.Tokenizer(tiny_vqvae_config, *weights)
 
 
 @pytest.fixture(scope="session")
 def tiny_codes(tmp_path_factory, tiny_tokenizer, tiny_audio_dataset) -> str:
     """Code dataset of `tiny_audio_dataset`, extracted with `tiny_tokenizer`."""
-    directory = tmp_path_factory.mktemp("data") / "codes"
-    extraction.extract(tiny_tokenizer, tiny_audio_dataset, str(directory), window_seconds=4.0)
-    return str(directory)
+
+    def make(folder: pathlib.Path) -> None:
+        extraction.extract(tiny_tokenizer, tiny_audio_dataset, str(folder), window_seconds=4.0)
+
+    return str(made_once(tmp_path_factory, "codes", make))
