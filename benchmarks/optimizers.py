@@ -39,6 +39,7 @@ _AUDIO = cli.define_path("audio", "", "Folder of prepare_data, for the VQ-VAE.")
 _CODES = cli.define_path("codes", "", "Folder of extract_codes, for priors.")
 _OUT = cli.define_path("out", None, "Folder for the runs' workdirs.", required=True)
 _EVAL_BATCHES = flags.DEFINE_integer("eval_batches", 32, "Batches of validation windows, after the last step.")
+_DIFFUSION = flags.DEFINE_bool("diffusion", False, "Train diffusion models of the tiers instead of priors.")
 _FLAGS = flags.DEFINE_string("flags", "", "More flags of the training command, such as --config.training.seed=1.")
 
 
@@ -58,11 +59,12 @@ class Case:
 
     def command(self, workdir: pathlib.Path) -> list[str]:
         """The command line that trains it, with one validation pass at the end."""
-        verb, arg, data = "train_prior", f"tier={self.model},scale=tiny", _CODES.value
+        verb, data = "train_prior", _CODES.value
+        file = f"{'diffusion' if _DIFFUSION.value else 'prior'}.py:tier={self.model},scale=tiny"
         if self.model == VQVAE:
-            verb, arg, data = "train_vqvae", "scale=tiny", _AUDIO.value
-        file = REPOSITORY / "configs" / f"{verb.removeprefix('train_')}.py"
-        command = [sys.executable, "-m", f"musicgen_jax.{verb}", f"--config={file}:{arg}", f"--workdir={workdir}"]
+            verb, data, file = "train_vqvae", _AUDIO.value, "vqvae.py:scale=tiny"
+        place = REPOSITORY / "configs" / file
+        command = [sys.executable, "-m", f"musicgen_jax.{verb}", f"--config={place}", f"--workdir={workdir}"]
         command += [f"--config.optimizer.{name}={value}" for name, value in self.settings.items()]
         overrides = {"num_steps": self.steps, "eval_every": self.steps, "eval_batches": _EVAL_BATCHES.value}
         command += [f"--config.training.{name}={value}" for name, value in overrides.items()]
@@ -70,7 +72,8 @@ class Case:
 
     def name(self) -> str:
         """Of its folder."""
-        return "-".join([self.model, str(self.steps), *(f"{k}={v}" for k, v in self.settings.items())])
+        kind = ["diffusion"] if _DIFFUSION.value and self.model != VQVAE else []
+        return "-".join([*kind, self.model, str(self.steps), *(f"{k}={v}" for k, v in self.settings.items())])
 
 
 def main() -> None:

@@ -79,7 +79,7 @@ def distill(
 
     Args:
       teacher: an autoregressive prior.
-      run: the config that it was trained with: its optimizer and precision are the student's.
+      run: the config that it was trained with: its precision and AdamW's settings are the student's.
       teacher_dir: its workdir, for the student's config.
       settings: data, rounds and sizes.
       out: the folder; new, or of an interrupted run with the same settings.
@@ -162,6 +162,7 @@ def student_run(
         mesh=run.mesh,
         optimizer=dataclasses.replace(
             run.optimizer,
+            name="adamw",  # which --learning_rate is meant for, whatever trained the prior
             peak_learning_rate=settings.learning_rate / (4 if rounds else 1),
             warmup_steps=min(run.optimizer.warmup_steps, num_steps // 10),
         ),

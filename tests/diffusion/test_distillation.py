@@ -155,6 +155,15 @@ def test_students_are_what_they_learned_and_not_an_average_with_the_teacher(tiny
     assert student.training.ema_decay == 0
 
 
+def test_students_learn_by_adamw_at_the_given_rate_whatever_trained_the_prior(tiny_codes):
+    run = run_config(tiny_codes)
+    run.optimizer = config.OptimizerConfig(name="muon", peak_learning_rate=8e-3, b2=0.98, weight_decay=0.01)
+    settings = distillation.Settings(data=tiny_codes, learning_rate=2e-3)
+    any_steps, four = (distillation.student_run(run, settings, steps, "somewhere").optimizer for steps in (0, 4))
+    assert (any_steps.name, any_steps.peak_learning_rate, four.peak_learning_rate) == ("adamw", 2e-3, 5e-4)
+    assert (any_steps.b2, any_steps.weight_decay) == (0.98, 0.01)
+
+
 def test_a_folder_whose_distillation_has_not_finished(tiny_codes, tmp_path):
     distillation._require_own(tmp_path / "out", distillation.Settings(data=tiny_codes), teacher(tiny_codes))
     with pytest.raises(ValueError, match="has not finished: run that command again"):
