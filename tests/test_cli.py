@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -129,3 +130,12 @@ def test_every_entry_point_is_a_verb():
 
 def test_what_is_no_error_of_a_person_has_no_line():
     assert cli.explain(ValueError("a defect")) is None and cli.explain(OSError(0, "of a library")) is None
+
+
+def test_every_path_flag_expands_home_and_refuses_urls():
+    """What is a plain string is none: the verbs define a path with `cli.define_path`, or --config."""
+    no_paths = {"top_p", "top_k", "temperature", "guidance", "hop_fraction", "artist", "topology"}
+    for verb in VERBS:
+        source = (REPOSITORY / "musicgen_jax" / f"{verb}.py").read_text()
+        assert set(re.findall(r'DEFINE_string\(\s*"(\w+)"', source)) <= no_paths, verb
+        assert "cli.define_path(" in source or "config_flag.define(" in source
