@@ -180,8 +180,11 @@ def _write_tracks(
     )
     # Tracks pass through files: a worker's result stays small, and a track's length is known before its first record.
     with tempfile.TemporaryDirectory(dir=writer.path) as folder, progress:
-        spooled = workers.ordered_map(functools.partial(_spool, folder), enumerate(tracks), num_workers)
-        for item, (path, num_samples, reason) in zip(tracks, spooled, strict=True):
+        spooled = workers.ordered_map(functools.partial(_spool, folder), enumerate(tracks), num_workers, _patience)
+        for index, (item, outcome) in enumerate(zip(tracks, spooled, strict=True)):
+            lost = isinstance(outcome, workers.Lost)
+            num_samples, reason = (0, f"failed on second reading: {outcome.reason}") if lost else outcome
+            path = _spool_path(folder, index)
             if reason:
                 about = (item.hash, item.duration, item.sample_rate, item.channels)
                 rejections.append(track.Rejection(item.path, reason, *about))
@@ -190,15 +193,24 @@ def _write_tracks(
                 bounds = shards.segment_bounds(num_samples, settings.sample_rate)
                 _write_segments(writer, split, item, path, bounds)
                 rows.append(manifest.accepted(item, split, num_samples, len(bounds)))
-            os.remove(path)
+            pathlib.Path(path).unlink(missing_ok=True)
             progress.update(item.duration)
     return rows
 
 
-def _spool(folder: str, numbered: tuple[int, track.Track]) -> tuple[str, int, str]:
-    """Decodes a track to a file of raw int16; returns its path, the number of samples, and why it failed or ""."""
+def _patience(numbered: tuple[int, track.Track]) -> float:
+    """Seconds within which a track must be decoded or rendered; the slowest machine needs a fifth of its duration."""
+    return workers.ITEM_SECONDS + numbered[1].duration / 5
+
+
+def _spool_path(folder: str, index: int) -> str:
+    return os.path.join(folder, f"{index}.int16")
+
+
+def _spool(folder: str, numbered: tuple[int, track.Track]) -> tuple[int, str]:
+    """Decodes a track to a file of raw int16; returns the number of samples, and why it failed or ""."""
     index, item = numbered
-    path = os.path.join(folder, f"{index}.int16")
+    path = _spool_path(folder, index)
     num_samples, reason, blocks = 0, "", iter(item.blocks())
     with files.blamed_on(path), open(path, "wb") as file:
         while True:
@@ -212,7 +224,7 @@ def _spool(folder: str, numbered: tuple[int, track.Track]) -> tuple[str, int, st
                 break
             file.write(samples.tobytes())
             num_samples += len(samples)
-    return path, num_samples, reason if reason or num_samples else "empty: it gave no samples"
+    return num_samples, reason if reason or num_samples else "empty: it gave no samples"
 
 
 def _write_segments(

@@ -26,9 +26,10 @@ def tracks(
       min_seconds: shorter files are rejected.
 
     Returns:
-      The tracks that can be used, and what was rejected: undecodable, empty, truncated or damaged, with NaN or
-      infinite samples, more than two channels, too short, silent, or an exact duplicate (the same samples in whatever
-      container; the first path stays). Clipped and mostly silent files are kept with a warning.
+      The tracks that can be used, and what was rejected: no regular file, undecodable, empty, truncated, damaged, with
+      NaN or infinite samples, an absurd sample rate or length, or more than two channels, too short, silent, or an exact
+      duplicate (the same samples in whatever container; the first path stays). Clipped and mostly silent files, and
+      those whose container leaves a doubt, are kept with a warning.
 
     Raises:
       UserError: no folder, or no audio file in it.
@@ -42,9 +43,11 @@ def tracks(
     kept, rejected, first_of = [], [track.Rejection(path, f"folder unreadable: {why}") for path, why in unlisted], {}
     cores = console.describe_cores(max(num_workers, 1))
     with progress_lib.Progress("check files", sum(map(_size, paths)) / 1e6, "MB", devices=cores) as progress:
-        for path, facts in zip(paths, workers.ordered_map(check, paths, num_workers), strict=True):
+        for path, facts in zip(paths, workers.ordered_map(check, paths, num_workers, _patience), strict=True):
             progress.update(_size(path) / 1e6)
             name = _name(path, source)
+            if isinstance(facts, workers.Lost):
+                facts = audio_check.AudioFacts(hash="", reason=f"lost: {facts.reason}")
             reason = facts.reason
             if not reason and (first := first_of.setdefault(facts.audio_hash, name)) != name:
                 reason = f"exact duplicate of: {first}"
@@ -55,6 +58,11 @@ def tracks(
             else:
                 kept.append(_track(path, name, facts, sample_rate))
     return kept, rejected
+
+
+def _patience(path: str) -> float:
+    """Seconds within which a file must be checked: decoders take some megabytes a second."""
+    return workers.ITEM_SECONDS + _size(path) / 5e4
 
 
 def notes(source: str) -> dict[str, object]:

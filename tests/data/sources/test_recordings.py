@@ -1,11 +1,14 @@
 """Source `recordings`: what is kept, what is rejected and why."""
 
+import os
 import pathlib
+import socket
 
 import numpy as np
 import pytest
 import soundfile
 
+from musicgen_jax.data import audio_io, workers
 from musicgen_jax.data.sources import recordings
 
 RATE = 16000
@@ -123,6 +126,68 @@ def test_links_and_strange_names(tmp_path):
     tracks, reasons = scan(tmp_path)
     assert [item.path for item in tracks] == ["elsewhere/b.wav", "real/a.wav"]
     assert reasons == {"linked/\\xff.wav": "exact duplicate of: elsewhere/b.wav"}
+
+
+def test_what_is_no_file_is_rejected_unopened(tmp_path):
+    put(tmp_path, "good.wav", noise())
+    os.mkfifo(tmp_path / "fifo.wav")
+    (tmp_path / "zero.wav").symlink_to("/dev/zero")
+    (tmp_path / "self.wav").symlink_to("self.wav")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket.wav"))
+        tracks, reasons = scan(tmp_path)
+    assert [item.path for item in tracks] == ["good.wav"]
+    assert reasons == {
+        "fifo.wav": "no regular file: it is a FIFO; copy the sound itself into a file",
+        "self.wav": "unreadable: Too many levels of symbolic links",
+        "socket.wav": "no regular file: it is a socket; copy the sound itself into a file",
+        "zero.wav": "no regular file: it is a device; copy the sound itself into a file",
+    }
+
+
+def test_a_file_that_takes_all_memory_is_rejected_alone(tmp_path, monkeypatch):
+    for name in ("a", "b", "c"):
+        put(tmp_path, f"{name}.wav", noise(seed=ord(name)))
+
+    def blocks(self, *arguments, whole=audio_io.AudioFile.blocks):
+        if self.name.endswith("b.wav"):
+            raise MemoryError
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(audio_io.AudioFile, "blocks", blocks)
+    tracks, reasons = scan(tmp_path)
+    assert [item.path for item in tracks] == ["a.wav", "c.wav"]
+    assert reasons["b.wav"].startswith("too large for the memory: ")
+
+
+def test_a_file_whose_check_dies_or_hangs_is_rejected_alone(tmp_path, monkeypatch):
+    for name in ("a", "b", "c"):
+        put(tmp_path, f"{name}.wav", noise(seed=ord(name)))
+    ordered_map = workers.ordered_map
+
+    def lossy(function, items, num_workers, seconds):
+        assert seconds(items[0]) > 60
+        for item, result in zip(items, ordered_map(function, items, 0), strict=True):
+            yield workers.Lost("its process died twice (killed by signal 9)") if item.endswith("b.wav") else result
+
+    monkeypatch.setattr(workers, "ordered_map", lossy)
+    tracks, reasons = scan(tmp_path)
+    assert [item.path for item in tracks] == ["a.wav", "c.wav"]
+    assert reasons == {"b.wav": "lost: its process died twice (killed by signal 9)"}
+
+
+def test_any_name_and_tag_goes_through(tmp_path):
+    strange = ["new\nline", "next\x85line", "sep\u2028", "quo'\"te", "back\\slash", "tab\t", " blank ", "ü東", "\\xff"]
+    for index, name in enumerate(strange):
+        put(tmp_path, f"{name}.flac", noise(seed=index), {"artist": f"by {name}"})
+    with open(bytes(tmp_path) + b"/\xff.flac", "wb") as file:
+        put(tmp_path, "other/x.flac", noise(seed=100))
+        file.write((tmp_path / "other" / "x.flac").read_bytes())
+    tracks, _ = scan(tmp_path)
+    paths = {item.path: item.labels["artist"] for item in tracks}
+    assert len(paths) == len(strange) + 1
+    for name in strange[:-1]:
+        assert paths[f"{name}.flac"] == f"by {name}".strip(" \t")
 
 
 def test_workers_do_not_change_the_result(tmp_path):
