@@ -10,7 +10,8 @@ from musicgen_jax.data import track
 
 SPLITS = ("train", "validation", "test")
 HELD_OUT = ("validation", "test")
-HELD_OUT_SHARE = 0.1  # of the groups, for validation and for test each
+HELD_OUT_PARTS = 10  # validation and test get one in so many parts of the time each
+MAX_GROUP_PARTS = 5  # and at most one in so many groups
 MIN_GROUPS = 3  # with fewer, nothing can be held out
 FILE_NAME = "manifest.jsonl"
 
@@ -75,35 +76,42 @@ def read(directory: str | pathlib.Path) -> list[Row]:
 def split_groups(tracks: list[track.Track], seed: int) -> dict[str, str]:
     """Assigns each group of tracks to one split: group -> "train", "validation" or "test".
 
-    Depends on the groups, their genres and the seed alone, not on the order of the tracks. Groups are taken in the
-    order of a hash. Every genre with at least three groups gives a tenth of them, rounded but at least one, to
-    validation and as many to test; the rarest genre chooses first, and one group of a genre stays in train wherever
-    its groups suffice. The groups of rarer genres are split together by the same rule. With fewer than three groups
-    in all, everything is train.
+    Depends on the groups, their genres and durations and the seed alone, not on the order of the tracks. Every genre
+    with at least three groups gives a tenth of its time, as near as its groups allow, to validation and as much to
+    test; the rarest genre chooses first. A split takes groups in the order of a hash, passing over one that would bring
+    it farther from its tenth, and never more than a fifth of them, so that one long recording is not all that is left
+    to train on. Where each is too long it takes the shortest; so train keeps the longest. The groups of rarer genres
+    are split together by the same rule. With fewer than three groups in all, everything is train.
     """
-    genres: dict[str, set[str]] = collections.defaultdict(set)
+    # In whole milliseconds: their sums do not depend on the order.
+    times: dict[str, dict[str, int]] = collections.defaultdict(lambda: collections.defaultdict(int))
     for item in tracks:
-        genres[item.group].add(item.labels["genre"])
-    order = sorted(genres, key=lambda group: (hashlib.sha256(f"{seed}:{group}".encode()).digest(), group))
-    members = collections.defaultdict(list)
+        times[item.group][item.labels["genre"]] += round(1000 * item.duration)
+    order = sorted(times, key=lambda group: (hashlib.sha256(f"{seed}:{group}".encode()).digest(), group))
+    genres: dict[str, dict[str, int]] = collections.defaultdict(dict)
     for group in order:
-        for genre in genres[group]:
-            members[genre].append(group)
-    common = [genre for genre in members if len(members[genre]) >= MIN_GROUPS]
-    strata = [members[genre] for genre in sorted(common, key=lambda genre: (len(members[genre]), genre))]
-    strata.append([group for group in order if not genres[group].intersection(common)])
+        for genre, time in times[group].items():
+            genres[genre][group] = time
+    common = [genre for genre in genres if len(genres[genre]) >= MIN_GROUPS]
+    strata = [genres[genre] for genre in sorted(common, key=lambda genre: (len(genres[genre]), genre))]
+    strata.append({group: sum(times[group].values()) for group in order if not {*times[group]}.intersection(common)})
     splits: dict[str, str] = {}
     for stratum in strata:
         if len(stratum) >= MIN_GROUPS:
-            _hold_out(stratum, splits)
+            for split in HELD_OUT:
+                _hold_out(stratum, split, splits)
     return {group: splits.get(group, "train") for group in order}
 
 
-def _hold_out(stratum: list[str], splits: dict[str, str]) -> None:
-    """Adds groups of a stratum to validation and test until each has its share; changes `splits`."""
-    target = max(1, int(len(stratum) * HELD_OUT_SHARE + 0.5))
-    for split in HELD_OUT:
-        free = [group for group in stratum if group not in splits]
-        missing = target - sum(splits.get(group) == split for group in stratum)
-        for group in free[: max(0, min(missing, len(free) - 1))]:
+def _hold_out(stratum: dict[str, int], split: str, splits: dict[str, str]) -> None:
+    """Adds groups of a stratum, {group: time}, to `split` until that has its share; changes `splits`."""
+    free = {group: time for group, time in stratum.items() if group not in splits}
+    taken = [time for group, time in stratum.items() if splits.get(group) == split]
+    for group, time in stratum.items():
+        missing = sum(stratum.values()) - HELD_OUT_PARTS * sum(taken)  # of the target, in parts of the stratum
+        nearer = HELD_OUT_PARTS * time <= 2 * missing
+        if group in free and nearer and len(free) > 1 and len(taken) < max(1, len(stratum) // MAX_GROUP_PARTS):
             splits[group] = split
+            taken.append(free.pop(group))
+    if not taken and len(free) > 1:
+        splits[min(free, key=lambda group: free[group])] = split

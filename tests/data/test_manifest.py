@@ -1,7 +1,9 @@
 """The split: no leakage, the same every time, every genre held out."""
 
 import collections
+import itertools
 
+import numpy as np
 import pytest
 
 from musicgen_jax.data import manifest, track
@@ -47,6 +49,39 @@ def test_every_genre_with_three_groups_is_in_every_split(seed):
     for genre in ("common", "rare"):
         assert {splits[group] for group in genre_of if genre_of[group] == genre} == set(manifest.SPLITS)
     assert splits["l0"] == splits["l1"] == "train"  # two groups left over: too few to hold one out
+
+
+def seconds_of(durations: list[float], seed: int, genre_of=lambda index: "a") -> dict[str, float]:
+    tracks = [
+        track.Track(f"t{i}", f"t{i}.wav", f"g{i}", "", {"genre": genre_of(i), "artist": "a"}, duration, 8000, 1, list)
+        for i, duration in enumerate(durations)
+    ]
+    totals = dict.fromkeys(manifest.SPLITS, 0.0)
+    for item in tracks:
+        totals[manifest.split_groups(tracks, seed)[item.group]] += item.duration
+    return totals
+
+
+@pytest.mark.parametrize("durations", list(itertools.permutations((5.0, 20.0, 61.0))))
+def test_of_three_files_the_longest_is_for_training(durations):
+    for seed in range(5):
+        assert seconds_of(list(durations), seed) == {"train": 61.0, "validation": 5.0, "test": 20.0}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_splits_are_balanced_by_duration(seed):
+    durations = np.random.default_rng(seed).lognormal(4, 1, 60).tolist()  # seconds to many minutes
+    totals = seconds_of(durations, seed)
+    for split in manifest.HELD_OUT:
+        assert 0.05 < totals[split] / sum(durations) < 0.15, totals
+    by_genre = seconds_of(durations, seed, lambda index: f"genre{index % 3}")
+    assert by_genre["train"] > 0.7 * sum(durations), by_genre
+
+
+def test_one_long_recording_is_not_all_that_is_left_to_train_on():
+    splits = [seconds_of([3600.0] + [30.0] * 20, seed) for seed in range(5)]
+    assert all(totals["train"] >= 3600 + 12 * 30 for totals in splits)
+    assert all(totals[split] == 4 * 30 for totals in splits for split in manifest.HELD_OUT)
 
 
 def test_rare_genres_are_split_together():

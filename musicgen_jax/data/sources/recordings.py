@@ -27,9 +27,9 @@ def tracks(
 
     Returns:
       The tracks that can be used, and what was rejected: no regular file, undecodable, empty, truncated, damaged, with
-      NaN or infinite samples, an absurd sample rate or length, or more than two channels, too short, silent, or an exact
-      duplicate (the same samples in whatever container; the first path stays). Clipped and mostly silent files, and
-      those whose container leaves a doubt, are kept with a warning.
+      NaN or infinite samples, an absurd sample rate or length, or more than two channels, too short, silent, or an
+      exact duplicate (the same samples in whatever container; the first path stays). Clipped and mostly silent files,
+      and those whose container leaves a doubt, are kept with a warning.
 
     Raises:
       UserError: no folder, or no audio file in it.
