@@ -185,7 +185,7 @@ def open_audio(path: str | os.PathLike[str]) -> Iterator[AudioFile]:
         yield audio
 
 
-def require_file(path: str | os.PathLike[str]) -> int:
+def require_file(path: str | os.PathLike[str], what: str = "audio file") -> int:
     """Size in bytes of a regular file that is not empty; a FIFO or device, which could block for ever, is not opened.
 
     Raises:
@@ -196,10 +196,10 @@ def require_file(path: str | os.PathLike[str]) -> int:
     try:
         status = os.stat(os.fsencode(path))
     except FileNotFoundError as error:
-        raise NotFoundError(f"no such audio file: {name}") from error
+        raise NotFoundError(f"no such {what}: {name}") from error
     if not stat.S_ISREG(status.st_mode):
         kind = FILE_KINDS.get(stat.S_IFMT(status.st_mode), "something else")
-        raise UserError(f"{name}: no regular file: it is {kind}; copy the sound itself into a file")
+        raise UserError(f"{name}: no regular file: it is {kind}; put the {what} itself there")
     if status.st_size == 0:
         raise UserError(f"{name}: 0 bytes: copy the file again")
     return status.st_size

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from musicgen_jax.data import track, workers
-from musicgen_jax.data.sources import scores
+from musicgen_jax.data.sources import folder, scores
 from musicgen_jax.ddsp import synthesizer, timbres
 from musicgen_jax.errors import UserError
 
@@ -51,15 +51,16 @@ def tracks(
         raise UserError(f"seed is {seed}; it must be 0 or more")
     if num_chorales < 1:
         raise UserError(f"num_chorales is {num_chorales}; it must be at least 1")
-    paths, root = _scores(source)
+    paths, root, unlisted = _scores(source)
     order = np.random.default_rng(seed).permutation(len(paths))
     taken: dict[bytes, track.Track] = {}
-    rejections = []
+    rejections = [track.Rejection(path, f"folder unreadable: {why}") for path, why in unlisted]
     candidates = [paths[i] for i in order]
     with contextlib.closing(workers.ordered_map(scores.read_or_explain, candidates, num_workers)) as results:
         for path, result in zip(candidates, results, strict=False):
-            name = str(path.relative_to(root))
-            reason = result if isinstance(result, str) else _objection(result, taken)
+            name = folder.name_of(str(path), str(root))
+            result = f"lost: {result.reason}" if isinstance(result, workers.Lost) else result
+            reason = result if isinstance(result, str) else _objection(result, taken, sample_rate)
             if reason:
                 rejections.append(track.Rejection(path=name, reason=reason, hash=_file_hash(path)))
             else:
@@ -75,8 +76,8 @@ def notes(source: str) -> dict[str, object]:
 
     Equal for two runs that render alike. Raises as `tracks`.
     """
-    paths, root = _scores(source)
-    listing = "".join(f"{path.relative_to(root)}\0{path.stat().st_size}\n" for path in paths)
+    paths, root, _ = _scores(source)
+    listing = "".join(f"{folder.name_of(str(path), str(root))}\0{folder.size_of(str(path))}\n" for path in paths)
     return {
         "scores": source or "Bach chorales of the music21 corpus",
         "listing_hash": hashlib.sha256(listing.encode()).hexdigest(),
@@ -86,34 +87,37 @@ def notes(source: str) -> dict[str, object]:
     }
 
 
-def _scores(source: str) -> tuple[list[pathlib.Path], pathlib.Path]:
-    """Sorted paths of the scores and the folder they lie in."""
+def _scores(source: str) -> tuple[list[pathlib.Path], pathlib.Path, list[tuple[str, str]]]:
+    """Sorted paths of the scores, the folder they lie in, and folders that cannot be listed with the reason."""
     try:
         from music21 import corpus
     except ImportError as error:
         raise UserError(
             "the chorales need music21, which is not installed: pip install 'musicgen_jax[demo]'"
         ) from error
+    unlisted = []
     if source:
-        root = pathlib.Path(source)
-        if not root.is_dir():
-            raise UserError(f"--source={source} is no folder; give one with MusicXML files, or '' for the Bach corpus")
-        paths = [p for p in root.rglob("*") if p.suffix.lower() in scores.SUFFIXES and p.is_file()]
+        found, _, unlisted = folder.find_files(source, scores.SUFFIXES)
+        paths, root = list(map(pathlib.Path, found)), pathlib.Path(source)
     else:
         paths = [p for p in map(pathlib.Path, corpus.getComposer("bach")) if p.suffix in scores.SUFFIXES]
         root = paths[0].parent if paths else pathlib.Path()
         paths = [p for p in paths if p.parent == root]
     if not paths:
         raise UserError(f"no score in {source or 'the music21 corpus'}; expected files {', '.join(scores.SUFFIXES)}")
-    return sorted(paths), root
+    return sorted(paths), root, unlisted
 
 
-def _objection(score: scores.Score, taken: dict[bytes, track.Track]) -> str:
+def _objection(score: scores.Score, taken: dict[bytes, track.Track], sample_rate: int) -> str:
     """Why a score cannot enter, or ""."""
     if score.parts != PARTS:
         return f"parts other than {', '.join(PARTS)}: {', '.join(score.parts) or 'none'}"
     if not all(len(voice) for voice in score.voices):
         return "a part has no notes"
+    highest = max(float(voice[:, 0].max()) for voice in score.voices)
+    hertz = 440 * 2 ** ((highest - 69) / 12)
+    if hertz >= sample_rate / 2:
+        return f"pitch beyond the sample rate: MIDI {highest:g} is {hertz:.0f} Hz, too high for {sample_rate} Hz"
     if score.quarters * 60 / BEATS_PER_MINUTE < MIN_SECONDS:
         return f"shorter than {MIN_SECONDS:g} s: {score.quarters:g} quarters"
     twin = taken.get(_tune(score))
@@ -177,4 +181,8 @@ def _blocks(voices: list[np.ndarray], timbre: timbres.Timbre, seconds: float, sa
 
 
 def _file_hash(path: pathlib.Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    """ "" where there is nothing to be read: a FIFO would block."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    except OSError:
+        return ""

@@ -1,13 +1,12 @@
 """Source `recordings`: any folder of wav, flac, ogg and mp3 files, nested, of mixed rates, mono or stereo."""
 
-import collections
 import functools
 import hashlib
-import os
 
 from musicgen_jax import console
 from musicgen_jax import progress as progress_lib
 from musicgen_jax.data import audio_check, audio_io, track, workers
+from musicgen_jax.data.sources import folder
 from musicgen_jax.errors import UserError
 
 MIN_SECONDS = 1.0
@@ -35,17 +34,17 @@ def tracks(
       UserError: no folder, or no audio file in it.
     """
     del seed
-    paths, _, unlisted = find_files(source)
+    paths, _, unlisted = _find(source)
     if not paths:
         known = " ".join(audio_io.EXTENSIONS)
         raise UserError(f"no audio in {source}: it holds no file that ends in {known}; check --source")
     check = functools.partial(audio_check.inspect, min_seconds=min_seconds)
     kept, rejected, first_of = [], [track.Rejection(path, f"folder unreadable: {why}") for path, why in unlisted], {}
     cores = console.describe_cores(max(num_workers, 1))
-    with progress_lib.Progress("check files", sum(map(_size, paths)) / 1e6, "MB", devices=cores) as progress:
+    with progress_lib.Progress("check files", sum(map(folder.size_of, paths)) / 1e6, "MB", devices=cores) as progress:
         for path, facts in zip(paths, workers.ordered_map(check, paths, num_workers, _patience), strict=True):
-            progress.update(_size(path) / 1e6)
-            name = _name(path, source)
+            progress.update(folder.size_of(path) / 1e6)
+            name = folder.name_of(path, source)
             if isinstance(facts, workers.Lost):
                 facts = audio_check.AudioFacts(hash="", reason=f"lost: {facts.reason}")
             reason = facts.reason
@@ -62,74 +61,38 @@ def tracks(
 
 def _patience(path: str) -> float:
     """Seconds within which a file must be checked: decoders take some megabytes a second."""
-    return workers.ITEM_SECONDS + _size(path) / 5e4
+    return workers.ITEM_SECONDS + folder.size_of(path) / 5e4
 
 
 def notes(source: str) -> dict[str, object]:
     """Facts for the report, without decoding: files ignored by extension, and a hash of the paths and sizes.
 
-    Equal hashes of two runs mean that the folder has not changed in between. Raises as `find_files`.
+    Equal hashes of two runs mean that the folder has not changed in between. Raises UserError where it is none.
     """
-    paths, ignored, _ = find_files(source)
+    paths, ignored, _ = _find(source)
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(f"{_name(path, source)}\0{_size(path)}\n".encode())
+        digest.update(f"{folder.name_of(path, source)}\0{folder.size_of(path)}\n".encode())
     return {"ignored_files": ignored, "listing_hash": digest.hexdigest()}
 
 
-def find_files(source: str) -> tuple[list[str], dict[str, int], list[tuple[str, str]]]:
-    """Walks a folder, links included.
-
-    Returns:
-      The audio files, sorted by their path below `source`; how many other files there are of each extension; the
-      folders that could not be listed, each with the reason.
-
-    Raises:
-      UserError: `source` is empty or no folder.
-    """
+def _find(source: str) -> tuple[list[str], dict[str, int], list[tuple[str, str]]]:
     if not source:
         raise UserError("--source is empty; the dataset recordings needs a folder of audio files: --source=DIR")
-    if not os.path.isdir(source):
-        raise UserError(f"--source={source} is no folder; it must be a folder of audio files")
-    found, ignored, unlisted, visited = [], collections.Counter(), [], set()
-    errors: list[OSError] = []
-    for folder, subfolders, names in os.walk(source, onerror=errors.append, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in visited:  # a link back up, or a second way into the same folder
-            subfolders.clear()
-            continue
-        visited.add(real)
-        subfolders.sort()
-        for name in names:
-            extension = os.path.splitext(name)[1].lower()
-            if extension in audio_io.EXTENSIONS:
-                found.append(os.path.join(folder, name))
-            else:
-                ignored[extension or "(none)"] += 1
-    unlisted = sorted((_name(error.filename, source), error.strerror or "") for error in errors)
-    return sorted(found, key=lambda path: _name(path, source)), dict(sorted(ignored.items())), unlisted
+    return folder.find_files(source, audio_io.EXTENSIONS)
 
 
 def _track(path: str, name: str, facts: audio_check.AudioFacts, sample_rate: int) -> track.Track:
-    folder = name.split("/")[-2] if "/" in name else ""
+    parent = name.split("/")[-2] if "/" in name else ""
     return track.Track(
         track_id=name,
         path=name,
         group=facts.audio_hash,
         hash=facts.hash,
-        labels={"artist": facts.artist or "unknown", "genre": facts.genre or folder or "unknown"},
+        labels={"artist": facts.artist or "unknown", "genre": facts.genre or parent or "unknown"},
         duration=facts.duration,
         sample_rate=facts.sample_rate,
         channels=facts.channels,
         blocks=functools.partial(audio_io.read_blocks, path, sample_rate),
         warning=facts.warning,
     )
-
-
-def _name(path: str, source: str) -> str:
-    return audio_io.describe_path(os.path.relpath(path, source)).replace(os.sep, "/")
-
-
-def _size(path: str) -> int:
-    # A dangling link has no size; the check will say so.
-    return os.path.getsize(path) if os.path.exists(path) else 0

@@ -2,12 +2,20 @@
 
 import dataclasses
 import pathlib
+import warnings
+import zipfile
 
 import numpy as np
 
+from musicgen_jax.data import audio_io
 from musicgen_jax.errors import UserError
 
 SUFFIXES = (".mxl", ".musicxml", ".xml")
+MAX_BYTES = 1 << 25  # of a score, unpacked: a symphony has some megabytes
+MAX_ENTRIES = 1000  # of an archive: pictures and parts
+MIN_PITCH, MAX_PITCH = 12, 127  # MIDI: from 16 Hz, the lowest tone of an organ, to 12.5 kHz
+MAX_NOTE_QUARTERS = 64  # sixteen bars of common time
+MAX_QUARTERS = 20_000  # over three hours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,28 +44,72 @@ def read(path: pathlib.Path) -> Score:
     """Reads one MusicXML file. Ties are merged, repeats are played once, grace notes (no duration of their own) go.
 
     Raises:
-      UserError: it cannot be parsed, or a part has several notes at once.
+      UserError: it is no file, too large, cannot be parsed, has several notes at once in a part, or notes that nobody
+        sings.
     """
+    _require_size(path)
+    try:
+        return _parsed(path)
+    except UserError:
+        raise
+    except Exception as error:  # music21 raises whatever its parsers come across
+        text = " ".join(str(error).split())[:200]
+        raise UserError(f"music21 cannot parse it: {type(error).__name__}: {text}") from error
+
+
+def _parsed(path: pathlib.Path) -> Score:
     from music21 import converter
 
-    try:
+    with warnings.catch_warnings(action="ignore"):  # they say on stderr what the exception says
         # Past music21's cache of parsed files: pickling a score takes longer than parsing it.
         parsed = converter.parse(path, forceSource=True, storePickle=False)
-    except Exception as error:  # music21 raises whatever its parsers come across
-        raise UserError(f"music21 cannot parse it: {type(error).__name__}: {error}") from error
     names, voices, fermatas = [], [], []
     for index, part in enumerate(getattr(parsed, "parts", ())):
         names.append(" ".join((part.partName or f"part {index + 1}").split()))
         voices.append(_voice(part, names[-1], fermatas))
-    return Score(pathlib.Path(path).stem, tuple(names), tuple(voices), tuple(_union(fermatas)))
+        _require_singable(voices[-1], names[-1])
+    return Score(audio_io.describe_path(path.stem), tuple(names), tuple(voices), tuple(_union(fermatas)))
+
+
+def _require_size(path: pathlib.Path) -> None:
+    """Raises UserError where the file, or what its archive unpacks to, is larger than any score."""
+    size = audio_io.require_file(path, "score")
+    if zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            raise UserError(f"damaged archive: {error}") from error
+        if len(entries) > MAX_ENTRIES:
+            raise UserError(f"too large: an archive of {len(entries)} files; a score has at most {MAX_ENTRIES}")
+        size = max(size, sum(entry.file_size for entry in entries))
+    if size > MAX_BYTES:
+        raise UserError(f"too large: {size} bytes of MusicXML; at most {MAX_BYTES} are read")
+
+
+def _require_singable(voice: np.ndarray, name: str) -> None:
+    """Raises UserError where a note [N, 3] is out of the synthesizer's range or longer than any breath."""
+    for pitch, onset, duration in voice:
+        if not MIN_PITCH <= pitch <= MAX_PITCH:
+            raise UserError(
+                f"pitch out of range: MIDI {pitch:g} in {name} at quarter {onset:g}; from {MIN_PITCH} to {MAX_PITCH} "
+                "are played"
+            )
+        if not (0 <= duration <= MAX_NOTE_QUARTERS and 0 <= onset <= MAX_QUARTERS):
+            raise UserError(
+                f"duration out of range: a note of {duration:g} quarters in {name} at quarter {onset:g}; notes of at "
+                f"most {MAX_NOTE_QUARTERS} within {MAX_QUARTERS} are played"
+            )
 
 
 def read_or_explain(path: pathlib.Path) -> Score | str:
     """`read`, with the reason in place of an exception: what travels between processes."""
     try:
         return read(path)
-    except ValueError as error:
-        return str(error)
+    except UserError as error:
+        return str(error).removeprefix(f"{audio_io.describe_path(path)}: ")
+    except OSError as error:
+        return f"unreadable: {error.strerror or error}"
 
 
 def _voice(part, name: str, fermatas: list[tuple[float, float]]) -> np.ndarray:

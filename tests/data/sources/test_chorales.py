@@ -1,12 +1,17 @@
 """The embedded data set: the corpus's chorales, and a folder of scores made here."""
 
 import collections
+import os
+import re
 import sys
+import zipfile
 
+import fuzzing
 import numpy as np
 import pytest
 
 from musicgen_jax.data.sources import chorales, scores
+from musicgen_jax.errors import UserError
 
 SAMPLE_RATE = 11025
 LOW = {"Soprano": 72, "Alto": 67, "Tenor": 60, "Bass": 48}
@@ -105,6 +110,113 @@ def test_what_cannot_be_sung_is_rejected_with_the_reason(tmp_path):
     assert reasons.pop("c_chord.musicxml").startswith("several notes at once in one part: Alto")
     assert reasons.pop("d_broken.xml").startswith("music21 cannot parse it: ")
     assert not reasons
+
+
+def rewritten(path, pattern: str, replacement: str) -> None:
+    text, count = re.subn(pattern, replacement, path.read_text())
+    assert count
+    path.write_text(text)
+
+
+def test_notes_that_nobody_sings_are_rejected_with_the_reason(tmp_path):
+    changes = {
+        "high": (r"<octave>\d</octave>", "<octave>99</octave>"),
+        "low": (r"<octave>\d</octave>", "<octave>-3</octave>"),
+        "altered": (r"(</step>)", r"\1<alter>1000</alter>"),
+        "long": (r"<duration>\d+</duration>", "<duration>10000000000</duration>"),
+    }
+    for name, change in changes.items():
+        write_score(tmp_path / f"{name}.musicxml")
+        rewritten(tmp_path / f"{name}.musicxml", *change)
+    write_score(tmp_path / "beyond.musicxml", transpose=40)  # MIDI 114 is 5.9 kHz
+    os.mkfifo(tmp_path / "fifo.xml")
+    tracks, rejections = chorales.tracks(str(tmp_path), SAMPLE_RATE, seed=0, num_workers=0)
+    reasons = {rejection.path: rejection.reason for rejection in rejections}
+    assert tracks == []
+    assert reasons.pop("high.musicxml").startswith(
+        "pitch out of range: MIDI 1200 in Soprano at quarter 0; from 12 to 127"
+    )
+    assert reasons.pop("low.musicxml").startswith("pitch out of range: MIDI -24 in Soprano")
+    assert "incorrect accidental" in reasons.pop("altered.musicxml")
+    assert reasons.pop("long.musicxml").startswith("duration out of range: ")
+    assert reasons.pop("beyond.musicxml") == "pitch beyond the sample rate: MIDI 114 is 5920 Hz, too high for 11025 Hz"
+    assert reasons.pop("fifo.xml").startswith("no regular file: it is a FIFO")
+    assert not reasons
+
+
+def test_archives_are_bounded(tmp_path):
+    write_score(tmp_path / "a.musicxml")
+    score = (tmp_path / "a.musicxml").read_bytes()
+    container = b'<container><rootfiles><rootfile full-path="a.xml"/></rootfiles></container>'
+    for name, entries in {
+        "good": {"META-INF/container.xml": container, "a.xml": score},
+        "bomb": {"META-INF/container.xml": container, "a.xml": score + b" " * scores.MAX_BYTES},
+        "crowd": {f"{index}.xml": b"" for index in range(scores.MAX_ENTRIES + 1)},
+    }.items():
+        with zipfile.ZipFile(tmp_path / f"{name}.mxl", "w", zipfile.ZIP_DEFLATED) as archive:
+            for entry, content in entries.items():
+                archive.writestr(entry, content)
+    good = scores.read(tmp_path / "good.mxl")
+    np.testing.assert_array_equal(good.voices[0], scores.read(tmp_path / "a.musicxml").voices[0])
+    assert scores.read_or_explain(tmp_path / "bomb.mxl").startswith("too large: 335")
+    assert scores.read_or_explain(tmp_path / "crowd.mxl").startswith("too large: an archive of 1001 files")
+    (tmp_path / "cut.mxl").write_bytes((tmp_path / "good.mxl").read_bytes()[:200])
+    assert "\n" not in scores.read_or_explain(tmp_path / "cut.mxl")
+
+
+STRANGE_VALUES = (
+    b"",
+    b"-1",
+    b"0",
+    b"0.5",
+    b"1e9",
+    b"nan",
+    b"inf",
+    b"9999999999999999999",
+    b"1/0",
+    b"x",
+    b"\xf0\x9f\x8e\xb5",
+)
+
+
+def with_strange_values(content: bytes, seed: int, count: int):
+    """Well-formed copies of a score in which the text of one to three elements is another."""
+    rng = np.random.default_rng(seed)
+    texts = [match.span(1) for match in re.finditer(rb">([^<>]+)</", content)]
+    for _ in range(count):
+        damaged = content
+        for index in sorted(rng.choice(len(texts), int(rng.integers(1, 4)), replace=False), reverse=True):
+            start, stop = texts[index]
+            damaged = damaged[:start] + STRANGE_VALUES[int(rng.integers(len(STRANGE_VALUES)))] + damaged[stop:]
+        yield damaged
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["bytes", "archive", "values"])
+def test_damaged_scores(tmp_path, damage, capsys):
+    write_score(tmp_path / "whole.musicxml", fermata=True)
+    content = (tmp_path / "whole.musicxml").read_bytes()
+    damaged = fuzzing.mutations(content, seed=0, count=200)
+    if damage == "archive":
+        with zipfile.ZipFile(tmp_path / "whole.mxl", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("whole.xml", content)
+        damaged = fuzzing.mutations((tmp_path / "whole.mxl").read_bytes(), seed=1, count=200)
+    elif damage == "values":
+        damaged = with_strange_values(content, seed=2, count=200)
+
+    def read(content: bytes) -> None:
+        path = tmp_path / ("damaged.mxl" if damage == "archive" else "damaged.musicxml")
+        path.write_bytes(content)
+        result = scores.read_or_explain(path)
+        if isinstance(result, str):
+            assert "\n" not in result
+            raise UserError(result)
+        assert all(np.isfinite(voice).all() for voice in result.voices)
+
+    figures = fuzzing.survey(read, damaged)
+    with capsys.disabled():
+        print(f"\nscores, damaged {damage}: {figures}")
+    assert figures["refused"] and figures["read"] + figures["refused"] == 200
 
 
 def test_ties_are_merged_and_fermatas_lengthen(tmp_path):

@@ -138,10 +138,10 @@ def test_what_is_no_file_is_rejected_unopened(tmp_path):
         tracks, reasons = scan(tmp_path)
     assert [item.path for item in tracks] == ["good.wav"]
     assert reasons == {
-        "fifo.wav": "no regular file: it is a FIFO; copy the sound itself into a file",
+        "fifo.wav": "no regular file: it is a FIFO; put the audio file itself there",
         "self.wav": "unreadable: Too many levels of symbolic links",
-        "socket.wav": "no regular file: it is a socket; copy the sound itself into a file",
-        "zero.wav": "no regular file: it is a device; copy the sound itself into a file",
+        "socket.wav": "no regular file: it is a socket; put the audio file itself there",
+        "zero.wav": "no regular file: it is a device; put the audio file itself there",
     }
 
 
