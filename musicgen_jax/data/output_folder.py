@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from musicgen_jax import files, folder_lock
 from musicgen_jax.errors import UserError
 
-PARTIAL, WHOLE = ".musicgen_jax.partial", ".musicgen_jax.whole"
-OWN = {PARTIAL, WHOLE, folder_lock.FILE_NAME}
+PARTIAL, WHOLE = files.OURS + "partial_dataset", files.OURS + "whole_dataset"
 LAST = "dataset_info.json"  # without it no reader takes the folder for a dataset
 
 
@@ -38,8 +37,9 @@ def claim(directory: str | os.PathLike[str], purpose: str) -> Iterator[pathlib.P
       OSError: the system does not let this user write there.
     """
     folder = pathlib.Path(os.path.realpath(directory))
-    _require_folder(folder, directory)
     made = not folder.exists()
+    if not folder.is_dir():
+        files.output_folder(folder)  # refuses a file
     try:
         with folder_lock.hold(folder, purpose):
             if (folder / WHOLE).is_dir():
@@ -50,18 +50,6 @@ def claim(directory: str | os.PathLike[str], purpose: str) -> Iterator[pathlib.P
             _remove_if_empty(folder)
 
 
-def require_empty(directory: str | os.PathLike[str]) -> None:
-    """Checks that a dataset can be written to a directory; what an interrupted run left does not count.
-
-    Raises:
-      UserError: it is a file, or a directory that holds something.
-    """
-    path = pathlib.Path(directory)
-    _require_folder(path, directory)
-    if path.is_dir() and any(entry.name not in OWN for entry in path.iterdir()):
-        raise UserError(f"{directory} is not empty; remove it or choose another directory for the output")
-
-
 @contextlib.contextmanager
 def fill(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yields the hidden subfolder in which to write; its entries are in `folder` at the end, or gone after an error.
@@ -69,7 +57,7 @@ def fill(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     Raises:
       UserError: `folder` holds something; or all is written but cannot be moved up, and stays where the message says.
     """
-    require_empty(folder)
+    files.output_folder(folder)
     made, partial = not folder.exists(), folder / PARTIAL
     shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed
     partial.mkdir(parents=True)
@@ -96,11 +84,6 @@ def _move_up(folder: pathlib.Path) -> None:
             f"the dataset is complete in {whole}, but its files cannot be moved up ({error.strerror}): mend that and "
             "run the same command again, which only moves them"
         ) from error
-
-
-def _require_folder(path: pathlib.Path, name: str | os.PathLike[str]) -> None:
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{name} is a file; the output must be a new or empty directory")
 
 
 def _remove_if_empty(folder: pathlib.Path) -> None:

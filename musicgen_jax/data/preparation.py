@@ -87,7 +87,7 @@ def _prepare(
     if _holds_rejections_only(folder):
         for name in (REPORT_NAME, manifest.FILE_NAME):
             (folder / name).unlink(missing_ok=True)
-    output_folder.require_empty(folder)
+    files.output_folder(folder)
     tracks, rejections = source.tracks(settings.source, settings.sample_rate, settings.seed, num_workers)
     rejections = list(rejections)
     _require_some(tracks, rejections, settings)

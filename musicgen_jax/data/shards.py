@@ -99,7 +99,7 @@ class ShardWriter:
         self._pending: list[tuple[str, Mapping[str, Any]]] = []
         self._pending_bytes = 0
         self._started: set[str] = set()
-        output_folder.require_empty(self.directory)
+        files.output_folder(self.directory)
 
     def __enter__(self) -> "ShardWriter":
         self._folder = contextlib.ExitStack()

@@ -123,8 +123,8 @@ def test_one_writer_at_a_time(tmp_path):
 
 def test_files_and_full_folders_are_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="file is a file"), output_folder.claim(tmp_path / "file", "a test"):
+    with pytest.raises(UserError, match="file is no folder"), output_folder.claim(tmp_path / "file", "a test"):
         pass
-    with pytest.raises(UserError, match="is not empty"):
+    with pytest.raises(UserError, match="holds other things"):
         write(tmp_path)
     assert os.listdir(tmp_path) == ["file"]

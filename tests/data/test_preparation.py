@@ -120,7 +120,7 @@ def test_a_folder_of_a_person_is_no_place(tmp_path):
     source = make_folder(tmp_path / "in", num_files=1)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "report.json").write_text('{"records": {}}')
-    with pytest.raises(ValueError, match="is not empty"):
+    with pytest.raises(ValueError, match="holds other things"):
         prepare(source, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.json"]
 

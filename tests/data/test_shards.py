@@ -81,9 +81,9 @@ def test_leftovers_of_a_killed_run_are_replaced(tmp_path):
 def test_bad_input(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").touch()
-    with pytest.raises(ValueError, match="is not empty"):
+    with pytest.raises(ValueError, match="holds other things"):
         make_writer(tmp_path / "full")
-    with pytest.raises(ValueError, match="is a file"):
+    with pytest.raises(ValueError, match="is no folder"):
         make_writer(tmp_path / "full" / "notes.txt")
     with pytest.raises(ValueError, match="at least one"), make_writer(tmp_path / "out"):
         pass
