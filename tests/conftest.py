@@ -71,7 +71,8 @@ def tone_tracks(lengths: tuple[int, ...]) -> list[track.Track]:
 def prepare_tones(directory: pathlib.Path, lengths: tuple[int, ...]) -> str:
     """Writes a prepared dataset of `tone_tracks` and returns its path."""
     source = types.SimpleNamespace(tracks=lambda *_: (tone_tracks(lengths), []))
-    settings = preparation.Settings("recordings", "", SAMPLE_RATE, seed=0)
+    # Of TRACK_SAMPLES this seed trains with the shortest, and holds out a long one beside a short one to test with.
+    settings = preparation.Settings("recordings", "", SAMPLE_RATE, seed=14)
     preparation.prepare(settings, source, str(directory), num_workers=0)
     return str(directory)
 
