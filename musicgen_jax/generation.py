@@ -1,16 +1,15 @@
 """One call in Python: a folder of trained models -> music."""
 
 import os
-import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypedDict, Unpack
 
 import numpy as np
 
-from musicgen_jax import config, pretrained
+from musicgen_jax import config, files, pretrained, records
 from musicgen_jax.errors import NotFoundError
 from musicgen_jax.prior import trained
-from musicgen_jax.sampling import hierarchy, output, stream
+from musicgen_jax.sampling import arguments, hierarchy, output, stream
 from musicgen_jax.sampling import prompt as prompt_lib
 from musicgen_jax.sampling import request as request_lib
 from musicgen_jax.sampling import settings as settings_lib
@@ -76,8 +75,8 @@ class MusicGenerator:
         Args:
           seconds: of the result, prompt included, rounded up to a whole code of the top tier; by default 8, or with
             mode "upsample" the prompt's own.
-          prompt: a recording, a file of codes, the codes.npz of former samples, or a waveform float [S] or [N, S] at
-            `sample_rate`.
+          prompt: a recording, a file of codes, the codes.npz of former samples, or a waveform at `sample_rate`:
+            floats [S], with two channels [S, 2], or [N, S] for several pieces.
           seed: equal arguments give equal music.
           num_samples: how many, made together; None is one.
           show_progress: bars with the time left, on stderr.
@@ -88,7 +87,8 @@ class MusicGenerator:
 
         Raises:
           NotFoundError: there is no such prompt.
-          UserError: the arguments do not fit each other or the models; the message says which.
+          UserError: an argument is of the wrong type or out of range, or they do not fit each other or the models;
+            the message says which. Numbers may be NumPy's or JAX's, sequences lists, tuples or arrays.
         """
         sampler = self._hierarchy(*self.request(seconds, prompt, seed, num_samples, options), show_progress)
         codes, tier = sampler.complete(), sampler.finest
@@ -127,11 +127,12 @@ class MusicGenerator:
 
         Raises:
           NotFoundError: there is no such prompt.
-          UserError: as `generate`, or the folder holds the samples of another call.
+          UserError: as `generate`, or the folder holds the samples of another call or other things.
         """
+        folder = output.own_folder(out, "out")
         request, start = self.request(seconds, prompt, seed, num_samples, options)
         priors = self._priors_for(request)
-        output.sample_to_folder(self.tokenizer, priors, request, os.fspath(out), self.models, start)
+        output.sample_to_folder(self.tokenizer, priors, request, os.fspath(folder), self.models, start)
 
     def request(
         self,
@@ -142,10 +143,15 @@ class MusicGenerator:
         options: Options,
     ) -> tuple[request_lib.Request, prompt_lib.Prompt | None]:
         """The arguments of `generate` as what the samplers take, checked."""
-        unknown = ", ".join(sorted(options.keys() - Options.__annotations__.keys()))
-        config.require(not unknown, f"{unknown}: no such option; there are {', '.join(Options.__annotations__)}")
+        known = list(Options.__annotations__)
+        for name in options:
+            near = records.nearest(name, known)
+            config.require(name in known, f"{name}: no such option{near}; there are {', '.join(known)}")
+        fields = arguments.checked(options)
+        seconds = None if seconds is None else arguments.number("seconds", seconds)
+        seed = arguments.whole("seed", seed)
+        num_samples = 1 if num_samples is None else arguments.whole("num_samples", num_samples)
         start = None if prompt is None else prompt_lib.load(prompt, self.tokenizer)
-        fields = dict(options)
         fields.setdefault("mode", "ancestral" if start is None else "continue")
         sampled = request_lib.sampled_tiers(fields["mode"], self.priors)
         if any(self.priors[tier].kind == config.DIFFUSION for tier in sampled):
@@ -153,12 +159,10 @@ class MusicGenerator:
         if seconds is None:
             upsample = start is not None and fields["mode"] == "upsample"
             seconds = start.seconds if upsample else request_lib.DEFAULT_SECONDS
-        genre = fields.pop("genre", None) or ()
-        fields["genres"] = (genre,) * bool(genre) if isinstance(genre, str) else tuple(genre)
+        fields["genres"] = fields.pop("genre", ())
         fields["settings"] = settings_lib.SamplingSettings(
             **{name: fields.pop(name) for name in SETTINGS if name in fields}
         )
-        num_samples = 1 if num_samples is None else num_samples
         request = request_lib.Request(seconds=seconds, num_samples=num_samples, seed=seed, **fields)
         request.validate(self.tokenizer.config, self.tokenizer.fingerprint, self.priors, start)
         return request, start
@@ -193,11 +197,14 @@ def load(directory: Path | None = None, **workdirs: Path) -> MusicGenerator:
     unknown = ", ".join(sorted(set(workdirs) - set(names)))
     config.require(not unknown, f"{unknown}: no such model; a folder of models holds {', '.join(names)}")
     if directory is not None:
-        root = pathlib.Path(directory)
+        root = files.local_path(directory, "directory")
         if not root.is_dir():
             raise NotFoundError(f"no such folder: {root}; pass one that holds {', '.join(names)}")
         workdirs = {name: root / name for name in names if (root / name).is_dir()} | workdirs
-    models = {name: os.fspath(workdirs[name]) if workdirs.get(name) else "" for name in names}
+    absent = {name: path is None or (isinstance(path, str) and not path) for name, path in workdirs.items()}
+    models = {
+        name: "" if absent.get(name, True) else os.fspath(files.local_path(workdirs[name], name)) for name in names
+    }
     if not models["vqvae"] or not any(models[tier] for tier in config.TIERS):
         raise NotFoundError(f"{directory or 'the arguments'}: a tokenizer (vqvae) and a prior are needed")
     tokenizer = pretrained.load_vqvae(models["vqvae"])

@@ -24,6 +24,10 @@ _KINDS = {
     config.DiffusionTraining: "a diffusion model",
     config.JukeboxPriorConfig: "a published prior",
 }
+_WRITERS = {
+    config.PriorTraining: "train_prior or compress",
+    config.DiffusionTraining: "compress --method=distill, or train_prior with configs/diffusion.py,",
+}
 
 
 def load_vqvae(workdir: str) -> tokenizer.Tokenizer:
@@ -54,8 +58,8 @@ def load_prior(workdir: str, tier: str = "") -> trained.TrainedPrior:
     """
     config.require(
         not holds_diffusion(workdir),
-        f"{workdir} holds a diffusion model, which --sampler=diffusion samples from (pretrained.load_diffusion); where "
-        "an autoregressive prior is wanted, pass a folder that train_prior wrote with configs/prior.py",
+        f"{workdir} holds a diffusion model, not a prior: pass a folder that train_prior wrote with configs/prior.py; "
+        "only sample --sampler=diffusion takes it (pretrained.load_diffusion)",
     )
     return _load_code_model(workdir, tier, config.PriorTraining, trained.TrainedPrior)
 
@@ -75,11 +79,6 @@ def load_diffusion(workdir: str, tier: str = "", steps: int | None = None) -> tr
     folder = pathlib.Path(workdir)
     finished = holds_diffusion(workdir) or not (folder / distillation.SETTINGS).is_file()
     config.require(finished, f"{workdir} is of a distillation that has not finished: run that command again")
-    config.require(
-        not folder.is_dir() or holds_diffusion(workdir),
-        f"{workdir} holds no diffusion model: pass a folder that compress --method=distill wrote, or train_prior with "
-        "configs/diffusion.py",
-    )
     if steps is not None and steps != _distilled_steps(workdir):
         rounds = [folder / distillation.ROUNDS / name for name in (str(steps), "any")]
         workdir = next((str(one) for one in rounds if one.is_dir()), workdir)
@@ -88,7 +87,7 @@ def load_diffusion(workdir: str, tier: str = "", steps: int | None = None) -> tr
 
 
 def _distilled_steps(workdir: str) -> int:
-    return _read_config(workdir, config.DiffusionTraining, "compress").distillation.steps
+    return _read_config(workdir, config.DiffusionTraining, _WRITERS[config.DiffusionTraining]).distillation.steps
 
 
 def holds_diffusion(workdir: str) -> bool:
@@ -97,7 +96,7 @@ def holds_diffusion(workdir: str) -> bool:
 
 
 def _load_code_model(workdir: str, tier: str, run_class: type, model_class: type) -> Any:
-    run = _read_config(workdir, run_class, "train_prior")
+    run = _read_config(workdir, run_class, _WRITERS[run_class])
     config.require(
         tier in ("", run.model.tier),
         f"{workdir} holds a prior of the {run.model.tier} tier where one of the {tier} tier is wanted: pass another "

@@ -39,7 +39,9 @@ _TEMPERATURE = flags.DEFINE_string(
     "temperature", "1.0", "By tier: below 1 safer, above 1 wilder; 0.8~1.2 moves from one to the other over the length."
 )
 _GUIDANCE = flags.DEFINE_string("guidance", "1.0", "By tier: above 1, genre and artist count more than in the data.")
-_GENRE = flags.DEFINE_list("genre", [], "Genre labels, taken by turns; a wrong one lists those the priors know.")
+_GENRE = flags.DEFINE_multi_string(
+    "genre", [], "Genre labels, taken by turns: NAME,NAME or the flag again; a wrong one lists those the priors know."
+)
 _ARTIST = flags.DEFINE_string("artist", "", "Artist label.")
 _HOP_FRACTION = flags.DEFINE_string("hop_fraction", "0.5", "By tier: how far a window moves on, in contexts.")
 _TOTAL_SECONDS = flags.DEFINE_float("total_seconds", 0.0, "Length of the piece the samples begin; 0 takes the usual.")
@@ -98,6 +100,7 @@ def _decode() -> None:
 
 def _sample() -> None:
     from musicgen_jax import closing, generation, pretrained  # JAX and all else that is heavy: after the flags
+    from musicgen_jax.data import labels
     from musicgen_jax.sampling import settings
 
     options = {flag.name: settings.parse(flag.name, flag.value) for flag in _BY_TIER}
@@ -109,7 +112,7 @@ def _sample() -> None:
         prompt=_PRIME.value,
         seed=_SEED.value,
         num_samples=_NUM_SAMPLES.value,
-        genre=_GENRE.value,
+        genre=[name for text in _GENRE.value for name in labels.split(text, generator.genres)],
         artist=_ARTIST.value,
         total_seconds=_TOTAL_SECONDS.value,
         batch_size=_BATCH_SIZE.value,

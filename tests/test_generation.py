@@ -10,6 +10,7 @@ import sys
 import time
 
 import command_line
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
@@ -144,16 +145,49 @@ def test_continue_primed_and_upsample(generator, tiny_tokenizer):
         ({"genre": "kazoo"}, "unknown genre; the prior was trained with unknown, oboe, organ"),
         ({"num_samples": 0}, "--num_samples=0"),
         ({"steps": 0}, "--steps=0 goes with --sampler=diffusion"),
-        ({"tempo": 120}, "tempo: no such option; there are genre, artist, mode"),
-        ({"genres": ["oboe"]}, "genres: no such option; there are genre, artist, mode"),
+        ({"tempo": 120}, "tempo: no such option; .*there are genre, artist, mode"),
+        ({"genres": ["oboe"]}, r"genres: no such option; did you mean genre\?; there are genre, artist, mode"),
         ({"num_samples": 40, "parallel_windows": True}, "--batch_size=120 or more, or leave out --parallel_windows"),
         ({"temperature": {"bottom": 1.0}}, "--temperature has a value for bottom"),
+        ({"seconds": "8"}, "seconds='8': must be a number"),
+        ({"seed": 1.5}, r"seed=1\.5: must be a whole number"),
+        ({"seed": 10**30}, "--seed=10+: must be from 0 to 4294967295"),
+        ({"seconds": 10**400}, "--seconds=inf: must be greater than 0, and at most 100000"),
+        ({"temperature": "warm"}, "temperature='warm': must be a number, a pair"),
+        ({"temprature": 1.0}, r"temprature: no such option; did you mean temperature\?; there are genre"),
+        (
+            {"prompt": np.zeros((2, RATE)), "seconds": 2},
+            r"holds 2 pieces: .*; one piece of two channels is \[S, 2\]",
+        ),
     ],
 )
 def test_bad_calls(generator, call, message):
     for method in (generator.generate, generator.stream):
         with pytest.raises(ValueError, match=message):
             method(**call)
+
+
+def test_arguments_of_numpy_and_jax(generator):
+    expected = generator.generate(0.5, seed=3, num_samples=1, temperature=(0.5, 1.0), top_k=4, genre=["organ"])
+    options = {"temperature": np.array([0.5, 1.0]), "top_k": {"top": np.int64(4), "middle": jnp.int32(4)}}
+    options |= {"genre": np.array(["organ"]), "artist": None, "hop_fraction": jnp.float32(0.5)}
+    found = generator.generate(jnp.array(0.5), seed=np.uint32(3), num_samples=np.array(1), **options)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_paths_in_the_home_folder_and_what_is_no_path(models, generator, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(models.parent))
+    assert musicgen_jax.load(f"~/{models.name}", middle="").tokenizer.fingerprint == generator.tokenizer.fingerprint
+    monkeypatch.setattr(generator, "request", lambda *_: pytest.fail("looked at the request before the folder"))
+    (tmp_path / "mine.wav").touch()
+    for call, message in (
+        (lambda: musicgen_jax.load(3), "directory=3: must be a path"),
+        (lambda: musicgen_jax.load(models, top=["x"]), r"top=\['x'\]: must be a path"),
+        (lambda: generator.write(3), "out=3: must be a path"),
+        (lambda: generator.write(tmp_path), r"out=.* holds other things \(mine\.wav\): choose another out"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
 
 
 def test_bad_folders(models, tmp_path):
@@ -184,15 +218,24 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
 
 
 def test_the_command_is_the_call(models, generator, tmp_path):
-    done = run(models, tmp_path / "out", "--seconds=0.5", "--seed=4", "--temperature=top:0.9~1.1", "--top_k=middle:9")
+    flags = (
+        "--seconds=0.5",
+        "--seed=4",
+        "--temperature=top:0.9~1.1",
+        "--top_k=middle:9",
+        "--genre=oboe",
+        "--genre=organ",
+    )
+    done = run(models, tmp_path / "out", *flags)
     assert done.returncode == 0, done.stderr
-    options = {"temperature": {"top": (0.9, 1.1)}, "top_k": {"middle": 9}}
+    options = {"temperature": {"top": (0.9, 1.1)}, "top_k": {"middle": 9}, "genre": ("oboe", "organ")}
     expected = generator.generate(0.5, seed=4, num_samples=2, **options)
     audio, rate = soundfile.read(tmp_path / "out" / "001.wav", dtype="float32")
     assert rate == RATE
     np.testing.assert_allclose(audio, np.clip(expected[1], -1, 1), atol=1e-4)
     info = json.loads((tmp_path / "out" / "samples.json").read_text())
     assert info["request"]["settings"]["temperature"] == {"top": [0.9, 1.1]}
+    assert [sample["genre"] for sample in info["samples"]] == ["oboe", "organ"]
     assert not (tmp_path / "out" / ".musicgen_jax.partial").exists()
     assert "sample top" in done.stderr and "sample middle" in done.stderr and "codes/s" in done.stderr
 

@@ -8,7 +8,7 @@ import pytest
 import tiny_priors
 import tiny_workdirs
 
-from musicgen_jax import pretrained
+from musicgen_jax import config, pretrained
 from musicgen_jax.errors import UserError
 from musicgen_jax.evaluation import prior_likelihood
 from musicgen_jax.sharding import mesh
@@ -73,3 +73,26 @@ def test_such_a_prior_is_evaluated(tiny_tokenizer, tiny_codes, workdirs):
 def test_a_tpu_keeps_them(workdirs, monkeypatch):
     monkeypatch.setattr(mesh, "platform", lambda: "tpu")
     assert pretrained.load_prior(str(workdirs / "top")).config.transformer.attention == "pallas"
+
+
+KINDS = {
+    "a tokenizer": (config.VQVAETraining(), pretrained.load_vqvae),
+    "a prior": (config.PriorTraining(), pretrained.load_prior),
+    "a diffusion model": (config.DiffusionTraining(), pretrained.load_diffusion),
+    "a published prior": (config.JukeboxPriorConfig(), pretrained.load_jukebox_prior),
+}
+
+
+@pytest.mark.parametrize("wanted", KINDS)
+@pytest.mark.parametrize("found", KINDS)
+def test_a_model_of_another_kind(tmp_path, wanted, found):
+    config.write_json(tmp_path / "config.json", KINDS[found][0])
+    if wanted != found:
+        with pytest.raises(UserError, match=rf"{tmp_path} holds {found}, not {wanted}: pass a folder that "):
+            KINDS[wanted][1](str(tmp_path))
+
+
+def test_a_prior_of_another_tier(tmp_path):
+    config.write_json(tmp_path / "config.json", config.PriorTraining(model=tiny_priors.model_config("middle")))
+    with pytest.raises(UserError, match="holds a prior of the middle tier where one of the top tier is wanted"):
+        pretrained.load_prior(str(tmp_path), "top")

@@ -4,12 +4,15 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import reprlib
+from typing import Any
 
+import jax
 import numpy as np
 
 from musicgen_jax import config, console, files
 from musicgen_jax.data import audio_io
-from musicgen_jax.errors import NotFoundError
+from musicgen_jax.errors import NotFoundError, UserError
 from musicgen_jax.vqvae import code_file
 from musicgen_jax.vqvae import tokenizer as tokenizer_lib
 
@@ -49,8 +52,9 @@ def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: tokenizer_lib.T
 
     Args:
       source: a recording (wav, flac, ogg, mp3 of any rate), a file that extract_codes --file wrote (.codes), the
-        codes.npz of former samples, or a waveform float [S] or [N, S] at the tokenizer's rate. What follows the last
-        whole code of the top tier is left out: padded, it would sound like an end.
+        codes.npz of former samples, or a waveform at the tokenizer's rate: an array or list of floats [S], of one or
+        two channels [S, C], whose mean counts, or of several pieces [N, S]. What follows the last whole code of the top
+        tier is left out: padded, it would sound like an end.
       tokenizer: the VQ-VAE of the priors.
 
     Raises:
@@ -58,9 +62,9 @@ def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: tokenizer_lib.T
       UserError: the file is of no such kind, damaged, of another tokenizer, or shorter than a code of the top tier; or
         the waveform is of integers, NaN or infinite.
     """
-    if isinstance(source, np.ndarray):
-        return _encode("the waveform", source, tokenizer)
-    path = pathlib.Path(source)
+    if not isinstance(source, str | os.PathLike):
+        return _encode("prompt: the waveform", _waveform(source), tokenizer)
+    path = files.local_path(source, "prompt")
     suffix = path.suffix.lower()
     if suffix == CODES_SUFFIX:
         return _from_code_file(path, tokenizer)
@@ -78,15 +82,33 @@ def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: tokenizer_lib.T
 
 def _encode(name: str, audio: np.ndarray, tokenizer: tokenizer_lib.Tokenizer) -> Prompt:
     hop = tokenizer.config.top.hop_length
-    config.require(audio.ndim in (1, 2), f"{name} has shape {audio.shape}: pass [S], or [N, S] for several pieces")
-    floats = np.issubdtype(audio.dtype, np.floating)
-    config.require(floats, f"{name} is of {audio.dtype}: pass floats, where full scale is from -1 to 1")
-    config.require(bool(np.isfinite(audio).all()), f"{name} holds samples that are NaN or infinite")
-    rows = np.atleast_2d(audio).astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 does not hold becomes infinite
+        rows = np.atleast_2d(audio).astype(np.float32)
+    config.require(bool(np.isfinite(rows).all()), f"{name} holds samples that are NaN or infinite")
     rows = rows[:, : rows.shape[1] // hop * hop]
     encoded = [tokenizer.encode(iter([row])) for row in rows]
     codes = {tier: np.stack([one[tier] for one in encoded]) for tier in config.TIERS if encoded}
     return _checked(name, codes, tokenizer.config)
+
+
+def _waveform(source: Any) -> np.ndarray:
+    """Floats [S] or [N, S] of an array of NumPy or JAX, or lists; channels [S, C] are mixed."""
+    try:
+        audio = np.asarray(source)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"prompt={reprlib.repr(source)}: must be a path, or a waveform as an array of floats"
+        ) from error
+    floats = jax.dtypes.issubdtype(audio.dtype, np.floating)
+    config.require(
+        floats, f"prompt: the waveform is of {audio.dtype}: pass floats, where full scale is from -1 to 1, or a path"
+    )
+    config.require(
+        audio.ndim in (1, 2),
+        f"prompt: the waveform has shape {audio.shape}: pass [S], [S, 2], or [N, S] for several pieces",
+    )
+    channels = audio.ndim == 2 and 1 <= audio.shape[1] <= audio_io.MAX_CHANNELS
+    return audio.astype(np.float64).mean(axis=1) if channels else audio
 
 
 def _from_code_file(path: pathlib.Path, tokenizer: tokenizer_lib.Tokenizer) -> Prompt:

@@ -11,6 +11,7 @@ from musicgen_jax.sampling import prompt as prompt_lib
 from musicgen_jax.sampling import settings as settings_lib
 
 DEFAULT_SECONDS, DEFAULT_STEPS = 8.0, 8
+MAX_SECONDS, MAX_NUMBER = 100_000, 1_000_000  # positions of any tier fit into 32 bits
 DEFAULT_BATCH_SIZE, DEFAULT_PARALLEL_BATCH_SIZE = 8, 32  # windows at a time; of those that run side by side, a device
 
 
@@ -172,14 +173,19 @@ class Request:
         )
 
     def _validate_numbers(self) -> None:
-        config.require(0 < self.seconds < math.inf, f"--seconds={self.seconds}: must be greater than 0, and finite")
-        config.require(self.num_samples > 0, f"--num_samples={self.num_samples}: must be at least 1")
+        inside = 0 < self.seconds <= MAX_SECONDS
+        config.require(inside, f"--seconds={self.seconds}: must be greater than 0, and at most {MAX_SECONDS}")
+        inside = 0 < self.num_samples <= MAX_NUMBER
+        config.require(inside, f"--num_samples={self.num_samples}: must be at least 1, and at most {MAX_NUMBER}")
         # jax.random.key takes the lower 32 bits of a seed: others would give the samples of some other seed.
         config.require(0 <= self.seed < 2**32, f"--seed={self.seed}: must be from 0 to {2**32 - 1}")
-        positive = self.batch_size is None or self.batch_size > 0
-        config.require(positive, f"--batch_size={self.batch_size}: must be at least 1")
-        enough = self.total_seconds == 0 or self.seconds <= self.total_seconds < math.inf
-        config.require(enough, f"--total_seconds={self.total_seconds}: must be 0 or at least --seconds={self.seconds}")
+        inside = self.batch_size is None or 0 < self.batch_size <= MAX_NUMBER
+        config.require(inside, f"--batch_size={self.batch_size}: must be at least 1, and at most {MAX_NUMBER}")
+        config.require(
+            self.total_seconds == 0 or self.seconds <= self.total_seconds <= MAX_SECONDS,
+            f"--total_seconds={self.total_seconds}: must be 0 or at least --seconds={self.seconds}, and at most "
+            f"{MAX_SECONDS}",
+        )
         for tier in config.TIERS:
             hop_fraction = self.hop_fraction_of(tier)
             settings_lib.require_number("hop_fraction", hop_fraction)
@@ -203,7 +209,8 @@ class Request:
         pieces, known = prompt.codes[given[0]].shape
         config.require(
             self.num_samples >= pieces,
-            f"--num_samples={self.num_samples}: {prompt.name} holds {pieces} pieces: pass as many or more",
+            f"--num_samples={self.num_samples}: {prompt.name} holds {pieces} pieces: pass as many or more; one piece "
+            "of two channels is [S, 2]",
         )
         wanted = self.num_codes(vqvae, given[0])
         length = f"{prompt.name} has {prompt.seconds:g} s, and --seconds={self.seconds:g}"

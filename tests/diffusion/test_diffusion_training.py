@@ -65,7 +65,7 @@ def test_the_config_says_which_kind_it_is(workdirs):
 def test_each_loader_refuses_the_other_kind(workdirs):
     with pytest.raises(ValueError, match=r"holds a diffusion model.*pass a folder that train_prior wrote"):
         pretrained.load_prior(workdirs["diffusion"], "middle")
-    with pytest.raises(ValueError, match=r"holds no diffusion model.*compress --method=distill"):
+    with pytest.raises(ValueError, match=r"not a diffusion model.*compress --method=distill"):
         pretrained.load_diffusion(workdirs["prior"], "middle")
     with pytest.raises(ValueError, match="of the middle tier where one of the bottom tier is wanted"):
         pretrained.load_diffusion(workdirs["diffusion"], "bottom")

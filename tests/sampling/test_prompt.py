@@ -1,10 +1,12 @@
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
 from conftest import tones
 
+from musicgen_jax.errors import UserError
 from musicgen_jax.sampling import prompt as prompt_lib
 from musicgen_jax.vqvae import code_file, extraction
 
@@ -70,6 +72,45 @@ def test_several_waveforms(tiny_tokenizer, audio, whole):
     np.testing.assert_array_equal(prompt.codes["top"][0], whole["top"])
     assert np.any(prompt.codes["top"][1] != whole["top"])
     np.testing.assert_array_equal(prompt.rows("top", 5), prompt.codes["top"][[0, 1, 0, 1, 0]])
+
+
+def test_waveforms_of_any_library(tiny_tokenizer, audio):
+    audio = audio[: 4 * 128].astype(jnp.bfloat16).astype(np.float32)  # exact in all of them
+    expected = prompt_lib.load(audio, tiny_tokenizer).codes
+    for given in (audio.tolist(), audio.astype(np.float64), jnp.asarray(audio), jnp.asarray(audio, jnp.bfloat16)):
+        assert_equal(prompt_lib.load(given, tiny_tokenizer), expected)
+
+
+def test_two_channels_are_mixed(tiny_tokenizer, audio, whole):
+    other = np.random.default_rng(0).normal(size=audio.shape).astype(np.float32)
+    stereo = np.stack([audio + other, audio - other], axis=1)
+    assert stereo.shape == (3 * RATE, 2)
+    assert_equal(prompt_lib.load(stereo, tiny_tokenizer), whole)
+    assert_equal(prompt_lib.load(audio[:, None], tiny_tokenizer), whole)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (3, "prompt: the waveform is of int64: pass floats"),
+        ([0, 1], "prompt: the waveform is of int64: pass floats"),
+        ([[0.5], [0.5, 0.25]], r"prompt=\[\[0\.5\], .*: must be a path, or a waveform"),
+        ({"a": 1}, "prompt: the waveform is of object"),
+        (0.5, r"prompt: the waveform has shape \(\)"),
+        ([1e300] * 300, "prompt: the waveform holds samples that are NaN or infinite"),
+        ("gs://bucket/x.wav", "prompt=gs://bucket/x.wav: only paths on this machine"),
+        ("", "prompt is empty: pass a path"),
+    ],
+)
+def test_arguments_that_are_no_prompt(tiny_tokenizer, source, message):
+    with pytest.raises(UserError, match=message):
+        prompt_lib.load(source, tiny_tokenizer)
+
+
+def test_a_prompt_in_the_home_folder(tiny_tokenizer, audio, whole, tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "x.wav", audio, RATE, subtype="FLOAT")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert_equal(prompt_lib.load("~/x.wav", tiny_tokenizer), whole)
 
 
 def test_a_file_of_codes(tiny_tokenizer, audio, tmp_path):
@@ -146,7 +187,7 @@ def test_what_is_no_prompt(tiny_tokenizer, audio, tmp_path):
             prompt_lib.load(tmp_path / name, tiny_tokenizer)
     with pytest.raises(ValueError, match="shorter than one code of the top tier, 128 samples"):
         prompt_lib.load(audio[:100], tiny_tokenizer)
-    with pytest.raises(ValueError, match=r"pass \[S\], or \[N, S\]"):
+    with pytest.raises(ValueError, match=r"pass \[S\], \[S, 2\], or \[N, S\]"):
         prompt_lib.load(audio[None, None], tiny_tokenizer)
     with pytest.raises(ValueError, match="the waveform is of int16: pass floats"):
         prompt_lib.load((audio * 32767).astype(np.int16), tiny_tokenizer)

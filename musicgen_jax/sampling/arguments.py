@@ -1,0 +1,123 @@
+"""What a caller in Python passes, as plain Python; what is wrong is told by its name.
+
+Numbers may be NumPy's or JAX's, sequences lists, tuples or arrays.
+"""
+
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from musicgen_jax import config
+from musicgen_jax.errors import UserError
+
+
+def number(name: str, value: Any) -> float:
+    """A float from a number of Python, NumPy or JAX, or an array that holds one. Raises UserError for anything else."""
+    value = _scalar(value)
+    if type(value) not in (int, float):
+        raise UserError(f"{name}={_shown(value)}: must be a number")
+    try:
+        return float(value)
+    except OverflowError:  # of an int; its range is checked like that of any other
+        return float("inf") if value > 0 else float("-inf")
+
+
+def whole(name: str, value: Any) -> int:
+    """Likewise an int; 4.0 is one."""
+    value = _scalar(value)
+    if type(value) is int or (type(value) is float and value.is_integer()):
+        return int(value)
+    raise UserError(f"{name}={_shown(value)}: must be a whole number")
+
+
+def truth(name: str, value: Any) -> bool:
+    """Likewise a bool."""
+    value = _scalar(value)
+    if type(value) is not bool:
+        raise UserError(f"{name}={_shown(value)}: must be True or False")
+    return value
+
+
+def text(name: str, value: Any) -> str:
+    """A str."""
+    if not isinstance(value, str):
+        raise UserError(f"{name}={_shown(value)}: must be text")
+    return str(value)
+
+
+def texts(name: str, value: Any) -> tuple[str, ...]:
+    """A str alone, or those of a list, tuple or array; the empty one says nothing."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple | np.ndarray) or not all(isinstance(one, str) for one in names):
+        raise UserError(f"{name}={_shown(value)}: must be a name or a list of names")
+    return tuple(str(one) for one in names if one)
+
+
+def by_tier(name: str, value: Any) -> Any:
+    """A number, a pair of them, or a mapping from tiers to either, with floats and tuples."""
+    if not isinstance(value, Mapping):
+        return _number_or_pair(name, value, value)
+    for tier in value:
+        config.require(
+            tier in config.TIERS, f"{name}={_shown(value)}: {tier!r} is none of the tiers {', '.join(config.TIERS)}"
+        )
+    return {tier: _number_or_pair(name, one, value) for tier, one in value.items()}
+
+
+def _number_or_pair(name: str, value: Any, whole_value: Any) -> float | tuple[float, ...]:
+    try:
+        if isinstance(value, list | tuple) or getattr(value, "ndim", 0) == 1:
+            return tuple(number(name, one) for one in value)
+        return number(name, value)
+    except UserError as error:
+        rule = "must be a number, a pair (first, last), or a dict from tiers to either"
+        raise UserError(f"{name}={_shown(whole_value)}: {rule}") from error
+
+
+def _scalar(value: Any) -> Any:
+    """The bool, int or float that a value is, or the value itself where it is none."""
+    if not isinstance(value, np.generic | np.ndarray | jax.Array):
+        return value
+    try:
+        array = np.asarray(value)
+    except TypeError:  # a key of JAX's, or a traced value
+        return value
+    for kind, plain in ((np.bool_, bool), (np.integer, int), (np.floating, float)):
+        if array.ndim == 0 and jax.dtypes.issubdtype(array.dtype, kind):
+            return plain(array)
+    return value
+
+
+def _shown(value: Any) -> str:
+    shape = getattr(value, "shape", ())
+    return f"an array of shape {shape}" if shape else " ".join(reprlib.repr(value).split())
+
+
+CHECKS = {
+    "genre": texts,
+    "artist": text,
+    "mode": text,
+    "temperature": by_tier,
+    "top_p": by_tier,
+    "top_k": by_tier,
+    "guidance": by_tier,
+    "hop_fraction": by_tier,
+    "total_seconds": number,
+    "batch_size": whole,
+    "parallel_windows": truth,
+    "cache_dtype": text,
+    "sampler": text,
+    "steps": whole,
+}
+
+
+def checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """`generation.Options` as plain Python; those that are None are left out.
+
+    Raises:
+      UserError: an option of another type.
+    """
+    return {name: CHECKS[name](name, value) for name, value in options.items() if value is not None}
