@@ -62,7 +62,7 @@ def train(
         checkpointing.Checkpointer(workdir, training.keep_checkpoints) as checkpointer,
         jax.set_mesh(mesh),
     ):
-        current = _restored(checkpointer, abstract, model_config)
+        current = checkpointer.restore(abstract, model_config)
         if current is None:
             current = state.initial_state(task, training, tx, axis_rules, mesh)
         start = int(current.step)
@@ -81,12 +81,6 @@ def train(
                 recorder=recorder,
                 guard=guard,
             )
-
-
-def _restored(checkpointer, abstract, model_config) -> state.TrainState | None:
-    if checkpointer.latest_step() is None:
-        return None
-    return checkpointer.restore(abstract, model_config)
 
 
 def _announce(task: state.Task, mesh: jax.sharding.Mesh, start: int) -> None:
