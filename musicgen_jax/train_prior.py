@@ -3,7 +3,7 @@
     python -m musicgen_jax.train_prior --config=configs/prior.py:tier=top,scale=tiny --workdir=DIR \\
         --config.data.path=DIR
 
-Run again, it resumes from the newest checkpoint; SIGTERM saves and exits 0.
+Run again, it resumes from the newest checkpoint; SIGTERM saves and exits 0, Ctrl-C saves and exits 130.
 """
 
 import pathlib

@@ -2,7 +2,7 @@
 
     python -m musicgen_jax.train_vqvae --config=configs/vqvae.py:scale=tiny --workdir=DIR --config.data.path=DIR
 
-Run again, it resumes from the newest checkpoint; SIGTERM saves and exits 0.
+Run again, it resumes from the newest checkpoint; SIGTERM saves and exits 0, Ctrl-C saves and exits 130.
 """
 
 import pathlib
@@ -30,7 +30,7 @@ def _train(run: config.VQVAETraining) -> None:
     from musicgen_jax.planning import workload
     from musicgen_jax.sharding import mesh as mesh_lib
     from musicgen_jax.training import loop, precision, state
-    from musicgen_jax.vqvae import adversarial, data_statistics
+    from musicgen_jax.vqvae import adversarial, data_statistics, loss
 
     audio_dataset.check_sample_rate(run.data.path, run.model.sample_rate)
     mesh = mesh_lib.make_mesh(run.mesh)
@@ -42,6 +42,7 @@ def _train(run: config.VQVAETraining) -> None:
         loss=adversarial.objective(run, statistics),
         unit="audio-s",
         units_per_step=run.data.batch_size * run.clip_samples / run.model.sample_rate,
+        summarize=loss.summarize,
         clipped_apart=adversarial.CLIPPED_APART if run.adversarial.weight else (),
         flops_per_step=workload.workload(run).flops.model,
     )

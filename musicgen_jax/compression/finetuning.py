@@ -35,7 +35,7 @@ def run_config(run: config.PriorTraining, codes: str, num_steps: int, learning_r
         data=dataclasses.replace(run.data, path=str(pathlib.Path(codes).absolute())),
         mesh=config.MeshConfig(),
         optimizer=dataclasses.replace(run.optimizer, **schedule),
-        training=dataclasses.replace(run.training, num_steps=steps, ema_decay=0.0, keep_checkpoints=1, **frequencies),
+        training=dataclasses.replace(run.training, num_steps=steps, keep_checkpoints=1, **frequencies),
         shard_sequence=False,
     )
 

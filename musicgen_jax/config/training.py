@@ -76,7 +76,9 @@ class TrainingConfig:
     seed: int = 0  # initial parameters and every random draw of training
     compute_dtype: str = "float32"  # float32 | bfloat16 | float16 (with dynamic loss scaling)
     accumulation_steps: int = 1  # micro-batches a step; the batch size must be divisible by it
-    ema_decay: float = 0.0  # moving average of the parameters, used by evaluation and sampling; 0 turns it off
+    ema_decay: float = (
+        0.0  # moving average of the parameters, to evaluate and sample with; less at first; 0 turns it off
+    )
     log_every: int = 10  # steps between lines of metrics.jsonl
     eval_every: int = 500  # steps between validation passes; 0 turns them off
     eval_batches: int = 8  # batches of a validation pass

@@ -1,5 +1,6 @@
 """Grain pipelines -> global device arrays. The data position is the step: a batch depends on nothing else."""
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -57,23 +58,43 @@ def training_batches(
         rest = dataset[step:]
         iterable = rest.to_iter_dataset(grain.ReadOptions(num_threads=4, prefetch_buffer_size=16))
         if data.num_workers:
-            iterable = iterable.mp_prefetch(grain.MultiprocessingOptions(num_workers=data.num_workers))
+            workers = grain.MultiprocessingOptions(num_workers=data.num_workers)
+            iterable = iterable.mp_prefetch(workers, worker_init_fn=_leave_ctrl_c)
         for host_batch in iterable:
             yield to_device(host_batch, mesh)
 
     return batches_from
 
 
+def _leave_ctrl_c(worker: int, count: int) -> None:
+    """A terminal sends it to all processes; the one that trains still wants its batches while it saves."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def fixed_batches(examples: list[HostBatch], batch_size: int, mesh: jax.sharding.Mesh) -> Iterator[Batch]:
-    """Global batches of the given examples in order, repeated from the start to fill the last batch.
+    """Global batches of the given examples in order, each of them once.
+
+    Where examples say what of them exists (`mask`), the last batch is filled with some of which nothing does. Others
+    make a smaller last batch; should it not divide over the devices, it leaves the rest of them out, and where there
+    are fewer than devices, repeats them.
 
     Every host must hold the same examples; each puts its own rows on its devices.
     """
-    rows = batch_size // jax.process_count()
-    first = rows * jax.process_index()
+    ways = mesh_lib.batch_ways(mesh)
     for start in range(0, len(examples), batch_size):
-        chosen = [examples[(start + first + i) % len(examples)] for i in range(rows)]
-        yield to_device({name: np.stack([example[name] for example in chosen]) for name in chosen[0]}, mesh)
+        batch = examples[start : start + batch_size]
+        missing = batch_size - len(batch)
+        if missing and "mask" in batch[0]:
+            batch += [batch[0] | {"mask": np.zeros_like(batch[0]["mask"])}] * missing
+        elif missing and len(batch) >= ways:
+            batch = batch[: len(batch) // ways * ways]
+        elif missing and start:
+            return
+        elif missing:
+            batch = [batch[i % len(batch)] for i in range(ways)]
+        rows = len(batch) // jax.process_count()
+        batch = batch[rows * jax.process_index() :][:rows]
+        yield to_device({name: np.stack([example[name] for example in batch]) for name in batch[0]}, mesh)
 
 
 def to_device(host_batch: HostBatch, mesh: jax.sharding.Mesh) -> Batch:

@@ -44,6 +44,7 @@ def code_task(
         unit="codes",
         units_per_step=run.data.batch_size * run.model.context,
         weight=loss.num_losses,
+        summarize=loss.summarize,
         flops_per_step=flops_per_step,
     )
 

@@ -171,7 +171,6 @@ def student_run(
             num_steps=num_steps,
             seed=settings.seed,
             accumulation_steps=1,
-            ema_decay=0.0,  # an average over so few updates would be mostly the teacher
             eval_every=min(run.training.eval_every, num_steps),
             checkpoint_every=min(run.training.checkpoint_every, num_steps),
         ),

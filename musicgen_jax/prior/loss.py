@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from musicgen_jax.prior import code_model, prior
@@ -18,6 +19,11 @@ def code_losses(logits: jax.Array, codes: jax.Array) -> jax.Array:
 def num_losses(batch: dict[str, jax.Array]) -> jax.Array:
     """Codes that `prior_loss` averages over: those that exist. Scalar float32."""
     return jnp.sum(batch["mask"].astype(jnp.float32))
+
+
+def summarize(means: dict[str, Any]) -> dict[str, Any]:
+    """Means of metrics, and the perplexity of the mean nats, which is no mean of perplexities."""
+    return means | {"perplexity": np.exp(means["nats_per_code"])} if "nats_per_code" in means else means
 
 
 def prior_loss(

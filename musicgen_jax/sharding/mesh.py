@@ -82,9 +82,14 @@ def batch_sharding(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
     return jax.sharding.NamedSharding(mesh, jax.P(BATCH_AXES))
 
 
+def batch_ways(mesh: jax.sharding.Mesh) -> int:
+    """Parts that a batch is divided into."""
+    return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+
+
 def check_batch_size(batch_size: int, mesh: jax.sharding.Mesh) -> None:
     """Raises UserError unless the global batch divides evenly over the mesh's batch axes and over the processes."""
-    ways = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    ways = batch_ways(mesh)
     if batch_size % ways or batch_size % jax.process_count():
         raise UserError(
             f"data.batch_size={batch_size} must be divisible by {' x '.join(BATCH_AXES)} = {ways} and by the "

@@ -7,7 +7,6 @@ variables, or with `--distributed` on a cluster that JAX knows (Cloud TPU pods, 
 import atexit
 import collections
 import contextlib
-import math
 import os
 import sys
 import threading
@@ -22,7 +21,7 @@ from absl import flags
 from musicgen_jax import config
 from musicgen_jax.errors import UnreachableError
 from musicgen_jax.sharding import mesh as mesh_lib
-from musicgen_jax.training import roll_call
+from musicgen_jax.training import preemption, roll_call
 
 START_SECONDS = 600  # for all processes to come: the hosts of a large slice are ready minutes apart
 ALL_REDUCE_SECONDS = 300  # for every process to start its devices and to add up a number together
@@ -65,12 +64,18 @@ def processes(mesh_config: config.MeshConfig) -> Iterator[None]:
     try:
         jax.distributed.initialize(**_arguments(place))
         _check_devices(mesh_config, company.hosts)
-        yield
+        interrupted = None
+        try:
+            yield
+        except preemption.Interrupted as error:  # on every process, once all have saved
+            interrupted = error
     except BaseException as error:
         _fail(company, error)
         raise
     company.close()
     jax.distributed.shutdown()
+    if interrupted is not None:
+        raise interrupted
 
 
 def find_place() -> Place | None:
@@ -146,7 +151,7 @@ def _all_reduce(mesh_config: config.MeshConfig, hosts: list[str]) -> int:
     short = [f"process {p} (host {host}) has {counts[p]}" for p, host in enumerate(hosts) if counts[p] < usual]
     config.require(not short, f"hosts must have equally many devices, {usual} each, but {'; '.join(short)}")
     mesh = mesh_lib.make_mesh(mesh_config)  # compares the number of devices with the config
-    ways = math.prod(mesh.shape[axis] for axis in mesh_lib.BATCH_AXES)
+    ways = mesh_lib.batch_ways(mesh)
     config.require(
         ways % len(hosts) == 0,
         f"mesh {' x '.join(mesh_lib.BATCH_AXES)} = {ways} must be a multiple of the {len(hosts)} processes, each of "

@@ -10,7 +10,7 @@ import numpy as np
 from musicgen_jax import config, console, progress
 from musicgen_jax.errors import UserError
 from musicgen_jax.sharding import rules
-from musicgen_jax.training import checkpointing, metrics, optimizer, preemption, state, step, throughput
+from musicgen_jax.training import checkpointing, metrics, optimizer, preemption, start, state, step, throughput
 
 MAX_SKIPPED_IN_A_ROW = 10
 # Logged as they stand; every other metric is averaged over the steps since the last line.
@@ -39,25 +39,26 @@ def train(
       mesh: devices; the state is laid out on them by `axis_rules`.
       batches_from: training batches from a step on, as global arrays.
       eval_batches: the batches of one validation pass; may be empty.
-      axis_rules: defaults to `AxisRules()`.
+      axis_rules: layout of the state.
 
     Raises:
-      DivergenceError: ten skipped updates in a row; names the step and the metric.
-      UserError: the checkpoint in `workdir` does not fit the config.
+      DivergenceError: ten skipped updates in a row.
+      UserError: another process trains in `workdir`; its checkpoint does not fit, is damaged, or could not be read.
+      preemption.Interrupted: after Ctrl-C, once what was trained is saved; after SIGTERM the state is returned.
     """
     training = run_config.training
-    axis_rules = rules.AxisRules() if axis_rules is None else axis_rules
-    workdir.mkdir(parents=True, exist_ok=True)
+    axis_rules = axis_rules or rules.AxisRules()
     tx = optimizer.make_optimizer(run_config.optimizer, training.num_steps, task.clipped_apart)
     abstract = state.abstract_state(task, training, tx, axis_rules, mesh)
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-    train_step = step.make_train_step(task, tx, training, run_config.optimizer, shardings)
-    eval_step = step.make_eval_step(task)
+    layout = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    train_step = step.make_train_step(task, tx, training, run_config.optimizer, layout)
+    evaluate = step.make_evaluation(task)
     model_config = config.to_dict(run_config.model)
 
-    # The guard comes first: a SIGTERM during compilation is answered after the first step, and one that comes while the
-    # last checkpoint is being written does not tear it.
+    # The guard comes before all work: a signal during compilation is answered after the first step, and one that comes
+    # while the last checkpoint is being written does not tear it.
     with (
+        start.only_one(workdir),
         preemption.PreemptionGuard() as guard,
         checkpointing.Checkpointer(workdir, training.keep_checkpoints) as checkpointer,
         jax.set_mesh(mesh),
@@ -65,30 +66,32 @@ def train(
         current = checkpointer.restore(abstract, model_config)
         if current is None:
             current = state.initial_state(task, training, tx, axis_rules, mesh)
-        start = int(current.step)
-        _announce(task, mesh, start)
-        if jax.process_index() == 0:
-            config.write_json(workdir / "config.json", run_config)
-        writer = metrics.MetricsWriter(workdir / "metrics.jsonl", start)
-        with _Recorder(task, training, writer, mesh, start) as recorder:
+        begun = int(current.step)
+        writer = _begin(task, run_config, workdir, mesh, begun)
+        with _Recorder(task, training, writer, mesh, begun) as recorder:
             return _take_steps(
                 current,
                 training,
-                batches_from(start),
+                batches_from(begun),
                 train_step,
-                evaluate=lambda done, now: _evaluate(eval_step, now, eval_batches(), writer, done),
+                evaluate=lambda done, now: _log_evaluation(writer, done, evaluate(now, eval_batches())),
                 save=lambda now: checkpointer.save(now, model_config),
                 recorder=recorder,
                 guard=guard,
             )
 
 
-def _announce(task: state.Task, mesh: jax.sharding.Mesh, start: int) -> None:
+def _begin(
+    task: state.Task, run_config: Any, workdir: pathlib.Path, mesh: jax.sharding.Mesh, done: int
+) -> metrics.MetricsWriter:
     console.say_devices()
     axes = ", ".join(f"{name} {size}" for name, size in mesh.shape.items() if size > 1)
     console.say(f"{task.functional.num_parameters():,} parameters" + (f" on the mesh {axes}" if axes else ""))
-    if start:
-        console.say(f"resuming from step {start}")
+    if done:
+        console.say(f"resuming from step {done}")
+    if jax.process_index() == 0:
+        config.write_json(workdir / "config.json", run_config)
+    return metrics.MetricsWriter(workdir / "metrics.jsonl", done)
 
 
 def _take_steps(current, training, batches, train_step, evaluate, save, recorder, guard) -> state.TrainState:
@@ -109,7 +112,7 @@ def _take_steps(current, training, batches, train_step, evaluate, save, recorder
             with recorder.speed.waiting("checkpoint"):
                 save(current)
         if preempted:
-            console.say(f"SIGTERM: saved step {done}; run the same command again to go on")
+            console.say(f"{guard.reason}: saved step {done}; run the same command again to go on")
             break
     return current
 
@@ -118,11 +121,9 @@ def _due(done: int, every: int, last: bool) -> bool:
     return every > 0 and (last or done % every == 0)
 
 
-def _evaluate(eval_step, current, batches, writer: metrics.MetricsWriter, done: int) -> None:
-    results = [jax.device_get(eval_step(current, batch)) for batch in batches]
+def _log_evaluation(writer: metrics.MetricsWriter, done: int, results: dict[str, Any]) -> None:
     if results:
-        means = {f"eval/{name}": float(np.mean([r[name] for r in results])) for name in results[0]}
-        writer.write(done, means)
+        writer.write(done, {f"eval/{name}": float(value) for name, value in results.items()})
 
 
 class _Recorder:
@@ -138,7 +139,7 @@ class _Recorder:
         start: int,
     ):
         self.speed = throughput.Throughput(task, throughput.peak_flops(mesh) if task.flops_per_step else 0.0, start)
-        self._unit, self._training, self._writer = task.unit, training, writer
+        self._task, self._training, self._writer = task, training, writer
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
         self._progress = progress.Progress(
             "train", training.num_steps, "steps", done=start, show=jax.process_index() == 0
@@ -178,10 +179,10 @@ class _Recorder:
         self.speed.finished(done)
         self._writer.accumulate(values)
         if done % self._training.log_every == 0 or done == self._training.num_steps:
-            averages = self._writer.averages()
+            averages = self._task.summarize(self._writer.averages())
             latest = {name: values[name] for name in LATEST}
             speed = self.speed.line(done)
             self._writer.write(done, averages | latest | speed)
-            rate = progress.describe_speed(speed[f"{self._unit}_per_second"], self._unit)
+            rate = progress.describe_speed(speed[f"{self._task.unit}_per_second"], self._task.unit)
             self._progress.note(f"{rate}, loss {averages['loss']:.4f}")
         self._progress.update()

@@ -1,7 +1,6 @@
 """metrics.jsonl: one JSON object a logged step, always with `step`."""
 
 import json
-import math
 import os
 import pathlib
 from typing import Any
@@ -9,23 +8,34 @@ from typing import Any
 import jax
 import numpy as np
 
+from musicgen_jax import console, files
+from musicgen_jax.errors import UserError
+
 
 class MetricsWriter:
     """Appends averaged metrics to metrics.jsonl; only process 0 writes.
 
     Starting at `step`, it first drops lines of later steps: an interrupted run had logged them, and the steps will be
-    taken, and logged, again.
+    taken, and logged, again. A file of steps of which nothing else is left, or a damaged one, is kept under another
+    name.
     """
 
     def __init__(self, path: pathlib.Path, step: int):
         self._path = path if jax.process_index() == 0 else None
         self._sums: dict[str, float] = {}
         self._count = 0
-        if self._path is not None and self._path.exists():
-            lines = [line for line in self._path.read_text().splitlines() if _is_up_to(line, step)]
-            partial = self._path.with_name(self._path.name + ".partial")
-            partial.write_text("".join(line + "\n" for line in lines))
-            partial.replace(self._path)  # at once: a run killed here must not lose its history
+        if self._path is None or not path.exists():
+            return
+        try:
+            lines = read(path)
+        except UserError as error:
+            _keep_aside(path, str(error))
+            return
+        latest = max((line["step"] for line in lines), default=0)
+        if step == 0 and latest > 0:
+            _keep_aside(path, f"{path} tells of steps up to {latest}, of which there is no checkpoint")
+        else:
+            files.write_text(path, files.json_lines([line for line in lines if line["step"] <= step]))
 
     def accumulate(self, metrics: dict[str, float]) -> None:
         """Adds one step's values to the running averages."""
@@ -48,16 +58,28 @@ class MetricsWriter:
             file.write(json.dumps({"step": step} | safe) + "\n")
 
 
-def _is_up_to(line: str, step: float) -> bool:
-    try:
-        return json.loads(line)["step"] <= step
-    except (json.JSONDecodeError, KeyError):
-        return False  # the last line of a killed run may be torn
+def _keep_aside(path: pathlib.Path, why: str) -> None:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.{number}")).exists():
+        number += 1
+    path.rename(aside)
+    console.say(f"warning: {why}; it is now {aside.name}, and a new one begins")
 
 
 def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """All whole lines of a metrics.jsonl, in order; an empty list where the file does not exist."""
+    """All whole lines of a metrics.jsonl, in order; an empty list where the file does not exist.
+
+    Raises:
+      UserError: a line is damaged. Not the last one: a run that is killed may leave it torn.
+    """
     path = pathlib.Path(path)
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines() if _is_up_to(line, math.inf)]
+    whole, _, _ = files.read_text(path).rpartition("\n")
+    lines = []
+    for number, text in enumerate(whole.split("\n") if whole else [], 1):
+        where = f"{path}, line {number},"
+        lines.append(files.parse_json(text, where))
+        if not isinstance(lines[-1].get("step"), int):
+            raise UserError(f"{where} is damaged: it has no step")
+    return lines

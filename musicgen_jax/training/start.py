@@ -1,15 +1,28 @@
-"""A run that starts from given weights instead of random ones."""
+"""How a run begins: alone in its folder; from given weights instead of random ones."""
 
+import contextlib
 import dataclasses
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from musicgen_jax import config, modules
+from musicgen_jax import config, folder_lock, modules
 from musicgen_jax.sharding import rules
 from musicgen_jax.training import checkpointing, optimizer, state
+
+
+@contextlib.contextmanager
+def only_one(workdir: pathlib.Path) -> Iterator[None]:
+    """Makes the folder of a run, and keeps other runs out of it; process 0 holds it for all of its run.
+
+    Raises:
+      UserError: another run trains there.
+    """
+    with folder_lock.hold(workdir, "training") if jax.process_index() == 0 else contextlib.nullcontext():
+        yield
 
 
 def from_weights(
@@ -29,10 +42,12 @@ def from_weights(
       mesh: devices.
       axis_rules: layout on them.
       params: nested dict of arrays, on any device.
+
+    Raises:
+      UserError: another run trains there, or all checkpoints there are damaged.
     """
     training = run_config.training
-    workdir.mkdir(parents=True, exist_ok=True)
-    with checkpointing.Checkpointer(workdir, training.keep_checkpoints) as checkpointer:
+    with only_one(workdir), checkpointing.Checkpointer(workdir, training.keep_checkpoints) as checkpointer:
         if checkpointer.latest_step() is not None:
             return
         tx = optimizer.make_optimizer(run_config.optimizer, training.num_steps, task.clipped_apart)

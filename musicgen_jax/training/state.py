@@ -25,8 +25,10 @@ class Task:
       loss: (module, batch, key, train) -> (scalar loss, metrics). In training it may update the module's buffers.
       unit: what throughput counts, "audio-s" or "codes".
       units_per_step: how many of them one step consumes.
-      weight: (batch) -> scalar; how much a micro-batch counts among those that one step accumulates. It must be what
-        `loss` divides by, or accumulation would not equal one large batch.
+      weight: (batch) -> scalar; how much a batch counts among those that one step accumulates, or that one evaluation
+        looks at. It must be what `loss` divides by, or accumulation would not equal one large batch.
+      summarize: means of `loss`'s metrics over batches or steps -> what is logged: has what is no mean itself, such as
+        a perplexity, made of those that are. NumPy, on the host.
       clipped_apart: top-level names of parameters whose gradients are clipped by their own norm, apart from the rest:
         players that must not disturb each other.
       flops_per_step: operations that the mathematics of one step asks for, over the global batch and without what is
@@ -37,7 +39,8 @@ class Task:
     loss: Callable[[nnx.Module, dict[str, jax.Array], jax.Array, bool], tuple[jax.Array, dict[str, jax.Array]]]
     unit: str
     units_per_step: float
-    weight: Callable[[dict[str, jax.Array]], jax.Array] = lambda batch: jnp.float32(1)
+    weight: Callable[[dict[str, jax.Array]], jax.Array] = lambda batch: jnp.float32(len(jax.tree.leaves(batch)[0]))
+    summarize: Callable[[dict[str, Any]], dict[str, Any]] = lambda means: means
     clipped_apart: tuple[str, ...] = ()
     flops_per_step: float = 0.0
 

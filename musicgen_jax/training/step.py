@@ -1,9 +1,11 @@
-"""One training step and one evaluation step, jitted."""
+"""One training step, and an evaluation, jitted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from musicgen_jax import config
@@ -42,8 +44,9 @@ def make_train_step(
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         updates, opt_state = tx.update(grads, old.opt_state, old.params)
         params = optax.apply_updates(old.params, updates)
-        decay = training.ema_decay
-        ema_params = jax.tree.map(lambda ema, p: decay * ema + (1 - decay) * p, old.ema_params, params if decay else {})
+        decay = ema_decay(training.ema_decay, _updates_done(old))
+        averaged = params if training.ema_decay else {}
+        ema_params = jax.tree.map(lambda ema, p: decay * ema + (1 - decay) * p, old.ema_params, averaged)
 
         def accept(new, previous):
             return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, previous)
@@ -71,6 +74,16 @@ def make_train_step(
         return new, trainer_metrics | metrics
 
     return jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, None))
+
+
+def ema_decay(decay: float, updates_done: jax.Array) -> jax.Array:
+    """Decay of the parameters' moving average in the update that comes after `updates_done`.
+
+    min(decay, (1 + n) / (10 + n)), as tf.train.ExponentialMovingAverage has it: until `decay` is reached, the average
+    looks back over the last ninth of the run or so, and soon holds nothing of the initial weights. (Divided by
+    1 - decay^n, as Adam's moments are, it would hold all of a short run alike, its beginning too.)
+    """
+    return jnp.minimum(decay, (1.0 + updates_done) / (10.0 + updates_done))
 
 
 def _updates_done(old: state.TrainState) -> jax.Array:
@@ -121,12 +134,28 @@ def _gradients(
     return loss, metrics, grads, buffers
 
 
-def make_eval_step(task: state.Task) -> Callable[[state.TrainState, Batch], Metrics]:
-    """Jitted (state, batch) -> metrics with the inference parameters; changes nothing."""
+def make_evaluation(task: state.Task) -> Callable[[state.TrainState, Iterable[Batch]], dict[str, Any]]:
+    """(state, batches) -> metrics of all batches together, with the inference parameters; {} where there is no batch.
 
-    def eval_step(current: state.TrainState, batch: Batch) -> Metrics:
+    A batch counts by `task.weight`, what its means are divided by; `task.summarize` makes the rest of the means.
+    """
+
+    @jax.jit
+    def eval_step(current: state.TrainState, batch: Batch) -> tuple[jax.Array, Metrics]:
         module = task.functional.bind(current.inference_params(), current.buffers)
         loss, metrics = task.loss(module, batch, jax.random.key(0), False)
-        return {"loss": loss} | metrics
+        return task.weight(batch), {"loss": loss} | metrics
 
-    return jax.jit(eval_step)
+    def evaluate(current: state.TrainState, batches: Iterable[Batch]) -> dict[str, Any]:
+        results = [jax.device_get(eval_step(current, batch)) for batch in batches]
+        if not results:
+            return {}
+        total = sum(float(weight) for weight, _ in results)
+        return task.summarize(
+            {
+                name: sum(float(weight) * np.asarray(metrics[name], np.float64) for weight, metrics in results) / total
+                for name in results[0][1]
+            }
+        )
+
+    return evaluate

@@ -7,9 +7,11 @@ quiet and loud data sets train alike and the terms are commensurable: 1 is what 
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from musicgen_jax import config
 from musicgen_jax.audio import spectral_losses
@@ -37,6 +39,8 @@ class Reference:
     log_mels: list[jax.Array]
     statistics: data_statistics.AudioStatistics
 
+
+SHARES = "code_shares"  # name of an evaluation's metric [K] that `summarize` takes
 
 # (tier, reference, reconstruction) -> (scalar to minimise, its terms).
 ReconstructionLoss = Callable[[str, Reference, jax.Array], tuple[jax.Array, Terms]]
@@ -125,20 +129,37 @@ def tier_loss(
     if settings.codebook and quantized.codebook_loss is not None:
         quantization["codebook"] = quantized.codebook_loss
     loss += weighted_sum(quantization, dataclasses.asdict(settings))
-    usage_metrics = usage(quantized.codes, model.quantizer.config.num_codes)
-    metrics = terms | quantization | {"latent_power": quantized.latent_power} | usage_metrics
+    shares = code_shares(quantized.codes, model.quantizer.config.num_codes)
+    metrics = terms | quantization | {"latent_power": quantized.latent_power} | usage(shares)
     if train:
         metrics |= model.quantizer.update(latents, quantized.codes, restart_key)
+    else:
+        metrics[SHARES] = shares
     return loss, metrics
 
 
-def usage(codes: jax.Array, num_codes: int) -> Terms:
-    """Share of codes in the batch, perplexity exp(H) and number of codes not hit, of the batch's code histogram."""
-    counts = jax.ops.segment_sum(jnp.ones(codes.size, jnp.float32), codes.reshape(-1), num_codes)
-    shares = counts / codes.size
-    entropy = -jnp.sum(jnp.where(shares > 0, shares * jnp.log(jnp.maximum(shares, 1e-20)), 0.0))
-    hit = jnp.sum(counts > 0)
-    return {"usage": hit / num_codes, "perplexity": jnp.exp(entropy), "dead": num_codes - hit}
+def code_shares(codes: jax.Array, num_codes: int) -> jax.Array:
+    """How often each code occurs among `codes`, as a share of them: float32 [K]."""
+    return jax.ops.segment_sum(jnp.ones(codes.size, jnp.float32), codes.reshape(-1), num_codes) / codes.size
+
+
+def usage(shares: Any, numeric: Any = jnp) -> dict[str, Any]:
+    """Share of codes that are hit, perplexity exp(H), and number of codes that are not hit, of shares [K].
+
+    `numeric` is jax.numpy or numpy.
+    """
+    entropy = -numeric.sum(shares * numeric.log(numeric.where(shares > 0, shares, 1.0)))
+    hit = numeric.sum(shares > 0)
+    return {"usage": hit / shares.size, "perplexity": numeric.exp(entropy), "dead": shares.size - hit}
+
+
+def summarize(means: dict[str, Any]) -> dict[str, Any]:
+    """Means of metrics over batches, their shares of codes replaced by the usage of all batches' codes together."""
+    found = {name: value for name, value in means.items() if not name.endswith(f"/{SHARES}")}
+    for name in means.keys() - found.keys():
+        tier = name.removesuffix(SHARES)
+        found |= {tier + measure: value for measure, value in usage(means[name], np).items()}
+    return found
 
 
 def vqvae_loss(

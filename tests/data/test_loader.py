@@ -95,11 +95,20 @@ def test_crops_differ_by_epoch_and_repeat_for_a_seed(tiny_audio_dataset):
     assert not np.array_equal(first_batches(tiny_audio_dataset, EPOCH, batch_size=2, seed=4), batches)
 
 
-def test_fixed_batches_fill_the_last_one():
+def test_fixed_batches_count_each_example_once():
+    """A last batch is smaller, or filled with what does not exist."""
     examples = [{"x": np.full(2, i, np.int32)} for i in range(5)]
     batches = [np.asarray(batch["x"])[:, 0].tolist() for batch in loader.fixed_batches(examples, 4, one_device())]
-    assert batches == [[0, 1, 2, 3], [4, 0, 1, 2]]
+    assert batches == [[0, 1, 2, 3], [4]]
+    masked = [example | {"mask": np.array([True, i < 3])} for i, example in enumerate(examples)]
+    batches = list(loader.fixed_batches(masked, 4, one_device()))
+    assert [np.asarray(batch["mask"]).sum(axis=1).tolist() for batch in batches] == [[2, 2, 2, 1], [1, 0, 0, 0]]
+    assert [np.asarray(batch["x"])[0, 0] for batch in batches] == [0, 4]
     assert list(loader.fixed_batches([], 4, one_device())) == []
+    mesh = mesh_lib.make_mesh(config.MeshConfig(data=4), jax.devices()[:4])
+    for count, expected in ((15, [8, 4]), (10, [8]), (6, [4]), (3, [4])):
+        batches = list(loader.fixed_batches(examples[:1] * count, 8, mesh))
+        assert [len(batch["x"]) for batch in batches] == expected
 
 
 def test_batches_lie_on_the_devices_of_the_mesh():

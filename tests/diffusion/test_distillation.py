@@ -148,13 +148,6 @@ def test_a_folder_of_something_else_is_left_alone(tiny_codes, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_students_are_what_they_learned_and_not_an_average_with_the_teacher(tiny_codes):
-    run = run_config(tiny_codes)
-    run.training.ema_decay = 0.999
-    student = distillation.student_run(run, distillation.Settings(data=tiny_codes), 4, "somewhere")
-    assert student.training.ema_decay == 0
-
-
 def test_students_learn_by_adamw_at_the_given_rate_whatever_trained_the_prior(tiny_codes):
     run = run_config(tiny_codes)
     run.optimizer = config.OptimizerConfig(name="muon", peak_learning_rate=8e-3, b2=0.98, weight_decay=0.01)

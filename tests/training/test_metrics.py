@@ -3,6 +3,9 @@
 import json
 import math
 
+import pytest
+
+from musicgen_jax.errors import UserError
 from musicgen_jax.training import metrics
 
 
@@ -41,3 +44,28 @@ def test_resume_drops_later_lines_and_a_torn_one(tmp_path):
 
 def test_no_file_is_no_lines(tmp_path):
     assert metrics.read(tmp_path / "metrics.jsonl") == []
+
+
+def test_steps_without_a_checkpoint_are_kept_under_another_name(tmp_path, capsys):
+    path = tmp_path / "metrics.jsonl"
+    for life in (1, 2, 3):
+        writer = metrics.MetricsWriter(path, 0)
+        writer.write(1, {"loss": float(life)})
+    assert metrics.read(path) == [{"step": 1, "loss": 3.0}]
+    assert metrics.read(tmp_path / "metrics.jsonl.1") == [{"step": 1, "loss": 1.0}]
+    assert metrics.read(tmp_path / "metrics.jsonl.2") == [{"step": 1, "loss": 2.0}]
+    assert (
+        capsys.readouterr().err.count("steps up to 1, of which there is no checkpoint; it is now metrics.jsonl.") == 2
+    )
+
+
+def test_a_damaged_line_is_said_and_kept(tmp_path, capsys):
+    path = tmp_path / "metrics.jsonl"
+    damaged = '{"step": 2, "a\u2028b": 1.0}\n{"step": 4, "l\n{"step": 6}\n'
+    path.write_text(damaged, encoding="utf-8")
+    with pytest.raises(UserError, match=r"metrics.jsonl, line 2, is damaged"):
+        metrics.read(path)
+    metrics.MetricsWriter(path, 6).write(8, {"loss": 1.0})
+    assert metrics.read(path) == [{"step": 8, "loss": 1.0}]
+    assert (tmp_path / "metrics.jsonl.1").read_text(encoding="utf-8") == damaged
+    assert "line 2, is damaged" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """One training step: accumulation, moving average, what a bad batch must not touch."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import tiny_runs
 import toy
 
 from musicgen_jax import config
+from musicgen_jax.prior import loss as prior_loss
 from musicgen_jax.sharding import mesh as mesh_lib
 from musicgen_jax.sharding import rules
 from musicgen_jax.training import optimizer, state, step
@@ -57,18 +60,47 @@ def test_accumulated_gradients_are_divided_as_their_parameters():
 
 
 def test_moving_average_of_the_parameters():
-    training = config.TrainingConfig(num_steps=10, ema_decay=0.9)
+    training = config.TrainingConfig(num_steps=10, ema_decay=0.2)
     current, train_step = tiny_runs.start(toy.task(), training, toy.mesh())
     expected = jax.device_get(current.params)
-    for index in range(3):
+    for index, decay in enumerate((1 / 10, 2 / 11, 0.2, 0.2)):
         current, _ = train_step(current, toy.batch(index))
-        expected = jax.tree.map(lambda e, p: 0.9 * e + 0.1 * np.asarray(p), expected, current.params)
+        expected = jax.tree.map(lambda e, p: decay * e + (1 - decay) * np.asarray(p), expected, current.params)  # noqa: B023
     jax.tree.map(lambda e, found: np.testing.assert_allclose(found, e, rtol=1e-6), expected, current.ema_params)
     assert current.inference_params() is current.ema_params
     module = toy.task().functional.bind(expected, current.buffers)
     loss, _ = toy.loss(module, toy.batch(7), jax.random.key(0), False)
-    evaluated = step.make_eval_step(toy.task())(current, toy.batch(7))
+    evaluated = step.make_evaluation(toy.task())(current, [toy.batch(7)])
     np.testing.assert_allclose(evaluated["loss"], loss, rtol=1e-5)
+
+
+@pytest.mark.parametrize("updates", [30, 300, 30_000])
+def test_a_moving_average_forgets_where_it_began(updates):
+    """What is left of the initial weights, and how old the rest is: a tenth of the run, at last 1 / (1 - decay)."""
+    decays = np.asarray(step.ema_decay(0.999, jax.numpy.arange(updates, dtype=jax.numpy.float32)), np.float64)
+    left = np.append(np.cumprod(decays[::-1])[::-1], 1.0)  # of what update n set, after the last one
+    assert left[0] < 1e-5
+    age = np.sum((1 - decays) * left[1:] * np.arange(updates)[::-1])
+    assert age == pytest.approx(min(updates / 10, 999), rel=0.15)
+
+
+def test_an_evaluation_is_of_all_batches_together():
+    """Means over what exists in all of them, though batches hold different numbers; perplexity of the mean."""
+    model = tiny_runs.prior_config("top")
+    model.context = 8
+    task = dataclasses.replace(tiny_runs.prior_task(model), summarize=prior_loss.summarize)
+    current, _ = tiny_runs.start(task, config.TrainingConfig(num_steps=10), toy.mesh())
+    lengths = ((8, 5, 1, 2, 8, 7, 2, 4), (1, 0, 0, 0, 0, 0, 0, 0))
+    batches = [tiny_runs.prior_batch(model, index, rows) for index, rows in enumerate(lengths)]
+    together = step.make_evaluation(task)(current, batches)
+    whole = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    expected = step.make_evaluation(task)(current, [whole])
+    for name in ("loss", "nats_per_code", "accuracy", "perplexity"):
+        np.testing.assert_allclose(together[name], expected[name], rtol=1e-5)
+    np.testing.assert_allclose(together["perplexity"], np.exp(together["nats_per_code"]), rtol=1e-6)
+    alone = [step.make_evaluation(task)(current, [batch])["nats_per_code"] for batch in batches]
+    assert abs(np.mean(alone) - together["nats_per_code"]) > 0.01  # what a mean of means would say
+    assert step.make_evaluation(task)(current, []) == {}
 
 
 def infinite_gradient(module, batch, key, train):

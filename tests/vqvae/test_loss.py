@@ -79,7 +79,7 @@ def test_evaluation_changes_no_codebook(small):
         return metrics, functional.buffers_of(model)
 
     metrics, buffers = evaluate(weights, four_tones())
-    assert set(metrics) == {f"{tier}/{term}" for tier in config.TIERS for term in TERMS}
+    assert set(metrics) == {f"{tier}/{term}" for tier in config.TIERS for term in TERMS | {loss.SHARES}}
     jax.tree.map(np.testing.assert_array_equal, buffers, weights[1])
 
 
@@ -155,7 +155,7 @@ def test_terms_of_weight_zero_are_neither_computed_nor_logged(small):
     audio = four_tones(256)  # too short for a spectrum
     value, metrics = evaluate(weights, audio)
     assert {name for name in metrics if name.startswith("top/")} == {
-        f"top/{name}" for name in ("l1", "latent_power", "usage", "perplexity", "dead")
+        f"top/{name}" for name in ("l1", "latent_power", "usage", "perplexity", "dead", loss.SHARES)
     }
     np.testing.assert_allclose(value, sum(0.5 * metrics[f"{tier}/l1"] for tier in config.TIERS), rtol=1e-6)
     assert "fft" not in str(jax.make_jaxpr(evaluate)(weights, audio))
@@ -190,10 +190,10 @@ def test_usage_equals_numpy():
     codes = np.random.default_rng(0).choice([0, 1, 5, 9], size=(3, 50), p=[0.5, 0.25, 0.2, 0.05])
     shares = np.bincount(codes.ravel(), minlength=16) / codes.size
     hit = shares[shares > 0]
-    got = loss.usage(jnp.asarray(codes), 16)
+    got = loss.usage(loss.code_shares(jnp.asarray(codes), 16))
     assert float(got["usage"]) == 4 / 16 and int(got["dead"]) == 12
     np.testing.assert_allclose(got["perplexity"], np.exp(-(hit * np.log(hit)).sum()), rtol=1e-5)
-    uniform = loss.usage(jnp.arange(64).reshape(4, 16) % 16, 16)
+    uniform = loss.usage(loss.code_shares(jnp.arange(64).reshape(4, 16) % 16, 16))
     assert float(uniform["perplexity"]) == pytest.approx(16, rel=1e-5) and int(uniform["dead"]) == 0
 
 
@@ -210,3 +210,13 @@ def test_four_tones_are_learned(small, gradients):
     for tier in config.TIERS:
         assert float(metrics[f"{tier}/l2"]) < 0.3, "worse than half way from silence"
         assert float(metrics[f"{tier}/usage"]) > 0.2
+
+
+def test_usage_of_several_batches_is_that_of_their_codes_together():
+    codes = np.random.default_rng(0).integers(0, 9, (3, 40))
+    shares = [np.asarray(loss.code_shares(jnp.asarray(batch), 12), np.float64) for batch in codes]
+    found = loss.summarize({"loss": 2.0, f"top/{loss.SHARES}": sum(shares) / 3})
+    expected = loss.usage(loss.code_shares(jnp.asarray(codes), 12))
+    assert found.keys() == {"loss", "top/usage", "top/perplexity", "top/dead"} and found["loss"] == 2.0
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[f"top/{name}"], value, rtol=1e-5)
