@@ -13,7 +13,7 @@ Runs COMMAND as N processes that train together (jax.distributed, with a coordin
     --workdir=vqvae --config.data.path=audio
 
 Every line of output begins with the number of its process. SIGTERM and Ctrl-C are passed on: training saves and exits
-with 0. When one process fails, the others are ended and the exit code is that of the first failure.
+with 0, after Ctrl-C with 130; a second Ctrl-C ends it at once. When one process fails, the others are ended and the exit code is that of the first failure.
 
 Set for each process: MUSICGEN_JAX_COORDINATOR, MUSICGEN_JAX_NUM_PROCESSES, MUSICGEN_JAX_PROCESS_ID. JAX_PLATFORMS is
 cpu unless it is set; the processes would claim the same accelerators otherwise.
@@ -43,7 +43,13 @@ signal_all() {
   done
 }
 trap 'signal_all TERM' TERM
-trap 'signal_all INT' INT
+interrupt() {
+  signal_all INT
+  # Bash starts background processes deaf to Ctrl-C; until training listens to it again, only this ends them.
+  if [ "$((++interrupts))" -gt 1 ]; then signal_all TERM; fi
+}
+interrupts=0
+trap interrupt INT
 
 for ((i = 0; i < num_processes; i++)); do
   MUSICGEN_JAX_PROCESS_ID=$i "$@" > >(exec sed -u "s/^/[$i] /") 2>&1 &

@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from musicgen_jax import allocator, cli, config, files
+from musicgen_jax.training import verification
 
 # JAX and all else that is heavy is imported after the flags, by the functions that need it.
 if TYPE_CHECKING:
     from musicgen_jax.prior import trained
 
+verification.define()
 _METHOD = flags.DEFINE_enum("method", None, ["int8", "prune", "distill"], "What to do.", required=True)
 _PRIOR = cli.define_path("prior", None, "Workdir of the prior, as train_prior wrote it.", required=True)
 _OUT = cli.define_path(
@@ -82,6 +84,7 @@ def main() -> None:
     _check_flags()
     from musicgen_jax import closing, pretrained
     from musicgen_jax.compression import figures
+    from musicgen_jax.training import start
 
     out = pathlib.Path(_OUT.value)
     if _METHOD.value != "distill":
@@ -101,7 +104,8 @@ def main() -> None:
     elif _METHOD.value == "distill":
         complete = _distill(prior, run)
     else:
-        _prune(prior, run, out)
+        with start.only_one(out):
+            _prune(prior, run, out)
     if complete:
         closing.after_compress(_OUT.value, _PRIOR.value, prior.config.tier)
 

@@ -13,7 +13,9 @@ from typing import Any
 from absl import flags
 
 from musicgen_jax import cli, config, files
+from musicgen_jax.training import verification
 
+verification.define()
 _VQVAE = cli.define_path("vqvae", None, "Workdir of train_vqvae.", required=True)
 _DATA = cli.define_path("data", None, "Folder written by prepare_data.", required=True)
 _SAMPLES = cli.define_path("samples", "", "Folder written by sample.")

@@ -10,7 +10,9 @@ The file of codes becomes sound again with `python -m musicgen_jax.sample --deco
 from absl import flags
 
 from musicgen_jax import allocator, cli
+from musicgen_jax.training import verification
 
+verification.define()
 _VQVAE = cli.define_path("vqvae", None, "Workdir of train_vqvae.", required=True)
 _DATA = cli.define_path("data", None, "Folder written by prepare_data.")
 _FILE = cli.define_path("file", None, "One recording instead: wav, flac, ogg or mp3 of any rate.")

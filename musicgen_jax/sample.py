@@ -18,7 +18,9 @@ from typing import Any
 from absl import flags
 
 from musicgen_jax import allocator, cli, config
+from musicgen_jax.training import verification
 
+verification.define()
 _VQVAE = cli.define_path("vqvae", None, "Workdir of train_vqvae.", required=True)
 _TOP = cli.define_path("top", None, "Workdir of the top prior.")
 _MIDDLE = cli.define_path("middle", "", "Workdir of the middle prior.")

@@ -9,10 +9,17 @@ Run again, it resumes from the newest checkpoint; SIGTERM saves and exits 0, Ctr
 import pathlib
 import sys
 
-from musicgen_jax import allocator, cli, config, config_flag
+from absl import flags
 
+from musicgen_jax import allocator, cli, config, config_flag
+from musicgen_jax.training import verification
+
+verification.define()
 _CONFIG = config_flag.define("configs/prior.py:tier=top,scale=tiny", config.PriorTraining)
 _WORKDIR = cli.define_path("workdir", None, "Folder for config.json, metrics.jsonl and checkpoints.", required=True)
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "This is one process of a Cloud TPU pod, GKE, Slurm or Open MPI job, which says how many."
+)
 
 
 def main() -> None:
@@ -24,7 +31,7 @@ def main() -> None:
     config.require(untaught, "config.distillation is what `compress --method=distill` writes: leave it out here")
     from musicgen_jax.training import distributed  # JAX and all else that is heavy: after the flags
 
-    with distributed.processes(run.mesh):
+    with distributed.processes(run.mesh, _DISTRIBUTED.value):
         _train(run)
 
 

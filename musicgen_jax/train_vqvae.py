@@ -7,10 +7,17 @@ Run again, it resumes from the newest checkpoint; SIGTERM saves and exits 0, Ctr
 
 import pathlib
 
-from musicgen_jax import allocator, cli, config, config_flag
+from absl import flags
 
+from musicgen_jax import allocator, cli, config, config_flag
+from musicgen_jax.training import verification
+
+verification.define()
 _CONFIG = config_flag.define("configs/vqvae.py:scale=tiny", config.VQVAETraining)
 _WORKDIR = cli.define_path("workdir", None, "Folder for config.json, metrics.jsonl and checkpoints.", required=True)
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "This is one process of a Cloud TPU pod, GKE, Slurm or Open MPI job, which says how many."
+)
 
 
 def main() -> None:
@@ -20,7 +27,7 @@ def main() -> None:
     run.validate()
     from musicgen_jax.training import distributed  # JAX and all else that is heavy: after the flags
 
-    with distributed.processes(run.mesh):
+    with distributed.processes(run.mesh, _DISTRIBUTED.value):
         _train(run)
 
 

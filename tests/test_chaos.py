@@ -1,4 +1,5 @@
-"""A run that is killed twenty times, loses checkpoints and fills its disk ends as if nothing had happened, bit for bit.
+"""A run that is killed twenty times, loses checkpoints, meets read errors, flipped bits and Ctrl-C, and fills its disk
+ends as if nothing had happened, bit for bit.
 
 Real processes of the real entry point, forked from a server that has its imports behind it: a life costs a second.
 """
@@ -6,8 +7,10 @@ Real processes of the real entry point, forked from a server that has its import
 import multiprocessing
 import os
 import pathlib
+import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -133,7 +136,16 @@ def truncate(path: pathlib.Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def flip(path: pathlib.Path) -> None:
+    """Changes one bit in the middle, where arrays lie."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
 DAMAGES = [
+    lambda checkpoint: flip(next((checkpoint / "model" / "ocdbt.process_0" / "d").iterdir())),
+    lambda checkpoint: flip(next((checkpoint / "trainer" / "ocdbt.process_0" / "d").iterdir())),
     lambda checkpoint: truncate(next((checkpoint / "model" / "d").iterdir())),
     lambda checkpoint: shutil.rmtree(checkpoint / "trainer"),
     lambda checkpoint: truncate(checkpoint / "_CHECKPOINT_METADATA"),
@@ -156,6 +168,37 @@ def fill_the_disk(trainer: Trainer, disk: pathlib.Path | None) -> None:
     assert code == 1, said
     assert said.count("error: ") == 1 and "no space left for a checkpoint: free some" in said, said
     assert "Traceback" not in said, said
+
+
+def fail_to_read(trainer: Trainer, newest: int) -> None:
+    """A life whose disk has an error ends with one line, and leaves everything as it is."""
+    path = trainer.workdir / "checkpoints" / str(newest) / "model" / "_METADATA"
+    kept = path.with_name("kept")
+    path.rename(kept)
+    path.symlink_to("/proc/self/mem")  # reading its beginning is an input/output error
+    files = {file: file.read_bytes() for file in trainer.workdir.rglob("*") if file.is_file() and file != path}
+    before = trainer.output()
+    code = trainer.finish()
+    said = trainer.output()[len(before) :]
+    assert code == 1 and said.count("error: ") == 1 and "Traceback" not in said, said
+    assert f"checkpoint {newest} in " in said and "could not be read: [Errno 5]" in said, said
+    assert files == {file: file.read_bytes() for file in trainer.workdir.rglob("*") if file.is_file() and file != path}
+    path.unlink()
+    kept.rename(path)
+
+
+def interrupt(trainer: Trainer, steps: Callable[[], int]) -> None:
+    """A life that meets Ctrl-C saves the step that it is in."""
+    process, before = trainer.start(), trainer.output()
+    while steps() < 1:
+        assert process.is_alive(), trainer.output()
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(SECONDS)
+    said = trainer.output()[len(before) :]
+    (saved,) = re.findall(r"Ctrl-C: saved step (\d+);", said)
+    assert process.exitcode == 130 and "Traceback" not in said, said
+    assert trainer.checkpoints()[-1] == int(saved), said
 
 
 def random_moment(
@@ -186,7 +229,7 @@ def test_twenty_kills_torn_checkpoints_and_a_full_disk(tmp_path, tiny_codes, ser
 
     trainer = Trainer(server, tiny_codes, (small_disk or tmp_path) / "run", tmp_path / "run.log")
     rng = np.random.default_rng(0)
-    damages, full = list(DAMAGES), False
+    damages, full, failed = list(DAMAGES), False, False
     for kill in range(KILLS):
         steps, newest = trainer.steps_after_start(), max(trainer.checkpoints(), default=0)
         moment, delay = random_moment(trainer, rng, steps, newest, start_seconds)
@@ -195,9 +238,13 @@ def test_twenty_kills_torn_checkpoints_and_a_full_disk(tmp_path, tiny_codes, ser
         if kill >= 4 and not full and whole_ones:
             fill_the_disk(trainer, small_disk)
             full = True
+        elif full and not failed and whole_ones and whole_ones[-1] < STEPS - 50:
+            fail_to_read(trainer, whole_ones[-1])
+            interrupt(trainer, trainer.steps_after_start())
+            failed = True
         elif kill % 3 == 2 and damages and len(whole_ones) > 1:
             damages.pop()(trainer.workdir / "checkpoints" / str(whole_ones[-1]))
-    assert full and not damages, trainer.output()
+    assert full and failed and not damages, trainer.output()
 
     assert trainer.finish() == 0, trainer.output()
     assert trainer.output().count(" is damaged: ") >= len(DAMAGES)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import test_chaos
 import test_resume
 
 pytestmark = pytest.mark.slow
@@ -126,14 +127,41 @@ def test_two_equal_one(tmp_path, tiny_codes, whole):
     assert losses(whole.workdir)[STEPS] < losses(whole.workdir)[1]
 
 
-def test_sigterm_to_one(tmp_path, tiny_codes, whole):
-    trainers = Trainers(tiny_codes, tmp_path / "terminated")
-    codes = trainers.signal_one(1, signal.SIGTERM, trainers.logged, SECONDS)
-    assert codes == [0, 0], trainers.outputs()
+@pytest.mark.parametrize(("signum", "name", "code"), [(signal.SIGTERM, "SIGTERM", 0), (signal.SIGINT, "Ctrl-C", 130)])
+def test_a_signal_to_one(signum, name, code, tmp_path, tiny_codes, whole):
+    trainers = Trainers(tiny_codes, tmp_path / "stopped")
+    codes = trainers.signal_one(1, signum, trainers.logged, SECONDS)
+    assert codes == [0, code], trainers.outputs()
     (saved,) = trainers.steps()[-1:]
     assert saved < STEPS and f"SIGTERM: saved step {saved}" in trainers.log(0).read_text()
+    assert "Traceback" not in trainers.outputs() and ("once more ends it" in trainers.outputs()) == (name == "Ctrl-C")
     trainers.finish_all(2)
     assert f"resuming from step {saved}" in trainers.log(0).read_text()
+    assert test_resume.arrays(trainers.workdir, STEPS) == test_resume.arrays(whole.workdir, STEPS)
+
+
+def test_a_flipped_bit_and_a_read_error_that_one_process_alone_meets(tmp_path, tiny_codes, whole):
+    trainers = Trainers(tiny_codes, tmp_path / "run")
+    shutil.copytree(whole.workdir, trainers.workdir)
+    elsewhere = tmp_path / "elsewhere"  # what process 1 reads
+    shutil.copytree(whole.workdir, elsewhere)
+    metadata = elsewhere / "checkpoints" / str(STEPS) / "trainer" / "_METADATA"
+    metadata.unlink()
+    metadata.symlink_to("/proc/self/mem")  # reading its beginning is an input/output error
+    script = f'[ $MUSICGEN_JAX_PROCESS_ID = 0 ] || set -- "$@" --workdir={elsewhere}; "$@"'
+    result = trainers.launch("bash", "-c", script, "bash")
+    output = result.stdout + result.stderr
+    assert result.returncode == 1 and "Traceback" not in output, output
+    assert f"checkpoint {STEPS} in {elsewhere}" in output and "could not be read: [Errno 5]" in output, output
+    assert trainers.steps() == [10, 20, 30] and "damaged" not in output
+
+    (data,) = (trainers.workdir / "checkpoints" / str(STEPS) / "model" / "ocdbt.process_1" / "d").iterdir()
+    test_chaos.flip(data)
+    trainers.finish_all(2)
+    said = trainers.log(0).read_text()
+    assert (
+        f"checkpoint {STEPS} in " in said and f"it is now {STEPS}.damaged" in said and "resuming from step 20" in said
+    )
     assert test_resume.arrays(trainers.workdir, STEPS) == test_resume.arrays(whole.workdir, STEPS)
 
 

@@ -21,8 +21,9 @@ YOUNGER = {
 MAX_SEED = 2**32 - 1  # jax.random.key takes 32 bits of a seed: others would mean the same as some smaller one
 
 
-def require_range(name: str, value: int, least: int, most: int) -> None:
-    """Raises UserError unless least <= value <= most; the most keeps a slip of the keyboard from filling the memory."""
+def require_range(name: str, value: float, least: float, most: float) -> None:
+    """Raises UserError unless least <= value <= most, as no NaN is; the most keeps a slip of the keyboard from
+    filling the memory."""
     require(value >= least, f"{name}={value}: must be at least {least}")
     require(value <= most, f"{name}={value}: must be at most {most}")
 

@@ -1,8 +1,14 @@
 """Devices, data, optimizer and the training loop."""
 
 import dataclasses
+import math
+import sys
 
 from musicgen_jax.config.fields import MAX_SEED, require, require_range
+
+MAX_STEPS = 2**31 - 1  # an int32 counts them
+MAX_BATCH_SIZE = 2**20
+MAX_DEVICES = 2**20
 
 
 @dataclasses.dataclass
@@ -17,9 +23,10 @@ class MeshConfig:
 
     def validate(self) -> None:
         for name in ("replica", "fsdp", "tensor"):
-            require(getattr(self, name) >= 1, f"mesh.{name}={getattr(self, name)}: must be at least 1")
+            require_range(f"mesh.{name}", getattr(self, name), 1, MAX_DEVICES)
         require(self.data == -1 or self.data >= 1, f"mesh.data={self.data}: must be -1 (the rest) or at least 1")
-        require(self.num_processes >= 0, f"mesh.num_processes={self.num_processes}: must be 0 (any) or more")
+        require_range("mesh.data", self.data, -1, MAX_DEVICES)
+        require_range("mesh.num_processes", self.num_processes, 0, MAX_DEVICES)
 
 
 @dataclasses.dataclass
@@ -33,7 +40,7 @@ class DataConfig:
 
     def validate(self) -> None:
         require(bool(self.path), "config.data.path is empty: pass --config.data.path=DIR")
-        require_range("data.batch_size", self.batch_size, 1, 2**20)
+        require_range("data.batch_size", self.batch_size, 1, MAX_BATCH_SIZE)
         require_range("data.num_workers", self.num_workers, 0, 1024)
         require_range("data.seed", self.seed, 0, MAX_SEED)
 
@@ -60,12 +67,15 @@ class OptimizerConfig:
             self.state_dtype in dtypes,
             f"optimizer.state_dtype={self.state_dtype!r}: must be one of {', '.join(dtypes)}",
         )
+        require(self.decay in ("constant", "cosine"), f"optimizer.decay={self.decay!r}: must be constant or cosine")
         for decay in ("b1", "b2"):
             require(0 <= getattr(self, decay) < 1, f"optimizer.{decay}={getattr(self, decay)}: must be in [0, 1)")
-        require(self.peak_learning_rate > 0, f"optimizer.peak_learning_rate={self.peak_learning_rate}: must be > 0")
-        require(self.decay in ("constant", "cosine"), f"optimizer.decay={self.decay!r}: must be constant or cosine")
-        require(self.warmup_steps >= 0, f"optimizer.warmup_steps={self.warmup_steps}: must be 0 or more")
-        require(self.clip_norm >= 0, f"optimizer.clip_norm={self.clip_norm}: must be 0 (off) or more")
+        rate = self.peak_learning_rate
+        require(0 < rate < math.inf, f"optimizer.peak_learning_rate={rate}: must be greater than 0, and finite")
+        require_range("optimizer.warmup_steps", self.warmup_steps, 0, MAX_STEPS)
+        require_range("optimizer.final_fraction", self.final_fraction, 0, 1)
+        for name in ("weight_decay", "clip_norm"):
+            require_range(f"optimizer.{name}", getattr(self, name), 0, sys.float_info.max)
 
 
 @dataclasses.dataclass
@@ -76,9 +86,7 @@ class TrainingConfig:
     seed: int = 0  # initial parameters and every random draw of training
     compute_dtype: str = "float32"  # float32 | bfloat16 | float16 (with dynamic loss scaling)
     accumulation_steps: int = 1  # micro-batches a step; the batch size must be divisible by it
-    ema_decay: float = (
-        0.0  # moving average of the parameters, to evaluate and sample with; less at first; 0 turns it off
-    )
+    ema_decay: float = 0.0  # moving average of the parameters, to evaluate and sample with; 0 turns it off
     log_every: int = 10  # steps between lines of metrics.jsonl
     eval_every: int = 500  # steps between validation passes; 0 turns them off
     eval_batches: int = 8  # batches of a validation pass
@@ -86,11 +94,12 @@ class TrainingConfig:
     keep_checkpoints: int = 2  # newest checkpoints kept
 
     def validate(self) -> None:
-        for name in ("num_steps", "accumulation_steps", "log_every", "checkpoint_every", "keep_checkpoints"):
-            require_range(f"training.{name}", getattr(self, name), 1, 2**31 - 1)
-        require_range("training.seed", self.seed, 0, MAX_SEED)
+        for name in ("num_steps", "log_every", "checkpoint_every", "keep_checkpoints"):
+            require_range(f"training.{name}", getattr(self, name), 1, MAX_STEPS)
         for name in ("eval_every", "eval_batches"):
-            require(getattr(self, name) >= 0, f"training.{name}={getattr(self, name)}: must be 0 (off) or more")
+            require_range(f"training.{name}", getattr(self, name), 0, MAX_STEPS)
+        require_range("training.accumulation_steps", self.accumulation_steps, 1, MAX_BATCH_SIZE)
+        require_range("training.seed", self.seed, 0, MAX_SEED)
         require(0 <= self.ema_decay < 1, f"training.ema_decay={self.ema_decay}: must be in [0, 1)")
         known = ("float32", "bfloat16", "float16")
         require(self.compute_dtype in known, f"training.compute_dtype={self.compute_dtype!r}: must be one of {known}")

@@ -74,8 +74,8 @@ def distill(
 ) -> bool:
     """Writes the workdir `out` of the last round's student, and those of the rounds before in `out`/rounds/.
 
-    Started again with the same settings it goes on where it was; what is complete is not done again. SIGTERM saves the
-    round under way and ends it.
+    Started again with the same settings it goes on where it was; what is complete is not done again. SIGTERM and
+    Ctrl-C save the round under way and end it.
 
     Args:
       teacher: an autoregressive prior.
@@ -88,7 +88,8 @@ def distill(
       Whether all rounds are complete; False where it was told to stop before.
 
     Raises:
-      UserError: settings out of range, codes of another tokenizer, or an `out` that holds something else.
+      UserError: settings out of range, codes of another tokenizer, or an `out` that holds something else or that
+        another process writes to.
     """
     settings.validate(teacher.config)
     resolved = code_dataset.resolve(teacher.config, settings.data)
@@ -102,6 +103,18 @@ def distill(
     mesh_lib.check_batch_size(settings.batch_size, mesh)
     folder = pathlib.Path(out)
     _require_own(folder, settings, teacher)
+    with start.only_one(folder):
+        return _rounds(teacher, run, teacher_dir, settings, folder, mesh)
+
+
+def _rounds(
+    teacher: trained.TrainedPrior,
+    run: config.PriorTraining,
+    teacher_dir: str,
+    settings: Settings,
+    folder: pathlib.Path,
+    mesh: jax.sharding.Mesh,
+) -> bool:
     windows = code_dataset.Windows(settings.data, "train", teacher.config)
     samples = teacher_samples.read_or_sample(folder / SAMPLES, teacher, windows, settings.num_samples, settings.seed)
     names, of_round = ["any", *map(str, settings.steps)], teacher

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 
 from musicgen_jax import config
 from musicgen_jax.errors import UnreachableError
@@ -29,10 +28,6 @@ SHUTDOWN_SECONDS = 60  # processes that succeed end within moments of each other
 NOTICE_SECONDS = 1.0  # after an error: to learn whether another process caused it
 LAST_WORDS_SECONDS = 5.0  # for a failing process to print its error
 
-_DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "This is one process of a Cloud TPU pod, GKE, Slurm or Open MPI job, which says how many."
-)
-
 
 class Place(NamedTuple):
     """This process among all. `address` is HOST:PORT of process 0; `local_device_ids` None means all of the host's."""
@@ -44,18 +39,22 @@ class Place(NamedTuple):
 
 
 @contextlib.contextmanager
-def processes(mesh_config: config.MeshConfig) -> Iterator[None]:
+def processes(mesh_config: config.MeshConfig, cluster: bool = False) -> Iterator[None]:
     """Context in which all processes of the run are connected; nothing to do for one alone.
 
     Before it is entered no JAX device may be asked for. If one process fails inside, all end, each with one line that
-    names the process and the cause; none waits for ever.
+    names the process and the cause; none waits for ever. After Ctrl-C (`preemption.Interrupted`) they part in peace.
+
+    Args:
+      mesh_config: how many processes and devices there must be.
+      cluster: whether this is one process of a cluster's job (--distributed).
 
     Raises:
       UserError: the number of processes or devices is not what the config says, or hosts have different numbers of
         devices.
       UnreachableError: a process is missing (named), or the first all-reduce does not finish.
     """
-    place = find_place()
+    place = find_place(cluster)
     _check_num_processes(mesh_config.num_processes, place.num_processes if place else 1)
     if place is None or place.num_processes == 1:
         yield
@@ -78,18 +77,18 @@ def processes(mesh_config: config.MeshConfig) -> Iterator[None]:
         raise interrupted
 
 
-def find_place() -> Place | None:
-    """What the environment says; None if this process is on its own.
+def find_place(cluster: bool = False) -> Place | None:
+    """What the environment says, or with `cluster` the cluster's job; None if this process is on its own.
 
     Raises:
-      UserError: `--distributed` is given where there is no cluster, or a variable is missing.
+      UserError: `cluster` (--distributed) is given where there is none, or a variable is missing.
     """
     names = [f"MUSICGEN_JAX_{name}" for name in ("COORDINATOR", "NUM_PROCESSES", "PROCESS_ID")]
     found = [os.environ.get(name) for name in names]
     if any(found):
         config.require(all(found), f"{', '.join(names)}: set all three or none; launch/local_processes.sh sets them")
         return Place(found[0], int(found[1]), int(found[2]))
-    if not _DISTRIBUTED.value:
+    if not cluster:
         return None
     from jax._src import clusters  # the public initialize() does the same, but tells nobody what it has found
 

@@ -27,10 +27,11 @@ def make_schedule(optimizer: config.OptimizerConfig, num_steps: int) -> optax.Sc
 
 
 def decays(params: dict) -> dict:
-    """True where weight decay applies: kernels and embedding tables, but no biases and no norm scales."""
+    """True where weight decay applies: matrices, kernels and tables. No biases, norm scales or other vectors."""
 
-    def is_matrix(path: tuple, _: jax.Array) -> bool:
-        return path[-1].key not in ("bias", "scale")
+    def is_matrix(path: tuple, leaf: jax.Array) -> bool:
+        names = [getattr(entry, "key", None) for entry in path]
+        return names[-1] not in ("bias", "scale") and leaf.ndim - ("layers" in names) >= 2
 
     return jax.tree_util.tree_map_with_path(is_matrix, params)
 

@@ -13,16 +13,27 @@ from musicgen_jax import config, folder_lock, modules
 from musicgen_jax.sharding import rules
 from musicgen_jax.training import checkpointing, optimizer, state
 
+_held: set[pathlib.Path] = set()  # folders that this process keeps other runs out of
+
 
 @contextlib.contextmanager
 def only_one(workdir: pathlib.Path) -> Iterator[None]:
-    """Makes the folder of a run, and keeps other runs out of it; process 0 holds it for all of its run.
+    """Makes the folder of a run, and keeps other runs out of it. Process 0 does so for all; within another such block,
+    there is nothing left to do.
 
     Raises:
-      UserError: another run trains there.
+      UserError: another run writes there.
     """
-    with folder_lock.hold(workdir, "training") if jax.process_index() == 0 else contextlib.nullcontext():
+    place = workdir.resolve()
+    if place in _held or jax.process_index() != 0:
         yield
+        return
+    with folder_lock.hold(workdir, "training"):
+        _held.add(place)
+        try:
+            yield
+        finally:
+            _held.remove(place)
 
 
 def from_weights(

@@ -1,12 +1,18 @@
-"""The flag --noverify of the commands that load weights. Imports nothing heavy: it is there before flags are parsed."""
+"""The flag --noverify of the commands that load weights. Imports nothing heavy: flags come before all that is."""
 
 from absl import flags
 
-_VERIFY = flags.DEFINE_bool(
-    "verify", True, "Compare weights with the digests stored beside them; --noverify takes damaged ones without a word."
-)
+NAME = "verify"
+flags.disclaim_key_flags()  # what `define` defines is its caller's
+
+
+def define() -> None:
+    """Defines the flag."""
+    flags.DEFINE_bool(
+        NAME, True, "Compare weights with the digests stored with them; --noverify loads damaged ones without a word."
+    )
 
 
 def wanted() -> bool:
-    """What the command line says; in Python, where there is none, True."""
-    return _VERIFY.value if flags.FLAGS.is_parsed() else True
+    """What the command line says; True where there is none that speaks of it, as in Python."""
+    return flags.FLAGS[NAME].value if NAME in flags.FLAGS and flags.FLAGS.is_parsed() else True

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import socket
-import types
 
 import pytest
 
@@ -76,10 +75,9 @@ def connected(port: int) -> socket.socket:
 
 @pytest.fixture
 def alone(monkeypatch):
-    """No variable and no flag says that there are others."""
+    """No variable says that there are others."""
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(distributed, "_DISTRIBUTED", types.SimpleNamespace(value=False))
 
 
 def test_place(monkeypatch, alone):
@@ -95,10 +93,9 @@ def test_place(monkeypatch, alone):
         pass
 
 
-def test_the_flag_without_a_cluster(monkeypatch, alone):
-    monkeypatch.setattr(distributed, "_DISTRIBUTED", types.SimpleNamespace(value=True))
+def test_the_flag_without_a_cluster(alone):
     with pytest.raises(ValueError, match="no Cloud TPU, GKE, Slurm or Open MPI job"):
-        distributed.find_place()
+        distributed.find_place(cluster=True)
 
 
 def test_one_process_is_left_in_peace(alone):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import toy
 
-from musicgen_jax import config
+from musicgen_jax import config, folder_lock
 from musicgen_jax.errors import UserError
-from musicgen_jax.training import checkpointing, damage, loop, metrics, preemption
+from musicgen_jax.training import checkpointing, damage, loop, metrics, preemption, start
 
 
 def run(workdir: pathlib.Path, bad: tuple[int, ...] = (), **training):
@@ -157,12 +157,16 @@ def test_a_read_error_at_restore_changes_nothing(tmp_path, monkeypatch):
 
 
 def test_one_run_a_folder(tmp_path):
-    def another(step):
-        with pytest.raises(UserError, match=rf"is in use: training by process {os.getpid()} on .* since"):
-            train(tmp_path)
-        yield from toy.batches_from()(step)
-
-    train(tmp_path, another)
+    with (
+        folder_lock.hold(tmp_path, "training"),
+        pytest.raises(UserError, match=rf"is in use: training by process {os.getpid()} on .* since"),
+    ):
+        train(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    with start.only_one(tmp_path):  # as a verb holds it that does more than train
+        train(tmp_path)
+        with pytest.raises(UserError, match="is in use"), folder_lock.hold(tmp_path, "training"):
+            pass
     assert steps_saved(tmp_path) == ["6"]
 
 

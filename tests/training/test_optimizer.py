@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_runs
+from flax import nnx
 
 from musicgen_jax import config
 from musicgen_jax.training import optimizer
@@ -33,22 +35,28 @@ def test_constant(warmup_steps):
 @pytest.mark.parametrize("name", ["adamw", "adafactor", "muon"])
 @pytest.mark.parametrize("state_dtype", ["float32", "bfloat16"])
 def test_weight_decay_is_for_matrices_and_tables(name, state_dtype):
-    params = {
+    vectors = {
         "norm": {"scale": jnp.ones(2), "bias": jnp.ones(2)},
-        "linear": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)},
-        "codes": jnp.ones((3, 2)),
+        "start": jnp.ones(3),
+        "layers": {"norm": {"scale": jnp.ones((2, 2))}, "gain": jnp.ones((2, 3)), "bias": jnp.ones((2, 2, 2))},
     }
+    matrices = {"linear": {"kernel": jnp.ones((2, 2))}, "codes": jnp.ones((3, 2)), "layers": jnp.ones((2, 3, 2))}
+    params = {"vectors": vectors, "matrices": matrices}
     tx = optimizer.make_optimizer(settings(name=name, state_dtype=state_dtype, weight_decay=0.5), num_steps=10)
-    zeros = {
-        "norm": {"scale": jnp.zeros(2), "bias": jnp.zeros(2)},
-        "linear": {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)},
-        "codes": jnp.zeros((3, 2)),
-    }
-    updates, _ = tx.update(zeros, tx.init(params), params)
-    np.testing.assert_allclose(updates["linear"]["kernel"], -0.1 * 0.5, rtol=1e-6)
-    np.testing.assert_allclose(updates["codes"], -0.1 * 0.5, rtol=1e-6)
-    for kept in (updates["norm"]["scale"], updates["norm"]["bias"], updates["linear"]["bias"]):
-        np.testing.assert_array_equal(kept, 0)
+    updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
+    jax.tree.map(lambda x: np.testing.assert_allclose(x, -0.1 * 0.5, rtol=1e-6), updates["matrices"])
+    jax.tree.map(lambda x: np.testing.assert_array_equal(x, 0), updates["vectors"])
+
+
+def test_no_vector_of_a_real_model_decays():
+    for task in (tiny_runs.prior_task(tiny_runs.prior_config("middle")), tiny_runs.vqvae_task()):
+        params = nnx.to_pure_dict(task.functional.abstract_params)
+        decayed = jax.tree.map(lambda leaf, decays: leaf.shape if decays else None, params, optimizer.decays(params))
+        paths = jax.tree_util.tree_leaves_with_path(decayed, is_leaf=lambda x: isinstance(x, tuple))
+        for path, shape in paths:
+            names = [entry.key for entry in path]
+            assert len(shape) - ("layers" in names) >= 2 and names[-1] not in ("bias", "scale"), names
+        assert not optimizer.decays(params).get("start", False) and len(paths) > 10
 
 
 def adam(gradients, rate: float, b1: float, b2: float) -> np.ndarray:
