@@ -51,7 +51,7 @@ $(VENV)/.parity: setup.py
 define install
 @$(make_venv)
 @echo "installing into $(VENV): a few minutes the first time" >&2
-@$(BIN)/python -m pip install --quiet --progress-bar on --disable-pip-version-check -e ".[$(1)]"
+@PIP_USE_PEP517=1 $(BIN)/python -m pip install --quiet --progress-bar on --disable-pip-version-check -e ".[$(1)]"
 @touch $@
 endef
 

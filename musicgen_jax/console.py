@@ -19,14 +19,17 @@ def say(text: str) -> None:
     import jax  # not above: the commands that answer at once import this module too
 
     if jax.process_index() == 0:
+        sys.stdout.flush()  # else a log that takes both has them out of order
         tqdm.tqdm.write(text, file=sys.stderr)
         sys.stderr.flush()
 
 
-@functools.cache
+say_once = functools.cache(say)  # a line that need not be repeated
+
+
 def say_devices(devices: str | None = None) -> None:
     """Says once what the process runs on: `devices`, or JAX's."""
-    say(f"running on {devices or describe_devices()}")
+    say_once(f"running on {devices or describe_devices()}")
 
 
 def describe_devices() -> str:

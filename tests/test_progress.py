@@ -118,9 +118,9 @@ def _read(descriptor: int) -> bytes:
 
 
 def test_devices_are_told_once(capsys):
-    console.say_devices.cache_clear()
+    console.say_once.cache_clear()
     console.say_devices()
-    console.say_devices()
+    console.say_devices(None)
     assert capsys.readouterr().err == f"running on {console.describe_cores(console.num_cores())}\n"
 
 
