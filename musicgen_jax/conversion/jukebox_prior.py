@@ -184,7 +184,8 @@ def _resized_transformer(
     first = f"{name}.transformer._attn_mods.0"
     return dataclasses.replace(
         settings,
-        num_layers=min(max(layers, default=settings.num_layers - 1) + 1, len(shapes)),  # a key says any number
+        # A key may say any number.
+        num_layers=min(max(layers) + 1, len(shapes)) if layers else settings.num_layers,
         width=_size(shapes, f"{name}.x_emb.weight", settings.width, axis=1),
         attention_width=_size(shapes, f"{first}.attn.c_proj.w", settings.attention_width),
         mlp_width=_size(shapes, f"{first}.mlp.c_proj.w", settings.mlp_width),
