@@ -39,7 +39,6 @@ class Checkpointer:
       workdir: of the run.
       keep: newest checkpoints kept; None opens the folder for reading alone, so that a run which is still writing
         there is left in peace.
-      verify: whether to compare what is loaded with its digests; None is what the command line says (--noverify).
 
     Raises:
       NotFoundError: opened for reading, and there is no such folder.
@@ -47,9 +46,8 @@ class Checkpointer:
         write; says what to do.
     """
 
-    def __init__(self, workdir: pathlib.Path, keep: int | None = None, verify: bool | None = None):
+    def __init__(self, workdir: pathlib.Path, keep: int | None = None):
         self._directory, self._may_write = pathlib.Path(workdir).absolute() / "checkpoints", keep is not None
-        self._verify = verification.wanted() if verify is None else verify
         if keep is None and not self._directory.is_dir():
             raise NotFoundError(f"{self._directory} does not exist: train first, or pass another folder")
         orbax_noise.silence()
@@ -255,7 +253,7 @@ class Checkpointer:
                 )
 
         loaded = damage.agreed(load)
-        if self._verify and "arrays" in facts:
+        if verification.wanted() and "arrays" in facts:
             damage.agreed(compare)
         return loaded
 

@@ -1,8 +1,16 @@
-"""The flag --noverify of the commands that load weights. Imports nothing heavy: flags come before all that is."""
+"""Whether weights are compared with their digests: the flag --noverify of commands, and `off` in Python.
+
+Imports nothing heavy: flags come before all that is.
+"""
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
 
 from absl import flags
 
 NAME = "verify"
+_off = contextvars.ContextVar("off", default=False)
 flags.disclaim_key_flags()  # what `define` defines is its caller's
 
 
@@ -13,6 +21,18 @@ def define() -> None:
     )
 
 
+@contextlib.contextmanager
+def off() -> Iterator[None]:
+    """Whatever is loaded within it is taken as it is: for weights that someone must have though they are damaged."""
+    token = _off.set(True)
+    try:
+        yield
+    finally:
+        _off.reset(token)
+
+
 def wanted() -> bool:
-    """What the command line says; True where there is none that speaks of it, as in Python."""
+    """Whether to compare: not within `off`, nor where the command line says --noverify."""
+    if _off.get():
+        return False
     return flags.FLAGS[NAME].value if NAME in flags.FLAGS and flags.FLAGS.is_parsed() else True
