@@ -108,7 +108,7 @@ def _end(file: BinaryIO, start: int, promised: int, size: int, kind: Kind) -> tu
     missing = promised - present
     if not placeholder and missing > max(MIN_SLACK_BYTES, min(MAX_SLACK_BYTES, promised // 100)):
         raise truncated(f"its header promises {promised} bytes of audio and {present} are there")
-    return size, (f"wrong length: its header says {promised} bytes of audio, {present} are there; read to its end",)
+    return size, (f"wrong length: its header says {promised} bytes of audio, {present} are there and are read",)
 
 
 def _chunks(file: BinaryIO, position: int, stop: int, kind: Kind) -> Iterator[Chunk]:

@@ -28,5 +28,5 @@ def read(file: BinaryIO, start: int, stop: int) -> Content:
         elif kind == VORBIS_COMMENT and not any(names):
             names = tags.from_vorbis_comment(file.read(size))
         position += 4 + size
-    warnings = () if total else ("unknown length: its FLAC header does not say it; read to its end",)
+    warnings = () if total else ("unknown length: its FLAC header does not say it, it is read to its end",)
     return Content((Part(start, stop, min_frames=total or 0),), warnings, *names)

@@ -66,9 +66,9 @@ def read(file: BinaryIO, start: int, stop: int) -> Content | None:
     if promised is not None and promised - count > max(4, MAX_MISSING * promised):
         raise truncated(f"{count} of {promised} MPEG frames are there")
     if promised is not None and abs(promised - count) > 1:
-        warnings.append(f"wrong length: its header tells of {promised} MPEG frames, {count} are there; all are read")
+        warnings.append(f"wrong length: its header tells of {promised} MPEG frames, {count} are there and are read")
     if promised is None:
-        warnings += ["unknown length: it has no Xing header; read to its end"] * frames.variable
+        warnings += ["unknown length: it has no Xing header and is read to its end"] * frames.variable
         warnings += ["cut: its last MPEG frame breaks off and is left out"] * frames.cut
     least = count * samples(frames.header) - MAX_TRIMMED
     if promised is not None and abs(promised - count) <= 1:

@@ -101,7 +101,9 @@ def read(file: BinaryIO, start: int, size: int) -> Content:
     if any(page.unfinished for page in open_ends):
         raise truncated("its last Ogg packet breaks off")
     if open_ends:
-        warnings.append("no end mark: its last Ogg page is not marked as the end of the stream; read as far as it goes")
+        warnings.append(
+            "no end mark: its last Ogg page is not marked as the end of the stream, which is read as far as it goes"
+        )
     if len(links) > 1:
         warnings.append(f"chained: {len(links)} Ogg streams, one after the other")
     artist, genre = links[0].comments()
