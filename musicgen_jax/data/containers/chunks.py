@@ -13,6 +13,7 @@ from musicgen_jax.data.containers import id3, tags
 from musicgen_jax.data.containers.content import Content, Part, bytes_at, truncated
 
 MAX_TAG_BYTES = 1 << 24
+MAX_CHUNKS = 10_000
 MAX_FORM_BYTES = 1 << 12
 # A length may be wrong by a hundredth, within these bounds, without the file counting as cut: 4 KiB are 23 ms of CD.
 MIN_SLACK_BYTES, MAX_SLACK_BYTES = 64, 4096
@@ -113,7 +114,9 @@ def _end(file: BinaryIO, start: int, promised: int, size: int, kind: Kind) -> tu
 
 def _chunks(file: BinaryIO, position: int, stop: int, kind: Kind) -> Iterator[Chunk]:
     """The chunks from `position` on, up to what is none. An odd one may lack the byte that should fill it up."""
-    while position + kind.header_bytes <= stop and _is_name(file, position):
+    for _ in range(MAX_CHUNKS):
+        if position + kind.header_bytes > stop or not _is_name(file, position):
+            return
         header = bytes_at(file, position, kind.header_bytes)
         (size,) = struct.unpack(kind.size, header[kind.name_bytes :])
         size = max(0, size - kind.own)

@@ -19,6 +19,8 @@ def read(file: BinaryIO, size: int, extension: str) -> Content:
       UserError: the file is cut or damaged; "category: detail", without its name.
     """
     start, names = id3.leading(file)
+    if start >= size:  # a tag whose size is wrong
+        start = 0
     magic = bytes_at(file, start, 12)
     kind = chunks.kind_of(magic)
     content = None

@@ -15,6 +15,7 @@ HEADER_BYTES = 10
 V1_BYTES = 128
 MAX_TAG_BYTES = 1 << 26  # a tag with pictures has some megabytes
 MAX_TEXT_BYTES = 1 << 16
+MAX_FRAMES = 10_000
 NAMES = {"TPE1": "artist", "TP1": "artist", "TCON": "genre", "TCO": "genre"}
 ENCODINGS = ("latin-1", "utf-16", "utf-16-be", "utf-8")
 BLANK = " \t\r\n\0"
@@ -66,7 +67,9 @@ def _frames(body: bytes, version: int) -> Iterator[tuple[str, bytes]]:
     """(name, content) of the text frames that matter here."""
     name_bytes, header_bytes = (3, 6) if version == 2 else (4, 10)
     position = 0
-    while position + header_bytes <= len(body) and body[position]:
+    for _ in range(MAX_FRAMES):
+        if position + header_bytes > len(body) or not body[position]:
+            return
         name = body[position : position + name_bytes].decode("latin-1")
         field = body[position + name_bytes : position + 2 * name_bytes]
         size = _synchsafe(field) if version == 4 else int.from_bytes(field)

@@ -15,7 +15,7 @@ from musicgen_jax.data.containers.content import Content, Part, bytes_at, damage
 MAGIC = b"OggS"
 HEADER = struct.Struct("<4sBBqIIIB")  # magic, version, flags, granule, serial, number, checksum, segments
 BEGINS, ENDS = 2, 4  # flags: first and last page of a logical stream
-MAX_COMMENT_BYTES = 1 << 26  # pictures among the comments are the largest
+MAX_COMMENT_BYTES = 1 << 24  # pictures among the comments are the largest
 REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -44,7 +44,7 @@ class _Link:
     stop: int = 0
     last: dict[int, Page] = dataclasses.field(default_factory=dict)
     has_data: bool = False
-    packets: dict[int, list[bytes]] = dataclasses.field(default_factory=dict)
+    packets: dict[int, list[bytearray]] = dataclasses.field(default_factory=dict)
 
     def add(self, page: Page) -> None:
         previous = self.last.get(page.serial)
@@ -58,14 +58,14 @@ class _Link:
 
     def _collect(self, page: Page) -> None:
         """Puts together the first two packets of each stream: its codec's name and its comments."""
-        packets, position = self.packets.setdefault(page.serial, [b""]), 0
+        packets, position = self.packets.setdefault(page.serial, [bytearray()]), 0
         for size in page.segments:
             if len(packets) > 2 or len(packets[-1]) > MAX_COMMENT_BYTES:
                 return
             packets[-1] += page.body[position : position + size]
             position += size
             if size < 255:
-                packets.append(b"")
+                packets.append(bytearray())
 
     def comments(self) -> tuple[str, str]:
         """(artist, genre) of the first stream that has any."""
@@ -73,7 +73,7 @@ class _Link:
         for _, comment, *_ in (packets for packets in self.packets.values() if len(packets) > 1):
             for magic, skipped in known:
                 if comment.startswith(magic):
-                    return tags.from_vorbis_comment(comment[skipped:])
+                    return tags.from_vorbis_comment(bytes(comment[skipped:]))
         return "", ""
 
 

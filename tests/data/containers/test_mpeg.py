@@ -70,6 +70,12 @@ def test_tags_and_stray_bytes_are_no_audio(tmp_path):
     assert facts.reason == "" and facts.warning == "stray bytes: 300 bytes between its MPEG frames are no audio"
 
 
+def test_a_tag_that_claims_more_than_the_file(tmp_path):
+    whole = sounds.encoded("MP3", sounds.noise(3.0))
+    facts = sounds.inspected(tmp_path, "a.mp3", b"ID3\x03\0\0\x7f\x7f\x7f\x7f" + bytes(50) + whole)
+    assert (facts.reason, facts.duration) == ("", 3.0)
+
+
 def test_zeros_in_front(tmp_path):
     whole = sounds.encoded("MP3", sounds.noise(3.0))
     assert sounds.inspected(tmp_path, "a.mp3", bytes(2000) + whole).duration == 3.0

@@ -117,3 +117,26 @@ def test_comments_in_whatever_encoding(tmp_path, subtype, magic):
     pages[1] = sealed(old[:26] + bytes([len(lacing), *lacing]) + packet + rest)
     facts = sounds.inspected(tmp_path, "a.ogg", b"".join(pages))
     assert (facts.reason, facts.artist, facts.genre) == ("", "Björk; Dvořák", "Trip-Hop")
+
+
+def test_a_large_picture_among_the_comments(tmp_path):
+    """Four megabytes over many pages: read in a moment, and the artist behind them found."""
+    pages = pages_of(sounds.encoded("OGG", sounds.noise(2.0), subtype="OPUS"))
+    entries = (b"METADATA_BLOCK_PICTURE=" + bytes(4_000_000), b"ARTIST=Ann")
+    packet = b"OpusTags" + bytes(4) + (2).to_bytes(4, "little")
+    packet += b"".join(len(entry).to_bytes(4, "little") + entry for entry in entries)
+    old = pages[1]
+    bodies = [packet[start : start + 255 * 255] for start in range(0, len(packet), 255 * 255)]
+    comments = []
+    for index, body in enumerate(bodies):
+        last = index == len(bodies) - 1
+        lacing = [255] * (len(body) // 255) + ([len(body) % 255] if last else [])
+        number = (1 + index).to_bytes(4, "little")
+        comments.append(
+            old[:5] + bytes([index > 0]) + old[6:18] + number + bytes(4) + bytes([len(lacing), *lacing]) + body
+        )
+    moved = [
+        page[:18] + (len(bodies) + 1 + index).to_bytes(4, "little") + page[22:] for index, page in enumerate(pages[2:])
+    ]
+    facts = sounds.inspected(tmp_path, "a.ogg", pages[0] + b"".join(map(sealed, comments + moved)))
+    assert (facts.reason, facts.artist) == ("", "Ann")
