@@ -21,6 +21,7 @@ from musicgen_jax.errors import UserError
 REPORT_NAME = "report.json"
 DATASET_NAME = "musicgen_audio"
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1000, 192000
+START_SECONDS = 300.0  # for a process to compile what renders a score, on a machine that has other things to do
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +201,7 @@ def _write_tracks(
 
 def _patience(numbered: tuple[int, track.Track]) -> float:
     """Seconds within which a track must be decoded or rendered; the slowest machine needs a fifth of its duration."""
-    return workers.ITEM_SECONDS + numbered[1].duration / 5
+    return START_SECONDS + numbered[1].duration / 5
 
 
 def _spool_path(folder: str, index: int) -> str:

@@ -18,7 +18,7 @@ from musicgen_jax.errors import UserError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 START_SECONDS = 300.0  # for a process to begin
-ITEM_SECONDS = 600.0  # for an item, unless the caller knows better
+ITEM_SECONDS = 120.0  # for an item, unless the caller knows better
 END_SECONDS = 5.0  # for a process to go once it was killed
 
 
