@@ -1,18 +1,20 @@
 """From an audio dataset to a code dataset: aligned, labelled, in bounded memory, whole or not at all."""
 
+import dataclasses
 import pathlib
 import pickle
 import shutil
 import subprocess
 import sys
+import types
 
 import jax
 import numpy as np
 import pytest
-from conftest import TRACK_SAMPLES, prepare_tones
+from conftest import TRACK_SAMPLES, prepare_tones, tone_tracks
 
 from musicgen_jax import config
-from musicgen_jax.data import audio_dataset, code_dataset, shards
+from musicgen_jax.data import audio_dataset, code_dataset, preparation, shards
 from musicgen_jax.vqvae import extraction, tokenizer
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -40,6 +42,25 @@ def test_the_codes_are_those_of_the_tokenizer(tiny_codes, tiny_audio_dataset, ti
     want = tiny_tokenizer.encode(blocks, window_seconds=4.0)
     for tier in config.TIERS:
         np.testing.assert_array_equal(code_dataset.code_sequences(tiny_codes, "validation", tier)[0], want[tier])
+
+
+def test_any_name_and_tag_goes_all_the_way_to_training_windows(tiny_tokenizer, tmp_path):
+    strange = "a\nb\r\x85\u2028\u2029\x0b'\"\\ü東\\xff"
+    tracks = [
+        dataclasses.replace(
+            item, track_id=f"{index}{strange}", path=strange, labels={"artist": strange, "genre": strange}
+        )
+        for index, item in enumerate(tone_tracks((6000, 8000, 9000)))
+    ]
+    source = types.SimpleNamespace(tracks=lambda *_: (tracks, []))
+    preparation.prepare(preparation.Settings("recordings", "", 4000, 0), source, str(tmp_path / "audio"), 0)
+    extraction.extract(tiny_tokenizer, str(tmp_path / "audio"), str(tmp_path / "codes"), 4.0)
+    entries = code_dataset.read_index(str(tmp_path / "codes"))
+    assert {entry.track_id for entry in entries} == {item.track_id for item in tracks}
+    model = code_dataset.resolve(config.PriorConfig(tier="top", context=16), str(tmp_path / "codes"))
+    assert model.genres == model.artists == (config.UNKNOWN_LABEL, strange)
+    windows = code_dataset.Windows(str(tmp_path / "codes"), "train", model)
+    assert windows.window(0, 0)["genre"] == 1
 
 
 def test_again_does_nothing(tiny_codes, tiny_audio_dataset, tiny_tokenizer, capsys):
