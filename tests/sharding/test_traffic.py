@@ -9,8 +9,10 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-ATTENTIONS = ["blocked", pytest.param("reference", marks=pytest.mark.slow)]
+ATTENTIONS = ["blocked", "reference"]
 WARNING = "Involuntary full rematerialization"
 
 
