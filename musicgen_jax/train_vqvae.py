@@ -36,23 +36,15 @@ def _train(run: config.VQVAETraining) -> None:
     from musicgen_jax.data import audio_dataset
     from musicgen_jax.planning import workload
     from musicgen_jax.sharding import mesh as mesh_lib
-    from musicgen_jax.training import loop, precision, state
-    from musicgen_jax.vqvae import adversarial, data_statistics, loss
+    from musicgen_jax.training import loop
+    from musicgen_jax.vqvae import data_statistics, vqvae_task
 
     audio_dataset.check_sample_rate(run.data.path, run.model.sample_rate)
     mesh = mesh_lib.make_mesh(run.mesh)
     statistics = None
     if run.loss.normalization == "data":
         statistics = data_statistics.measure(run.data.path, run.clip_samples, run.data, run.loss)
-    task = state.Task(
-        functional=adversarial.functional(run, precision.dtype(run.training.compute_dtype)),
-        loss=adversarial.objective(run, statistics),
-        unit="audio-s",
-        units_per_step=run.data.batch_size * run.clip_samples / run.model.sample_rate,
-        summarize=loss.summarize,
-        clipped_apart=adversarial.CLIPPED_APART if run.adversarial.weight else (),
-        flops_per_step=workload.workload(run).flops.model,
-    )
+    task = vqvae_task.vqvae_task(run, statistics, workload.workload(run).flops.model)
     final = loop.train(
         task,
         run,

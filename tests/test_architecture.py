@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "modules": {"sharding"},
     "transformer": {"config", "sharding"},
     "data": {"config", "sharding", "ddsp"},
-    "vqvae": {"config", "modules", "audio", "ddsp", "data", "sharding"},
+    "vqvae": {"config", "modules", "audio", "ddsp", "data", "sharding", "training.state", "training.precision"},
     "prior": {"config", "modules", "sharding", "transformer", "vqvae"},
     "training": {"config", "modules", "sharding"},
     "sampling": {"config", "modules", "sharding", "transformer", "data", "vqvae", "prior", "training.rng"},

@@ -5,14 +5,14 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from musicgen_jax import config, modules
-from musicgen_jax.prior import loss as prior_loss
-from musicgen_jax.prior import prior
+from musicgen_jax import config
+from musicgen_jax.diffusion import code_task
 from musicgen_jax.sharding import rules
 from musicgen_jax.training import optimizer, precision, state, step
-from musicgen_jax.vqvae import adversarial
+from musicgen_jax.vqvae import vqvae_task as vqvae_task_lib
 
 BATCH_SIZE = 8
+CLIP_SAMPLES = 512
 OPTIMIZER = config.OptimizerConfig(peak_learning_rate=3e-3, warmup_steps=2, weight_decay=0.01)
 
 
@@ -35,14 +35,12 @@ def prior_config(tier: str = "middle") -> config.PriorConfig:
 def prior_task(
     model: config.PriorConfig, compute_dtype: str = "float32", axis_rules: rules.AxisRules | None = None
 ) -> state.Task:
-    dtype = precision.dtype(compute_dtype)
-    return state.Task(
-        functional=modules.Functional(lambda rngs: prior.Prior(model, axis_rules, dtype=dtype, rngs=rngs)),
-        loss=lambda module, batch, key, train: prior_loss.prior_loss(module, batch, key if train else None),
-        unit="codes",
-        units_per_step=BATCH_SIZE * model.context,
-        weight=prior_loss.num_losses,
+    run = config.PriorTraining(
+        model=model,
+        data=config.DataConfig(batch_size=BATCH_SIZE),
+        training=config.TrainingConfig(compute_dtype=compute_dtype),
     )
+    return code_task.code_task(run, axis_rules)
 
 
 def prior_batch(model: config.PriorConfig, step: int, lengths: tuple[int, ...] = ()) -> dict[str, np.ndarray]:
@@ -81,24 +79,21 @@ def vqvae_task(
     """The default objective, or another; against a discriminator where the config's weight asks for one."""
     run = config.VQVAETraining(
         model=vqvae_config(),
+        clip_samples=CLIP_SAMPLES,
+        data=config.DataConfig(batch_size=BATCH_SIZE),
         loss=loss or config.LossConfig(),
         adversarial=adversarial_config or config.AdversarialConfig(),
     )
-    return state.Task(
-        functional=adversarial.functional(run),
-        loss=adversarial.objective(run),
-        unit="audio-s",
-        units_per_step=BATCH_SIZE * 512 / 4000,
-        clipped_apart=adversarial.CLIPPED_APART if run.adversarial.weight else (),
-    )
+    return vqvae_task_lib.vqvae_task(run)
 
 
 def vqvae_batch(step: int) -> dict[str, np.ndarray]:
-    """Chords of random pitch with a little noise, [B, 512]."""
+    """Chords of random pitch with a little noise, [B, S]."""
     rng = np.random.default_rng(step)
-    seconds = np.arange(512) / 4000
+    seconds = np.arange(CLIP_SAMPLES) / 4000
     hertz = rng.uniform(100, 1000, (BATCH_SIZE, 3, 1))
-    audio = 0.2 * np.sin(2 * np.pi * hertz * seconds).sum(axis=1) + 0.01 * rng.standard_normal((BATCH_SIZE, 512))
+    noise = rng.standard_normal((BATCH_SIZE, CLIP_SAMPLES))
+    audio = 0.2 * np.sin(2 * np.pi * hertz * seconds).sum(axis=1) + 0.01 * noise
     return {"audio": audio.astype(np.float32)}
 
 

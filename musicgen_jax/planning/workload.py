@@ -15,8 +15,8 @@ from musicgen_jax.diffusion import code_task
 from musicgen_jax.planning import flops
 from musicgen_jax.prior import prior
 from musicgen_jax.sharding import rules
-from musicgen_jax.training import precision, state
-from musicgen_jax.vqvae import adversarial
+from musicgen_jax.training import state
+from musicgen_jax.vqvae import vqvae_task
 
 SAMPLE_RATE = 44_100
 HOP_LENGTHS = {"top": 128, "middle": 32, "bottom": 8}
@@ -94,13 +94,7 @@ def _prior(run: config.PriorTraining) -> Workload:
 
 def _vqvae(run: config.VQVAETraining) -> Workload:
     batch_size = run.data.batch_size
-    task = state.Task(
-        functional=adversarial.functional(run, precision.dtype(run.training.compute_dtype)),
-        loss=adversarial.objective(run),
-        unit="audio-s",
-        units_per_step=batch_size * run.clip_samples / run.model.sample_rate,
-        clipped_apart=adversarial.CLIPPED_APART if run.adversarial.weight else (),
-    )
+    task = vqvae_task.vqvae_task(run)
     batch = {"audio": jax.ShapeDtypeStruct((batch_size, run.clip_samples), jnp.float32)}
 
     def forward(params: modules.Tree, buffers: modules.Tree, audio: jax.Array, key: jax.Array) -> jax.Array:

@@ -15,7 +15,7 @@ from musicgen_jax import config, modules, pretrained
 from musicgen_jax.data import audio_dataset, loader
 from musicgen_jax.sharding import mesh as mesh_lib
 from musicgen_jax.training import loop
-from musicgen_jax.vqvae import adversarial, discriminator, loss, tokenizer, vqvae
+from musicgen_jax.vqvae import adversarial, discriminator, loss, tokenizer, vqvae, vqvae_task
 
 ON = config.AdversarialConfig(weight=0.5, feature_matching=2.0, fft_sizes=(64, 32), width=4)
 WAVEFORM = config.LossConfig(l2=1.0, linf=0.1, linf_k=20, spectral=0.0)  # quick to compile
@@ -237,12 +237,7 @@ def workdir(tmp_path_factory, tiny_audio_dataset):
     run.validate()
     path = tmp_path_factory.mktemp("adversarial") / "run"
     mesh = mesh_lib.make_mesh(config.MeshConfig(), jax.devices()[:1])
-    task = dataclasses.replace(
-        tiny_runs.vqvae_task(adversarial_config=ON),
-        functional=adversarial.functional(run),
-        loss=adversarial.objective(run),
-        units_per_step=1.0,
-    )
+    task = vqvae_task.vqvae_task(run)
     batches = audio_dataset.training_batches(tiny_audio_dataset, 256, run.data, mesh)
     return path, run, loop.train(task, run, path, mesh, batches, lambda: iter(()))
 
