@@ -18,6 +18,7 @@ from musicgen_jax.errors import UserError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 START_SECONDS = 300.0  # for a process to begin
+MAX_FAILED_STARTS = 3
 ITEM_SECONDS = 120.0  # for an item, unless the caller knows better
 END_SECONDS = 5.0  # for a process to go once it was killed
 
@@ -116,6 +117,7 @@ class _Pool:
         self._function, self._seconds = function, seconds
         self._limit = 2 * num_workers
         self._workers: list[_Worker] = []
+        self._failed_starts = 0  # one after the other
         self._num_workers = num_workers
 
     def results(self, items: Iterable[Any]) -> Iterator[Any]:
@@ -164,6 +166,7 @@ class _Pool:
             return
         if error is not None:
             raise error
+        self._failed_starts = 0
         if worker.started:
             done[worker.task.number], worker.task = result, None
         worker.started = True
@@ -172,8 +175,10 @@ class _Pool:
         how, task = worker.end(), worker.task
         self._workers.remove(worker)
         if task is None:
-            raise UserError(f"worker processes do not start ({how}): run again with --runner=serial")
-        if hung:
+            self._failed_starts += 1
+            if self._failed_starts == MAX_FAILED_STARTS:
+                raise UserError(f"worker processes do not start ({how}): run again with --runner=serial")
+        elif hung:
             limit = self._seconds(task.item)
             done[task.number] = Lost(f"no end after {limit:.0f} s, its process was stopped")
         elif task.attempts == 1:
