@@ -84,7 +84,6 @@ def main() -> None:
     _check_flags()
     from musicgen_jax import closing, pretrained
     from musicgen_jax.compression import figures
-    from musicgen_jax.training import start
 
     out = pathlib.Path(_OUT.value)
     if _METHOD.value != "distill":
@@ -104,8 +103,7 @@ def main() -> None:
     elif _METHOD.value == "distill":
         complete = _distill(prior, run)
     else:
-        with start.only_one(out):
-            _prune(prior, run, out)
+        _prune(prior, run, out)
     if complete:
         closing.after_compress(_OUT.value, _PRIOR.value, prior.config.tier)
 
@@ -132,6 +130,7 @@ def _prune(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathli
     from musicgen_jax.diffusion import code_task
     from musicgen_jax.prior import trained
     from musicgen_jax.sharding import rules
+    from musicgen_jax.training import start
 
     config.require(
         bool(_DATA.value),
@@ -151,7 +150,9 @@ def _prune(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathli
         name: figures.measure(stage, _DATA.value, _MAX_CODES.value)
         for name, stage in (("before", prior), ("pruned", pruned))
     }
-    finetuning.finetune(task, run, out, params, train=_FINETUNE_STEPS.value > 0)
+    with start.only_one(out):
+        files.output_folder(out)  # still: this took a while
+        finetuning.finetune(task, run, out, params, train=_FINETUNE_STEPS.value > 0)
     if _FINETUNE_STEPS.value:
         measured["finetuned"] = figures.measure(pretrained.load_prior(str(out)), _DATA.value, _MAX_CODES.value)
     facts = {
