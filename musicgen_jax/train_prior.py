@@ -64,7 +64,7 @@ def _train(run: config.PriorTraining) -> None:
         code_dataset.validation_batches(run.data.path, run.model, run.data, run.training.eval_batches, mesh),
         axis_rules,
     )
-    if int(final.step) == run.training.num_steps:  # else it was told to stop, and has said so
+    if int(final.step) >= run.training.num_steps:  # else it was told to stop, and has said so
         closing.after_train_prior(_WORKDIR.value, run)
 
 

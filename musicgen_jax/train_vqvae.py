@@ -53,21 +53,21 @@ def _train(run: config.VQVAETraining) -> None:
         audio_dataset.training_batches(run.data.path, run.clip_samples, run.data, mesh),
         audio_dataset.validation_batches(run.data.path, run.clip_samples, run.data, run.training.eval_batches, mesh),
     )
-    if int(final.step) == run.training.num_steps:  # else it was told to stop, and has said so
-        closing.after_train_vqvae(_WORKDIR.value, run, _first_sound(run.data.path))
+    if int(final.step) >= run.training.num_steps:  # else it was told to stop, and has said so
+        closing.after_train_vqvae(_WORKDIR.value, run, _first_sound(run))
 
 
-def _first_sound(data: str) -> tuple[str, str] | None:
-    """The recording, and its split, of which WORKDIR/reconstruction now has the sound; None in one of many processes,
-    where the weights may not all be."""
+def _first_sound(run: config.VQVAETraining) -> tuple[str, str] | None:
+    """The recording, and its split, of which WORKDIR/reconstruction now has the sound; None where no checkpoint was
+    saved, and in one of many processes, where the weights may not all be."""
     import jax
 
     from musicgen_jax import pretrained
     from musicgen_jax.vqvae import reconstruction
 
-    if jax.process_count() > 1:
+    if jax.process_count() > 1 or not run.training.checkpoint_every:
         return None
-    return reconstruction.write(pretrained.load_vqvae(_WORKDIR.value), data, pathlib.Path(_WORKDIR.value))
+    return reconstruction.write(pretrained.load_vqvae(_WORKDIR.value), run.data.path, pathlib.Path(_WORKDIR.value))
 
 
 if __name__ == "__main__":
