@@ -86,7 +86,8 @@ def _begin(
 ) -> metrics.MetricsWriter:
     console.say_devices()
     axes = ", ".join(f"{name} {size}" for name, size in mesh.shape.items() if size > 1)
-    console.say(f"{task.functional.num_parameters():,} parameters" + (f" on the mesh {axes}" if axes else ""))
+    where = f" on the mesh {axes}" if axes else ""
+    console.say(f"{task.functional.num_parameters():,} parameters{where}; the first step compiles, and takes longer")
     if done:
         console.say(f"resuming from step {done}")
     if jax.process_index() == 0:
