@@ -36,6 +36,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory, tones_folder: pathlib.Path) -
     report = out / "report" / "report.html"
     assert result.stdout.splitlines()[-1] == str(report), "the demo ends by printing the report's path"
     assert result.stdout.count("$ ") >= 8, "each command is printed before it runs"
+    said = result.stderr.splitlines()
+    assert sum(line.startswith("running on ") for line in said) == 8, "each command says what it runs on"
+    assert sum(line.startswith("next: ") for line in said) == 8, "each command names the next one"
+    assert "\r" not in result.stdout + result.stderr, "no bar is drawn into a log"
     return out
 
 
@@ -46,6 +50,9 @@ def test_every_step_leaves_what_other_programs_read(demo: pathlib.Path):
         assert lines and all("step" in line for line in lines)
         assert json.loads((demo / workdir / "config.json").read_text())["training"]["num_steps"] == 6
         assert (demo / workdir / "checkpoints" / "6").is_dir()
+    for name in ("original", "top", "middle", "bottom"):
+        facts = soundfile.info(demo / "vqvae" / "reconstruction" / f"{name}.wav")
+        assert facts.samplerate == 16000 and 5 < facts.duration <= 8
     assert shards.read_metadata(demo / "codes")["hop_lengths"] == {"top": 128, "middle": 32, "bottom": 8}
     info = json.loads((demo / "samples" / "samples.json").read_text())
     assert (info["request"]["seed"], info["request"]["settings"]["top_p"]) == (3, 0.95)
