@@ -58,7 +58,8 @@ def say_next(verb: str, flags: Mapping[str, str]) -> None:
       verb: the command.
       flags: name -> value; those without a value are left out.
     """
-    words = [f"--{name}={value}" for name, value in flags.items() if value]
+    here = os.getcwd() + os.sep  # paths below it are shown as a person would type them
+    words = [f"--{name}={value.removeprefix(here)}" for name, value in flags.items() if value]
     say("next: " + shlex.join([*_started_as(verb), *words]))
 
 

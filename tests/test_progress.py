@@ -160,5 +160,5 @@ def test_only_the_first_process_speaks(monkeypatch):
 def test_the_next_command_is_started_like_this_one(monkeypatch, capsys, argv, orig_argv, start):
     monkeypatch.setattr(sys, "argv", argv)
     monkeypatch.setattr(sys, "orig_argv", orig_argv)
-    console.say_next("sample", {"vqvae": "my run/vqvae", "middle": "", "seconds": "8"})
+    console.say_next("sample", {"vqvae": os.path.abspath("my run/vqvae"), "middle": "", "seconds": "8"})
     assert capsys.readouterr().err == f"next: {start}sample '--vqvae=my run/vqvae' --seconds=8\n"
