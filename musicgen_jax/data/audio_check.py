@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import os
 
 import numpy as np
@@ -130,7 +131,7 @@ def _reason(facts: AudioFacts, tally: _Tally, min_seconds: float) -> str:
     if tally.nonfinite:
         return f"NaN or infinite samples: {tally.nonfinite} of {tally.frames * facts.channels}; export the file again"
     if facts.duration < min_seconds:
-        return f"too short: {facts.duration:.2f} s, at least {min_seconds:g} s are needed"
+        return f"too short: {math.floor(100 * facts.duration) / 100:.2f} s, at least {min_seconds:g} s are needed"
     if tally.peak < SILENCE:
         return "silent: no sample reaches -60 dBFS"
     if tally.mono_peak < SILENCE:

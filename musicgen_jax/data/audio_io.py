@@ -65,7 +65,7 @@ class AudioFile:
       channels: number of channels.
       artist: by the file's tags, or "".
       genre: likewise.
-      warnings: what is doubtful, though all of it can be read: "category: detail" each.
+      warnings: what is doubtful, though all of it can be read: "category: detail" each; complete behind the last block.
     """
 
     def __init__(self, file: BinaryIO, name: str, size: int) -> None:
@@ -113,6 +113,9 @@ class AudioFile:
                         self._require_plausible(total)
                         yield block
                     _require_whole(part, decoder.frames, total - before)
+                    if part.frames and total - before > part.frames:
+                        known = f"its header says {part.frames} frames, {total - before} are there and are read"
+                        self.warnings += (f"wrong length: {known}",)
 
     def _require_fit(self) -> None:
         if not MIN_SOURCE_RATE <= self.sample_rate <= MAX_SOURCE_RATE:

@@ -73,9 +73,9 @@ def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: tokenizer_lib.T
     known = (CODES_SUFFIX, SAMPLES_SUFFIX, *audio_io.EXTENSIONS)
     config.require(suffix in known, f"--prime={path}: the name must end in one of {', '.join(known)}")
     with audio_io.open_audio(path) as file:
+        blocks = list(audio_io.mono_blocks(file, tokenizer.config.sample_rate))
         for warning in file.warnings:
             console.say(f"note: --prime={file.name}: {warning}")
-        blocks = list(audio_io.mono_blocks(file, tokenizer.config.sample_rate))
     audio = np.concatenate([np.zeros(0, np.float32), *blocks])
     return _encode(audio_io.describe_path(path), audio, tokenizer)
 

@@ -12,19 +12,23 @@ COPY_AGAIN = "copy or convert the file again"
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What a decoder is to take for a file of its own: `header`, then the bytes [start, stop) of the file.
+    """What a decoder is to take for a file of its own: `header`, the bytes [start, stop) of the file, then `footer`.
 
     Attributes:
       start: first byte.
       stop: behind the last byte.
       header: what stands before them, in place of a header that says something wrong or nothing.
       min_frames: so many frames per channel must come out; None where the decoder's word has to do.
+      footer: what stands behind them, likewise.
+      frames: what the container's header says; more may come out.
     """
 
     start: int
     stop: int
     header: bytes = b""
     min_frames: int | None = None
+    footer: bytes = b""
+    frames: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +76,7 @@ class PartFile:
 
     def __init__(self, file: BinaryIO, part: Part) -> None:
         self._file, self._part, self._position = file, part, 0
-        self._size = len(part.header) + part.stop - part.start
+        self._size = len(part.header) + part.stop - part.start + len(part.footer)
         self.error: OSError | None = None
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -84,14 +88,17 @@ class PartFile:
         return self._position
 
     def read(self, count: int) -> bytes:
-        header = self._part.header
-        taken = header[self._position : self._position + count]
-        count = min(count - len(taken), self._size - self._position - len(taken))
-        if count > 0 and self.error is None:
+        part, end = self._part, self._position + count
+        taken = part.header[self._position : end]
+        start = part.start + self._position + len(taken) - len(part.header)
+        inside = min(end - self._position - len(taken), part.stop - start)
+        if inside > 0 and self.error is None:
             try:
-                start = self._part.start + self._position + len(taken) - len(header)
-                taken += bytes_at(self._file, start, count)
+                taken += bytes_at(self._file, start, inside)
             except OSError as error:  # an exception in a decoder's callback would be printed and lost
                 self.error = error
+        behind = self._size - len(part.footer)
+        if part.footer and self.error is None and self._position + len(taken) >= behind:
+            taken += part.footer[self._position + len(taken) - behind : end - behind]
         self._position += len(taken)
         return taken

@@ -15,7 +15,8 @@ def read(file: BinaryIO, start: int, stop: int) -> Content:
     Raises:
       UserError: it ends within them.
     """
-    position, last, total, names = start + len(MAGIC), False, None, ("", "")
+    position, last, total, names = start + len(MAGIC), False, 0, ("", "")
+    part = Part(start, stop, min_frames=0)
     while not last:
         header = bytes_at(file, position, 4)
         size = int.from_bytes(header[1:])
@@ -25,8 +26,11 @@ def read(file: BinaryIO, start: int, stop: int) -> Content:
         if kind == STREAMINFO:
             block = file.read(size)
             total = int.from_bytes(block[13:18]) % 2**36  # the low 36 of 40 bits
+            # The decoder is told of no length, at which it would stop though more followed.
+            opening = MAGIC + header + block[:13] + bytes([block[13] & 0xF0]) + bytes(4) + block[18:]
+            part = Part(position + 4 + size, stop, opening, min_frames=total, frames=total)
         elif kind == VORBIS_COMMENT and not any(names):
             names = tags.from_vorbis_comment(file.read(size))
         position += 4 + size
     warnings = () if total else ("unknown length: its FLAC header does not say it, it is read to its end",)
-    return Content((Part(start, stop, min_frames=total or 0),), warnings, *names)
+    return Content((part,), warnings, *names)

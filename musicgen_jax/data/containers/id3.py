@@ -72,11 +72,20 @@ def _frames(body: bytes, version: int) -> Iterator[tuple[str, bytes]]:
             return
         name = body[position : position + name_bytes].decode("latin-1")
         field = body[position + name_bytes : position + 2 * name_bytes]
-        size = _synchsafe(field) if version == 4 else int.from_bytes(field)
+        size, after = int.from_bytes(field), position + header_bytes
+        # Some programs write plain sizes into version 2.4 too: they are right where a frame follows.
+        plain = max(field) > 127 or not _frame_at(body, after + _synchsafe(field))
+        if version == 4 and not (plain and _frame_at(body, after + size)):
+            size = _synchsafe(field)
         content = body[position + header_bytes : position + header_bytes + size]
         if name in NAMES and len(content) <= MAX_TEXT_BYTES:
             yield name, content if version == 2 else _unpacked(content, body[position + 9], version)
         position += header_bytes + size
+
+
+def _frame_at(body: bytes, position: int) -> bool:
+    """Whether a frame of version 2.4, padding or the end is at `position`."""
+    return position == len(body) or re.match(rb"[A-Z][A-Z0-9]{3}|\0", body[position : position + 4]) is not None
 
 
 def _unpacked(content: bytes, flags: int, version: int) -> bytes:

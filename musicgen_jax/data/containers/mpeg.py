@@ -21,6 +21,7 @@ VBRI_OFFSET = 36
 MAX_TRIMMED = 4095 + 4095 + 1152  # samples that a gapless decoder may leave out: delay, padding, a frame of its own
 MAX_MISSING = 0.01  # share of the promised frames above which a file counts as cut
 BLOCK_BYTES = 1 << 18
+TAGS_BEHIND = (b"APETAGEX", b"LYRICSBE")
 
 
 @dataclasses.dataclass
@@ -34,7 +35,7 @@ class _Frames:
       info_bytes: size of the frame that holds a Xing, Info or VBRI header; 0 where there is none.
       promised: number of frames by that header, or None.
       count: frames that are there.
-      stray: bytes between frames.
+      stray: bytes between frames, and behind the last one.
       cut: whether a frame begins at `stop` and breaks off.
       variable: whether the frames' bit rates differ.
     """
@@ -62,7 +63,7 @@ def read(file: BinaryIO, start: int, stop: int) -> Content | None:
     count, promised = frames.count, frames.promised
     warnings = []
     if frames.stray:
-        warnings.append(f"stray bytes: {frames.stray} bytes between its MPEG frames are no audio")
+        warnings.append(f"stray bytes: {frames.stray} bytes between or behind its MPEG frames are left out")
     if promised is not None and promised - count > max(4, MAX_MISSING * promised):
         raise truncated(f"{count} of {promised} MPEG frames are there")
     if promised is not None and abs(promised - count) > 1:
@@ -94,6 +95,7 @@ def _walk(file: BinaryIO, start: int, stop: int) -> _Frames | None:
         if not size:
             found = _sync(file, position + 1, stop, header)
             if found is None:
+                frames.stray += 0 if bytes_at(file, position, 8) in TAGS_BEHIND else stop - position
                 break
             frames.stray += found - position
             position = found

@@ -21,11 +21,17 @@ REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """One page; `unfinished` tells whether its last packet goes on in the next one."""
+    """One page.
+
+    Attributes:
+      granule: how much of the stream is told when this page ends; -1 where no packet ends in it.
+      unfinished: whether its last packet goes on in the next one.
+    """
 
     start: int
     stop: int
     flags: int
+    granule: int
     serial: int
     number: int
     segments: bytes
@@ -43,6 +49,7 @@ class _Link:
     start: int
     stop: int = 0
     last: dict[int, Page] = dataclasses.field(default_factory=dict)
+    reached: dict[int, int] = dataclasses.field(default_factory=dict)  # the last granule of each stream
     has_data: bool = False
     packets: dict[int, list[bytearray]] = dataclasses.field(default_factory=dict)
 
@@ -52,6 +59,9 @@ class _Link:
             raise damaged(f"Ogg pages are missing before byte {page.start}: {page.number} follows {previous.number}")
         if previous is None and not page.flags & BEGINS:
             raise damaged(f"the Ogg page at byte {page.start} belongs to a stream that never began")
+        if 0 <= page.granule < self.reached.get(page.serial, 0):
+            raise damaged(f"the Ogg page at byte {page.start} goes back in time")
+        self.reached[page.serial] = max(page.granule, self.reached.get(page.serial, 0))
         self.last[page.serial] = page
         self.stop, self.has_data = page.stop, self.has_data or not page.flags & BEGINS
         self._collect(page)
@@ -97,7 +107,10 @@ def read(file: BinaryIO, start: int, size: int) -> Content:
     warnings = []
     if end < size:
         warnings.append(f"stray bytes: {size - end} bytes behind its last Ogg page are left out")
-    open_ends = [page for link in links for page in link.last.values() if not page.flags & ENDS]
+    ends = [page for link in links for page in link.last.values()]
+    if any(page.granule < 0 and min(page.segments, default=255) < 255 for page in ends):
+        raise damaged("its last Ogg page does not tell how long it is")
+    open_ends = [page for page in ends if not page.flags & ENDS]
     if any(page.unfinished for page in open_ends):
         raise truncated("its last Ogg packet breaks off")
     if open_ends:
@@ -106,8 +119,22 @@ def read(file: BinaryIO, start: int, size: int) -> Content:
         )
     if len(links) > 1:
         warnings.append(f"chained: {len(links)} Ogg streams, one after the other")
+    if any(len(link.last) > 1 for link in links):
+        warnings.append("several streams: they run side by side in one Ogg file, and one of them is read")
     artist, genre = links[0].comments()
-    return Content(tuple(Part(link.start, link.stop) for link in links), tuple(warnings), artist, genre)
+    return Content(tuple(_part(file, link) for link in links), tuple(warnings), artist, genre)
+
+
+def _part(file: BinaryIO, link: _Link) -> Part:
+    """The link with an end mark: without one libsndfile takes some Opus streams for damaged."""
+    page = next(iter(link.last.values()))
+    if len(link.last) > 1 or page.flags & ENDS:
+        return Part(link.start, link.stop)
+    marked = bytearray(bytes_at(file, page.start, page.stop - page.start))
+    marked[5] |= ENDS
+    marked[22:26] = bytes(4)
+    marked[22:26] = crc(bytes(marked)).to_bytes(4, "little")
+    return Part(link.start, page.start, footer=bytes(marked))
 
 
 def pages(file: BinaryIO, position: int, size: int) -> Iterator[Page]:
@@ -124,7 +151,7 @@ def pages(file: BinaryIO, position: int, size: int) -> Iterator[Page]:
             return
         if len(header) < HEADER.size:
             raise truncated("it ends within an Ogg page")
-        _, _, flags, _, serial, number, checksum, num_segments = HEADER.unpack(header)
+        _, _, flags, granule, serial, number, checksum, num_segments = HEADER.unpack(header)
         segments = file.read(num_segments)
         body = file.read(sum(segments))
         if len(segments) < num_segments or len(body) < sum(segments):
@@ -132,7 +159,7 @@ def pages(file: BinaryIO, position: int, size: int) -> Iterator[Page]:
         if crc(header[:22] + bytes(4) + header[26:] + segments + body) != checksum:
             raise damaged(f"the Ogg page at byte {position} has a wrong checksum")
         stop = position + len(header) + len(segments) + len(body)
-        yield Page(position, stop, flags, serial, number, segments, body)
+        yield Page(position, stop, flags, granule, serial, number, segments, body)
         position = stop
 
 

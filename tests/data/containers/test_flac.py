@@ -21,6 +21,13 @@ def test_unknown_length_is_read_to_the_end(tmp_path):
     assert sounds.inspected(tmp_path, "b.flac", FLAC).warning == ""
 
 
+def test_a_length_that_is_too_small_loses_nothing(tmp_path):
+    short = FLAC[:21] + bytes([FLAC[21] & 0xF0]) + sounds.RATE.to_bytes(4) + FLAC[26:]
+    facts = sounds.inspected(tmp_path, "a.flac", short)
+    assert (facts.reason, facts.duration) == ("", 3.0)
+    assert facts.warning == "wrong length: its header says 16000 frames, 48000 are there and are read"
+
+
 def test_cut_and_changed_files(tmp_path):
     for size in (30, len(FLAC) // 2, len(FLAC) - 100):
         assert sounds.inspected(tmp_path, "cut.flac", FLAC[:size]).reason.startswith("truncated")

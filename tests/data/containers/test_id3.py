@@ -88,3 +88,14 @@ def test_tags_of_an_mp3(tmp_path):
     assert (facts.reason, facts.artist, facts.genre) == ("", DVORAK, "Jazz")
     facts = sounds.inspected(tmp_path, "3.flac", v2 + sounds.encoded("FLAC", sounds.noise()) + v1)
     assert (facts.reason, facts.artist, facts.duration) == ("", DVORAK, 2.0)
+
+
+@pytest.mark.parametrize("padding", [0, 600])
+def test_plain_sizes_in_version_2_4(padding):
+    """As some programs write them; sizes that are right stay right, whatever the padding behind them."""
+    artist = "x" * 200
+    frames = [("TPE1", b"\x03" + artist.encode()), ("TCON", b"\x0317")]
+    for version in (3, 4):  # the frames of version 3 have plain sizes
+        body = tag(version, frames)[10:-20] + bytes(padding)
+        marked = b"ID3\x04\0\0" + synchsafe(len(body)) + body
+        assert id3.parse(marked) == {"artist": artist, "genre": "Rock"}

@@ -51,6 +51,14 @@ def test_cut_files(tmp_path):
     assert facts.reason == "" and "cut: its last MPEG frame breaks off and is left out" in facts.warning
 
 
+def test_what_follows_the_last_frame_is_told(tmp_path):
+    first, other = sounds.encoded("MP3", sounds.noise(2.0)), sounds.encoded("MP3", sounds.noise(2.0, 22050), 22050)
+    facts = sounds.inspected(tmp_path, "a.mp3", first + other)
+    assert facts.reason == "" and facts.duration == 2.0
+    assert facts.warning == f"stray bytes: {len(other)} bytes between or behind its MPEG frames are left out"
+    assert sounds.inspected(tmp_path, "a.mp3", first + b"APETAGEX" + bytes(200)).warning == ""
+
+
 def test_two_files_in_one(tmp_path):
     parts = [sounds.encoded("MP3", sounds.noise(seconds)) for seconds in (2.0, 3.0)]
     facts = sounds.inspected(tmp_path, "a.mp3", b"".join(parts))
@@ -67,7 +75,9 @@ def test_tags_and_stray_bytes_are_no_audio(tmp_path):
     third = 2 * mpeg.frame_bytes(whole[:4])  # frames of a constant bit rate at 16 kHz are equally long
     third = whole.index(whole[:2], third - 2)
     facts = sounds.inspected(tmp_path, "stray.mp3", whole[:third] + bytes(300) + whole[third:])
-    assert facts.reason == "" and facts.warning == "stray bytes: 300 bytes between its MPEG frames are no audio"
+    assert (
+        facts.reason == "" and facts.warning == "stray bytes: 300 bytes between or behind its MPEG frames are left out"
+    )
 
 
 def test_a_tag_that_claims_more_than_the_file(tmp_path):

@@ -76,6 +76,31 @@ def test_a_stream_without_end_mark_is_kept_if_its_last_packet_is_whole(tmp_path,
     assert facts.warning.startswith("no end mark: ") and 1 < facts.duration < 5
 
 
+def test_an_opus_stream_without_end_mark_is_as_long_as_with_it(tmp_path):
+    whole = sounds.encoded("OGG", sounds.noise(5.0), subtype="OPUS")
+    pages = pages_of(whole)
+    data = b"".join([*pages[:-1], sealed(pages[-1][:5] + bytes([pages[-1][5] & ~ogg.ENDS]) + pages[-1][6:])])
+    np.testing.assert_array_equal(sounds.decoded(tmp_path, "a.ogg", data), sounds.decoded(tmp_path, "whole.ogg", whole))
+    assert sounds.inspected(tmp_path, "a.ogg", data).warning.startswith("no end mark: ")
+
+
+def test_streams_side_by_side_are_told(tmp_path, recording):
+    """Two recordings whose pages alternate: one of them is heard."""
+    other = [sealed(page[:14] + b"else" + page[18:]) for page in pages_of(sounds.encoded("OGG", sounds.noise(5.0)))]
+    mixed = b"".join(page for pair in zip(pages_of(recording), other, strict=True) for page in pair)
+    facts = sounds.inspected(tmp_path, "a.ogg", mixed)
+    assert facts.duration == 5.0 and facts.warning.startswith("several streams: ")
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize(("granule", "reason"), [(20000, "goes back in time"), (2**64 - 1, "does not tell how long")])
+def test_a_last_page_that_would_cut_what_is_there(tmp_path, subtype, granule, reason):
+    pages = pages_of(sounds.encoded("OGG", sounds.noise(5.0), subtype=subtype))
+    last = sealed(pages[-1][:6] + granule.to_bytes(8, "little") + pages[-1][14:])
+    found = sounds.inspected(tmp_path, "a.ogg", b"".join([*pages[:-1], last])).reason
+    assert found.startswith("damaged: ") and reason in found
+
+
 def test_a_packet_that_goes_on_nowhere_is_truncated(tmp_path, recording):
     pages = pages_of(recording)
     last = pages[-2]
