@@ -9,12 +9,12 @@ import command_line
 import numpy as np
 import pytest
 import soundfile
+import tiny_workdirs
 from conftest import random_weights, tones
 
 from musicgen_jax import config, modules
 from musicgen_jax.data import audio_io
 from musicgen_jax.sampling import output
-from musicgen_jax.training import checkpointing
 from musicgen_jax.vqvae import code_file, extraction, tokenizer, vqvae
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
@@ -24,11 +24,8 @@ RATE = 4000
 
 @pytest.fixture(scope="module")
 def workdir(tiny_tokenizer, tmp_path_factory) -> pathlib.Path:
-    folder = tmp_path_factory.mktemp("vqvae")
-    run = config.VQVAETraining(model=tiny_tokenizer.config)
-    config.write_json(folder / "config.json", run)
-    with checkpointing.Checkpointer(folder, keep=1) as checkpointer:
-        checkpointer.save_model(*tiny_tokenizer._weights, config.to_dict(run.model))
+    folder = tmp_path_factory.mktemp("models") / "vqvae"
+    tiny_workdirs.write_workdir(folder, config.VQVAETraining(model=tiny_tokenizer.config), tiny_tokenizer._weights)
     return folder
 
 

@@ -13,19 +13,19 @@ from musicgen_jax.vqvae import tokenizer as tokenizer_lib
 
 def write(root: pathlib.Path, tokenizer: tokenizer_lib.Tokenizer, tiers: tuple[str, ...] = ("top", "middle")) -> None:
     """Writes ROOT/vqvae and a folder a tier."""
-    _write_workdir(root / "vqvae", config.VQVAETraining(model=tokenizer.config), tokenizer._weights)
+    write_workdir(root / "vqvae", config.VQVAETraining(model=tokenizer.config), tokenizer._weights)
     for seed, tier in enumerate(tiers):
         model = tiny_priors.model_config(tier, **_of_tokenizer(tokenizer, tier))
         prior = tiny_priors.trained_prior(model, seed=seed)
         run = config.PriorTraining(model=model, data=config.DataConfig(path="codes"))
-        _write_workdir(root / tier, run, prior.weights)
+        write_workdir(root / tier, run, prior.weights)
 
 
 def write_diffusion(root: pathlib.Path, tokenizer: tokenizer_lib.Tokenizer, tier: str) -> None:
     """Writes ROOT/TIER, a diffusion model's."""
     model = tiny_diffusion.model_config(tier, **_of_tokenizer(tokenizer, tier))
     run = config.DiffusionTraining(model=model, data=config.DataConfig(path="codes"))
-    _write_workdir(root / tier, run, tiny_diffusion.trained_diffusion(model).weights)
+    write_workdir(root / tier, run, tiny_diffusion.trained_diffusion(model).weights)
 
 
 def _of_tokenizer(tokenizer: tokenizer_lib.Tokenizer, tier: str) -> dict[str, Any]:
@@ -37,7 +37,8 @@ def _of_tokenizer(tokenizer: tokenizer_lib.Tokenizer, tier: str) -> dict[str, An
     }
 
 
-def _write_workdir(folder: pathlib.Path, run: config.VQVAETraining | config.PriorTraining, weights: tuple) -> None:
+def write_workdir(folder: pathlib.Path, run: config.VQVAETraining | config.PriorTraining, weights: tuple) -> None:
+    """One workdir, of a model with these (parameters, buffers)."""
     folder.mkdir(parents=True)
     config.write_json(folder / "config.json", run)
     with checkpointing.Checkpointer(folder, keep=1) as checkpointer:

@@ -1,7 +1,5 @@
 """One training step: accumulation, moving average, what a bad batch must not touch."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
@@ -9,7 +7,6 @@ import tiny_runs
 import toy
 
 from musicgen_jax import config
-from musicgen_jax.prior import loss as prior_loss
 from musicgen_jax.sharding import mesh as mesh_lib
 from musicgen_jax.sharding import rules
 from musicgen_jax.training import optimizer, state, step
@@ -88,7 +85,7 @@ def test_an_evaluation_is_of_all_batches_together():
     """Means over what exists in all of them, though batches hold different numbers; perplexity of the mean."""
     model = tiny_runs.prior_config("top")
     model.context = 8
-    task = dataclasses.replace(tiny_runs.prior_task(model), summarize=prior_loss.summarize)
+    task = tiny_runs.prior_task(model)
     current, _ = tiny_runs.start(task, config.TrainingConfig(num_steps=10), toy.mesh())
     lengths = ((8, 5, 1, 2, 8, 7, 2, 4), (1, 0, 0, 0, 0, 0, 0, 0))
     batches = [tiny_runs.prior_batch(model, index, rows) for index, rows in enumerate(lengths)]
