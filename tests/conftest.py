@@ -31,7 +31,7 @@ from musicgen_jax.data import audio_dataset, preparation, track
 from musicgen_jax.vqvae import extraction, tokenizer, vqvae
 
 jax.config.update("jax_num_cpu_devices", 8)  # takes effect because nothing above has asked for a device
-pytest_plugins = ["time_limit"]
+pytest_plugins = ["time_limit", "benchmark_call"]
 # Tracing makes many objects and few cycles: a tenth of its time went into collections of what was imported above.
 gc.freeze()
 gc.set_threshold(50_000)

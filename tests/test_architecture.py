@@ -123,3 +123,9 @@ def test_functions_have_at_most_60_lines_and_rarely_more_than_40():
     assert not {name: lines for name, lines in lengths.items() if lines > 60}
     long = {name: lines for name, lines in lengths.items() if lines > 40}
     assert len(long) <= 0.02 * len(lengths), long
+
+
+def test_files_of_tests_have_names_of_their_own():
+    """pytest imports them by name from all folders: two of a name, a second conftest.py too, hide one another."""
+    names = [path.name for path in (REPOSITORY / "tests").rglob("*.py")]
+    assert sorted(names) == sorted(set(names))
