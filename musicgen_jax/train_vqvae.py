@@ -41,17 +41,20 @@ def _train(run: config.VQVAETraining) -> None:
 
     audio_dataset.check_sample_rate(run.data.path, run.model.sample_rate)
     mesh = mesh_lib.make_mesh(run.mesh)
-    statistics = None
+    size = run.clip_samples
+    validation = audio_dataset.validation_batches(run.data.path, size, run.data, run.training.eval_batches, mesh)
     if run.loss.normalization == "data":
-        statistics = data_statistics.measure(run.data.path, run.clip_samples, run.data, run.loss)
+        statistics = data_statistics.measure(run.data.path, size, run.data, run.loss)
+    else:
+        statistics, validation = None, data_statistics.with_statistics(validation, run.loss)
     task = vqvae_task.vqvae_task(run, statistics, workload.workload(run).flops.model)
     final = loop.train(
         task,
         run,
         pathlib.Path(_WORKDIR.value),
         mesh,
-        audio_dataset.training_batches(run.data.path, run.clip_samples, run.data, mesh),
-        audio_dataset.validation_batches(run.data.path, run.clip_samples, run.data, run.training.eval_batches, mesh),
+        audio_dataset.training_batches(run.data.path, size, run.data, mesh),
+        validation,
     )
     if int(final.step) >= run.training.num_steps:  # else it was told to stop, and has said so
         closing.after_train_vqvae(_WORKDIR.value, run, _first_sound(run))

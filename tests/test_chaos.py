@@ -171,18 +171,23 @@ def fill_the_disk(trainer: Trainer, disk: pathlib.Path | None) -> None:
 
 
 def fail_to_read(trainer: Trainer, newest: int) -> None:
-    """A life whose disk has an error ends with one line, and leaves everything as it is."""
+    """A life whose disk has an error ends with one line, and leaves checkpoints and metrics as they are."""
     path = trainer.workdir / "checkpoints" / str(newest) / "model" / "_METADATA"
     kept = path.with_name("kept")
     path.rename(kept)
     path.symlink_to("/proc/self/mem")  # reading its beginning is an input/output error
-    files = {file: file.read_bytes() for file in trainer.workdir.rglob("*") if file.is_file() and file != path}
-    before = trainer.output()
+
+    def contents() -> dict[pathlib.Path, bytes]:
+        whole = [trainer.workdir / "checkpoints" / str(step) for step in trainer.checkpoints()]
+        files = [file for folder in whole for file in folder.rglob("*") if file.is_file() and file != path]
+        return {file: file.read_bytes() for file in [*files, trainer.workdir / "metrics.jsonl"]}
+
+    files, before = contents(), trainer.output()
     code = trainer.finish()
     said = trainer.output()[len(before) :]
     assert code == 1 and said.count("error: ") == 1 and "Traceback" not in said, said
     assert f"checkpoint {newest} in " in said and "could not be read: [Errno 5]" in said, said
-    assert files == {file: file.read_bytes() for file in trainer.workdir.rglob("*") if file.is_file() and file != path}
+    assert contents() == files
     path.unlink()
     kept.rename(path)
 
@@ -242,7 +247,7 @@ def test_twenty_kills_torn_checkpoints_and_a_full_disk(tmp_path, tiny_codes, ser
             fail_to_read(trainer, whole_ones[-1])
             interrupt(trainer, trainer.steps_after_start())
             failed = True
-        elif kill % 3 == 2 and damages and len(whole_ones) > 1:
+        elif kill % 2 and damages and len(whole_ones) > 1:
             damages.pop()(trainer.workdir / "checkpoints" / str(whole_ones[-1]))
     assert full and failed and not damages, trainer.output()
 

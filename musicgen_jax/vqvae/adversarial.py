@@ -108,9 +108,15 @@ def functional(run: config.VQVAETraining, dtype: jnp.dtype = jnp.float32) -> mod
 
 
 def objective(run: config.VQVAETraining, statistics: data_statistics.AudioStatistics | None = None) -> Objective:
-    """The loss of `functional(run)`: (module, {"audio": [B, S]}, key, train) -> (scalar, metrics)."""
-    if run.adversarial.weight == 0:
-        return lambda model, batch, key, train: loss.vqvae_loss(model, batch["audio"], run.loss, key, train, statistics)
-    return lambda model, batch, key, train: adversarial_loss(
-        model, batch["audio"], run.loss, run.adversarial, key, train, statistics
-    )
+    """The loss of `functional(run)`: (module, {"audio": [B, S]}, key, train) -> (scalar, metrics).
+
+    Without `statistics`, those of the batch divide its terms: `batch["statistics"]`, or what its audio has.
+    """
+
+    def loss_of(model: vqvae.VQVAE, batch: dict[str, jax.Array], key: jax.Array, train: bool):
+        divisors = batch.get("statistics") if statistics is None else statistics
+        if run.adversarial.weight == 0:
+            return loss.vqvae_loss(model, batch["audio"], run.loss, key, train, divisors)
+        return adversarial_loss(model, batch["audio"], run.loss, run.adversarial, key, train, divisors)
+
+    return loss_of

@@ -1,7 +1,9 @@
 """What the waveform and spectral losses are divided by: mean energies of audio, of a batch or of the training data."""
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -61,21 +63,40 @@ def measure(directory: str, num_samples: int, data: config.DataConfig, loss: con
     wanted = math.ceil(loss.data_seconds * sample_rate / num_samples)
     count = min(wanted, len(source) * clips_per_record)
 
-    compares_spectra = loss.spectral > 0 or loss.log_spectral > 0
-
-    @jax.jit
-    def measured(audio: jax.Array) -> AudioStatistics:
-        return of_audio(audio, spectral_losses.magnitudes(audio) if compares_spectra else [])
-
-    # Clip by clip: one in memory at a time, and a total in float64 that no length of data rounds away.
-    total = None
-    for index in range(count):
-        found = jax.tree.map(np.float64, jax.device_get(measured(clips[index]["audio"])))
-        total = found if total is None else jax.tree.map(np.add, total, found)
-    means = jax.tree.map(lambda value: float(value / count), total)
+    means = _mean((clips[index]["audio"] for index in range(count)), loss)  # one in memory at a time
     config.require(
         means.mean_square > 2 * MEAN_SQUARE_FLOOR,
         f"the train split of {directory} is silent ({count * num_samples / sample_rate:.1f} s measured, below -80 dB): "
         "loss.normalization=data has nothing to divide by; look at the data, or use loss.normalization=batch",
     )
     return means
+
+
+def with_statistics(
+    batches: Callable[[], Iterator[loader.Batch]], loss: config.LossConfig
+) -> Callable[[], Iterator[loader.Batch]]:
+    """The batches of a validation pass, each with the `statistics` of all of them, which are the same every time.
+
+    Divided by these, the terms of an evaluation are ratios of sums over the pass, and no means of ratios.
+    """
+
+    @functools.cache
+    def statistics() -> AudioStatistics:
+        return _mean((batch["audio"] for batch in batches()), loss)
+
+    return lambda: ({**batch, "statistics": statistics()} for batch in batches())
+
+
+def _mean(audio: Iterator[jax.Array], loss: config.LossConfig) -> AudioStatistics:
+    """Of all clips, [B, S] at a time, in float64: no length of data rounds it away."""
+    compares_spectra = loss.spectral > 0 or loss.log_spectral > 0
+
+    @jax.jit
+    def measured(clips: jax.Array) -> AudioStatistics:
+        return of_audio(clips, spectral_losses.magnitudes(clips) if compares_spectra else [])
+
+    total, count = None, 0
+    for clips in audio:
+        found = jax.tree.map(lambda mean, clips=clips: len(clips) * np.float64(mean), jax.device_get(measured(clips)))
+        total, count = found if total is None else jax.tree.map(np.add, total, found), count + len(clips)
+    return jax.tree.map(lambda value: float(value / count), total)

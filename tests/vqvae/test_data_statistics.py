@@ -2,13 +2,17 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
+import tiny_runs
 from conftest import SAMPLE_RATE
 
 from musicgen_jax import config
 from musicgen_jax.audio import spectral_losses
 from musicgen_jax.data import audio_io, shards
+from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.training import step
 from musicgen_jax.vqvae import data_statistics
 
 CLIP = 2048
@@ -83,3 +87,19 @@ def test_silence_is_an_error(tmp_path):
     path = write(tmp_path / "data", [np.zeros(SAMPLE_RATE, np.int16), noise(SAMPLE_RATE, level=2)])
     with pytest.raises(ValueError, match=r"is silent \(.*below -80 dB\): .*loss.normalization=batch"):
         data_statistics.measure(path, CLIP, DATA, config.LossConfig())
+
+
+def test_a_loud_and_a_quiet_batch_are_evaluated_as_one():
+    """Ratios of sums: the silence of one batch does not weigh as much as the sound of the other."""
+    task = tiny_runs.vqvae_task()
+    current, _ = tiny_runs.start(
+        task, config.TrainingConfig(num_steps=1), mesh_lib.make_mesh(config.MeshConfig(), jax.devices()[:1])
+    )
+    loud = tiny_runs.vqvae_batch(0)
+    quiet = {"audio": 0.01 * tiny_runs.vqvae_batch(1)["audio"]}
+    evaluate = step.make_evaluation(task)
+    batches = data_statistics.with_statistics(lambda: iter([loud, quiet]), config.LossConfig())
+    found = evaluate(current, batches())
+    together = evaluate(current, [{"audio": np.concatenate([loud["audio"], quiet["audio"]])}])
+    for name, value in together.items():
+        assert found[name] == pytest.approx(value, rel=1e-4), name
