@@ -118,6 +118,9 @@ class _ConfigParser(flags.ArgumentParser):
 
     def parse(self, argument: str) -> Any:
         files.local_path(argument, "--config")  # before the colon of gs:// is taken for that of the argument
+        times = sum(bool(re.match("--?config(=|$)", given)) for given in sys.argv[1:])
+        if times > 1:
+            raise UserError(f"--config is given {times} times: give it once")
         name, colon, arg = argument.partition(":")
         run = load(name, arg if colon else None)
         if not isinstance(run, self.classes):
@@ -126,22 +129,22 @@ class _ConfigParser(flags.ArgumentParser):
                 f"--config={argument} is a {type(run).__name__} where this command takes a {wanted}: pass one such as "
                 f"{self.example}"
             )
-        for path in _overrides(sys.argv[1:]):
-            _check_field(run, path)
+        for path, value in _overrides(sys.argv[1:]):
+            _check_field(run, path, value)
         return run
 
     def flag_type(self) -> str:
         return "config file"
 
 
-def _overrides(argv: list[str]) -> list[str]:
-    """Paths of fields, such as training.num_steps, that arguments --config.PATH=VALUE name."""
-    found = (re.match(r"--?(?:no)?config\.([^=]*)", argument) for argument in argv)
-    return [match[1] for match in found if match]
+def _overrides(argv: list[str]) -> list[tuple[str, str | None]]:
+    """(path, value) of arguments --config.PATH=VALUE, such as ("training.num_steps", "10"); None without a "="."""
+    found = (re.match(r"--?(?:no)?config\.([^=]*)(?:=(.*))?", argument, re.DOTALL) for argument in argv)
+    return [(match[1], match[2]) for match in found if match]
 
 
-def _check_field(run: Any, path: str) -> None:
-    """Raises UserError with the nearest name where a config has no field of that path."""
+def _check_field(run: Any, path: str, value: str | None) -> None:
+    """Raises UserError, with the nearest name, where a config has no field of that path; or for what is no number."""
     owner, so_far = run, "config"
     for name in path.split("."):
         if not dataclasses.is_dataclass(owner):
@@ -157,6 +160,17 @@ def _check_field(run: Any, path: str) -> None:
         raise UserError(
             f"--config.{path} is a group of fields: give one of them, such as --{so_far}.{_fields(owner)[0]}"
         )
+    for kind, wanted in ((int, "a whole number"), (float, "a number")):
+        if type(owner) is kind and value is not None and not _reads_as(kind, value):
+            raise UserError(f"--config.{path}={value}: must be {wanted}, such as {owner}")
+
+
+def _reads_as(kind: type, value: str) -> bool:
+    try:
+        kind(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _fields(owner: Any) -> list[str]:

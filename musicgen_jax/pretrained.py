@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import pathlib
 from typing import Any
 
@@ -12,7 +13,7 @@ from musicgen_jax import config, files, modules
 from musicgen_jax.compression import int8
 from musicgen_jax.diffusion import code_task, distillation
 from musicgen_jax.diffusion import trained as trained_diffusion
-from musicgen_jax.errors import NotFoundError
+from musicgen_jax.errors import NotFoundError, UserError
 from musicgen_jax.prior import jukebox, trained
 from musicgen_jax.sharding import mesh as mesh_lib
 from musicgen_jax.training import checkpointing, precision
@@ -141,6 +142,23 @@ def load_jukebox_prior(
 def holds_jukebox_prior(workdir: pathlib.Path) -> bool:
     """Whether the config there is of a published prior, which no training run wraps."""
     return _kind(workdir) == "a published prior"
+
+
+def check_workdir(workdir: str, config_class: type) -> None:
+    """Raises UserError unless a run of this class may write there: to nothing yet, or to a folder of its own kind."""
+    path = pathlib.Path(workdir)
+    config.require(path.is_dir() or not os.path.lexists(path), f"--workdir={workdir} is no folder: choose another")
+    try:
+        found = _kind(path)
+    except UserError:
+        if not (path / "checkpoints").is_dir():  # which are compared with the run's config; it is written again
+            raise
+        return
+    wanted = _KINDS[config_class]
+    config.require(
+        found == wanted or not (path / "config.json").exists(),
+        f"--workdir={workdir} holds {found or 'a config.json of no model'}, not {wanted}: choose another --workdir",
+    )
 
 
 def _kind(workdir: pathlib.Path) -> str:

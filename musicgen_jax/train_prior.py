@@ -38,7 +38,7 @@ def main() -> None:
 def _train(run: config.PriorTraining) -> None:
     import jax
 
-    from musicgen_jax import closing
+    from musicgen_jax import closing, pretrained
     from musicgen_jax.data import code_dataset
     from musicgen_jax.diffusion import code_task
     from musicgen_jax.planning import flops
@@ -47,6 +47,7 @@ def _train(run: config.PriorTraining) -> None:
     from musicgen_jax.training import loop
     from musicgen_jax.transformer import stack
 
+    pretrained.check_workdir(_WORKDIR.value, type(run))
     run.model = code_dataset.resolve(run.model, run.data.path)
     mesh = mesh_lib.make_mesh(run.mesh)
     stack.check_remat(run.model.transformer, mesh.local_devices)

@@ -32,13 +32,14 @@ def main() -> None:
 
 
 def _train(run: config.VQVAETraining) -> None:
-    from musicgen_jax import closing
+    from musicgen_jax import closing, pretrained
     from musicgen_jax.data import audio_dataset
     from musicgen_jax.planning import workload
     from musicgen_jax.sharding import mesh as mesh_lib
     from musicgen_jax.training import loop
     from musicgen_jax.vqvae import data_statistics, vqvae_task
 
+    pretrained.check_workdir(_WORKDIR.value, type(run))
     audio_dataset.check_sample_rate(run.data.path, run.model.sample_rate)
     mesh = mesh_lib.make_mesh(run.mesh)
     size = run.clip_samples

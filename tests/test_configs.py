@@ -205,6 +205,9 @@ def test_from_dict_names_an_unknown_field():
         (["--config=vqvae", "--config.data.path=gs://bucket"], "--config.data.path=gs://bucket: only paths on this"),
         (["--config=gs://bucket/vqvae.py:scale=tiny"], "--config=gs://bucket/vqvae.py:scale=tiny: only paths on this"),
         (["--config=vqvea"], "did you mean vqvae?"),
+        (["--config=vqvae", "--config=vqvae"], "--config is given 2 times: give it once"),
+        (["--config=vqvae", "--config.training.num_steps=1e30"], "num_steps=1e30: must be a whole number, such as"),
+        (["--config=vqvae", "--config.training.ema_decay=half"], "ema_decay=half: must be a number, such as 0"),
     ],
 )
 def test_the_command_line_answers_in_one_line(arguments, named, tmp_path):

@@ -41,6 +41,28 @@ def test_a_model_of_another_kind_is_named(workdirs, folder, load, message):
         load(str(workdirs / folder))
 
 
+def test_a_run_writes_to_no_folder_of_other_things(workdirs):
+    pretrained.check_workdir(str(workdirs / "new"), config.PriorTraining)
+    pretrained.check_workdir(str(workdirs / "top"), config.PriorTraining)
+    for folder, reason in (("vqvae", "holds a tokenizer"), ("middle", "holds a diffusion model")):
+        with pytest.raises(UserError, match=f"{folder} {reason}, not a prior: choose another --workdir"):
+            pretrained.check_workdir(str(workdirs / folder), config.PriorTraining)
+    (workdirs / "file").touch()
+    (workdirs / "broken").symlink_to(workdirs / "absent")
+    for name in ("file", "broken"):
+        with pytest.raises(UserError, match=f"{name} is no folder"):
+            pretrained.check_workdir(str(workdirs / name), config.PriorTraining)
+    # Damage to the config alone stops no run: it is written again. Beside no checkpoints it may be a person's.
+    (workdirs / "top" / "config.json").write_text("{")
+    pretrained.check_workdir(str(workdirs / "top"), config.PriorTraining)
+    persons = workdirs / "persons" / "config.json"
+    persons.parent.mkdir()
+    for text, reason in (("{", "is no whole JSON"), ('{"colour": "red"}', "holds a config.json of no model")):
+        persons.write_text(text)
+        with pytest.raises(UserError, match=reason):
+            pretrained.check_workdir(str(persons.parent), config.PriorTraining)
+
+
 def test_a_config_of_absurd_sizes_is_refused_before_anything_is_built(workdirs):
     path = workdirs / "vqvae" / "config.json"
     path.write_text(re.sub(r'"depth": \d+', '"depth": 1000000000', path.read_text()))

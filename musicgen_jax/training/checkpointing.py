@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -184,7 +185,7 @@ class Checkpointer:
         def listed() -> str:
             with damage.explained(str(self._directory)):
                 names = sorted(path.name for path in self._directory.iterdir())
-            steps = sorted((int(name) for name in names if name.isdigit()), reverse=True)
+            steps = sorted((int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name)), reverse=True)
             return json.dumps([steps[:50], [name for name in names if DAMAGED in name][:5]])
 
         steps, aside = json.loads(damage.from_all(damage.agreed(listed))[0])

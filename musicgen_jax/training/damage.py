@@ -110,7 +110,8 @@ def error_number(error: BaseException) -> int | None:
 
 
 def first_line(error: BaseException) -> str:
-    return str(error).strip("'\"").split("\n")[0][:200] or type(error).__name__
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)  # str() of it adds quotes
+    return text.split("\n")[0][:200] or type(error).__name__
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

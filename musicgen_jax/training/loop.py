@@ -89,7 +89,11 @@ def _begin(
     where = f" on the mesh {axes}" if axes else ""
     console.say(f"{task.functional.num_parameters():,} parameters{where}; the first step compiles, and takes longer")
     if done:
-        console.say(f"resuming from step {done}")
+        steps = run_config.training.num_steps
+        left = (
+            "" if done < steps else f", and num_steps={steps} asks for no more: set --config.training.num_steps higher"
+        )
+        console.say(f"resuming from step {done}{left}")
     if jax.process_index() == 0:
         config.write_json(workdir / "config.json", run_config)
     return metrics.MetricsWriter(workdir / "metrics.jsonl", done)

@@ -80,6 +80,9 @@ def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     for number, text in enumerate(whole.split("\n") if whole else [], 1):
         where = f"{path}, line {number},"
         lines.append(files.parse_json(text, where))
-        if not isinstance(lines[-1].get("step"), int):
+        if type(lines[-1].get("step")) is not int:
             raise UserError(f"{where} is damaged: it has no step")
+        odd = [name for name, value in lines[-1].items() if type(value) not in (int, float, type(None))]
+        if odd:
+            raise UserError(f"{where} is damaged: {odd[0]} is no number")
     return lines

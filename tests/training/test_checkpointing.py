@@ -268,3 +268,12 @@ def test_what_the_system_refuses_is_one_sentence(tmp_path, states, monkeypatch, 
         assert caught.value.errno == number and caught.value.filename == str(tmp_path / "checkpoints")
         assert message in caught.value.strerror and "training goes on from the newest whole" in caught.value.strerror
     assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["007", "\u0664", "\u00b2", "-5", "4.damaged_notes"])
+def test_folders_with_other_names_are_no_checkpoints(name, tmp_path):
+    """Some of them are digits to Python, and none is a step that was saved."""
+    with checkpointing.Checkpointer(tmp_path, keep=2) as checkpointer:
+        checkpointer.save(toy_states(1)[0], TOY)
+        (tmp_path / "checkpoints" / name).mkdir()
+        assert checkpointer.latest_step() == 1

@@ -69,3 +69,23 @@ def test_a_damaged_line_is_said_and_kept(tmp_path, capsys):
     assert metrics.read(path) == [{"step": 8, "loss": 1.0}]
     assert (tmp_path / "metrics.jsonl.1").read_text(encoding="utf-8") == damaged
     assert "line 2, is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("[2]", "it must hold a JSON object, not list"),
+        ('{"loss": 2.0}', "it has no step"),
+        ('{"step": true}', "it has no step"),
+        ('{"step": 2, "loss": "2.0"}', "loss is no number"),
+        ('{"step": 2, "eval/loss": [2.0]}', "eval/loss is no number"),
+    ],
+)
+def test_a_line_of_other_things_is_damage_and_is_kept_aside(line, reason, tmp_path, capsys):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"step": 1, "loss": null}}\n{line}\n{{"step": 3, "loss": 1}}\n')
+    with pytest.raises(UserError, match=f"metrics.jsonl, line 2, is damaged: {reason}"):
+        metrics.read(path)
+    metrics.MetricsWriter(path, 3)
+    assert line in (tmp_path / "metrics.jsonl.1").read_text() and not path.exists()
+    assert f"{reason}; it is now metrics.jsonl.1" in capsys.readouterr().err
