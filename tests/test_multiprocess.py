@@ -113,6 +113,8 @@ def whole(tmp_path_factory, tiny_codes) -> Trainers:
     result = trainers.launch()
     assert result.returncode == 0, result.stdout + result.stderr
     assert "[0] " in result.stdout and "[1] " in result.stdout
+    for said in ("running on ", "train: 100 %", "next: "):
+        assert f"[0] {said}" in result.stdout and f"[1] {said}" not in result.stdout, "the first one speaks for all"
     assert trainers.steps() == [10, 20, 30]
     return trainers
 
