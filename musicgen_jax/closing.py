@@ -42,7 +42,7 @@ def after_train_vqvae(workdir: str, run: config.VQVAETraining, held_out: tuple[s
       run: its config.
       held_out: the track that `vqvae.reconstruction` wrote, and its split; None if it did not.
     """
-    _say_trained(workdir, run, "loss")
+    say_trained(workdir, run.training.num_steps, "loss")
     if held_out is not None:
         track, split = held_out
         console.say(
@@ -67,7 +67,7 @@ def after_extract_file(vqvae: str, out: str) -> None:
 
 def after_train_prior(workdir: str, run: config.PriorTraining) -> None:
     """Says how well training ended; next is the first tier without a prior, in the same way, or else sampling."""
-    _say_trained(workdir, run, "nats_per_code")
+    say_trained(workdir, run.training.num_steps, "nats_per_code")
     own = run.model.tier
     missing = [tier for tier in config.TIERS if tier != own and not _is_workdir(_beside(workdir, tier))]
     if not missing:
@@ -137,11 +137,12 @@ def describe_seconds(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _say_trained(workdir: str, run: config.VQVAETraining | config.PriorTraining, name: str) -> None:
+def say_trained(workdir: str, num_steps: int, name: str) -> None:
+    """Says how well training ended: the last validation's figure of that name, where there was one."""
     measured = [line.get(f"eval/{name}") for line in metrics.read(f"{workdir}/metrics.jsonl")]
     measured = [value for value in measured if value is not None]
     figure = f", validation {name.replace('_', ' ')} {measured[-1]:.4f}" if measured else ""
-    console.say(f"{workdir}: trained for {run.training.num_steps:,} steps{figure}")
+    console.say(f"{workdir}: trained for {num_steps:,} steps{figure}")
 
 
 def _say_sample(own: Mapping[str, str], beside: str | None = None) -> None:

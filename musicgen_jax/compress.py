@@ -169,6 +169,7 @@ def _prune(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathli
 
 def _distill(prior: "trained.TrainedPrior", run: config.PriorTraining) -> bool:
     """Whether it came to its end."""
+    from musicgen_jax import closing
     from musicgen_jax.diffusion import distillation
 
     config.require(bool(_DATA.value), "--method=distill needs --data=DIR, the folder of extract_codes")
@@ -186,7 +187,12 @@ def _distill(prior: "trained.TrainedPrior", run: config.PriorTraining) -> bool:
         learning_rate=_LEARNING_RATE.value or distillation.Settings.learning_rate,
         seed=_SEED.value,
     )
-    return distillation.distill(prior, run, _PRIOR.value, settings, _OUT.value)
+    complete = distillation.distill(prior, run, _PRIOR.value, settings, _OUT.value)
+    if complete:
+        closing.say_trained(
+            _OUT.value, settings.round_steps if settings.steps else settings.train_steps, "nats_per_code"
+        )
+    return complete
 
 
 if __name__ == "__main__":
