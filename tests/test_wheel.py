@@ -61,7 +61,7 @@ def test_it_works_outside_the_repository(wheel, tmp_path):
     planned = run("musicgen-jax", "plan", "--config=configs/prior.py:tier=top,scale=tiny", "--topology=h100:1")
     assert planned.returncode == 0, planned.stderr
     assert json.loads(planned.stdout)["fits"] is True
-    start = f"next: {programs / 'musicgen-jax'} train_prior --workdir=DIR"
+    start = f"next: {programs / 'musicgen-jax'} train_prior --config=configs/prior.py:tier=top,scale=tiny "
     assert planned.stderr.splitlines()[-1].startswith(start)
     template = run(
         "python", "-c", "from musicgen_jax.evaluation import report; print(len(report._template().template) > 1000)"
