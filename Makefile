@@ -11,21 +11,29 @@ export JAX_PLATFORMS ?= cpu
 # Tests compile many small programs: keep them between runs, and for a fresh clone too.
 TEST_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/musicgen_jax/tests
 TEST_ENV := JAX_COMPILATION_CACHE_DIR=$(TEST_CACHE) JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.05
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS)
+# What depends on the releases of JAX, Flax, Orbax and Grain: arrays, modules, meshes, checkpoints, loaders.
+STACK := $(addprefix tests/,test_cli.py test_generation.py training sharding transformer prior sampling diffusion \
+	data/test_loader.py data/test_code_dataset.py vqvae/test_quantizer.py vqvae/test_loss.py vqvae/test_chunked.py \
+	vqvae/test_extraction.py)
 
-.PHONY: demo test test-slow test-parity lint format clean
+.PHONY: demo test test-stack test-slow test-parity lint format clean
 
 demo: $(VENV)/.demo
 	PYTHON=$(BIN)/python launch/demo.sh demo
 
 test: $(VENV)/.test
-	$(TEST_ENV) $(PYTEST) -m "not slow and not parity"
+	$(PYTEST) --dist worksteal -m "not slow and not parity"
 
+test-stack: $(VENV)/.test
+	$(PYTEST) --dist worksteal -m "not slow and not parity" $(STACK)
+
+# As production compiles; a file's tests stay together, for what they share takes long.
 test-slow: $(VENV)/.test
-	$(TEST_ENV) XLA_FLAGS= $(PYTEST) -m "slow and not parity"
+	XLA_FLAGS= $(PYTEST) --dist loadfile -m "slow and not parity"
 
 test-parity: $(VENV)/.test $(VENV)/.parity
-	$(TEST_ENV) $(BIN)/python -m pytest -m parity
+	$(PYTEST) --dist loadfile -m parity
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -36,7 +44,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf demo $(TEST_CACHE) $(VENV)
+	rm -rf demo .cache $(TEST_CACHE) $(VENV)
 
 $(VENV)/.demo: setup.py
 	$(call install,demo)

@@ -109,7 +109,7 @@ def server(monkeypatch) -> multiprocessing.context.BaseContext:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(test_resume.REPOSITORY / ".cache" / "jax"))
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", test_resume.CACHE)
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["musicgen_jax.train_prior", "test_chaos"])

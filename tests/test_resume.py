@@ -19,6 +19,7 @@ from orbax.checkpoint import v1 as ocp
 from musicgen_jax.training import metrics
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(REPOSITORY / ".cache" / "jax"))
 SECONDS = 240  # before a process counts as hung
 CLOCK = re.compile(r"_per_second$|_wait_fraction$|^step_seconds$|^share_of_peak$")
 
@@ -62,10 +63,9 @@ class Trainer:
         self.workdir = workdir
         flags = [*arguments, *TRAINING, f"--workdir={workdir}", f"--config.data.path={data}"]
         self._command = [sys.executable, "-m", f"musicgen_jax.{verb}", *flags]
-        cache = REPOSITORY / ".cache" / "jax"  # all these processes compile the same two programs
         self._environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {
             "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "JAX_COMPILATION_CACHE_DIR": CACHE,  # all these processes compile the same two programs
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
 

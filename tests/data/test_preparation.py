@@ -190,6 +190,7 @@ print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak memory from /proc")
 @pytest.mark.parametrize(("extension", "rate"), [("wav", 22050), ("mp3", 8000)])
 def test_peak_memory_does_not_grow_with_length(tmp_path, extension, rate):

@@ -142,6 +142,7 @@ print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak memory from /proc")
 def test_peak_memory_does_not_grow_with_length(tiny_tokenizer, tmp_path):
     weights = jax.tree.map(np.asarray, tiny_tokenizer._weights)
