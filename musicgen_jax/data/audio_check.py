@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import math
-import os
 
 import numpy as np
 
@@ -121,7 +120,7 @@ def _explanation(error: Exception, path: str) -> str:
 
 def _file_hash(path: str) -> str:
     digest = hashlib.sha256()
-    with open(os.fsencode(path), "rb") as file:
+    with open(path, "rb") as file:
         while chunk := file.read(HASH_BYTES):
             digest.update(chunk)
     return digest.hexdigest()

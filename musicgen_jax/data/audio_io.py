@@ -182,7 +182,7 @@ def open_audio(path: str | os.PathLike[str]) -> Iterator[AudioFile]:
       OSError: the system does not let it be read.
     """
     size, name = require_file(path), describe_path(path)
-    with open(os.fsencode(path), "rb") as file:
+    with open(path, "rb") as file:
         with _named(name):
             audio = AudioFile(file, name, size)
         yield audio
@@ -197,7 +197,7 @@ def require_file(path: str | os.PathLike[str], what: str = "audio file") -> int:
     """
     name = describe_path(path)
     try:
-        status = os.stat(os.fsencode(path))
+        status = os.stat(path)
     except FileNotFoundError as error:
         raise NotFoundError(f"no such {what}: {name}") from error
     if not stat.S_ISREG(status.st_mode):

@@ -101,17 +101,14 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
     Raises:
       UserError: something stands in its place; it may be a person's own.
+      OSError: the system does not let this user write there; before the block begins.
     """
     path = pathlib.Path(path)
     if os.path.lexists(path):
         raise UserError(f"{path} exists already: remove it or choose another --out")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with files.replaced(path) as file:
+        yield pathlib.Path(file.name)
 
 
 def write(path: str | os.PathLike[str], recording: Recording) -> None:

@@ -223,5 +223,10 @@ def test_a_new_file_appears_whole_or_not_at_all(tmp_path):
         partial.write_text("whole")
         assert not path.exists()
     assert path.read_text() == "whole" and list(path.parent.iterdir()) == [path]
+    with code_file.new_file(path.parent / ("n" * 255)):  # as long as a name may be
+        pass
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError), code_file.new_file(tmp_path / "file" / "x"):
+        pytest.fail("the work began though its result has no place")
     with pytest.raises(ValueError, match="exists already: remove it or choose another --out"):
         code_file.new_file(path).__enter__()

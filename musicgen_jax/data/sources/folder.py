@@ -21,6 +21,7 @@ def find_files(source: str, extensions: Sequence[str]) -> tuple[list[str], dict[
 
     Raises:
       UserError: `source` is no folder.
+      OSError: `source` itself cannot be listed.
     """
     if not os.path.isdir(source):
         raise UserError(f"--source={source} is no folder; give one with files that end in {' '.join(extensions)}")
@@ -39,6 +40,8 @@ def find_files(source: str, extensions: Sequence[str]) -> tuple[list[str], dict[
                 found.append(os.path.join(folder, name))
             else:
                 ignored[extension or "(none)"] += 1
+    if errors and errors[0].filename == source:  # not one file of it is known
+        raise errors[0]
     unlisted = sorted((name_of(error.filename, source), error.strerror or "") for error in errors)
     return sorted(found, key=lambda path: name_of(path, source)), dict(sorted(ignored.items())), unlisted
 

@@ -1,5 +1,6 @@
 """Source `recordings`: what is kept, what is rejected and why."""
 
+import errno
 import os
 import pathlib
 import socket
@@ -224,3 +225,22 @@ def test_real_recordings():
     labels = {item.path: item.labels for item in tracks}
     assert labels["tchaikovsky_sugar_plum_fairy.ogg"] == {"artist": "Kevin MacLeod", "genre": "Classical"}
     assert sum(item.duration for item in tracks) == pytest.approx(444, abs=1)
+
+
+def test_folders_that_cannot_be_listed(tmp_path, monkeypatch):
+    put(tmp_path, "a/good.wav", noise())
+    put(tmp_path, "locked/b.wav", noise(seed=1))
+    scandir, locked = os.scandir, {str(tmp_path / "locked")}
+
+    def refusing(path):
+        if os.fspath(path) in locked:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    tracks, rejections = recordings.tracks(str(tmp_path), 16000, 0, 0)
+    assert [item.path for item in tracks] == ["a/good.wav"]
+    assert [(item.path, item.reason) for item in rejections] == [("locked", "folder unreadable: Permission denied")]
+    locked.add(str(tmp_path))
+    with pytest.raises(PermissionError):  # not "no audio in it"
+        recordings.tracks(str(tmp_path), 16000, 0, 0)
