@@ -5,13 +5,17 @@
 
 Tiers: `top`, `middle`, `bottom`. Scales: `tiny` (laptop CPU), `small` (about 150 M at the top, one accelerator), `1b`
 and `5b` (pods). An upsampler's conditioner adds about 80 M at the scales above tiny.
+
+The larger scales have the founding AdamW; `--config.optimizer.name=muon` trains them by Muon, whose best rate is a few
+times AdamW's (`--config.optimizer.peak_learning_rate=...`; at scale tiny 1.6e-2 beside 3e-3, docs/results.md).
 """
 
 from musicgen_jax import config
 
 
 def tiny(tier: str) -> config.PriorTraining:
-    """About a million parameters; a minute or two of two CPU cores."""
+    """About a million parameters; a minute of two CPU cores. Optimizer and rate are those of benchmarks/optimizers.py
+    that learn most in so many steps."""
     transformer = config.TransformerConfig(
         num_layers=3, width=128, num_heads=4, head_dim=32, mlp_width=512, remat="none"
     )
@@ -24,7 +28,13 @@ def tiny(tier: str) -> config.PriorTraining:
         ),
         data=config.DataConfig(batch_size=8),
         optimizer=config.OptimizerConfig(
-            peak_learning_rate=3e-3, warmup_steps=20, decay="cosine", final_fraction=0.02, b2=0.98, weight_decay=0.01
+            name="muon",
+            peak_learning_rate=1.6e-2,
+            warmup_steps=20,
+            decay="cosine",
+            final_fraction=0.02,
+            b2=0.98,
+            weight_decay=0.01,
         ),
         training=config.TrainingConfig(num_steps=300, log_every=20, eval_every=100, checkpoint_every=100),
     )

@@ -32,6 +32,7 @@ NUM_PARAMETERS = {
     "1b": (0.9e9, 1.1e9),
     "5b": (4.75e9, 5.25e9),
 }
+SCALES = ("tiny", "small", "1b", "5b")  # of priors
 ALL = [(name, arg) for name, args in ARGS.items() for arg in args]
 
 
@@ -98,6 +99,13 @@ def test_five_billion_is_the_founding_shape(tier):
     assert (shape.num_layers, shape.num_heads, shape.head_dim, run.model.context) == (72, 10, 128, 8192)
     assert shape.width == shape.mlp_width == (4800 if tier == "top" else 1920)  # narrow blocks
     assert run.optimizer.weight_decay == 0.002 and run.optimizer.warmup_steps == 10_000
+
+
+@pytest.mark.parametrize("tier", config.TIERS)
+def test_muon_is_the_default_where_it_was_measured(tier):
+    names = {scale: load("prior").get_config(f"tier={tier},scale={scale}").optimizer.name for scale in SCALES}
+    assert names == {"tiny": "muon", "small": "adamw", "1b": "adamw", "5b": "adamw"}
+    assert load("diffusion").get_config(f"tier={tier},scale=tiny").optimizer.name == "adamw"
 
 
 @pytest.mark.parametrize(
