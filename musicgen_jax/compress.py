@@ -150,11 +150,6 @@ def _prune(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathli
         name: figures.measure(stage, _DATA.value, _MAX_CODES.value)
         for name, stage in (("before", prior), ("pruned", pruned))
     }
-    with start.only_one(out):
-        files.output_folder(out)  # still: this took a while
-        finetuning.finetune(task, run, out, params, train=_FINETUNE_STEPS.value > 0)
-    if _FINETUNE_STEPS.value:
-        measured["finetuned"] = figures.measure(pretrained.load_prior(str(out)), _DATA.value, _MAX_CODES.value)
     facts = {
         "method": "prune",
         "prior": _PRIOR.value,
@@ -164,7 +159,13 @@ def _prune(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathli
         "scores": scores.tolist(),
         "kept_heads": kept.tolist(),
     }
-    figures.write(out, facts, measured)
+    with start.only_one(out):
+        files.output_folder(out)  # still: this took a while
+        with files.all_or_nothing(out):
+            finetuning.finetune(task, run, out, params, train=_FINETUNE_STEPS.value > 0)
+            if _FINETUNE_STEPS.value:
+                measured["finetuned"] = figures.measure(pretrained.load_prior(str(out)), _DATA.value, _MAX_CODES.value)
+            figures.write(out, facts, measured)
 
 
 def _distill(prior: "trained.TrainedPrior", run: config.PriorTraining) -> bool:

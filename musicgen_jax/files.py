@@ -13,6 +13,7 @@ import pathlib
 import re
 import shutil
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -86,10 +87,19 @@ def all_or_nothing(folder: Path) -> Iterator[None]:
         new = [folder] if before is None else set(folder.iterdir()) - before
         for entry in new:
             if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
+                remove(entry)
             else:
                 entry.unlink(missing_ok=True)
         raise
+
+
+def remove(folder: pathlib.Path) -> None:
+    """Removes a folder, of which a thread that fails, or was told to stop, may yet be writing a last file."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.05)
 
 
 def _has_key(path: pathlib.Path, key: str) -> bool:

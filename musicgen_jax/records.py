@@ -53,13 +53,20 @@ def check(kind: Any, value: Any, where: str) -> Any:
         return {name: check(inner[1], item, f"{where}[{name!r}]") for name, item in value.items()}
     if kind is Any or _is_a(kind, value):
         return value
-    raise UserError(f"{where} is {reprlib.repr(value)} and must be {_NAMES.get(kind, kind)}")
+    raise UserError(f"{where} is {reprlib.repr(value)} and must be {_name(kind)}")
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """`; did you mean ...?` with the one of `names` that is most like `name`, or "" where none is."""
     found = difflib.get_close_matches(name, list(names), n=1)
     return f"; did you mean {found[0]}?" if found else ""
+
+
+def _name(kind: Any) -> str:
+    outer, inner = typing.get_origin(kind), typing.get_args(kind)
+    if outer is tuple:
+        return "a list" if inner[-1] is Ellipsis else f"a list of {len(inner)} values"
+    return "an object with fields" if outer is dict else _NAMES.get(kind, kind)
 
 
 def _is_a(kind: Any, value: Any) -> bool:

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import subprocess
+import sys
 
 import command_line
 import numpy as np
@@ -93,6 +95,10 @@ def test_pruned_heads_are_gone(workdir, tiny_codes, tmp_path, importance):
         (["--method=prune", "--data={codes}", "--fraction=0.1"], "of 4 heads a layer removes none"),
         (["--method=prune", "--data={codes}", "--fraction=1"], "less than 1"),
         (["--method=prune", "--data={codes}", "--fraction=0.25", "--finetune_steps=-1"], "finetune_steps=-1"),
+        (
+            ["--method=prune", "--data={codes}", "--fraction=0.25", "--learning_rate=inf"],
+            "learning_rate=inf: must be 0",
+        ),
         (["--method=int8", "--data={out}/none"], "none"),
         (["--method=int8", "--data={out}"], "tracks.jsonl"),
         (["--method=int8", "--fraction=0.5"], "does not take --fraction"),
@@ -104,6 +110,21 @@ def test_bad_flags_are_one_line(workdir, tiny_codes, tmp_path, flags, message):
     assert done.returncode == 1 and message in done.stderr, done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["int8", "prune"])
+def test_without_space_nothing_is_left(workdir, tiny_codes, tmp_path, method):
+    flags = [f"--method={method}", f"--prior={workdir}", f"--out={tmp_path / 'out'}", f"--data={tiny_codes}"]
+    flags += ["--fraction=0.25", "--finetune_steps=2"] if method == "prune" else []
+    limited = ["bash", "-c", 'trap "" XFSZ; ulimit -f 8; exec "$@"', "-", sys.executable, "-m", "musicgen_jax.compress"]
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    done = subprocess.run(
+        [*limited, *flags], cwd=command_line.REPOSITORY, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "error: " in done.stderr.splitlines()[-1] and "no space left for a checkpoint: free some" in done.stderr
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
 def test_a_folder_that_is_no_prior(tmp_path):

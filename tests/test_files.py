@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import shutil
 import zipfile
 
 import numpy as np
@@ -163,3 +164,17 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch
         files.reading(tmp_path / "x", "copy it again"),
     ):
         raise RuntimeError("open() failed")
+
+
+def test_a_folder_that_is_still_written_to_goes(tmp_path, monkeypatch):
+    folder, rmtree, late = tmp_path / "folder", shutil.rmtree, iter(range(3))
+    folder.mkdir()
+
+    def written_to(path, ignore_errors):
+        rmtree(path)
+        if (index := next(late, None)) is not None:
+            (path / str(index)).mkdir(parents=True)
+
+    monkeypatch.setattr(files.shutil, "rmtree", written_to)
+    files.remove(folder)
+    assert not folder.exists() and next(late, None) is None

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import pathlib
 from collections.abc import Iterator
 
@@ -25,7 +26,10 @@ def run_config(run: config.PriorTraining, codes: str, num_steps: int, learning_r
       UserError: a number that no run takes.
     """
     config.require(num_steps >= 0, f"--finetune_steps={num_steps}: must be 0 (none) or more")
-    config.require(learning_rate >= 0, f"--learning_rate={learning_rate}: must be 0 (a tenth of the peak) or more")
+    config.require(
+        0 <= learning_rate < math.inf,
+        f"--learning_rate={learning_rate}: must be 0 (a tenth of the peak) or more, and finite",
+    )
     peak = learning_rate or run.optimizer.peak_learning_rate / 10
     schedule = {"peak_learning_rate": peak, "warmup_steps": 0, "decay": "cosine", "final_fraction": 0.1}
     steps = max(num_steps, 1)  # a run has one; without fine-tuning it is left to train_prior
@@ -64,7 +68,7 @@ def finetune(
         batches = code_dataset.training_batches(run.data.path, run.model, run.data, mesh)
         done = int(loop.train(task, run, workdir, mesh, batches, lambda: iter(())).step)
         steps = run.training.num_steps
-        config.require(done == steps, f"stopped at step {done} of {steps}: remove {workdir} and run the command again")
+        config.require(done == steps, f"stopped at step {done} of {steps}: run the command again")
 
 
 def windows(run: config.PriorTraining, num: int) -> Iterator[step.Batch]:

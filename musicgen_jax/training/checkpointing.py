@@ -21,12 +21,13 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 from orbax.checkpoint import v1 as ocp
 
-from musicgen_jax import console
+from musicgen_jax import console, files
 from musicgen_jax.errors import NotFoundError, UserError
 from musicgen_jax.training import contents, damage, digests, orbax_noise, state, verification
 
 DAMAGED, HALF_WRITTEN = ".damaged", "*.orbax-checkpoint-tmp*"  # in the names of folders
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a disk, a quota or a limit says when there is no room
+LITTLE_SPACE = 2**20  # bytes: less is a full disk
 
 _Result = TypeVar("_Result")
 
@@ -263,19 +264,22 @@ class Checkpointer:
         """Says in one sentence what the system refuses, and clears away what was half written."""
         try:
             yield
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             number = damage.error_number(error)
+            # Where one of Orbax's writers fails, it may close the event loop under another, which is heard first.
+            if type(error) is RuntimeError and shutil.disk_usage(self._directory).free < LITTLE_SPACE:
+                number = errno.ENOSPC
             if number is None:
                 raise
             if self._may_write and jax.process_index() == 0:
                 for folder in self._directory.glob(HALF_WRITTEN):
-                    shutil.rmtree(folder, ignore_errors=True)
-            no_space = "no space left for a checkpoint: free some, or set --config.training.keep_checkpoints lower, and"
-            other = f"a checkpoint could not be written ({os.strerror(number)}): mend it, and"
+                    files.remove(folder)
+            no_space = "no space left for a checkpoint: free some"
+            other = f"a checkpoint could not be written ({os.strerror(number)}): mend it"
             raise OSError(
                 errno.ENOSPC if number in NO_SPACE else number,
-                f"{no_space if number in NO_SPACE else other} run the same command again; training goes on from the "
-                "newest whole checkpoint",
+                f"{no_space if number in NO_SPACE else other}, and run the same command again; training goes on from "
+                "the newest whole checkpoint",
                 str(self._directory),
             ) from error
 

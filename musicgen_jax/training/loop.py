@@ -89,10 +89,9 @@ def _begin(
     where = f" on the mesh {axes}" if axes else ""
     console.say(f"{task.functional.num_parameters():,} parameters{where}; the first step compiles, and takes longer")
     if done:
-        steps = run_config.training.num_steps
-        left = (
-            "" if done < steps else f", and num_steps={steps} asks for no more: set --config.training.num_steps higher"
-        )
+        steps, left = run_config.training.num_steps, ""
+        if done >= steps:
+            left = f", and num_steps={steps} asks for no more: set --config.training.num_steps higher to train on"
         console.say(f"resuming from step {done}{left}")
     if jax.process_index() == 0:
         config.write_json(workdir / "config.json", run_config)

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import resource
+import types
 
 import jax
 import numpy as np
@@ -268,6 +269,19 @@ def test_what_the_system_refuses_is_one_sentence(tmp_path, states, monkeypatch, 
         assert caught.value.errno == number and caught.value.filename == str(tmp_path / "checkpoints")
         assert message in caught.value.strerror and "training goes on from the newest whole" in caught.value.strerror
     assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_full_disk_is_told_whichever_writer_is_heard_first(tmp_path, states, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise RuntimeError("Event loop is closed")
+
+    monkeypatch.setattr(checkpointing.ocp.training.Checkpointer, "save_checkpointables_async", refuse)
+    with checkpointing.Checkpointer(tmp_path, keep=3) as checkpointer:
+        with pytest.raises(RuntimeError, match="Event loop is closed"):
+            checkpointer.save(states[0], TOY)  # there is space: a defect
+        monkeypatch.setattr(checkpointing.shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=4096))
+        with pytest.raises(OSError, match="no space left for a checkpoint: free some, and run the same command again"):
+            checkpointer.save(states[0], TOY)
 
 
 @pytest.mark.parametrize("name", ["007", "\u0664", "\u00b2", "-5", "4.damaged_notes"])

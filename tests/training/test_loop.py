@@ -66,10 +66,12 @@ def test_interrupted_equals_uninterrupted(tmp_path):
     assert lines[0][2] == lines[1][2] and lines[0][-1] == lines[1][-1]  # evaluation, to the last bit
 
 
-def test_done_is_done(tmp_path):
+def test_done_is_done(tmp_path, capsys):
     run(tmp_path)
     before = (tmp_path / "metrics.jsonl").read_text()
+    assert "num_steps" not in capsys.readouterr().err
     assert int(run(tmp_path).step) == 6
+    assert "resuming from step 6, and num_steps=6 asks for no more: set" in capsys.readouterr().err
     assert (tmp_path / "metrics.jsonl").read_text() == before
 
 
