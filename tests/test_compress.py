@@ -113,10 +113,8 @@ def test_bad_flags_are_one_line(workdir, tiny_codes, tmp_path, flags, message):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["int8", "prune"])
-def test_without_space_nothing_is_left(workdir, tiny_codes, tmp_path, method):
-    flags = [f"--method={method}", f"--prior={workdir}", f"--out={tmp_path / 'out'}", f"--data={tiny_codes}"]
-    flags += ["--fraction=0.25", "--finetune_steps=2"] if method == "prune" else []
+def test_without_space_nothing_is_left(workdir, tmp_path):
+    flags = ["--method=int8", f"--prior={workdir}", f"--out={tmp_path / 'out'}"]
     limited = ["bash", "-c", 'trap "" XFSZ; ulimit -f 8; exec "$@"', "-", sys.executable, "-m", "musicgen_jax.compress"]
     environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
     done = subprocess.run(
