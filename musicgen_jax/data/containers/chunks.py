@@ -94,7 +94,11 @@ def read(file: BinaryIO, size: int, kind: Kind) -> Content | None:
         if kind.is_wave and chunk.name == b"fmt ":
             form = bytes_at(file, chunk.start, min(chunk.size, MAX_FORM_BYTES))
             part = Part(audio.start, stop, wav_header(form, stop - audio.start, kind.size))
-    names = _names(file, [*before, *_chunks(file, stop + -stop % kind.align, size, kind)])
+    after = list(_chunks(file, stop + -stop % kind.align, size, kind))
+    more = sum(chunk.size for chunk in after if chunk.name == kind.audio)
+    if more:
+        warnings += (f"more samples: {more} bytes in a second chunk of samples are left out",)
+    names = _names(file, [*before, *after])
     return Content((part,), warnings, names.get("artist", ""), names.get("genre", ""))
 
 

@@ -82,6 +82,8 @@ def test_what_lies_behind_the_samples_is_no_audio(tmp_path):
     assert sounds.inspected(tmp_path, "list.wav", WAV + info).warning == ""
     facts = sounds.inspected(tmp_path, "junk.wav", WAV + b"no chunk at all " * 10)
     assert facts.duration == 2.0 and facts.warning.startswith("stray bytes: 160 bytes")
+    facts = sounds.inspected(tmp_path, "two.wav", WAV + chunk(b"data", WAV[44:32_044]))
+    assert facts.duration == 2.0 and facts.warning.startswith("more samples: 32000 bytes in a second chunk")
     empty = with_length(0)[: SIZE_AT + 4] + info
     assert sounds.inspected(tmp_path, "empty.wav", empty).reason.startswith("too short: 0.00 s")
 
