@@ -95,11 +95,13 @@ def all_or_nothing(folder: Path) -> Iterator[None]:
 
 def remove(folder: pathlib.Path) -> None:
     """Removes a folder, of which a thread that fails, or was told to stop, may yet be writing a last file."""
-    for _ in range(20):
+    absent = 0
+    for _ in range(40):
         shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
-            return
         time.sleep(0.05)
+        absent = 0 if folder.exists() else absent + 1
+        if absent == 10:  # such a thread also makes it again
+            return
 
 
 def _has_key(path: pathlib.Path, key: str) -> bool:

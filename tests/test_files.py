@@ -171,7 +171,7 @@ def test_a_folder_that_is_still_written_to_goes(tmp_path, monkeypatch):
     folder.mkdir()
 
     def written_to(path, ignore_errors):
-        rmtree(path)
+        rmtree(path, ignore_errors)
         if (index := next(late, None)) is not None:
             (path / str(index)).mkdir(parents=True)
 
