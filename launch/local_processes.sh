@@ -43,6 +43,7 @@ signal_all() {
   done
 }
 trap 'signal_all TERM' TERM
+# shellcheck disable=SC2329 # trap calls it
 interrupt() {
   signal_all INT
   # Bash starts background processes deaf to Ctrl-C; until training listens to it again, only this ends them.

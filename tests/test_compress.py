@@ -67,6 +67,7 @@ def test_int8_loses_at_most_half_a_percent(workdir, tiny_codes, tmp_path, activa
     assert taken.returncode == 1 and "choose another --out" in taken.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("importance", ["gradient", "attention"])
 def test_pruned_heads_are_gone(workdir, tiny_codes, tmp_path, importance):
     out = tmp_path / "pruned"

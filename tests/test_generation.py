@@ -240,7 +240,8 @@ def test_the_command_is_the_call(models, generator, tmp_path):
     assert "sample top" in done.stderr and "sample middle" in done.stderr and "codes/s" in done.stderr
 
 
-@pytest.mark.parametrize("moments", [(40,), pytest.param((1, 80, 200), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("moments", [(40,), (1, 80, 200)])
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_where_it_was(models, generator, tmp_path, moments):
     """SIGKILL when so many windows are on disk; then the same call to its end."""
     whole, out, seen = tmp_path / "whole", tmp_path / "out", 0

@@ -53,7 +53,12 @@ def one_device(name: str) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("name", "accumulation_steps"),
-    [("vqvae", 1), ("prior", 1), ("prior, sequence", 1), pytest.param("prior", 2, marks=pytest.mark.slow)],
+    [
+        pytest.param("vqvae", 1, marks=pytest.mark.slow),
+        ("prior", 1),
+        ("prior, sequence", 1),
+        pytest.param("prior", 2, marks=pytest.mark.slow),
+    ],
 )
 def test_eight_devices_equal_one(name, accumulation_steps, capfd, caplog):
     one = one_device(name.partition(",")[0])

@@ -119,6 +119,7 @@ def test_gradients_are_finite_at_silence():
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
 
 
+@pytest.mark.slow
 def test_it_learns_to_sing_a_melody():
     """From projections of the waveform's own frames as latents, by a network 8 channels wide; silence scores 1."""
     functional, _ = synthesizer(hop_length=128, code_width=64)

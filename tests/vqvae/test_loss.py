@@ -197,6 +197,7 @@ def test_usage_equals_numpy():
     assert float(uniform["perplexity"]) == pytest.approx(16, rel=1e-5) and int(uniform["dead"]) == 0
 
 
+@pytest.mark.slow
 def test_four_tones_are_learned(small, gradients):
     _, _, (params, buffers) = small
     tones, optimizer = four_tones(), optax.adam(3e-3)
