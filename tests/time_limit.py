@@ -40,10 +40,8 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     item.user_properties.append(("test", seconds))
     crowding = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     if seconds > LIMIT * crowding and not item.get_closest_marker("slow"):
-        pytest.fail(
-            f"{seconds:.1f} s of CPU time: make it faster than {LIMIT:.0f} s (here, at this load, {LIMIT * crowding:.0f}), or mark it slow",
-            pytrace=False,
-        )
+        limit = f"{LIMIT:.0f} s (at this load {LIMIT * crowding:.0f})"
+        pytest.fail(f"{seconds:.1f} s of CPU time: make it faster than {limit}, or mark it slow", pytrace=False)
     return result
 
 
