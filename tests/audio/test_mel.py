@@ -13,7 +13,6 @@ from musicgen_jax.audio import mel
 SETTINGS = {"sample_rate": 16_000, "n_fft": 512, "hop_length": 128, "window_length": 512, "num_mels": 40}
 
 
-@pytest.mark.slow  # librosa compiles its own code at its first call
 def test_log_mel_equals_librosa():
     audio = np.random.default_rng(0).standard_normal((2, 4000)).astype(np.float32)
     ours = np.asarray(mel.log_mel(audio, **SETTINGS))
