@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import command_line
 import pytest
 
-# Where XLA has its older emitters no more (conftest.py), and where it optimises, it compiles several times slower: there
+# Where XLA has no older emitters (conftest.py), and where it optimises, it compiles several times slower: there
 # the limit catches only what has gone wrong.
 LIMIT = 5.0 if "xla_cpu_use_fusion_emitters=false" in os.environ["XLA_FLAGS"] else 60.0
 LISTED = 15
