@@ -1,4 +1,4 @@
-"""A test without the marker `slow` or `parity` fails when it takes more than LIMIT seconds; the slowest are listed after a run.
+"""A test without the marker `slow` or `parity` fails beyond LIMIT seconds; the slowest are listed after a run.
 
 What counts is CPU time: of this process with all its threads, and of the processes that it started and waited for.
 Processes that crowd each other out of the caches take more of it: on a machine with more to do than it has processors
