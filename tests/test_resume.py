@@ -20,7 +20,7 @@ from musicgen_jax.training import metrics
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(REPOSITORY / ".cache" / "jax"))
-SECONDS = 240  # before a process counts as hung
+SECONDS = 600  # a busy machine compiles for minutes; before a process counts as hung
 CLOCK = re.compile(r"_per_second$|_wait_fraction$|^step_seconds$|^share_of_peak$")
 
 TRAINING = [
