@@ -60,7 +60,8 @@ define install
 @$(make_venv)
 @echo "installing into $(VENV): a few minutes the first time" >&2
 @PIP_USE_PEP517=1 $(BIN)/python -m pip install --quiet --progress-bar on --disable-pip-version-check -e ".[$(1)]"
-@$(BIN)/python -c 'import librosa.core.audio, librosa.core.pitch, librosa.util.utils' # compile themselves the first time: not in each of several processes
+@# They compile themselves the first time: not in each of several processes.
+@$(BIN)/python -c 'import librosa.core.audio, librosa.core.pitch, librosa.util.utils'
 @touch $@
 endef
 
