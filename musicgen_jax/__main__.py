@@ -4,7 +4,7 @@ import runpy
 import sys
 
 import musicgen_jax
-from musicgen_jax import records
+from musicgen_jax import console, records
 
 # In the order of the pipeline; each is a module of that name.
 VERBS = {
@@ -31,10 +31,9 @@ def main() -> None:
     """Runs the verb that the first argument names, as `python -m musicgen_jax.VERB` does."""
     name, *arguments = sys.argv[1:] or ["--help"]
     verb = name.replace("-", "_")
-    if name in ("--help", "-h", "help"):
-        print(overview())
-    elif name == "--version":
-        print(f"musicgen_jax {musicgen_jax.__version__}")
+    if name in ("--help", "-h", "help", "--version"):
+        with console.until_reader_leaves():
+            print(f"musicgen_jax {musicgen_jax.__version__}" if name == "--version" else overview())
     elif verb in VERBS:
         sys.argv[1:] = arguments
         runpy.run_module(f"musicgen_jax.{verb}", run_name="__main__", alter_sys=True)

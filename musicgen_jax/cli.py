@@ -3,14 +3,13 @@
 It imports nothing heavy, and neither may an entry point before its flags are parsed: `--help` answers at once.
 """
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
 import musicgen_jax
-from musicgen_jax import config_flag, files
+from musicgen_jax import config_flag, console, files
 from musicgen_jax.errors import SYSTEM_ERRORS, UserError
 
 HELP = {"-h", "-help", "--help", "--helpshort", "-?"}
@@ -81,7 +80,8 @@ def _parse_flags(main: Callable[[], None], argv: Sequence[str]) -> list[str]:
 
 
 def _print_and_exit(text: str) -> None:
-    print(text)
+    with console.until_reader_leaves():
+        print(text)
     sys.exit(0)
 
 
@@ -89,11 +89,8 @@ def _call(main: Callable[[], None]) -> None:
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # Orbax and TFDS tell every step of theirs at the level below
     try:
-        main()
-        sys.stdout.flush()  # here, where an error can still be told
-    except BrokenPipeError:  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        with console.until_reader_leaves():
+            main()
     except Exception as error:
         line = explain(error)
         if line is None or _TRACEBACK.value:

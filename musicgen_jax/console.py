@@ -3,13 +3,14 @@
 stdout is left to what other programs read. Of several processes that work together the first one speaks.
 """
 
+import contextlib
 import functools
 import os
 import pathlib
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import tqdm
 
@@ -25,6 +26,17 @@ def say(text: str) -> None:
 
 
 say_once = functools.cache(say)  # a line that need not be repeated
+
+
+@contextlib.contextmanager
+def until_reader_leaves() -> Iterator[None]:
+    """Ends the process with exit code 1, in silence, when nobody reads stdout any more: `| head` has read enough."""
+    try:
+        yield
+        sys.stdout.flush()  # here, where an error can still be told
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def say_devices(devices: str | None = None) -> None:

@@ -104,6 +104,17 @@ def test_help_comes_before_anything_heavy(verb):
         assert part in text
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["sample", "--help"], ["sample", "--version"]])
+def test_a_reader_that_leaves_ends_it_in_silence(arguments):
+    """As `| head` does."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as gone:
+        command = [sys.executable, "-m", "musicgen_jax", *arguments]
+        done = subprocess.run(command, cwd=REPOSITORY, stdout=gone, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_the_other_ways_to_ask(capsys, monkeypatch):
     for arguments in ([], ["--help"], ["-h"]):
         monkeypatch.setattr(sys, "argv", ["musicgen-jax", *arguments])
