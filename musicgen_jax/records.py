@@ -13,7 +13,12 @@ from musicgen_jax.errors import UserError
 
 Record = TypeVar("Record")
 MAX_INTEGER = 2**63  # what arrays hold is below; a number beyond it is none that a command wrote
-_NAMES = {str: "a string", int: "a whole number", float: "a finite number", bool: "true or false"}
+_NAMES = {
+    str: "a string",
+    int: "a whole number below 2**63",
+    float: "a finite number below 2**63",
+    bool: "true or false",
+}
 
 
 def parse(kind: type[Record], values: Any, where: str) -> Record:

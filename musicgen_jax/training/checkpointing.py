@@ -278,8 +278,8 @@ class Checkpointer:
             other = f"a checkpoint could not be written ({os.strerror(number)}): mend it"
             raise OSError(
                 errno.ENOSPC if number in NO_SPACE else number,
-                f"{no_space if number in NO_SPACE else other}, and run the same command again; training goes on from "
-                "the newest whole checkpoint",
+                f"{no_space if number in NO_SPACE else other}, and run the same command again; a training run goes on "
+                "from the newest whole checkpoint",
                 str(self._directory),
             ) from error
 

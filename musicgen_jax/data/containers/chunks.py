@@ -5,6 +5,7 @@ behind a chunk of odd size that lacks its last byte. So it gets a wav with a hea
 """
 
 import dataclasses
+import re
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -17,6 +18,8 @@ MAX_CHUNKS = 10_000
 MAX_FORM_BYTES = 1 << 12
 # A length may be wrong by a hundredth, within these bounds, without the file counting as cut: 4 KiB are 23 ms of CD.
 MIN_SLACK_BYTES, MAX_SLACK_BYTES = 64, 4096
+# What programs write behind the samples, and how far from the file's end it is looked for where their length is wrong.
+TRAILING, TRAILING_BYTES = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"smpl", b"iXML", b"_PMX"), 1 << 20
 NEAR = 1 << 16  # of 2 or 4 GiB: a length that a program writes while it does not know it yet, or that ran over
 
 
@@ -108,12 +111,24 @@ def _end(file: BinaryIO, start: int, promised: int, size: int, kind: Kind) -> tu
     if promised <= present and _is_chunks(file, rest, size, kind):
         return rest, ()
     placeholder = promised >= 2**63 - NEAR or min(abs(promised - 2**31), abs(promised - 2**32)) <= NEAR
-    if promised <= present and size - rest < promised and not placeholder:
+    stop = _before_trailing_chunks(file, start, size, kind)
+    off_by_little = stop < size and abs(stop - rest) <= MIN_SLACK_BYTES
+    if promised <= present and size - rest < promised and not placeholder and not off_by_little:
         return rest, (f"stray bytes: {size - rest} bytes behind its samples belong to no chunk and are left out",)
     missing = promised - present
     if not placeholder and missing > max(MIN_SLACK_BYTES, min(MAX_SLACK_BYTES, promised // 100)):
         raise truncated(f"its header promises {promised} bytes of audio and {present} are there")
-    return size, (f"wrong length: its header says {promised} bytes of audio, {present} are there and are read",)
+    known = f"its header says {promised} bytes of audio, {stop - start} are there and are read"
+    return stop, (f"wrong length: {known}",)
+
+
+def _before_trailing_chunks(file: BinaryIO, start: int, size: int, kind: Kind) -> int:
+    """Where the samples end whose length nobody says: at the first of the chunks that reach to the file's end."""
+    first = max(start, size - TRAILING_BYTES)
+    tail = bytes_at(file, first, size - first)
+    found = sorted(first + match.start() for match in re.finditer(b"|".join(map(re.escape, TRAILING)), tail))
+    fits = (place for place in found if place % kind.align == 0 and _is_chunks(file, place, size, kind))
+    return next(fits, size)
 
 
 def _chunks(file: BinaryIO, position: int, stop: int, kind: Kind) -> Iterator[Chunk]:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import sounds
 
+from musicgen_jax.data import audio_io
+
 AUDIO = sounds.noise()  # 64,000 bytes of 16 bits
 WAV = sounds.encoded("WAV", AUDIO)
 SIZE_AT = WAV.index(b"data") + 4
@@ -30,6 +32,16 @@ def test_a_length_that_was_never_filled_in_or_is_off_by_a_header_is_read_to_the_
     np.testing.assert_array_equal(
         sounds.decoded(tmp_path, "b.wav", with_length(length)), sounds.decoded(tmp_path, "c.wav", WAV)
     )
+
+
+@pytest.mark.parametrize("length", [0, 2**31 - 1, 2**32 - 1, 64_002])
+def test_tags_behind_samples_of_unknown_length_are_not_heard(tmp_path, length):
+    words = chunk(b"INFO", b"")[:4] + chunk(b"IART", b"Somebody")
+    tagged = with_length(length) + chunk(b"LIST", words) + chunk(b"id3 ", b"ID3\x03\x00\x00" + bytes(4))
+    assert "64000 are there" in sounds.inspected(tmp_path, "a.wav", tagged).warning
+    with audio_io.open_audio(tmp_path / "a.wav") as file:
+        assert file.artist == "Somebody"
+    np.testing.assert_array_equal(sounds.decoded(tmp_path, "a.wav", tagged), sounds.decoded(tmp_path, "c.wav", WAV))
 
 
 @pytest.mark.parametrize(
