@@ -13,9 +13,9 @@ TEST_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/musicgen_jax/tests
 TEST_ENV := JAX_COMPILATION_CACHE_DIR=$(TEST_CACHE) JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.05
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS)
 # What depends on the releases of JAX, Flax, Orbax and Grain: arrays, modules, meshes, checkpoints, loaders.
-STACK := $(addprefix tests/,test_cli.py test_generation.py training sharding transformer prior sampling diffusion \
-	data/test_loader.py data/test_code_dataset.py vqvae/test_quantizer.py vqvae/test_loss.py vqvae/test_chunked.py \
-	vqvae/test_extraction.py)
+STACK := $(addprefix tests/,test_cli.py test_generation.py training sharding transformer priors sampling diffusion \
+	data/test_loader.py codes/test_code_dataset.py quantizers/test_quantizer.py tokenizers/test_loss.py \
+	tokenizers/test_chunked.py tokenizers/test_extraction.py)
 
 .PHONY: demo test test-stack test-slow test-parity lint format clean
 

@@ -26,9 +26,11 @@ from absl import flags
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a file, it finds its neighbours too
 
 from benchmarks import flag_values, sides, timing
-from musicgen_jax import allocator, cli, config
+from musicgen_jax import config
+from musicgen_jax.command_line import cli
 from musicgen_jax.planning import topology
-from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.runtime import allocator
+from musicgen_jax.sharding import meshes
 from musicgen_jax.training import precision
 from musicgen_jax.transformer import relative_attention, relative_distances
 
@@ -95,7 +97,7 @@ def planned(length: int) -> list[dict[str, object]]:
       UserError: libtpu is missing, or does not know the topology.
     """
     devices = topology.describe(_AOT.value).devices
-    mesh = mesh_lib.make_mesh(config.MeshConfig(), devices[:1])
+    mesh = meshes.make_mesh(config.MeshConfig(), devices[:1])
     whole = jax.sharding.NamedSharding(mesh, jax.P())
     lines = []
     for name in _BACKENDS.value:

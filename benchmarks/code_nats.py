@@ -7,14 +7,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from musicgen_jax import modules
-from musicgen_jax.prior import loss, trained
-from musicgen_jax.sampling import request as request_lib
-from musicgen_jax.sampling import tier_sampler, windows
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import loss, trained
+from musicgen_jax.sampling import requests, tier_sampler, windows
 
 
 def code_nats(
-    prior: trained.TrainedPrior, request: request_lib.Request, codes: np.ndarray, above: np.ndarray
+    prior: trained.TrainedPrior, request: requests.Request, codes: np.ndarray, above: np.ndarray
 ) -> np.ndarray:
     """-log p of every code given half a context before it, or all there is.
 

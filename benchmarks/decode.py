@@ -31,13 +31,15 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a
 
 from benchmarks import flag_values, sides, timing
 from configs import prior as prior_configs
-from musicgen_jax import allocator, cli, config, modules
+from musicgen_jax import config
+from musicgen_jax.command_line import cli
 from musicgen_jax.compression import int8
-from musicgen_jax.errors import UserError
+from musicgen_jax.nn import modules
 from musicgen_jax.planning import topology
-from musicgen_jax.prior import prior
-from musicgen_jax.sampling import decode
-from musicgen_jax.sampling import logits as logits_lib
+from musicgen_jax.priors import prior
+from musicgen_jax.runtime import allocator
+from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.sampling import decode, logit_filters
 from musicgen_jax.transformer import kv_cache
 
 WEIGHTS = ("float32", "bfloat16", "int8")
@@ -204,7 +206,7 @@ def _nbytes(tree: Arrays) -> int:
 def _draws(model: config.PriorConfig, batch_size: int) -> tuple[Any, ...]:
     """What the sampler takes besides codes and caches: every code is unknown."""
     rows = jnp.zeros(batch_size, jnp.int32)
-    settings = logits_lib.Settings(
+    settings = logit_filters.Settings(
         temperature=jnp.ones((batch_size, model.context)), top_p=rows + 0.9, top_k=rows, guidance=rows + 1.0
     )
     return rows, rows + model.context, jax.random.split(jax.random.key(1), batch_size), rows, settings

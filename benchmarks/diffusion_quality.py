@@ -22,13 +22,15 @@ from absl import flags
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a file, it finds its neighbours too
 
 from benchmarks import code_nats, flag_values
-from musicgen_jax import cli, config, pretrained
-from musicgen_jax.data import audio_dataset, code_dataset
+from musicgen_jax import config, pretrained
+from musicgen_jax.codes import code_dataset
+from musicgen_jax.command_line import cli
+from musicgen_jax.data import audio_dataset
 from musicgen_jax.diffusion import sampler
 from musicgen_jax.evaluation import codebook_usage, embeddings, frechet_distance
-from musicgen_jax.prior import trained
-from musicgen_jax.sampling import hierarchy, prompt, request, settings
-from musicgen_jax.vqvae import tokenizer as tokenizer_lib
+from musicgen_jax.priors import trained
+from musicgen_jax.sampling import hierarchy, prompts, requests, sampler_settings
+from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
 _VQVAE = cli.define_path("vqvae", None, "Workdir of the tokenizer.", required=True)
 _AUDIO = cli.define_path("audio", None, "Folder of prepare_data.", required=True)
@@ -122,7 +124,7 @@ def sampled(
 
     def run(track: int) -> np.ndarray:
         wanted = request_of(model, held_out, [track], steps)
-        given = prompt.Prompt("the held-out codes", {config.TIER_ABOVE[tier]: above[[track]]}, wanted.seconds)
+        given = prompts.Prompt("the held-out codes", {config.TIER_ABOVE[tier]: above[[track]]}, wanted.seconds)
         sampling = hierarchy.Hierarchy(vqvae, {tier: model}, wanted, given, show_progress=False)
         return sampling.complete()[tier]
 
@@ -135,15 +137,15 @@ def sampled(
     return np.stack(rows), statistics.median(seconds)
 
 
-def request_of(model: trained.TrainedPrior, held_out: HeldOut, tracks: list[int], steps: int) -> request.Request:
+def request_of(model: trained.TrainedPrior, held_out: HeldOut, tracks: list[int], steps: int) -> requests.Request:
     """The same for both samplers but for steps and temperature."""
     temperature = (_STUDENT_TEMPERATURE if steps else _TEMPERATURE).value
-    return request.Request(
+    return requests.Request(
         seconds=held_out.codes[model.config.tier].shape[1] / model.config.codes_per_second,
         num_samples=len(tracks),
         seed=tracks[0],
         mode="upsample",
-        settings=settings.SamplingSettings(temperature=temperature, top_p=_TOP_P.value),
+        settings=sampler_settings.SamplingSettings(temperature=temperature, top_p=_TOP_P.value),
         genres=tuple(held_out.genres[track] for track in tracks),
         batch_size=64,
         sampler="diffusion" if steps else "autoregressive",
@@ -158,9 +160,7 @@ def sequential_steps(model: trained.TrainedPrior, num_codes: int, steps: int) ->
     return steps * len(sampler.rounds(num_codes, model.config.context, model.config.upsampling))
 
 
-def judged(
-    tokenizer: tokenizer_lib.Tokenizer, teacher: trained.TrainedPrior, held_out: HeldOut, codes: np.ndarray
-) -> dict[str, Any]:
+def judged(tokenizer: Tokenizer, teacher: trained.TrainedPrior, held_out: HeldOut, codes: np.ndarray) -> dict[str, Any]:
     """The quality of codes int32 [N, T] of the teacher's tier."""
     audio = [tokenizer.decode(row, teacher.config.tier) for row in codes]
     rate = tokenizer.config.sample_rate

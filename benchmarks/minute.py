@@ -27,12 +27,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a
 
 from benchmarks import flag_values
 from configs import prior as prior_configs
-from musicgen_jax import cli, config, generation, pretrained
+from musicgen_jax import config, generation, pretrained
+from musicgen_jax.command_line import cli
 from musicgen_jax.diffusion import code_task, sampler
 from musicgen_jax.planning import chips, flops, workload
-from musicgen_jax.prior import trained
-from musicgen_jax.sampling import hierarchy, windows
-from musicgen_jax.sampling import request as request_lib
+from musicgen_jax.priors import trained
+from musicgen_jax.sampling import hierarchy, requests, windows
 from musicgen_jax.training import precision
 
 _SECONDS = flags.DEFINE_float("seconds", 60.0, "Length of the music.")
@@ -223,7 +223,7 @@ def _hierarchies(
     name, steps = way
     models = generator.priors | (replaced if name == "diffusion" else {})
     finer = _PARALLEL_HOP.value if name == "parallel_windows" else _HOP_FRACTION.value
-    request = request_lib.Request(
+    request = requests.Request(
         seconds=_MEASURED_SECONDS.value,
         hop_fraction={
             tier: _HOP_FRACTION.value if tier == "top" else finer

@@ -24,8 +24,9 @@ from absl import flags
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a file, it finds its neighbours too
 
 from benchmarks import flag_values
-from musicgen_jax import cli, config
-from musicgen_jax.errors import UserError
+from musicgen_jax import config
+from musicgen_jax.command_line import cli
+from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.training import metrics
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]

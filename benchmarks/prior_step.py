@@ -25,12 +25,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a
 
 from benchmarks import flag_values, sides, timing
 from configs import prior as prior_configs
-from musicgen_jax import allocator, cli, config, modules
-from musicgen_jax.errors import UserError
+from musicgen_jax import config
+from musicgen_jax.command_line import cli
+from musicgen_jax.nn import modules
 from musicgen_jax.planning import flops
-from musicgen_jax.prior import loss, prior
-from musicgen_jax.sharding import mesh as mesh_lib
-from musicgen_jax.sharding import rules
+from musicgen_jax.priors import loss, prior
+from musicgen_jax.runtime import allocator
+from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.sharding import meshes, rules
 from musicgen_jax.training import optimizer, precision, state, step
 
 _SCALE = flags.DEFINE_enum("scale", "small", ["tiny", "small", "1b", "5b"], "Sizes, of configs/prior.py.")
@@ -79,7 +81,7 @@ def settings() -> config.PriorTraining:
 
 def ours(run: config.PriorTraining, codes: np.ndarray) -> tuple[sides.Programs, dict[str, object]]:
     """The step of `train_prior`, compiled; and its peak memory in bytes and number of parameters."""
-    mesh, axis_rules = mesh_lib.make_mesh(config.MeshConfig(), jax.devices()[:1]), rules.AxisRules()
+    mesh, axis_rules = meshes.make_mesh(config.MeshConfig(), jax.devices()[:1]), rules.AxisRules()
     dtype = precision.dtype(_COMPUTE_DTYPE.value)
     task = state.Task(
         functional=modules.Functional(lambda rngs: prior.Prior(run.model, axis_rules, dtype=dtype, rngs=rngs)),

@@ -13,7 +13,9 @@ from absl import flags
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a file, it finds its neighbours too
 
-from musicgen_jax import cli, config, files
+from musicgen_jax import config
+from musicgen_jax.command_line import cli
+from musicgen_jax.runtime import files
 
 _REPORTS = flags.DEFINE_multi_string("report", None, "NAME:FOLDER, as evaluate --out wrote it.", required=True)
 HEADS = ("data", "tier", "spectral convergence, dB", "SI-SDR, dB", "codes in use")

@@ -14,7 +14,7 @@ from typing import Any
 
 from absl import flags
 
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 Programs = dict[str, Callable[[], object]]
 Timed = dict[str, Callable[[], float]]  # each runs once and returns the seconds that it took

@@ -26,13 +26,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a
 
 from benchmarks import flag_values, sides, timing, vqvae_flops
 from configs import vqvae as vqvae_configs
-from musicgen_jax import allocator, cli, config
+from musicgen_jax import config
 from musicgen_jax.audio import spectral_losses
-from musicgen_jax.errors import UserError
-from musicgen_jax.sharding import mesh as mesh_lib
-from musicgen_jax.sharding import rules
+from musicgen_jax.command_line import cli
+from musicgen_jax.runtime import allocator
+from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.sharding import meshes, rules
+from musicgen_jax.tokenizers.adversarial import adversarial
 from musicgen_jax.training import optimizer, precision, state, step
-from musicgen_jax.vqvae import adversarial
 
 _SCALE = flags.DEFINE_enum("scale", "base", ["base", "tiny"], "Sizes, of configs/vqvae.py.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 2, "Clips of a step.")
@@ -76,7 +77,7 @@ def main() -> None:
 def ours(run: config.VQVAETraining, compute_dtype: str, audio: np.ndarray) -> tuple[sides.Programs, int]:
     """The step of `train_vqvae` and the decoding of each tier, compiled; and the peak memory of the step in bytes."""
     run.training.compute_dtype = compute_dtype
-    mesh, axis_rules = mesh_lib.make_mesh(config.MeshConfig(), jax.devices()[:1]), rules.AxisRules()
+    mesh, axis_rules = meshes.make_mesh(config.MeshConfig(), jax.devices()[:1]), rules.AxisRules()
     functional = adversarial.functional(run, precision.dtype(compute_dtype))
     task = state.Task(functional, adversarial.objective(run), unit="audio-s", units_per_step=1)
     tx = optimizer.make_optimizer(run.optimizer, run.training.num_steps)

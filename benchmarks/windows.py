@@ -21,10 +21,9 @@ from absl import flags
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a file, it finds its neighbours too
 
 from benchmarks import code_nats, flag_values
-from musicgen_jax import cli, config, generation
-from musicgen_jax.sampling import hierarchy, prompt, windows
-from musicgen_jax.sampling import request as request_lib
-from musicgen_jax.sampling import settings as settings_lib
+from musicgen_jax import config, generation
+from musicgen_jax.command_line import cli
+from musicgen_jax.sampling import hierarchy, prompts, requests, sampler_settings, windows
 
 _MODELS = cli.define_path("models", None, "Folder with vqvae, top, middle, bottom.", required=True)
 _SECONDS = flags.DEFINE_float("seconds", 60.0, "Length of each sample.")
@@ -55,14 +54,14 @@ def main() -> None:
         print(json.dumps({"benchmark": "windows", "seconds_of_music": _SECONDS.value} | line), flush=True)
 
 
-def _request(mode: str, parallel: bool, hop_fraction: float) -> request_lib.Request:
-    return request_lib.Request(
+def _request(mode: str, parallel: bool, hop_fraction: float) -> requests.Request:
+    return requests.Request(
         seconds=_SECONDS.value,
         num_samples=_NUM_SAMPLES.value,
         seed=_SEED.value,
         mode=mode,
         genres=(_GENRE.value,) * bool(_GENRE.value),
-        settings=settings_lib.SamplingSettings(temperature=_TEMPERATURE.value),
+        settings=sampler_settings.SamplingSettings(temperature=_TEMPERATURE.value),
         hop_fraction=hop_fraction,
         parallel_windows=parallel,
         batch_size=32 if parallel else _NUM_SAMPLES.value,
@@ -101,7 +100,7 @@ def ways(music: generation.MusicGenerator, codes: hierarchy.Codes) -> Iterator[d
     """A line for each upsampler and way."""
     for tier in ("middle", "bottom"):
         prior, above = music.priors[tier], codes[config.TIER_ABOVE[tier]]
-        start = prompt.Prompt("the tier above", {config.TIER_ABOVE[tier]: above}, _SECONDS.value)
+        start = prompts.Prompt("the tier above", {config.TIER_ABOVE[tier]: above}, _SECONDS.value)
         for parallel, hop_fraction in WAYS:
             request = _request("upsample", parallel, hop_fraction)
             for _ in range(2):  # the first time compiles

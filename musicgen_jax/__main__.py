@@ -4,7 +4,7 @@ import runpy
 import sys
 
 import musicgen_jax
-from musicgen_jax import console, records
+from musicgen_jax.runtime import console, records
 
 # In the order of the pipeline; each is a module of that name.
 VERBS = {

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from musicgen_jax import allocator, cli, config, files
+from musicgen_jax import config
+from musicgen_jax.command_line import cli
+from musicgen_jax.runtime import allocator, files
 from musicgen_jax.training import verification
 
 # JAX and all else that is heavy is imported after the flags, by the functions that need it.
 if TYPE_CHECKING:
-    from musicgen_jax.prior import trained
+    from musicgen_jax.priors import trained
 
 verification.define()
 _METHOD = flags.DEFINE_enum("method", None, ["int8", "prune", "distill"], "What to do.", required=True)
@@ -82,7 +84,8 @@ def main() -> None:
     """Flags -> parts -> one call."""
     allocator.keep_memory()
     _check_flags()
-    from musicgen_jax import closing, pretrained
+    from musicgen_jax import pretrained
+    from musicgen_jax.command_line import closing
     from musicgen_jax.compression import figures
 
     out = pathlib.Path(_OUT.value)
@@ -109,9 +112,10 @@ def main() -> None:
 
 
 def _quantize(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathlib.Path) -> None:
-    from musicgen_jax import console, pretrained
+    from musicgen_jax import pretrained
     from musicgen_jax.compression import figures, int8
     from musicgen_jax.conversion import native
+    from musicgen_jax.runtime import console
 
     console.say_devices()
     quantized = int8.quantize_prior(prior, _ACTIVATIONS.value)
@@ -128,7 +132,7 @@ def _prune(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathli
     from musicgen_jax import pretrained
     from musicgen_jax.compression import figures, finetuning, pruning
     from musicgen_jax.diffusion import code_task
-    from musicgen_jax.prior import trained
+    from musicgen_jax.priors import trained
     from musicgen_jax.sharding import rules
     from musicgen_jax.training import start
 
@@ -170,7 +174,7 @@ def _prune(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathli
 
 def _distill(prior: "trained.TrainedPrior", run: config.PriorTraining) -> bool:
     """Whether it came to its end."""
-    from musicgen_jax import closing
+    from musicgen_jax.command_line import closing
     from musicgen_jax.diffusion import distillation
 
     config.require(bool(_DATA.value), "--method=distill needs --data=DIR, the folder of extract_codes")

@@ -10,7 +10,7 @@ import pathlib
 
 from absl import flags
 
-from musicgen_jax import cli
+from musicgen_jax.command_line import cli
 
 _SOURCE = flags.DEFINE_enum("source", None, ["jukebox"], "Whose checkpoint it is.", required=True)
 _CHECKPOINT = cli.define_path(
@@ -39,7 +39,8 @@ _TIER = flags.DEFINE_enum(
 
 def main() -> None:
     """Flags -> parts -> one call."""
-    from musicgen_jax import closing, pretrained  # JAX and all else that is heavy: after the flags
+    from musicgen_jax import pretrained
+    from musicgen_jax.command_line import closing
     from musicgen_jax.conversion import jukebox
 
     print(jukebox.LICENCE)

@@ -12,7 +12,9 @@ from typing import Any
 
 from absl import flags
 
-from musicgen_jax import cli, config, files
+from musicgen_jax import config
+from musicgen_jax.command_line import cli
+from musicgen_jax.runtime import files
 from musicgen_jax.training import verification
 
 verification.define()
@@ -34,7 +36,8 @@ _MAX_CODES = flags.DEFINE_integer(
 
 def main() -> None:
     """Flags -> parts -> one call."""
-    from musicgen_jax import closing, pretrained  # JAX and all else that is heavy: after the flags
+    from musicgen_jax import pretrained
+    from musicgen_jax.command_line import closing
     from musicgen_jax.evaluation import evaluation
 
     files.output_folder(_OUT.value, {"metrics.json": "reconstruction"})

@@ -9,7 +9,8 @@ The file of codes becomes sound again with `python -m musicgen_jax.sample --deco
 
 from absl import flags
 
-from musicgen_jax import allocator, cli
+from musicgen_jax.command_line import cli
+from musicgen_jax.runtime import allocator
 from musicgen_jax.training import verification
 
 verification.define()
@@ -23,8 +24,9 @@ flags.mark_flags_as_mutual_exclusive(["data", "file"], required=True)
 
 def main() -> None:
     """Flags -> parts -> one call."""
-    from musicgen_jax import closing, pretrained  # JAX and all else that is heavy: after the flags
-    from musicgen_jax.vqvae import extraction
+    from musicgen_jax import pretrained
+    from musicgen_jax.command_line import closing
+    from musicgen_jax.tokenizers import extraction
 
     allocator.return_memory()
     tokenizer = pretrained.load_vqvae(_VQVAE.value)

@@ -6,14 +6,12 @@ from typing import TypedDict, Unpack
 
 import numpy as np
 
-from musicgen_jax import config, files, pretrained, records
-from musicgen_jax.errors import NotFoundError
-from musicgen_jax.prior import trained
-from musicgen_jax.sampling import arguments, hierarchy, output, stream
-from musicgen_jax.sampling import prompt as prompt_lib
-from musicgen_jax.sampling import request as request_lib
-from musicgen_jax.sampling import settings as settings_lib
-from musicgen_jax.vqvae import tokenizer as tokenizer_lib
+from musicgen_jax import config, pretrained
+from musicgen_jax.priors import trained
+from musicgen_jax.runtime import files, records
+from musicgen_jax.runtime.errors import NotFoundError
+from musicgen_jax.sampling import arguments, hierarchy, output, prompts, requests, sampler_settings, stream
+from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
 Path = str | os.PathLike[str]
 SETTINGS = ("temperature", "top_p", "top_k", "guidance")
@@ -25,11 +23,11 @@ class Options(TypedDict, total=False):
     genre: str | Sequence[str] | None
     artist: str
     mode: str
-    temperature: settings_lib.ByTier
-    top_p: settings_lib.ByTier
-    top_k: settings_lib.ByTier
-    guidance: settings_lib.ByTier
-    hop_fraction: settings_lib.ByTier
+    temperature: sampler_settings.ByTier
+    top_p: sampler_settings.ByTier
+    top_k: sampler_settings.ByTier
+    guidance: sampler_settings.ByTier
+    hop_fraction: sampler_settings.ByTier
     total_seconds: float
     batch_size: int | None
     parallel_windows: bool
@@ -48,9 +46,7 @@ class MusicGenerator:
       sample_rate: Hz of the audio.
     """
 
-    def __init__(
-        self, tokenizer: tokenizer_lib.Tokenizer, priors: Mapping[str, trained.TrainedPrior], models: dict[str, str]
-    ):
+    def __init__(self, tokenizer: Tokenizer, priors: Mapping[str, trained.TrainedPrior], models: dict[str, str]):
         self.tokenizer, self.priors, self.models = tokenizer, dict(priors), models
         self.sample_rate: int = tokenizer.config.sample_rate
 
@@ -141,7 +137,7 @@ class MusicGenerator:
         seed: int,
         num_samples: int | None,
         options: Options,
-    ) -> tuple[request_lib.Request, prompt_lib.Prompt | None]:
+    ) -> tuple[requests.Request, prompts.Prompt | None]:
         """The arguments of `generate` as what the samplers take, checked."""
         known = list(Options.__annotations__)
         for name in options:
@@ -151,29 +147,29 @@ class MusicGenerator:
         seconds = None if seconds is None else arguments.number("seconds", seconds)
         seed = arguments.whole("seed", seed)
         num_samples = 1 if num_samples is None else arguments.whole("num_samples", num_samples)
-        start = None if prompt is None else prompt_lib.load(prompt, self.tokenizer)
+        start = None if prompt is None else prompts.load(prompt, self.tokenizer)
         fields.setdefault("mode", "ancestral" if start is None else "continue")
-        sampled = request_lib.sampled_tiers(fields["mode"], self.priors)
+        sampled = requests.sampled_tiers(fields["mode"], self.priors)
         if any(self.priors[tier].kind == config.DIFFUSION for tier in sampled):
             fields.setdefault("sampler", "diffusion")
         if seconds is None:
             upsample = start is not None and fields["mode"] == "upsample"
-            seconds = start.seconds if upsample else request_lib.DEFAULT_SECONDS
+            seconds = start.seconds if upsample else requests.DEFAULT_SECONDS
         fields["genres"] = fields.pop("genre", ())
-        fields["settings"] = settings_lib.SamplingSettings(
+        fields["settings"] = sampler_settings.SamplingSettings(
             **{name: fields.pop(name) for name in SETTINGS if name in fields}
         )
-        request = request_lib.Request(seconds=seconds, num_samples=num_samples, seed=seed, **fields)
+        request = requests.Request(seconds=seconds, num_samples=num_samples, seed=seed, **fields)
         request.validate(self.tokenizer.config, self.tokenizer.fingerprint, self.priors, start)
         return request, start
 
     def _hierarchy(
-        self, request: request_lib.Request, start: prompt_lib.Prompt | None, show_progress: bool
+        self, request: requests.Request, start: prompts.Prompt | None, show_progress: bool
     ) -> hierarchy.Hierarchy:
         priors = self._priors_for(request)
         return hierarchy.Hierarchy(self.tokenizer.config, priors, request, start, show_progress=show_progress)
 
-    def _priors_for(self, request: request_lib.Request) -> dict[str, trained.TrainedPrior]:
+    def _priors_for(self, request: requests.Request) -> dict[str, trained.TrainedPrior]:
         """The priors; of distilled ones those for as many steps as are asked for."""
         found = dict(self.priors)
         for tier, prior in self.priors.items():

@@ -10,7 +10,8 @@ import json
 
 from absl import flags
 
-from musicgen_jax import cli, config, config_flag
+from musicgen_jax import config
+from musicgen_jax.command_line import cli, config_flag
 
 _CONFIG = config_flag.define("configs/prior.py:tier=top,scale=5b", config.VQVAETraining, config.PriorTraining)
 _TOPOLOGY = flags.DEFINE_string("topology", None, "Chips: v5e:4x4, v5p:4x4x4, v6e:16x16, h100:8.", required=True)
@@ -28,7 +29,7 @@ def main() -> None:
     """Flags -> one call -> stdout."""
     import jax  # it and all else that is heavy: after the flags
 
-    from musicgen_jax import closing
+    from musicgen_jax.command_line import closing
     from musicgen_jax.planning import plan
 
     question = plan.Question(

@@ -12,7 +12,8 @@ import sys
 
 from absl import flags
 
-from musicgen_jax import cli, config
+from musicgen_jax import config
+from musicgen_jax.command_line import cli
 
 SOURCES = {
     "recordings": "musicgen_jax.data.sources.recordings",
@@ -35,7 +36,7 @@ def main() -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     # A polite kill unwinds, so that the unfinished directory is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    from musicgen_jax import closing  # heavy: after the flags
+    from musicgen_jax.command_line import closing
     from musicgen_jax.data import audio_io, preparation, workers
 
     source = os.path.abspath(_SOURCE.value) if _SOURCE.value else ""

@@ -9,15 +9,18 @@ from typing import Any
 import jax
 from flax import nnx
 
-from musicgen_jax import config, files, modules
+from musicgen_jax import config
 from musicgen_jax.compression import int8
 from musicgen_jax.diffusion import code_task, distillation
 from musicgen_jax.diffusion import trained as trained_diffusion
-from musicgen_jax.errors import NotFoundError, UserError
-from musicgen_jax.prior import jukebox, trained
-from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import jukebox, trained
+from musicgen_jax.runtime import files
+from musicgen_jax.runtime.errors import NotFoundError, UserError
+from musicgen_jax.sharding import meshes
+from musicgen_jax.tokenizers import tokenizer
+from musicgen_jax.tokenizers.adversarial import adversarial
 from musicgen_jax.training import checkpointing, precision
-from musicgen_jax.vqvae import adversarial, tokenizer
 
 _KINDS = {
     config.VQVAETraining: "a tokenizer",
@@ -103,7 +106,7 @@ def _load_code_model(workdir: str, tier: str, run_class: type, model_class: type
         f"{workdir} holds a prior of the {run.model.tier} tier where one of the {tier} tier is wanted: pass another "
         f"folder as --{tier}",
     )
-    if run.model.transformer.attention == "pallas" and mesh_lib.platform() != "tpu":
+    if run.model.transformer.attention == "pallas" and meshes.platform() != "tpu":
         # Trained on a TPU, whose kernels only it has; the blocks are the same function.
         run.model.transformer.attention = "blocked"
     functional = code_task.functional(run)
@@ -198,7 +201,7 @@ def _abstract_weights(functional: modules.Functional) -> tuple[modules.Tree, mod
 
 def _restore(workdir: str, model: Any, *shapes: modules.Tree) -> tuple[modules.Tree, modules.Tree]:
     """(params, buffers) of these shapes, on one device."""
-    whole = jax.sharding.NamedSharding(mesh_lib.single_device_mesh(), jax.P())
+    whole = jax.sharding.NamedSharding(meshes.single_device_mesh(), jax.P())
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), shapes)
     with checkpointing.Checkpointer(pathlib.Path(workdir)) as checkpointer:
         return checkpointer.restore_model(config.to_dict(model), *abstract)

@@ -17,7 +17,9 @@ from typing import Any
 
 from absl import flags
 
-from musicgen_jax import allocator, cli, config
+from musicgen_jax import config
+from musicgen_jax.command_line import cli
+from musicgen_jax.runtime import allocator
 from musicgen_jax.training import verification
 
 verification.define()
@@ -91,7 +93,8 @@ def main() -> None:
 
 
 def _decode() -> None:
-    from musicgen_jax import console, pretrained  # JAX and all else that is heavy: after the flags
+    from musicgen_jax import pretrained
+    from musicgen_jax.runtime import console
     from musicgen_jax.sampling import output
 
     allocator.return_memory()
@@ -101,11 +104,12 @@ def _decode() -> None:
 
 
 def _sample() -> None:
-    from musicgen_jax import closing, generation, pretrained  # JAX and all else that is heavy: after the flags
+    from musicgen_jax import generation, pretrained
+    from musicgen_jax.command_line import closing
     from musicgen_jax.data import labels
-    from musicgen_jax.sampling import settings
+    from musicgen_jax.sampling import sampler_settings
 
-    options = {flag.name: settings.parse(flag.name, flag.value) for flag in _BY_TIER}
+    options = {flag.name: sampler_settings.parse(flag.name, flag.value) for flag in _BY_TIER}
     options |= {flag.name: flag.value for flag in (_MODE, _SAMPLER, _STEPS) if flag.value is not None}
     generator = generation.load(vqvae=_VQVAE.value, top=_TOP.value or "", middle=_MIDDLE.value, bottom=_BOTTOM.value)
     generator.write(

@@ -11,7 +11,9 @@ import sys
 
 from absl import flags
 
-from musicgen_jax import allocator, cli, config, config_flag
+from musicgen_jax import config
+from musicgen_jax.command_line import cli, config_flag
+from musicgen_jax.runtime import allocator
 from musicgen_jax.training import verification
 
 verification.define()
@@ -38,18 +40,19 @@ def main() -> None:
 def _train(run: config.PriorTraining) -> None:
     import jax
 
-    from musicgen_jax import closing, pretrained
-    from musicgen_jax.data import code_dataset
+    from musicgen_jax import pretrained
+    from musicgen_jax.codes import code_dataset
+    from musicgen_jax.command_line import closing
     from musicgen_jax.diffusion import code_task
     from musicgen_jax.planning import flops
-    from musicgen_jax.prior import prior
-    from musicgen_jax.sharding import mesh as mesh_lib
+    from musicgen_jax.priors import prior
+    from musicgen_jax.sharding import meshes
     from musicgen_jax.training import loop
     from musicgen_jax.transformer import stack
 
     pretrained.check_workdir(_WORKDIR.value, type(run))
     run.model = code_dataset.resolve(run.model, run.data.path)
-    mesh = mesh_lib.make_mesh(run.mesh)
+    mesh = meshes.make_mesh(run.mesh)
     stack.check_remat(run.model.transformer, mesh.local_devices)
     for sentence in stack.undivided(run.model.transformer, mesh) if jax.process_index() == 0 else ():
         print(f"warning: {sentence}", file=sys.stderr)

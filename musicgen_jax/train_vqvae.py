@@ -9,7 +9,9 @@ import pathlib
 
 from absl import flags
 
-from musicgen_jax import allocator, cli, config, config_flag
+from musicgen_jax import config
+from musicgen_jax.command_line import cli, config_flag
+from musicgen_jax.runtime import allocator
 from musicgen_jax.training import verification
 
 verification.define()
@@ -32,16 +34,17 @@ def main() -> None:
 
 
 def _train(run: config.VQVAETraining) -> None:
-    from musicgen_jax import closing, pretrained
+    from musicgen_jax import pretrained
+    from musicgen_jax.command_line import closing
     from musicgen_jax.data import audio_dataset
     from musicgen_jax.planning import workload
-    from musicgen_jax.sharding import mesh as mesh_lib
+    from musicgen_jax.sharding import meshes
+    from musicgen_jax.tokenizers.vqvae import data_statistics, vqvae_task
     from musicgen_jax.training import loop
-    from musicgen_jax.vqvae import data_statistics, vqvae_task
 
     pretrained.check_workdir(_WORKDIR.value, type(run))
     audio_dataset.check_sample_rate(run.data.path, run.model.sample_rate)
-    mesh = mesh_lib.make_mesh(run.mesh)
+    mesh = meshes.make_mesh(run.mesh)
     size = run.clip_samples
     validation = audio_dataset.validation_batches(run.data.path, size, run.data, run.training.eval_batches, mesh)
     if run.loss.normalization == "data":
@@ -67,7 +70,7 @@ def _first_sound(run: config.VQVAETraining) -> tuple[str, str] | None:
     import jax
 
     from musicgen_jax import pretrained
-    from musicgen_jax.vqvae import reconstruction
+    from musicgen_jax.tokenizers import reconstruction
 
     if jax.process_count() > 1 or not run.training.checkpoint_every:
         return None

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import pytest
 from absl import flags
 
-from musicgen_jax import allocator, cli
+from musicgen_jax.command_line import cli
+from musicgen_jax.runtime import allocator
 
 
 @pytest.fixture(scope="session")

@@ -28,9 +28,11 @@ import pytest
 import soundfile
 from flax import nnx
 
-from musicgen_jax import config, modules
+from musicgen_jax import config
 from musicgen_jax.data import audio_dataset, preparation, track
-from musicgen_jax.vqvae import extraction, tokenizer, vqvae
+from musicgen_jax.nn import modules
+from musicgen_jax.tokenizers import extraction, tokenizer
+from musicgen_jax.tokenizers.vqvae import vqvae
 
 jax.config.update("jax_num_cpu_devices", 8)  # takes effect because nothing above has asked for a device
 pytest_plugins = ["time_limit", "benchmark_call"]

@@ -5,7 +5,7 @@ import pathlib
 import re
 
 from musicgen_jax import __main__ as dispatcher
-from musicgen_jax import config_flag
+from musicgen_jax.command_line import config_flag
 
 PACKAGE = pathlib.Path(dispatcher.__file__).parent
 

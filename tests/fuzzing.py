@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from musicgen_jax.errors import SYSTEM_ERRORS, UserError
+from musicgen_jax.runtime.errors import SYSTEM_ERRORS, UserError
 
 MAX_SECONDS, MAX_BYTES = 5.0, 2**30
 EXTREMES = (0, 1, 2**31 - 1, 2**31, 2**32 - 1, 0x7FFFFFFE)

@@ -45,7 +45,8 @@ def live(arguments: list[str], log: str, max_file_bytes: int) -> None:
     if max_file_bytes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
     sys.argv = ["train_prior", *arguments]
-    from musicgen_jax import cli, train_prior  # here: two entry points in one process define the same flags
+    from musicgen_jax import train_prior
+    from musicgen_jax.command_line import cli
 
     cli.run(train_prior.main)
 

@@ -10,7 +10,7 @@ import pytest
 
 import musicgen_jax
 from musicgen_jax import __main__ as dispatcher
-from musicgen_jax import cli
+from musicgen_jax.command_line import cli
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 VERBS = list(dispatcher.VERBS)
@@ -19,7 +19,7 @@ APP = """
 import os
 from absl import flags
 from musicgen_jax import cli
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 N = flags.DEFINE_integer("n", None, "a number", required=True)
 OUT = cli.define_path("out", "", "a folder")
 class JaxRuntimeError(RuntimeError): pass

@@ -7,7 +7,8 @@ import sys
 import documented_commands
 import pytest
 
-from musicgen_jax import closing, config
+from musicgen_jax import config
+from musicgen_jax.command_line import closing
 
 
 @pytest.fixture(autouse=True)

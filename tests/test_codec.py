@@ -12,10 +12,13 @@ import soundfile
 import tiny_workdirs
 from conftest import random_weights, tones
 
-from musicgen_jax import config, modules
+from musicgen_jax import config
+from musicgen_jax.codes import code_file
 from musicgen_jax.data import audio_io
+from musicgen_jax.nn import modules
 from musicgen_jax.sampling import output
-from musicgen_jax.vqvae import code_file, extraction, tokenizer, vqvae
+from musicgen_jax.tokenizers import extraction, tokenizer
+from musicgen_jax.tokenizers.vqvae import vqvae
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 RATE = 4000

@@ -13,12 +13,11 @@ import pytest
 import tiny_priors
 
 from musicgen_jax import config, pretrained
+from musicgen_jax.codes import code_dataset
 from musicgen_jax.compression import figures
-from musicgen_jax.data import code_dataset
 from musicgen_jax.diffusion import code_task
 from musicgen_jax.evaluation import prior_likelihood
-from musicgen_jax.sharding import mesh as mesh_lib
-from musicgen_jax.sharding import rules
+from musicgen_jax.sharding import meshes, rules
 from musicgen_jax.training import loop
 
 
@@ -33,7 +32,7 @@ def workdir(tiny_codes, tmp_path_factory) -> pathlib.Path:
         training=config.TrainingConfig(num_steps=60, eval_every=0, checkpoint_every=60),
     )
     folder = tmp_path_factory.mktemp("priors") / "middle"
-    mesh = mesh_lib.single_device_mesh()
+    mesh = meshes.single_device_mesh()
     batches = code_dataset.training_batches(tiny_codes, run.model, run.data, mesh)
     loop.train(code_task.code_task(run, rules.AxisRules()), run, folder, mesh, batches, lambda: iter(()))
     return folder

@@ -11,12 +11,14 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from musicgen_jax import config, config_flag, modules
+from musicgen_jax import config
+from musicgen_jax.command_line import config_flag
 from musicgen_jax.conversion import jukebox_vqvae
 from musicgen_jax.diffusion import denoiser
-from musicgen_jax.errors import UserError
-from musicgen_jax.prior import prior
-from musicgen_jax.vqvae import vqvae
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import prior
+from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.tokenizers.vqvae import vqvae
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 ARGS = {

@@ -6,9 +6,10 @@ import command_line
 import numpy as np
 import pytest
 
-from musicgen_jax import config, modules
-from musicgen_jax.conversion import checkpoint_files, hugging_face_names, jukebox_prior, native, weights
-from musicgen_jax.prior import jukebox
+from musicgen_jax import config
+from musicgen_jax.conversion import checkpoint_files, hugging_face_names, jukebox_prior, native, weight_table
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import jukebox
 
 
 def convert(*arguments: object) -> subprocess.CompletedProcess:
@@ -25,7 +26,7 @@ def test_there_and_back(tmp_path):
     table = hugging_face_names.rename(jukebox_prior.weights(model))
     abstract = native.abstract(modules.Functional(lambda rngs: jukebox.JukeboxPrior(model, rngs=rngs)))
     rng = np.random.default_rng(0)
-    shapes = {weight.name: weight.published_shape(weights.leaf(abstract, weight.path).shape) for weight in table}
+    shapes = {weight.name: weight.published_shape(weight_table.leaf(abstract, weight.path).shape) for weight in table}
     tensors = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
     checkpoint_files.write(tmp_path / "prior.safetensors", tensors)
 

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from musicgen_jax import config, files, pretrained
-from musicgen_jax.data import audio_dataset, code_dataset, manifest, shards
-from musicgen_jax.sampling import output, prompt
-from musicgen_jax.vqvae import code_file
+from musicgen_jax import config, pretrained
+from musicgen_jax.codes import code_dataset, code_file
+from musicgen_jax.data import audio_dataset, manifest, shards
+from musicgen_jax.runtime import files
+from musicgen_jax.sampling import output, prompts
 
 pytestmark = pytest.mark.slow
 COUNT = 200
@@ -119,7 +120,7 @@ def test_code_file(tiny_tokenizer, tmp_path):
             content = whole[:8] + struct.pack("<I", len(header)) + header + whole[12 + size : -4]
             yield content + zlib.crc32(content).to_bytes(4, "little")
 
-    fuzzing.survey_file(path, lambda path: prompt.load(path, tiny_tokenizer), inputs())
+    fuzzing.survey_file(path, lambda path: prompts.load(path, tiny_tokenizer), inputs())
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def samples(tiny_tokenizer, tmp_path) -> pathlib.Path:
 
 def test_samples(samples, tiny_tokenizer):
     def read(_: pathlib.Path) -> None:
-        prompt.load(samples / "codes.npz", tiny_tokenizer)
+        prompts.load(samples / "codes.npz", tiny_tokenizer)
         output.read(str(samples))
 
     text = (samples / "samples.json").read_text()

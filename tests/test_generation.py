@@ -18,8 +18,8 @@ import tiny_workdirs
 from conftest import tones
 
 import musicgen_jax
-from musicgen_jax import files
-from musicgen_jax.sampling import hierarchy, journal, windows
+from musicgen_jax.runtime import files
+from musicgen_jax.sampling import hierarchy, journals, windows
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 RATE = 4000
@@ -295,7 +295,7 @@ def test_an_interrupted_run_goes_on_in_other_batches(generator, tmp_path, monkey
     call = {"seconds": 3.0, "seed": 4, "num_samples": 3, "parallel_windows": True}
     generator.write(tmp_path / "whole", batch_size=12, **call)
 
-    written, write = [], journal.Journal.write
+    written, write = [], journals.Journal.write
 
     def write_sixty(*args):
         if len(written) == 60:  # in the midst of a batch
@@ -303,7 +303,7 @@ def test_an_interrupted_run_goes_on_in_other_batches(generator, tmp_path, monkey
         written.append(args)
         write(*args)
 
-    monkeypatch.setattr(journal.Journal, "write", write_sixty)
+    monkeypatch.setattr(journals.Journal, "write", write_sixty)
     with pytest.raises(KeyboardInterrupt):
         generator.write(tmp_path / "out", batch_size=12, **call)
     monkeypatch.undo()

@@ -8,9 +8,10 @@ import pytest
 
 from configs import prior as prior_configs
 from musicgen_jax import config
-from musicgen_jax.data import code_dataset, loader, shards
+from musicgen_jax.codes import code_dataset
+from musicgen_jax.data import loader, shards
 from musicgen_jax.planning import flops
-from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.sharding import meshes
 from musicgen_jax.training import throughput
 
 HOP_LENGTHS = {"top": 128, "middle": 32, "bottom": 8}
@@ -43,7 +44,7 @@ def codes(tmp_path_factory) -> str:
 def test_small_waits_less_than_two_percent_for_data(codes, tier):
     run = prior_configs.get_config(f"tier={tier},scale=small")
     model = code_dataset.resolve(run.model, codes)
-    mesh = mesh_lib.make_mesh(config.MeshConfig(), jax.devices()[:1])
+    mesh = meshes.make_mesh(config.MeshConfig(), jax.devices()[:1])
     windows = code_dataset.Windows(codes, "train", model)
     dataset = loader.training_dataset(windows.slots, code_dataset.RandomWindow(windows), run.data, 0, 1)
     loader.to_device(dataset[0], mesh)

@@ -9,9 +9,9 @@ import tiny_priors
 import tiny_workdirs
 
 from musicgen_jax import config, pretrained
-from musicgen_jax.errors import UserError
 from musicgen_jax.evaluation import prior_likelihood
-from musicgen_jax.sharding import mesh
+from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.sharding import meshes
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_such_a_prior_is_evaluated(tiny_tokenizer, tiny_codes, workdirs):
 
 
 def test_a_tpu_keeps_them(workdirs, monkeypatch):
-    monkeypatch.setattr(mesh, "platform", lambda: "tpu")
+    monkeypatch.setattr(meshes, "platform", lambda: "tpu")
     assert pretrained.load_prior(str(workdirs / "top")).config.transformer.attention == "pallas"
 
 

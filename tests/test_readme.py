@@ -7,7 +7,7 @@ import clean_environment
 import documented_commands
 import pytest
 
-from musicgen_jax import config_flag
+from musicgen_jax.command_line import config_flag
 
 REPOSITORY = clean_environment.REPOSITORY
 README = (REPOSITORY / "README.md").read_text()

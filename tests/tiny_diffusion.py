@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import tiny_priors
 
-from musicgen_jax import config, modules
+from musicgen_jax import config
 from musicgen_jax.diffusion import denoiser, trained
+from musicgen_jax.nn import modules
 
 
 def model_config(tier: str = "middle", **changes: Any) -> config.DiffusionConfig:

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicgen_jax import config, modules
-from musicgen_jax.prior import prior, trained
+from musicgen_jax import config
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import prior, trained
 
 CONTEXT = 12
 NUM_CODES = 11

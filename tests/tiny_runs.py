@@ -8,8 +8,8 @@ import numpy as np
 from musicgen_jax import config
 from musicgen_jax.diffusion import code_task
 from musicgen_jax.sharding import rules
+from musicgen_jax.tokenizers.vqvae import vqvae_task as vqvae_task_lib
 from musicgen_jax.training import optimizer, precision, state, step
-from musicgen_jax.vqvae import vqvae_task as vqvae_task_lib
 
 BATCH_SIZE = 8
 CLIP_SAMPLES = 512

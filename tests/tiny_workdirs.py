@@ -7,11 +7,11 @@ import tiny_diffusion
 import tiny_priors
 
 from musicgen_jax import config
+from musicgen_jax.tokenizers.tokenizer import Tokenizer
 from musicgen_jax.training import checkpointing
-from musicgen_jax.vqvae import tokenizer as tokenizer_lib
 
 
-def write(root: pathlib.Path, tokenizer: tokenizer_lib.Tokenizer, tiers: tuple[str, ...] = ("top", "middle")) -> None:
+def write(root: pathlib.Path, tokenizer: Tokenizer, tiers: tuple[str, ...] = ("top", "middle")) -> None:
     """Writes ROOT/vqvae and a folder a tier."""
     write_workdir(root / "vqvae", config.VQVAETraining(model=tokenizer.config), tokenizer._weights)
     for seed, tier in enumerate(tiers):
@@ -21,14 +21,14 @@ def write(root: pathlib.Path, tokenizer: tokenizer_lib.Tokenizer, tiers: tuple[s
         write_workdir(root / tier, run, prior.weights)
 
 
-def write_diffusion(root: pathlib.Path, tokenizer: tokenizer_lib.Tokenizer, tier: str) -> None:
+def write_diffusion(root: pathlib.Path, tokenizer: Tokenizer, tier: str) -> None:
     """Writes ROOT/TIER, a diffusion model's."""
     model = tiny_diffusion.model_config(tier, **_of_tokenizer(tokenizer, tier))
     run = config.DiffusionTraining(model=model, data=config.DataConfig(path="codes"))
     write_workdir(root / tier, run, tiny_diffusion.trained_diffusion(model).weights)
 
 
-def _of_tokenizer(tokenizer: tokenizer_lib.Tokenizer, tier: str) -> dict[str, Any]:
+def _of_tokenizer(tokenizer: Tokenizer, tier: str) -> dict[str, Any]:
     return {
         "num_layers": 1,
         "num_codes": tokenizer.config.quantizer.num_codes,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen_jax.audio import stft
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 
 @functools.cache

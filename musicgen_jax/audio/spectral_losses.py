@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen_jax.audio import mel, stft
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 FLOOR = 1e-4  # of a waveform in [-1, 1]: -80 dB
 

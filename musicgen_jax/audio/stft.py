@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 
 def hann_window(window_length: int, n_fft: int) -> np.ndarray:

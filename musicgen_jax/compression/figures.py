@@ -7,10 +7,12 @@ from typing import Any
 
 import jax
 
-from musicgen_jax import config, console
-from musicgen_jax.data import code_dataset, shards
+from musicgen_jax import config
+from musicgen_jax.codes import code_dataset
+from musicgen_jax.data import shards
 from musicgen_jax.evaluation import prior_likelihood
-from musicgen_jax.prior import trained
+from musicgen_jax.priors import trained
+from musicgen_jax.runtime import console
 
 FILE_NAME = "compression.json"
 

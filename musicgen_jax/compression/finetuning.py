@@ -6,10 +6,10 @@ import math
 import pathlib
 from collections.abc import Iterator
 
-from musicgen_jax import config, modules
-from musicgen_jax.data import code_dataset
-from musicgen_jax.sharding import mesh as mesh_lib
-from musicgen_jax.sharding import rules
+from musicgen_jax import config
+from musicgen_jax.codes import code_dataset
+from musicgen_jax.nn import modules
+from musicgen_jax.sharding import meshes, rules
 from musicgen_jax.training import loop, start, state, step
 
 
@@ -61,7 +61,7 @@ def finetune(
     Raises:
       UserError: SIGTERM came before the last step.
     """
-    mesh = mesh_lib.single_device_mesh()
+    mesh = meshes.single_device_mesh()
     start.from_weights(task, run, workdir, mesh, rules.AxisRules(), params)
     config.write_json(workdir / "config.json", run)
     if train:
@@ -73,5 +73,5 @@ def finetune(
 
 def windows(run: config.PriorTraining, num: int) -> Iterator[step.Batch]:
     """About `num` random windows of the training split, in batches of the run's size; the same ones every time."""
-    batches = code_dataset.training_batches(run.data.path, run.model, run.data, mesh_lib.single_device_mesh())
+    batches = code_dataset.training_batches(run.data.path, run.model, run.data, meshes.single_device_mesh())
     return itertools.islice(batches(0), -(-num // run.data.batch_size))

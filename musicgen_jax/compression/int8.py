@@ -5,8 +5,9 @@ from typing import Any
 
 import jax
 
-from musicgen_jax import config, modules
-from musicgen_jax.prior import trained
+from musicgen_jax import config
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import trained
 from musicgen_jax.transformer import weights
 
 

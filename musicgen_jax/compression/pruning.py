@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicgen_jax import config, modules
-from musicgen_jax.prior import loss, prior, trained
+from musicgen_jax import config
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import loss, prior, trained
 from musicgen_jax.transformer import relative_attention, weights
 
 Batch = dict[str, jax.Array]

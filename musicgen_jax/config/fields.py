@@ -1,6 +1,6 @@
 """What every config shares: the names of the tiers, the rule that a value must keep, what a checkpoint compares."""
 
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 TIERS = ("top", "middle", "bottom")  # coarse to fine: the order in which music is generated
 TIER_ABOVE = {"top": None, "middle": "top", "bottom": "middle"}

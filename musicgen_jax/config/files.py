@@ -5,9 +5,9 @@ import json
 import pathlib
 from typing import Any, TypeVar
 
-from musicgen_jax import files, records
 from musicgen_jax.config.fields import require
-from musicgen_jax.records import nearest
+from musicgen_jax.runtime import files, records
+from musicgen_jax.runtime.records import nearest
 
 Config = TypeVar("Config")
 

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from musicgen_jax import config, files, records
-from musicgen_jax.errors import SYSTEM_ERRORS, NotFoundError, UserError
+from musicgen_jax import config
+from musicgen_jax.runtime import files, records
+from musicgen_jax.runtime.errors import SYSTEM_ERRORS, NotFoundError, UserError
 
 INDEX_SUFFIX = ".index.json"
 # As safetensors and torch call those that NumPy has.

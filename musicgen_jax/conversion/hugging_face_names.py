@@ -11,7 +11,7 @@ import functools
 import re
 from collections.abc import Iterable
 
-from musicgen_jax.conversion import weights
+from musicgen_jax.conversion import weight_table
 
 _FIELD = re.compile(r"<(?:2(?P<step>s)(?P<offset>[+-]\d)?|(?P<field>\w+))>")
 _MEANING = {
@@ -93,7 +93,7 @@ def hugging_face_name(name: str) -> str:
     return next((found for rule in _RULES if (found := _translate(name, *rule, {}))), name)
 
 
-def rename(table: Iterable[weights.Weight]) -> list[weights.Weight]:
+def rename(table: Iterable[weight_table.Weight]) -> list[weight_table.Weight]:
     """The same table for a file of Hugging Face's."""
     return [dataclasses.replace(weight, name=hugging_face_name(weight.name)) for weight in table]
 

@@ -11,18 +11,20 @@ from typing import Any
 
 import jax
 
-from musicgen_jax import config, console, files, modules, pretrained
+from musicgen_jax import config, pretrained
 from musicgen_jax.conversion import (
     checkpoint_files,
     hugging_face_names,
     jukebox_prior,
     jukebox_vqvae,
     native,
-    weights,
+    weight_table,
 )
-from musicgen_jax.errors import UserError
-from musicgen_jax.prior import jukebox
-from musicgen_jax.vqvae import vqvae
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import jukebox
+from musicgen_jax.runtime import console, files
+from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.tokenizers.vqvae import vqvae
 
 LICENCE = (
     "Jukebox's weights are under OpenAI's Noncommercial Use License: neither they nor anything generated with them may "
@@ -47,8 +49,8 @@ class Model:
 
     run: Any
     model: Any
-    table: list[weights.Weight]
-    abstract: weights.Tree
+    table: list[weight_table.Weight]
+    abstract: weight_table.Tree
 
 
 def import_checkpoint(
@@ -79,11 +81,11 @@ def import_checkpoint(
     models = {
         folder: _identify(tensors, tier or folder, configs.get(folder), checkpoint) for folder, tensors in parts.items()
     }
-    weights.require_none(
+    weight_table.require_none(
         [
             f"{folder}: {line}" if folder else line
             for folder, model in models.items()
-            for line in weights.differences(model.table, parts[folder], model.abstract)
+            for line in weight_table.differences(model.table, parts[folder], model.abstract)
         ]
     )
     with files.all_or_nothing(out):
@@ -115,7 +117,7 @@ def export_checkpoint(workdir: pathlib.Path, checkpoint: pathlib.Path) -> None:
     if checkpoint.suffix == ".safetensors":
         table = hugging_face_names.rename(table)
     console.say_devices()
-    tensors = weights.to_published(table, {"params": params, "buffers": buffers})
+    tensors = weight_table.to_published(table, {"params": params, "buffers": buffers})
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     partial = checkpoint.with_name(f".partial.{checkpoint.name}")  # keeps the extension, which chooses the format
     try:
@@ -130,7 +132,7 @@ def _write_native(model: Model, tensors: Tensors, workdir: pathlib.Path) -> None
     console.say_devices()
     count = sum(leaf.size for leaf in jax.tree.leaves(model.abstract["params"]))
     print(f"{workdir}: {count:,} parameters, takes up to {8e-9 * count:.2f} GB of memory")
-    tree = weights.to_native(model.table, tensors, model.abstract)
+    tree = weight_table.to_native(model.table, tensors, model.abstract)
     if isinstance(model.run, config.VQVAETraining):
         jukebox_vqvae.add_codebook_averages(tree, model.run)
     native.write(workdir, model.run, model.model, tree)

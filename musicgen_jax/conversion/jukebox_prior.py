@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping
 
 from musicgen_jax import config
-from musicgen_jax.conversion.weights import Path, Weight, convolution, upsampling
-from musicgen_jax.prior import jukebox_block
+from musicgen_jax.conversion.weight_table import Path, Weight, convolution, upsampling
+from musicgen_jax.priors import jukebox_block
 
 _TRANSFORMER_1B = config.JukeboxTransformerConfig(
     num_layers=72,

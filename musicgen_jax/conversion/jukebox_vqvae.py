@@ -3,7 +3,7 @@
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.conversion import weights as weights_lib
+from musicgen_jax.conversion import weight_table
 
 LEVELS = {"bottom": 0, "middle": 1, "top": 2}  # the original and Hugging Face number the tokenizer's tiers alike
 
@@ -25,7 +25,7 @@ def released() -> config.VQVAETraining:
     )
 
 
-def weights(model: config.VQVAEConfig) -> list[weights_lib.Weight]:
+def weights(model: config.VQVAEConfig) -> list[weight_table.Weight]:
     """The table of a VQ-VAE of any size.
 
     Raises:
@@ -41,12 +41,12 @@ def weights(model: config.VQVAEConfig) -> list[weights_lib.Weight]:
         table += _encoder(f"encoders.{level}", ("params", tier, "encoder"), model.tier(tier))
         table += _decoder(f"decoders.{level}", ("params", tier, "decoder"), model.tier(tier))
         table.append(
-            weights_lib.Weight(f"bottleneck.level_blocks.{level}.k", ("buffers", tier, "quantizer", "entries"))
+            weight_table.Weight(f"bottleneck.level_blocks.{level}.k", ("buffers", tier, "quantizer", "entries"))
         )
     return table
 
 
-def add_codebook_averages(tree: weights_lib.Tree, run: config.VQVAETraining) -> None:
+def add_codebook_averages(tree: weight_table.Tree, run: config.VQVAETraining) -> None:
     """Adds the moving averages that the published file leaves out, in place.
 
     As in Jukebox, every code gets the count of uniform usage at the batch of `run`; the sums follow from the entries.
@@ -58,35 +58,35 @@ def add_codebook_averages(tree: weights_lib.Tree, run: config.VQVAETraining) -> 
         quantizer |= {"counts": counts, "sums": quantizer["entries"] * counts[:, None]}
 
 
-def _encoder(name: str, path: weights_lib.Path, tier: config.TierConfig) -> list[weights_lib.Weight]:
+def _encoder(name: str, path: weight_table.Path, tier: config.TierConfig) -> list[weight_table.Weight]:
     table = []
     for block, num_steps in enumerate(tier.downsampling):
         prefix, owner = f"{name}.level_blocks.{block}.model", (*path, "blocks", block)
         for step in range(num_steps):
-            table += weights_lib.convolution(f"{prefix}.{step}.0", (*owner, "downsampling", step, "conv"))
+            table += weight_table.convolution(f"{prefix}.{step}.0", (*owner, "downsampling", step, "conv"))
             table += _residual_stack(f"{prefix}.{step}.1", (*owner, "stacks", step), tier.depth)
-        table += weights_lib.convolution(f"{prefix}.{num_steps}", (*owner, "project"))
+        table += weight_table.convolution(f"{prefix}.{num_steps}", (*owner, "project"))
     return table
 
 
-def _decoder(name: str, path: weights_lib.Path, tier: config.TierConfig) -> list[weights_lib.Weight]:
+def _decoder(name: str, path: weight_table.Path, tier: config.TierConfig) -> list[weight_table.Weight]:
     table = []
     for block, num_steps in enumerate(reversed(tier.downsampling)):
         # Published in the encoder's order, run in the reverse one; ours lie in the order in which they run.
         prefix = f"{name}.level_blocks.{len(tier.downsampling) - 1 - block}.model"
         owner = (*path, "blocks", block)
-        table += weights_lib.convolution(f"{prefix}.0", (*owner, "project"))
+        table += weight_table.convolution(f"{prefix}.0", (*owner, "project"))
         for step in range(num_steps):
             # The stack's blocks are published in the order in which they run, the largest dilation first, as ours.
             table += _residual_stack(f"{prefix}.{step + 1}.0", (*owner, "stacks", step), tier.depth)
-            table += weights_lib.upsampling(f"{prefix}.{step + 1}.1", (*owner, "upsampling", step))
-    return table + weights_lib.convolution(f"{name}.out", (*path, "out"))
+            table += weight_table.upsampling(f"{prefix}.{step + 1}.1", (*owner, "upsampling", step))
+    return table + weight_table.convolution(f"{name}.out", (*path, "out"))
 
 
-def _residual_stack(name: str, path: weights_lib.Path, depth: int) -> list[weights_lib.Weight]:
+def _residual_stack(name: str, path: weight_table.Path, depth: int) -> list[weight_table.Weight]:
     return [
         weight
         for block in range(depth)
         for number, part in ((1, "dilated"), (3, "project"))
-        for weight in weights_lib.convolution(f"{name}.model.{block}.model.{number}", (*path, "blocks", block, part))
+        for weight in weight_table.convolution(f"{name}.model.{block}.model.{number}", (*path, "blocks", block, part))
     ]

@@ -6,12 +6,13 @@ from typing import Any
 import jax
 from flax import nnx
 
-from musicgen_jax import config, modules
-from musicgen_jax.conversion import weights
+from musicgen_jax import config
+from musicgen_jax.conversion import weight_table
+from musicgen_jax.nn import modules
 from musicgen_jax.training import checkpointing
 
 
-def abstract(functional: modules.Functional) -> weights.Tree:
+def abstract(functional: modules.Functional) -> weight_table.Tree:
     """Shapes and dtypes of a model's weights, as the nested dict that tables point into."""
     return {
         "params": nnx.to_pure_dict(functional.abstract_params),
@@ -19,7 +20,7 @@ def abstract(functional: modules.Functional) -> weights.Tree:
     }
 
 
-def write(workdir: pathlib.Path, run: Any, model: Any, tree: weights.Tree) -> None:
+def write(workdir: pathlib.Path, run: Any, model: Any, tree: weight_table.Tree) -> None:
     """Writes config.json and then the checkpoint.
 
     Args:
@@ -35,7 +36,7 @@ def write(workdir: pathlib.Path, run: Any, model: Any, tree: weights.Tree) -> No
         checkpointer.save_model(tree["params"], tree.get("buffers", {}), config.to_dict(model))
 
 
-def _to_jax(tree: weights.Tree) -> None:
+def _to_jax(tree: weight_table.Tree) -> None:
     for key, value in tree.items():
         if isinstance(value, dict):
             _to_jax(value)

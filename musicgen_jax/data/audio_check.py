@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from musicgen_jax.data import audio_io
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 SILENCE = 10 ** (-60 / 20)  # -60 dBFS: quieter than this is silence
 FULL_SCALE = 0.999  # a 16-bit sample at its limit is 0.99997; lossy coding moves clipped tops by a little

@@ -10,7 +10,7 @@ import numpy as np
 
 from musicgen_jax import config
 from musicgen_jax.data import audio_io, loader, manifest, shards
-from musicgen_jax.errors import NotFoundError, UserError
+from musicgen_jax.runtime.errors import NotFoundError, UserError
 
 
 def read_clip(records: Any, index: int, position: int, num_samples: int) -> np.ndarray:

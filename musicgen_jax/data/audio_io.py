@@ -12,10 +12,10 @@ import numpy as np
 import soundfile
 import soxr
 
-from musicgen_jax import files
 from musicgen_jax.data.containers import container
 from musicgen_jax.data.containers.content import COPY_AGAIN, Part, PartFile, truncated
-from musicgen_jax.errors import NotFoundError, UserError
+from musicgen_jax.runtime import files
+from musicgen_jax.runtime.errors import NotFoundError, UserError
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
 MAX_CHANNELS = 2

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 KINDS = ("genre", "artist")
 MAX_LISTED = 40  # names in a message

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.sharding import meshes
 
 HostBatch = dict[str, np.ndarray]
 Batch = dict[str, jax.Array]
@@ -51,7 +51,7 @@ def training_batches(
     Raises:
       UserError: the batch size does not divide over the mesh or the processes.
     """
-    mesh_lib.check_batch_size(data.batch_size, mesh)
+    meshes.check_batch_size(data.batch_size, mesh)
     dataset = training_dataset(source, crop, data, jax.process_index(), jax.process_count())
 
     def batches_from(step: int) -> Iterator[Batch]:
@@ -80,7 +80,7 @@ def fixed_batches(examples: list[HostBatch], batch_size: int, mesh: jax.sharding
 
     Every host must hold the same examples; each puts its own rows on its devices.
     """
-    ways = mesh_lib.batch_ways(mesh)
+    ways = meshes.batch_ways(mesh)
     for start in range(0, len(examples), batch_size):
         batch = examples[start : start + batch_size]
         missing = batch_size - len(batch)
@@ -99,7 +99,7 @@ def fixed_batches(examples: list[HostBatch], batch_size: int, mesh: jax.sharding
 
 def to_device(host_batch: HostBatch, mesh: jax.sharding.Mesh) -> Batch:
     """This host's rows -> global arrays divided over the mesh's batch axes."""
-    sharding = mesh_lib.batch_sharding(mesh)
+    sharding = meshes.batch_sharding(mesh)
     return {name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in host_batch.items()}
 
 

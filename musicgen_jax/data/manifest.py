@@ -5,8 +5,8 @@ import dataclasses
 import hashlib
 import pathlib
 
-from musicgen_jax import files, records
 from musicgen_jax.data import track
+from musicgen_jax.runtime import files, records
 
 SPLITS = ("train", "validation", "test")
 HELD_OUT = ("validation", "test")

@@ -12,8 +12,8 @@ import pathlib
 import shutil
 from collections.abc import Iterator
 
-from musicgen_jax import files, folder_lock
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime import files, folder_lock
+from musicgen_jax.runtime.errors import UserError
 
 PARTIAL, WHOLE = files.OURS + "partial_dataset", files.OURS + "whole_dataset"
 LAST = "dataset_info.json"  # without it no reader takes the folder for a dataset

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from musicgen_jax import console, files, records
-from musicgen_jax import progress as progress_lib
 from musicgen_jax.data import audio_io, manifest, output_folder, shards, track, workers
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime import console, files, progress_report, records
+from musicgen_jax.runtime.errors import UserError
 
 REPORT_NAME = "report.json"
 DATASET_NAME = "musicgen_audio"
@@ -173,7 +172,7 @@ def _write_tracks(
 ) -> list[manifest.Row]:
     """Writes every track's segments and returns the rows; a track that fails now is added to `rejections`."""
     rows = []
-    progress = progress_lib.Progress(
+    progress = progress_report.Progress(
         "write shards",
         sum(item.duration for item in tracks),
         "audio-s",

@@ -17,9 +17,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import example_serializer
 
-from musicgen_jax import files, records
 from musicgen_jax.data import output_folder
-from musicgen_jax.errors import SYSTEM_ERRORS, NotFoundError, UserError
+from musicgen_jax.runtime import files, records
+from musicgen_jax.runtime.errors import SYSTEM_ERRORS, NotFoundError, UserError
 
 VERSION = "1.0.0"
 CONTAINER_FILES = ("dataset_info.json", "features.json", "metadata.json")

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen_jax.ddsp import overlap_add
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 
 def white_noise(seeds: jax.Array, start: jax.typing.ArrayLike, num_samples: int) -> jax.Array:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from musicgen_jax.ddsp import envelopes
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen_jax.ddsp import envelopes, formants, oscillators, timbres
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 CONTROL_RATE = 250  # Hz, roughly: a control frame is a whole number of samples
 FORMANT_SECONDS = 0.0232  # between formant frames, roughly: 512 samples at 22.05 kHz

@@ -5,10 +5,11 @@ from types import MappingProxyType
 
 import jax
 
-from musicgen_jax import config, modules
+from musicgen_jax import config
 from musicgen_jax.diffusion import denoiser
 from musicgen_jax.diffusion import loss as diffusion_loss
-from musicgen_jax.prior import code_model, loss, prior
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import code_model, loss, prior
 from musicgen_jax.sharding import rules
 from musicgen_jax.training import precision, state
 

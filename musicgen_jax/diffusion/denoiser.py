@@ -8,7 +8,7 @@ codes given those that are known does not depend on when the others were masked 
 import jax
 import jax.numpy as jnp
 
-from musicgen_jax.prior import code_model, conditioner
+from musicgen_jax.priors import code_model, conditioner
 from musicgen_jax.sharding import rules
 
 

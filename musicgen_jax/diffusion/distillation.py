@@ -15,14 +15,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicgen_jax import config, console, files, modules
-from musicgen_jax.data import code_dataset, loader, provenance
+from musicgen_jax import config
+from musicgen_jax.codes import code_dataset, provenance
+from musicgen_jax.data import loader
 from musicgen_jax.diffusion import code_task, targets, teacher_samples
 from musicgen_jax.diffusion import loss as diffusion_loss
 from musicgen_jax.diffusion import trained as trained_diffusion
-from musicgen_jax.prior import prior, trained
-from musicgen_jax.sampling import journal
-from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import prior, trained
+from musicgen_jax.runtime import console, files
+from musicgen_jax.sampling import journals
+from musicgen_jax.sharding import meshes
 from musicgen_jax.training import loop, rng, start
 
 ROUNDS, SAMPLES, SETTINGS = "rounds", "teacher_samples.npz", "distillation.json"
@@ -99,8 +102,8 @@ def distill(
         "pass the code shards of its training",
     )
     run = _on_these_devices(run)
-    mesh = mesh_lib.make_mesh(run.mesh)
-    mesh_lib.check_batch_size(settings.batch_size, mesh)
+    mesh = meshes.make_mesh(run.mesh)
+    meshes.check_batch_size(settings.batch_size, mesh)
     folder = pathlib.Path(out)
     _require_own(folder, settings, teacher)
     with start.only_one(folder):
@@ -152,7 +155,7 @@ def _require_own(folder: pathlib.Path, settings: Settings, teacher: trained.Trai
     found = files.read_json(path)
     # What is older than the digest of the codes told them by their folder.
     known_by = "data" if "codes" in found else "codes"
-    different = "; ".join(journal.differences(*({**facts, known_by: None} for facts in (found, wanted))))
+    different = "; ".join(journals.differences(*({**facts, known_by: None} for facts in (found, wanted))))
     config.require(
         not different, f"{folder} is of other settings ({different}): choose another --out, or give the same"
     )

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from musicgen_jax.diffusion import denoiser, masking, order, schedule
-from musicgen_jax.prior import loss
+from musicgen_jax.diffusion import denoiser, masking, order, schedules
+from musicgen_jax.priors import loss
 
 
 def diffusion_loss(
@@ -44,7 +44,7 @@ def parallel_loss(
     exists = batch["mask"]
     places = batch["start"][:, None] + jnp.arange(exists.shape[1])
     place = order.ranks(order.spread(places), exists)
-    bounds = schedule.step_bounds(jnp.sum(exists, axis=-1), steps, model.config.schedule)
+    bounds = schedules.step_bounds(jnp.sum(exists, axis=-1), steps, model.config.schedule)
 
     def step_loss(step: jax.Array) -> jax.Array:
         known = exists & (place < bounds[step][:, None])

@@ -3,8 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from musicgen_jax.diffusion import order
-from musicgen_jax.diffusion import schedule as schedule_lib
+from musicgen_jax.diffusion import order, schedules
 
 
 def masked_codes(codes: jax.Array, known: jax.Array, num_codes: int) -> jax.Array:
@@ -31,10 +30,10 @@ def draw(key: jax.Array, exists: jax.Array, schedule: str) -> tuple[jax.Array, j
       is L.
     """
     time_key, order_key = jax.random.split(key)
-    t = schedule_lib.stratified_times(time_key, exists.shape[0])
+    t = schedules.stratified_times(time_key, exists.shape[0])
     length = jnp.sum(exists, axis=-1)
-    num_masked = jnp.clip(jnp.ceil(schedule_lib.masked_share(schedule, t) * length), 1, jnp.maximum(length, 1))
+    num_masked = jnp.clip(jnp.ceil(schedules.masked_share(schedule, t) * length), 1, jnp.maximum(length, 1))
     place = order.ranks(jax.random.uniform(order_key, exists.shape), exists)
     masked = exists & (place < num_masked[:, None])
-    weight = schedule_lib.masking_rate(schedule, t) * length / num_masked
+    weight = schedules.masking_rate(schedule, t) * length / num_masked
     return exists & ~masked, masked * weight[:, None]

@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicgen_jax import config, modules
-from musicgen_jax.diffusion import denoiser, order, schedule
-from musicgen_jax.prior import trained
-from musicgen_jax.sampling import logits as logits_lib
+from musicgen_jax import config
+from musicgen_jax.diffusion import denoiser, order, schedules
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import trained
+from musicgen_jax.sampling import logit_filters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ def sample_codes(
     model: trained.TrainedPrior,
     tracks: Tracks,
     keys: jax.Array,
-    settings: "logits_lib.Settings",
+    settings: "logit_filters.Settings",
     steps: int,
     *,
     position_order: str = "spread",
@@ -159,7 +160,7 @@ def make_unmask(functional: modules.Functional, steps: int) -> Callable[..., jax
         condition = model.condition(batch)
         unknown = batch["mask"] & ~known
         places = order.positions_in_order(batch["priority"], unknown)
-        bounds = schedule.step_bounds(jnp.sum(unknown, axis=-1), steps, model.config.schedule)
+        bounds = schedules.step_bounds(jnp.sum(unknown, axis=-1), steps, model.config.schedule)
         most = _most(length, steps, model.config.schedule)
         rows = jnp.arange(known.shape[0])[:, None]
 
@@ -182,7 +183,7 @@ def make_unmask(functional: modules.Functional, steps: int) -> Callable[..., jax
 def _most(total: int, steps: int, name: str) -> int:
     """The most codes that one step may have to draw, of `total` or fewer."""
     with jax.ensure_compile_time_eval():
-        counts = schedule.step_bounds(jnp.arange(total + 1), steps, name)
+        counts = schedules.step_bounds(jnp.arange(total + 1), steps, name)
         return int(jnp.max(counts[1:] - counts[:-1]))
 
 
@@ -193,7 +194,7 @@ def _drawn(
     batch, count, num_codes = step_logits.shape
     flat = step_logits.reshape(batch * count, num_codes)
     columns = [jnp.repeat(x, count)[:, None] for x in (top_p, top_k)]
-    kept = logits_lib.filtered(flat, temperature.reshape(-1, 1), *columns)
+    kept = logit_filters.filtered(flat, temperature.reshape(-1, 1), *columns)
     cumulative = jnp.cumsum(jax.nn.softmax(kept, axis=-1), axis=-1)
     passed = cumulative <= noise.reshape(-1, 1) * cumulative[:, -1:]
     return jnp.sum(passed, axis=-1).astype(jnp.int32).reshape(batch, count)

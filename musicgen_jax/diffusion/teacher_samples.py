@@ -6,12 +6,10 @@ import grain
 import jax
 import numpy as np
 
-from musicgen_jax import files
-from musicgen_jax import progress as progress_lib
-from musicgen_jax.data import code_dataset
-from musicgen_jax.prior import trained
-from musicgen_jax.sampling import decode
-from musicgen_jax.sampling import logits as logits_lib
+from musicgen_jax.codes import code_dataset
+from musicgen_jax.priors import trained
+from musicgen_jax.runtime import files, progress_report
+from musicgen_jax.sampling import decode, logit_filters
 from musicgen_jax.training import rng
 
 Example = dict[str, np.ndarray]
@@ -41,12 +39,12 @@ def sample(teacher: trained.TrainedPrior, windows: code_dataset.Windows, num: in
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, np.arange(num))
     sample_window = decode.make_sample_window(teacher.functional)
     size = min(BATCH_SIZE, num)
-    with progress_lib.Progress("sample the teacher", num, "windows") as progress:
+    with progress_report.Progress("sample the teacher", num, "windows") as progress:
         for first in range(0, num, size):
             rows = np.minimum(np.arange(first, first + size), num - 1)
             batch = {name: array[rows] for name, array in arrays.items()}
             zeros = np.zeros(size, np.int32)
-            settings = logits_lib.Settings(
+            settings = logit_filters.Settings(
                 temperature=np.ones(batch["codes"].shape, np.float32),
                 top_p=np.ones(size, np.float32),
                 top_k=zeros,

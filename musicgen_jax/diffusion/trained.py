@@ -8,7 +8,7 @@ import numpy as np
 
 from musicgen_jax import config
 from musicgen_jax.diffusion import sampler
-from musicgen_jax.prior import trained
+from musicgen_jax.priors import trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class TrainedDiffusion(trained.TrainedPrior):
         self,
         tracks: sampler.Tracks,
         keys: jax.Array,
-        settings: "sampler.logits_lib.Settings",
+        settings: "sampler.logit_filters.Settings",
         steps: int,
         **options: Callable[[int], object] | int | str,
     ) -> np.ndarray:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 
 def histogram(sequences: Iterable[np.ndarray], codebook_size: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import soxr
 
 from musicgen_jax.audio import mel
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 NAME = "log-mel-statistics"
 SAMPLE_RATE = 16_000

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 import musicgen_jax
-from musicgen_jax import config, console, files
-from musicgen_jax.errors import UserError
+from musicgen_jax import config
 from musicgen_jax.evaluation import (
     inputs,
     likelihood,
@@ -19,8 +18,10 @@ from musicgen_jax.evaluation import (
     sample_quality,
     tokenizer_quality,
 )
-from musicgen_jax.prior import trained
-from musicgen_jax.vqvae import tokenizer as tokenizer_lib
+from musicgen_jax.priors import trained
+from musicgen_jax.runtime import console, files
+from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Settings:
 
 
 def evaluate(
-    tokenizer: tokenizer_lib.Tokenizer,
+    tokenizer: Tokenizer,
     priors: Mapping[str, trained.TrainedPrior],
     settings: Settings,
     workdirs: Mapping[str, str],

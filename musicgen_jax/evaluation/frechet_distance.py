@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 
 class GaussianStatistics(NamedTuple):

@@ -6,14 +6,16 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-from musicgen_jax import config, records
-from musicgen_jax.data import audio_dataset, code_dataset, provenance, shards
-from musicgen_jax.errors import NotFoundError, UserError
+from musicgen_jax import config
+from musicgen_jax.codes import code_dataset, provenance
+from musicgen_jax.data import audio_dataset, shards
 from musicgen_jax.evaluation import report_media
-from musicgen_jax.prior import trained
+from musicgen_jax.priors import trained
+from musicgen_jax.runtime import records
+from musicgen_jax.runtime.errors import NotFoundError, UserError
 from musicgen_jax.sampling import output
+from musicgen_jax.tokenizers.tokenizer import Tokenizer
 from musicgen_jax.training import metrics
-from musicgen_jax.vqvae import tokenizer as tokenizer_lib
 
 HELD_OUT = ("test", "validation")  # the split that is judged: the first of them that there is
 
@@ -36,7 +38,7 @@ class Inputs:
 
 
 def open_all(
-    tokenizer: tokenizer_lib.Tokenizer,
+    tokenizer: Tokenizer,
     priors: Mapping[str, trained.TrainedPrior],
     data: str,
     codes: str,
@@ -77,7 +79,7 @@ def _held_out_split(data: str) -> str:
     return found
 
 
-def _samples(folder: str, tokenizer: tokenizer_lib.Tokenizer) -> list[tuple[report_media.Clip, dict[str, Any]]]:
+def _samples(folder: str, tokenizer: Tokenizer) -> list[tuple[report_media.Clip, dict[str, Any]]]:
     info, waveforms = output.read(folder)
     made_with, where = info.get("vqvae_fingerprint", tokenizer.fingerprint), f"{folder}/{output.INFO_NAME}: request"
     config.require(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 NUM_FOLDS = 5
 EM_STEPS = 100

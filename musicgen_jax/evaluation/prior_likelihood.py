@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax import progress as progress_lib
-from musicgen_jax.data import code_dataset
+from musicgen_jax.codes import code_dataset
 from musicgen_jax.evaluation import likelihood
-from musicgen_jax.prior import loss, trained
+from musicgen_jax.priors import loss, trained
+from musicgen_jax.runtime import progress_report
 
 BATCH_SIZE = 16
 
@@ -112,7 +112,7 @@ def _score(prior: trained.TrainedPrior, windows: code_dataset.Windows, limit: in
 
     places = list(_places(windows, limit))
     total, count = 0.0, 0
-    with progress_lib.Progress(f"score {prior.config.tier} codes", len(places), "windows") as progress:
+    with progress_report.Progress(f"score {prior.config.tier} codes", len(places), "windows") as progress:
         for first in range(0, len(places), BATCH_SIZE):
             chosen = places[first : first + BATCH_SIZE]
             # The last batch is filled by repetition, so that one program serves all; the repeats are not counted.

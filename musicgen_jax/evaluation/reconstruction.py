@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen_jax.audio import stft
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 CONVERGENCE_N_FFT, CONVERGENCE_HOP, CONVERGENCE_WINDOW = 2048, 256, 1536
 MULTISCALE_FFT_SIZES = (2048, 1024, 512, 256, 128, 64)

@@ -8,9 +8,9 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from musicgen_jax import files
-from musicgen_jax.errors import UserError
 from musicgen_jax.evaluation import report_charts, report_media, report_tables
+from musicgen_jax.runtime import files
+from musicgen_jax.runtime.errors import UserError
 
 FAD_CAUTION = (
     "This is not VGGish FAD: the embedding is named beside the value, and two values compare only when the embedding, "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 WIDTH, HEIGHT = 460, 230
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 30

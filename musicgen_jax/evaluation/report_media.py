@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from musicgen_jax.audio import mel
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 N_FFT, NUM_MELS, MAX_COLUMNS = 2048, 96, 900
 RANGE_DB = 80.0

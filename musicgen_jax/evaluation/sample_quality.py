@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from musicgen_jax.errors import UserError
 from musicgen_jax.evaluation import embeddings, frechet_distance
+from musicgen_jax.runtime.errors import UserError
 
 
 def frechet_audio_distance(

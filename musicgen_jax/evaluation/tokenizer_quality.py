@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax import progress as progress_lib
 from musicgen_jax.data import audio_dataset, manifest
 from musicgen_jax.evaluation import codebook_usage, reconstruction, report_media
-from musicgen_jax.vqvae import tokenizer as tokenizer_lib
+from musicgen_jax.runtime import progress_report
+from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
 CLIP_SECONDS = 8.0  # of what the report plays
 
@@ -34,7 +34,7 @@ class TokenizerQuality:
 
 
 def evaluate_tokenizer(
-    tokenizer: tokenizer_lib.Tokenizer, data: str, split: str, max_seconds: float, num_clips: int
+    tokenizer: Tokenizer, data: str, split: str, max_seconds: float, num_clips: int
 ) -> TokenizerQuality:
     """Encodes and decodes the tracks of a held-out split.
 
@@ -54,7 +54,7 @@ def evaluate_tokenizer(
     limit = max(round(max_seconds * sample_rate), 1)
     rows = [row for row in manifest.read(data) if row.status == "ok" and row.split == split]
     total = sum(min(row.num_samples, limit) for row in rows) / sample_rate
-    with progress_lib.Progress("reconstruct", total, "audio-s") as progress:
+    with progress_report.Progress("reconstruct", total, "audio-s") as progress:
         for facts, blocks in audio_dataset.read_tracks(data, split):
             audio = np.concatenate(list(blocks))[:limit]
             references.append(audio)

@@ -6,7 +6,7 @@ import re
 import jax
 
 from musicgen_jax.planning import memory, workload
-from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.sharding import meshes
 from musicgen_jax.training import optimizer, state, step
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -48,12 +48,12 @@ def compile_step(work: workload.Workload, abstract: state.TrainState, mesh: jax.
     Raises:
       UserError: the batch does not divide over the mesh.
     """
-    mesh_lib.check_batch_size(work.run.data.batch_size, mesh)
+    meshes.check_batch_size(work.run.data.batch_size, mesh)
     training = work.run.training
     tx = optimizer.make_optimizer(work.run.optimizer, training.num_steps, work.task.clipped_apart)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     train_step = step.make_train_step(work.task, tx, training, work.run.optimizer, shardings)
-    divided = mesh_lib.batch_sharding(mesh)
+    divided = meshes.batch_sharding(mesh)
     batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=divided), work.batch)
     with jax.set_mesh(mesh):
         lowered = train_step.lower(abstract, batch)

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from musicgen_jax import config, console
+from musicgen_jax import config
 from musicgen_jax.planning import (
     advice,
     checkpoint_interval,
@@ -17,7 +17,8 @@ from musicgen_jax.planning import (
     topology,
     workload,
 )
-from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.runtime import console
+from musicgen_jax.sharding import meshes
 from musicgen_jax.training import state
 
 DAY = 86_400.0
@@ -61,8 +62,8 @@ def plan(run: workload.Run, question: Question) -> dict[str, Any]:
     work = workload.workload(_with_batch(run, question.sequences_per_chip * len(place.devices)))
     sizes = advice.fsdp_sizes(len(place.devices), work, _with_replicas(run.mesh, question.num_slices))
     mesh_config = _chosen(run.mesh, question.num_slices, sizes)
-    mesh = mesh_lib.make_mesh(mesh_config, place.devices)
-    mesh_lib.check_batch_size(work.run.data.batch_size, mesh)
+    mesh = meshes.make_mesh(mesh_config, place.devices)
+    meshes.check_batch_size(work.run.data.batch_size, mesh)
     console.say_devices()  # which the chips that are planned for are not
     abstract = compilation.abstract_state(work, mesh)
     compiled = compilation.compile_step(work, abstract, mesh)

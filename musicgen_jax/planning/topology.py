@@ -10,8 +10,8 @@ import jax
 from jax.experimental import topologies
 
 from musicgen_jax import config
-from musicgen_jax.errors import UserError
 from musicgen_jax.planning import chips
+from musicgen_jax.runtime.errors import UserError
 
 # libtpu describes slices and compiles for them without one; else it looks for a TPU, and one process at a time may.
 _COMPILE_ONLY = {

@@ -10,13 +10,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from musicgen_jax import config, modules
+from musicgen_jax import config
 from musicgen_jax.diffusion import code_task
+from musicgen_jax.nn import modules
 from musicgen_jax.planning import flops
-from musicgen_jax.prior import prior
+from musicgen_jax.priors import prior
 from musicgen_jax.sharding import rules
+from musicgen_jax.tokenizers.vqvae import vqvae_task
 from musicgen_jax.training import state
-from musicgen_jax.vqvae import vqvae_task
 
 SAMPLE_RATE = 44_100
 HOP_LENGTHS = {"top": 128, "middle": 32, "bottom": 8}

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 
 def number(name: str, value: Any) -> float:

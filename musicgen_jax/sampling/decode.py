@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from musicgen_jax import config, modules
-from musicgen_jax.prior import conditioner, prior
-from musicgen_jax.sampling import logits as logits_lib
+from musicgen_jax import config
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import conditioner, prior
+from musicgen_jax.sampling import logit_filters
 from musicgen_jax.transformer import block, kv_cache
 from musicgen_jax.transformer import weights as weights_lib
 
@@ -72,7 +73,7 @@ class SampleWindow:
         stop: jax.typing.ArrayLike,
         keys: jax.Array,
         offset: jax.typing.ArrayLike,
-        settings: logits_lib.Settings,
+        settings: logit_filters.Settings,
     ) -> jax.Array:
         """Codes of B windows, sampled together but each as if alone.
 
@@ -180,7 +181,7 @@ def _advance(
             step_logits = guide(step_logits[0::2], step_logits[1::2], settings.guidance[:, None])
         place_keys = jax.vmap(jax.random.fold_in)(keys, offset + position)
         columns = settings.temperature[:, position, None], settings.top_p[:, None], settings.top_k[:, None]
-        drawn = logits_lib.sample(place_keys, step_logits, *columns)
+        drawn = logit_filters.sample(place_keys, step_logits, *columns)
         unknown = (known <= position) & (position < stop)
         return codes.at[:, position].set(jnp.where(unknown, drawn, codes[:, position])), caches
 

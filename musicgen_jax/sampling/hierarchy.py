@@ -6,11 +6,8 @@ import jax
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.prior import trained
-from musicgen_jax.sampling import journal as journal_lib
-from musicgen_jax.sampling import parallel_sampler, tier_sampler
-from musicgen_jax.sampling import prompt as prompt_lib
-from musicgen_jax.sampling import request as request_lib
+from musicgen_jax.priors import trained
+from musicgen_jax.sampling import journals, parallel_sampler, prompts, requests, tier_sampler
 
 Codes = dict[str, np.ndarray]
 
@@ -26,10 +23,10 @@ class Hierarchy:
         self,
         vqvae: config.VQVAEConfig,
         priors: Mapping[str, trained.TrainedPrior],
-        request: request_lib.Request,
-        prompt: prompt_lib.Prompt | None = None,
+        request: requests.Request,
+        prompt: prompts.Prompt | None = None,
         *,
-        journal: journal_lib.Journal | None = None,
+        journal: journals.Journal | None = None,
         devices: Sequence[jax.Device] | None = None,
         show_progress: bool = True,
     ):
@@ -42,7 +39,7 @@ class Hierarchy:
         devices: that work on parallel windows; None takes all of this process.
         show_progress: a bar a tier.
         """
-        sampled = request_lib.sampled_tiers(request.mode, priors)
+        sampled = requests.sampled_tiers(request.mode, priors)
         given = request.given_tiers(sampled)
         self.codes: Codes = {}
         self._samplers: dict[str, tier_sampler.TierSampler | parallel_sampler.ParallelSampler] = {}
@@ -90,8 +87,8 @@ class Hierarchy:
 def sample_codes(
     vqvae: config.VQVAEConfig,
     priors: Mapping[str, trained.TrainedPrior],
-    request: request_lib.Request,
-    prompt: prompt_lib.Prompt | None = None,
+    request: requests.Request,
+    prompt: prompts.Prompt | None = None,
 ) -> Codes:
     """Codes of every tier that is given or sampled: {tier: int32 [num_samples, T]}."""
     return Hierarchy(vqvae, priors, request, prompt).complete()

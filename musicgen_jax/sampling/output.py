@@ -9,29 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from musicgen_jax import config, files, folder_lock, modules, records
-from musicgen_jax import progress as progress_lib
+from musicgen_jax import config
+from musicgen_jax.codes import code_file
 from musicgen_jax.data import audio_io
-from musicgen_jax.errors import UserError
-from musicgen_jax.prior import trained
-from musicgen_jax.sampling import hierarchy
-from musicgen_jax.sampling import journal as journal_lib
-from musicgen_jax.sampling import prompt as prompt_lib
-from musicgen_jax.sampling import request as request_lib
-from musicgen_jax.vqvae import code_file
-from musicgen_jax.vqvae import tokenizer as tokenizer_lib
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import trained
+from musicgen_jax.runtime import files, folder_lock, progress_report, records
+from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.sampling import hierarchy, journals, prompts, requests
+from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
-INFO_NAME = prompt_lib.SAMPLES_INFO
+INFO_NAME = prompts.SAMPLES_INFO
 MAX_WAV_BYTES = 2**32 - 2**16  # a wav file counts its bytes in 32 bits
 
 
 def sample_to_folder(
-    tokenizer: tokenizer_lib.Tokenizer,
+    tokenizer: Tokenizer,
     priors: Mapping[str, trained.TrainedPrior],
-    request: request_lib.Request,
+    request: requests.Request,
     out: str,
     models: dict[str, str],
-    prompt: prompt_lib.Prompt | None = None,
+    prompt: prompts.Prompt | None = None,
 ) -> None:
     """Samples, decodes the finest tier, and writes the folder; does nothing where it holds this request already.
 
@@ -57,26 +55,26 @@ def sample_to_folder(
             if not _is_complete(folder, facts):  # another process may have done it until now
                 _sample(folder, tokenizer, priors, request, facts, models, prompt)
                 return
-    journal_lib.remove(folder)
+    journals.remove(folder)
     print(f"{out} is complete already, with the same settings; nothing to do")
 
 
 def own_folder(out: str | os.PathLike[str], name: str = "--out") -> pathlib.Path:
     """The folder, if it is new, empty, or of an earlier call: whole or begun. Raises UserError otherwise."""
     key = "vqvae_fingerprint"
-    return files.output_folder(out, {INFO_NAME: key, f"{journal_lib.FOLDER_NAME}/{journal_lib.FACTS_NAME}": key}, name)
+    return files.output_folder(out, {INFO_NAME: key, f"{journals.FOLDER_NAME}/{journals.FACTS_NAME}": key}, name)
 
 
 def _sample(
     folder: pathlib.Path,
-    tokenizer: tokenizer_lib.Tokenizer,
+    tokenizer: Tokenizer,
     priors: Mapping[str, trained.TrainedPrior],
-    request: request_lib.Request,
+    request: requests.Request,
     facts: dict,
     models: dict[str, str],
-    prompt: prompt_lib.Prompt | None,
+    prompt: prompts.Prompt | None,
 ) -> None:
-    journal = journal_lib.Journal(folder, facts)
+    journal = journals.Journal(folder, facts)
     sampler = hierarchy.Hierarchy(tokenizer.config, priors, request, prompt, journal=journal)
     codes, finest = sampler.complete(), sampler.finest
     with files.replaced(folder / "codes.npz", aside=journal.folder) as file:
@@ -91,7 +89,7 @@ def _sample(
     info |= {"sample_rate": tokenizer.config.sample_rate, "decoded_tier": finest, "samples": samples}
     # Last and at once: a folder with samples.json is complete.
     files.write_json(folder / INFO_NAME, info)
-    journal_lib.remove(folder)
+    journals.remove(folder)
     print(f"{folder}: {len(samples)} samples of {request.seconds:g} s")
 
 
@@ -104,10 +102,10 @@ def _is_complete(folder: pathlib.Path, facts: dict) -> bool:
 
 
 def _facts(
-    tokenizer: tokenizer_lib.Tokenizer,
+    tokenizer: Tokenizer,
     priors: Mapping[str, trained.TrainedPrior],
-    request: request_lib.Request,
-    prompt: prompt_lib.Prompt | None,
+    request: requests.Request,
+    prompt: prompts.Prompt | None,
 ) -> dict:
     """All that decides the samples, as JSON gives it back. Models and prompts are their contents, not their names."""
     facts = {
@@ -121,7 +119,7 @@ def _facts(
     return json.loads(json.dumps(facts))
 
 
-def decode_to_wav(tokenizer: tokenizer_lib.Tokenizer, codes: str, tier: str | None, out: str) -> None:
+def decode_to_wav(tokenizer: Tokenizer, codes: str, tier: str | None, out: str) -> None:
     """Writes the sound of a file of codes as a 16-bit wav, block by block: memory does not grow with its length.
 
     Args:
@@ -145,7 +143,7 @@ def decode_to_wav(tokenizer: tokenizer_lib.Tokenizer, codes: str, tier: str | No
             files.blamed_on(out),
             open(partial, "wb") as file,
             audio_io.new_wav(file, recording.sample_rate) as wav,
-            progress_lib.Progress("decode", recording.seconds, "audio-s") as progress,
+            progress_report.Progress("decode", recording.seconds, "audio-s") as progress,
         ):
             for block in tokenizer.decode_blocks(recording.codes[tier], tier):
                 kept = block[:left]
@@ -155,9 +153,7 @@ def decode_to_wav(tokenizer: tokenizer_lib.Tokenizer, codes: str, tier: str | No
     print(f"{out}: {recording.seconds:.2f} s of the {tier} tier")
 
 
-def _require_decodable(
-    recording: code_file.Recording, tokenizer: tokenizer_lib.Tokenizer, path: str, tier: str
-) -> None:
+def _require_decodable(recording: code_file.Recording, tokenizer: Tokenizer, path: str, tier: str) -> None:
     config.require(
         recording.vqvae == tokenizer.fingerprint,
         f"{path} was made with the tokenizer {recording.vqvae}, and --vqvae is {tokenizer.fingerprint}: pass the one "
@@ -200,5 +196,5 @@ def _require_same(folder: pathlib.Path, facts: dict) -> None:
     for name, of_no_weight in (("request", "batch_size"), ("prompt", "from")):
         if isinstance(found[name], dict):
             found[name].pop(of_no_weight, None)
-    if different := journal_lib.differences(found, facts):
+    if different := journals.differences(found, facts):
         raise UserError(f"{folder} holds the samples of another run ({'; '.join(different)}); choose another --out")

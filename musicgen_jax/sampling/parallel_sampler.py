@@ -3,11 +3,10 @@
 import jax
 import numpy as np
 
-from musicgen_jax import progress as progress_lib
 from musicgen_jax.data import labels
-from musicgen_jax.prior import trained
-from musicgen_jax.sampling import journal as journal_lib
-from musicgen_jax.sampling import request as request_lib
+from musicgen_jax.priors import trained
+from musicgen_jax.runtime import progress_report
+from musicgen_jax.sampling import journals, requests
 from musicgen_jax.training import rng
 
 
@@ -22,11 +21,11 @@ class ParallelSampler:
     def __init__(
         self,
         model: trained.TrainedPrior,
-        request: request_lib.Request,
+        request: requests.Request,
         known: np.ndarray,
         num_codes: int,
         *,
-        journal: journal_lib.Journal | None = None,
+        journal: journals.Journal | None = None,
         show_progress: bool = False,
     ):
         """Args:
@@ -53,14 +52,16 @@ class ParallelSampler:
         tier, total = self._model.config.tier, self.codes.size - self.done * len(self.codes)
         sampled = self._journal.read(tier) if self._journal else None
         done = 0 if sampled is None else total
-        with progress_lib.Progress(f"sample {tier}", total, "codes", done=done, show=self._show_progress) as progress:
+        with progress_report.Progress(
+            f"sample {tier}", total, "codes", done=done, show=self._show_progress
+        ) as progress:
             if sampled is None:
                 sampled = self._sample(above, progress)
                 if self._journal:
                     self._journal.write(tier, sampled)
         self.codes[...], self.done = sampled, self.codes.shape[1]
 
-    def _sample(self, above: np.ndarray | None, progress: progress_lib.Progress) -> np.ndarray:
+    def _sample(self, above: np.ndarray | None, progress: progress_report.Progress) -> np.ndarray:
         request, model = self._request, self._model.config
         num_samples, num_codes = self.codes.shape
         places = np.broadcast_to(np.arange(num_codes), self.codes.shape)

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from musicgen_jax.sampling import hierarchy as hierarchy_lib
-from musicgen_jax.vqvae import tokenizer as tokenizer_lib
+from musicgen_jax.sampling.hierarchy import Hierarchy
+from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
 
 class CodesOnDemand:
     """One sample's codes of a tier as the decoder reads them: len() and slices; what is read is sampled first."""
 
-    def __init__(self, hierarchy: hierarchy_lib.Hierarchy, tier: str, row: int):
+    def __init__(self, hierarchy: Hierarchy, tier: str, row: int):
         self._hierarchy, self._tier, self._row = hierarchy, tier, row
 
     def __len__(self) -> int:
@@ -22,9 +22,7 @@ class CodesOnDemand:
         return self._hierarchy.codes[self._tier][self._row, part]
 
 
-def stream(
-    tokenizer: tokenizer_lib.Tokenizer, hierarchy: hierarchy_lib.Hierarchy, window_seconds: float = 0.5
-) -> Iterator[np.ndarray]:
+def stream(tokenizer: Tokenizer, hierarchy: Hierarchy, window_seconds: float = 0.5) -> Iterator[np.ndarray]:
     """Consecutive blocks of all samples, float32 [N, S], each as soon as the codes that it depends on are there.
 
     The tiers advance together: a window of the finest, what it needs of the one above, and so on. Joined, the blocks

@@ -7,13 +7,11 @@ import jax
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax import progress as progress_lib
 from musicgen_jax.data import labels
-from musicgen_jax.prior import trained
-from musicgen_jax.sampling import decode, windows
-from musicgen_jax.sampling import journal as journal_lib
-from musicgen_jax.sampling import request as request_lib
-from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.priors import trained
+from musicgen_jax.runtime import progress_report
+from musicgen_jax.sampling import decode, journals, requests, windows
+from musicgen_jax.sharding import meshes
 from musicgen_jax.training import rng
 
 Job = tuple[int, windows.Window]  # number of the sample, and which stretch of it
@@ -30,11 +28,11 @@ class TierSampler:
     def __init__(
         self,
         prior: trained.TrainedPrior,
-        request: request_lib.Request,
+        request: requests.Request,
         known: np.ndarray,
         num_codes: int,
         *,
-        journal: journal_lib.Journal | None = None,
+        journal: journals.Journal | None = None,
         devices: Sequence[jax.Device] = (),
         show_progress: bool = False,
     ):
@@ -61,14 +59,14 @@ class TierSampler:
         self._batch_size = min(size, request.num_samples * len(self._groups[0]))
         self._weights, self._sharding = prior.weights, None
         if parallel and len(devices) > 1:
-            mesh = mesh_lib.make_mesh(config.MeshConfig(), devices)
+            mesh = meshes.make_mesh(config.MeshConfig(), devices)
             self._batch_size = -(-self._batch_size // len(devices)) * len(devices)
-            self._sharding = mesh_lib.batch_sharding(mesh)
+            self._sharding = meshes.batch_sharding(mesh)
             self._weights = jax.device_put(prior.weights, jax.sharding.NamedSharding(mesh, jax.P()))
         self._sample_window = decode.make_sample_window(prior.functional, request.cache_dtype)
         tier_key = rng.key(request.seed, f"sample/{model.tier}")
         self._keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(tier_key, np.arange(request.num_samples))
-        self._progress: progress_lib.Progress | None = None
+        self._progress: progress_report.Progress | None = None
         self._show_progress = show_progress
 
     @property
@@ -128,14 +126,14 @@ class TierSampler:
         num_codes = sum(window.stop - window.known for _, window in jobs)
         if self._progress is None:
             total = self._request.num_samples * sum(window.stop - window.known for window in self._plan)
-            self._progress = progress_lib.Progress(f"sample {self._prior.config.tier}", total, "codes")
+            self._progress = progress_report.Progress(f"sample {self._prior.config.tier}", total, "codes")
         count = self._progress.skip if restored else self._progress.update
         count(num_codes)
 
 
 def window_batch(
     model: config.PriorConfig,
-    request: request_lib.Request,
+    request: requests.Request,
     codes: np.ndarray,
     above: np.ndarray | None,
     rows: np.ndarray,

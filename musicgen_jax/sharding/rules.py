@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 MeshAxes = str | tuple[str, ...] | None
 

@@ -21,8 +21,8 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 from orbax.checkpoint import v1 as ocp
 
-from musicgen_jax import console, files
-from musicgen_jax.errors import NotFoundError, UserError
+from musicgen_jax.runtime import console, files
+from musicgen_jax.runtime.errors import NotFoundError, UserError
 from musicgen_jax.training import contents, damage, digests, orbax_noise, state, verification
 
 DAMAGED, HALF_WRITTEN = ".damaged", "*.orbax-checkpoint-tmp*"  # in the names of folders

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 # What TensorStore says of contents: a checksum, a decoder or a length disagrees, or a file is not there. Its other
 # words (UNAVAILABLE, PERMISSION_DENIED, UNKNOWN, ...) are of the storage. The last is Orbax's, of a list of arrays that

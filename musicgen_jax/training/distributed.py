@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.errors import UnreachableError
-from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.runtime.errors import UnreachableError
+from musicgen_jax.sharding import meshes
 from musicgen_jax.training import preemption, roll_call
 
 START_SECONDS = 600  # for all processes to come: the hosts of a large slice are ready minutes apart
@@ -149,11 +149,11 @@ def _all_reduce(mesh_config: config.MeshConfig, hosts: list[str]) -> int:
     usual = max(counts.values())
     short = [f"process {p} (host {host}) has {counts[p]}" for p, host in enumerate(hosts) if counts[p] < usual]
     config.require(not short, f"hosts must have equally many devices, {usual} each, but {'; '.join(short)}")
-    mesh = mesh_lib.make_mesh(mesh_config)  # compares the number of devices with the config
-    ways = mesh_lib.batch_ways(mesh)
+    mesh = meshes.make_mesh(mesh_config)  # compares the number of devices with the config
+    ways = meshes.batch_ways(mesh)
     config.require(
         ways % len(hosts) == 0,
-        f"mesh {' x '.join(mesh_lib.BATCH_AXES)} = {ways} must be a multiple of the {len(hosts)} processes, each of "
+        f"mesh {' x '.join(meshes.BATCH_AXES)} = {ways} must be a multiple of the {len(hosts)} processes, each of "
         "which reads its own part of the batch: make mesh.tensor smaller",
     )
     sharding = jax.sharding.NamedSharding(mesh, jax.P(mesh.axis_names))

@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from musicgen_jax import config, console, progress
-from musicgen_jax.errors import UserError
+from musicgen_jax import config
+from musicgen_jax.runtime import console, progress_report
+from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.sharding import rules
 from musicgen_jax.training import checkpointing, metrics, optimizer, preemption, start, state, step, throughput
 
@@ -145,7 +146,7 @@ class _Recorder:
         self.speed = throughput.Throughput(task, throughput.peak_flops(mesh) if task.flops_per_step else 0.0, start)
         self._task, self._training, self._writer = task, training, writer
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
-        self._progress = progress.Progress(
+        self._progress = progress_report.Progress(
             "train", training.num_steps, "steps", done=start, show=jax.process_index() == 0
         )
 
@@ -187,6 +188,6 @@ class _Recorder:
             latest = {name: values[name] for name in LATEST}
             speed = self.speed.line(done)
             self._writer.write(done, averages | latest | speed)
-            rate = progress.describe_speed(speed[f"{self._task.unit}_per_second"], self._task.unit)
+            rate = progress_report.describe_speed(speed[f"{self._task.unit}_per_second"], self._task.unit)
             self._progress.note(f"{rate}, loss {averages['loss']:.4f}")
         self._progress.update()

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from musicgen_jax import console, files
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime import console, files
+from musicgen_jax.runtime.errors import UserError
 
 
 class MetricsWriter:

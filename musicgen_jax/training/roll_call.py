@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from musicgen_jax.errors import UnreachableError, UserError
+from musicgen_jax.runtime.errors import UnreachableError, UserError
 
 # A host that vanishes closes no connection: probed after 20 s of silence, given up 20 s later.
 KEEPALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}

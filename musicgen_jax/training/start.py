@@ -9,7 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from musicgen_jax import config, folder_lock, modules
+from musicgen_jax import config
+from musicgen_jax.nn import modules
+from musicgen_jax.runtime import folder_lock
 from musicgen_jax.sharding import rules
 from musicgen_jax.training import checkpointing, optimizer, state
 

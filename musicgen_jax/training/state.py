@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from musicgen_jax import config, modules
+from musicgen_jax import config
+from musicgen_jax.nn import modules
 from musicgen_jax.sharding import rules
 from musicgen_jax.training import precision, rng
 

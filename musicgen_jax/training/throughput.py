@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from musicgen_jax import config
-from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.sharding import meshes
 from musicgen_jax.training import state
 
 # Operations a second of dense matrix products with 16-bit inputs, as the makers' data sheets have them, by JAX's name
@@ -47,7 +47,7 @@ def measured_flops(device: jax.Device) -> float:
     """Operations a second of a square float32 matrix product on `device`, the fastest of some in a fifth of a second;
     measured once."""
     # The mesh of the run, which may be set here, holds devices of other processes too.
-    with jax.set_mesh(mesh_lib.make_mesh(config.MeshConfig(), [device])):
+    with jax.set_mesh(meshes.make_mesh(config.MeshConfig(), [device])):
         x = jnp.full((MATMUL_SIZE, MATMUL_SIZE), 1 / MATMUL_SIZE, jnp.float32)
         product = jax.jit(lambda x: x @ x)
         product(x).block_until_ready()  # compiles

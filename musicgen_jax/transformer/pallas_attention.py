@@ -13,8 +13,7 @@ from jax.experimental import pallas
 from jax.experimental.pallas import tpu
 
 from musicgen_jax import config
-from musicgen_jax.sharding import mesh as mesh_lib
-from musicgen_jax.sharding import rules
+from musicgen_jax.sharding import meshes, rules
 from musicgen_jax.transformer import pallas_tiles, relative_distances
 
 BLOCK = 512
@@ -48,7 +47,7 @@ def attention(
     Raises:
       UserError: the platform has no such kernels.
     """
-    mesh, platform = jax.sharding.get_abstract_mesh(), mesh_lib.platform()
+    mesh, platform = jax.sharding.get_abstract_mesh(), meshes.platform()
     config.require(
         interpret or platform == "tpu",
         f"attention='pallas': its kernels run on TPUs, not on a {platform}; use 'blocked', which runs anywhere",

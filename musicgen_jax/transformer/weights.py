@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.sharding import meshes
 
 LARGEST = 127  # symmetric: -128 has no counterpart
 
@@ -119,7 +119,7 @@ def einsum(
     letters, out = spec.split("->")
     x_letters, weight_letters = letters.split(",")
     scales = _over_result(weight.scales, weight_letters, out)
-    if weight.activations == "float" and mesh_lib.platform() != "cpu":
+    if weight.activations == "float" and meshes.platform() != "cpu":
         return (_products(spec, x[None], weight.values.astype(dtype), jnp.float32)[0] * scales).astype(result_dtype)
     parts = _integer_parts(x, tuple(axis for axis, _ in _summed(x_letters, out)), weight.activations)
     products = _products(spec, jnp.stack([part.values for part in parts]), weight.values, jnp.int32)

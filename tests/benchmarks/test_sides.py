@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 
 from benchmarks import sides, timing
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 _NUMBER = flags.DEFINE_integer("number_of_the_sides_test", 1, "Differs over there only if flags do not travel.")
 

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from musicgen_jax import config
-from musicgen_jax.vqvae import decoder, encoder
+from musicgen_jax.tokenizers.vqvae import decoder, encoder
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 

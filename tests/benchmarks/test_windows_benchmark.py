@@ -10,8 +10,7 @@ import tiny_workdirs
 
 from benchmarks import code_nats
 from musicgen_jax import config
-from musicgen_jax.sampling import request as request_lib
-from musicgen_jax.sampling import tier_sampler, windows
+from musicgen_jax.sampling import requests, tier_sampler, windows
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,7 @@ def test_nats_of_codes_by_a_slow_loop():
     prior = tiny_priors.trained_prior(model)
     draw = np.random.default_rng(0)
     codes, above = (draw.integers(0, model.num_codes, (2, length), dtype=np.int32) for length in (40, 10))
-    request = request_lib.Request(seconds=1.0, num_samples=2)
+    request = requests.Request(seconds=1.0, num_samples=2)
     found = code_nats.code_nats(prior, request, codes, above)
     for row in range(2):
         for window in windows.plan(40, model.context, 0.5, model.upsampling):

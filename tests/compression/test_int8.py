@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tiny_priors
 
-from musicgen_jax import modules
 from musicgen_jax.compression import int8
-from musicgen_jax.sampling import decode, logits
+from musicgen_jax.nn import modules
+from musicgen_jax.sampling import decode, logit_filters
 from musicgen_jax.transformer import weights
 
 
@@ -69,7 +69,7 @@ def test_checkpoint_form_and_back(prior):
 def test_fingerprint_sees_one_level(prior):
     params = int8.quantize(prior.weights[0])
     logits = params["logits"]
-    other = params | {"logits": dataclasses.replace(logits, values=logits.values.at[0, 0].add(jnp.int8(1)))}
+    other = params | {"logits": dataclasses.replace(logits, values=logit_filters.values.at[0, 0].add(jnp.int8(1)))}
     assert modules.fingerprint(params, {}) != modules.fingerprint(other, {})
 
 
@@ -82,7 +82,7 @@ def test_int8_twice(prior):
 def test_steps_with_a_cache_are_the_whole_window(prior, activations):
     quantized = int8.quantize_prior(prior, activations)
     context = prior.config.context
-    settings = logits.Settings(
+    settings = logit_filters.Settings(
         temperature=jnp.ones((2, context)), top_p=jnp.ones(2), top_k=jnp.full(2, 1, jnp.int32), guidance=jnp.ones(2)
     )
     batch, zeros, whole = tiny_priors.batch(prior.config), np.zeros(2, np.int32), np.full(2, context, np.int32)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tiny_priors
 
-from musicgen_jax import config, modules
+from musicgen_jax import config
 from musicgen_jax.compression import pruning
-from musicgen_jax.prior import loss
-from musicgen_jax.prior import prior as prior_lib
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import loss
+from musicgen_jax.priors import prior as prior_lib
 
 HEADS = 3
 

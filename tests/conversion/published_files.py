@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 
-from musicgen_jax import config, modules
-from musicgen_jax.conversion import jukebox_prior, jukebox_vqvae, native, weights
-from musicgen_jax.prior import jukebox
-from musicgen_jax.vqvae import vqvae
+from musicgen_jax import config
+from musicgen_jax.conversion import jukebox_prior, jukebox_vqvae, native, weight_table
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import jukebox
+from musicgen_jax.tokenizers.vqvae import vqvae
 
 
 def tiny_run() -> config.VQVAETraining:
@@ -63,13 +64,13 @@ def prior_tensors(model: config.JukeboxPriorConfig) -> dict[str, np.ndarray]:
     return draw(jukebox_prior.weights(model), native.abstract(functional))
 
 
-def draw(table: list[weights.Weight], abstract: weights.Tree) -> dict[str, np.ndarray]:
+def draw(table: list[weight_table.Weight], abstract: weight_table.Tree) -> dict[str, np.ndarray]:
     """Normal values that keep a signal's size through a layer; tied weights are equal."""
     rng = np.random.default_rng(0)
     drawn, tensors = {}, {}
     for weight in sorted(table, key=lambda weight: weight.name):
         if weight.path not in drawn:
-            shape = weight.published_shape(weights.leaf(abstract, weight.path).shape)
+            shape = weight.published_shape(weight_table.leaf(abstract, weight.path).shape)
             scale = math.prod(shape[1:]) ** -0.5 if len(shape) > 1 else 0.1
             drawn[weight.path] = (scale * rng.standard_normal(shape)).astype(np.float32)
         tensors[weight.name] = drawn[weight.path]

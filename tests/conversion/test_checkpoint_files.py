@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from musicgen_jax.conversion import checkpoint_files
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 TENSORS = {
     "a.weight": np.arange(6, dtype=np.float32).reshape(2, 3),

@@ -8,7 +8,7 @@ import fuzzing
 import published_files
 import pytest
 
-from musicgen_jax.conversion import checkpoint_files, jukebox, weights
+from musicgen_jax.conversion import checkpoint_files, jukebox, weight_table
 
 pytestmark = pytest.mark.slow
 COUNT = 200
@@ -18,7 +18,7 @@ def convert(path: pathlib.Path) -> None:
     """What convert does with a published file before it writes."""
     for folder, tensors in jukebox._split(checkpoint_files.read(path), path).items():
         model = jukebox._identify(tensors, folder, None, path)
-        weights.to_native(model.table, tensors, model.abstract)
+        weight_table.to_native(model.table, tensors, model.abstract)
 
 
 def published(path: pathlib.Path) -> None:

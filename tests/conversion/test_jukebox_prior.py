@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from musicgen_jax import config, modules
-from musicgen_jax.conversion import jukebox_prior, weights
-from musicgen_jax.prior import jukebox
+from musicgen_jax import config
+from musicgen_jax.conversion import jukebox_prior, weight_table
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import jukebox
 
 
 def abstract_of(model: config.JukeboxPriorConfig) -> modules.Tree:
@@ -29,7 +30,7 @@ def shallow(name: str) -> config.JukeboxPriorConfig:
 
 def shapes_of(model: config.JukeboxPriorConfig, abstract: modules.Tree) -> dict[str, tuple[int, ...]]:
     table = jukebox_prior.weights(model)
-    return {weight.name: weight.published_shape(weights.leaf(abstract, weight.path).shape) for weight in table}
+    return {weight.name: weight.published_shape(weight_table.leaf(abstract, weight.path).shape) for weight in table}
 
 
 @pytest.fixture(scope="module", params=list(jukebox_prior.RELEASED))

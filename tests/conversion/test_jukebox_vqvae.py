@@ -11,8 +11,8 @@ import pytest
 from flax import nnx
 
 from musicgen_jax import config
-from musicgen_jax.conversion import jukebox_vqvae, native, weights
-from musicgen_jax.vqvae import decoder, encoder
+from musicgen_jax.conversion import jukebox_vqvae, native, weight_table
+from musicgen_jax.tokenizers.vqvae import decoder, encoder
 
 PUBLISHED_PARAMETERS = {"bottom": (441_856, 458_177), "middle": (116_384, 124_641), "top": (168_224, 176_481)}
 
@@ -35,7 +35,7 @@ def model(functional, golden):
     tensors = published_files.vqvae_tensors(run.model)
     for tier, level in jukebox_vqvae.LEVELS.items():
         tensors[f"bottleneck.level_blocks.{level}.k"] = golden[f"{tier}/codebook"]
-    tree = weights.to_native(jukebox_vqvae.weights(run.model), tensors, native.abstract(functional))
+    tree = weight_table.to_native(jukebox_vqvae.weights(run.model), tensors, native.abstract(functional))
     jukebox_vqvae.add_codebook_averages(tree, run)
     assert jax.tree.structure(tree) == jax.tree.structure(native.abstract(functional))
     return functional.bind(tree["params"], tree["buffers"])

@@ -10,7 +10,7 @@ from conftest import TRACK_SAMPLES, tones
 
 from musicgen_jax import config
 from musicgen_jax.data import audio_dataset, audio_io, shards
-from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.sharding import meshes
 
 LONG = 8  # the track of 22.5 s, in three records
 
@@ -111,7 +111,7 @@ def test_read_tracks_gives_every_track_whole(tiny_audio_dataset):
 
 
 def test_validation_is_the_same_every_time_and_from_its_split(tiny_audio_dataset):
-    mesh = mesh_lib.make_mesh(config.MeshConfig(data=1), jax.devices()[:1])
+    mesh = meshes.make_mesh(config.MeshConfig(data=1), jax.devices()[:1])
     data = config.DataConfig(path=tiny_audio_dataset, batch_size=2)
     batches = audio_dataset.validation_batches(tiny_audio_dataset, 4096, data, 8, mesh)
     first, second = ([np.asarray(batch["audio"]) for batch in batches()] for _ in range(2))

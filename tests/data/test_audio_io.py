@@ -10,7 +10,7 @@ import soxr
 
 from musicgen_jax.data import audio_io
 from musicgen_jax.data.containers import content
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 
 def noise(seconds: float, sample_rate: int, channels: int = 1, seed: int = 0) -> np.ndarray:

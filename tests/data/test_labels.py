@@ -1,7 +1,7 @@
 import pytest
 
 from musicgen_jax.data import labels
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 KNOWN = ("unknown", "Jazz", "Rock, Pop", 'the "real" thing', "Rock")
 

@@ -10,14 +10,14 @@ from absl import flags
 
 from musicgen_jax import config
 from musicgen_jax.data import audio_dataset, loader
-from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.sharding import meshes
 
 CLIP = 2048
 EPOCH = 10  # records of the train split
 
 
 def one_device() -> jax.sharding.Mesh:
-    return mesh_lib.make_mesh(config.MeshConfig(data=1), jax.devices()[:1])
+    return meshes.make_mesh(config.MeshConfig(data=1), jax.devices()[:1])
 
 
 def settings(directory: str, **changes: int) -> config.DataConfig:
@@ -105,14 +105,14 @@ def test_fixed_batches_count_each_example_once():
     assert [np.asarray(batch["mask"]).sum(axis=1).tolist() for batch in batches] == [[2, 2, 2, 1], [1, 0, 0, 0]]
     assert [np.asarray(batch["x"])[0, 0] for batch in batches] == [0, 4]
     assert list(loader.fixed_batches([], 4, one_device())) == []
-    mesh = mesh_lib.make_mesh(config.MeshConfig(data=4), jax.devices()[:4])
+    mesh = meshes.make_mesh(config.MeshConfig(data=4), jax.devices()[:4])
     for count, expected in ((15, [8, 4]), (10, [8]), (6, [4]), (3, [4])):
         batches = list(loader.fixed_batches(examples[:1] * count, 8, mesh))
         assert [len(batch["x"]) for batch in batches] == expected
 
 
 def test_batches_lie_on_the_devices_of_the_mesh():
-    mesh = mesh_lib.make_mesh(config.MeshConfig(data=2, fsdp=2, tensor=2), jax.devices()[:8])
+    mesh = meshes.make_mesh(config.MeshConfig(data=2, fsdp=2, tensor=2), jax.devices()[:8])
     batch = loader.to_device({"x": np.arange(8).reshape(8, 1)}, mesh)["x"]
     assert {shard.data.shape for shard in batch.addressable_shards} == {(2, 1)}
     assert len(batch.addressable_shards) == 8
@@ -120,7 +120,7 @@ def test_batches_lie_on_the_devices_of_the_mesh():
 
 
 def test_a_batch_that_does_not_divide_is_an_error(tiny_audio_dataset):
-    mesh = mesh_lib.make_mesh(config.MeshConfig(data=8), jax.devices()[:8])
+    mesh = meshes.make_mesh(config.MeshConfig(data=8), jax.devices()[:8])
     with pytest.raises(ValueError, match=r"data\.batch_size=4 must be divisible by replica x data x fsdp = 8"):
         audio_dataset.training_batches(tiny_audio_dataset, CLIP, settings(tiny_audio_dataset), mesh)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from musicgen_jax.data import manifest, track
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 
 def make_tracks(genre_of: dict[str, str], per_group: int = 1) -> list[track.Track]:

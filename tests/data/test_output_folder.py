@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from musicgen_jax import folder_lock
 from musicgen_jax.data import output_folder, shards
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime import folder_lock
+from musicgen_jax.runtime.errors import UserError
 
 
 def write(directory, megabytes: float = 0.01) -> None:

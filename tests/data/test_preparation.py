@@ -14,7 +14,7 @@ import soundfile
 
 from musicgen_jax.data import audio_io, manifest, preparation, shards, track
 from musicgen_jax.data.sources import recordings
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 RATE = 16000
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]

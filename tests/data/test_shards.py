@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from absl import flags
 
 from musicgen_jax.data import shards
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 

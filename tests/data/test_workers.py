@@ -10,7 +10,7 @@ import time
 import pytest
 
 from musicgen_jax.data import workers
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 
 def slow_first(item: int) -> int:

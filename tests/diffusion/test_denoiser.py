@@ -6,8 +6,8 @@ import numpy as np
 import tiny_diffusion
 import tiny_priors
 
-from musicgen_jax import modules
-from musicgen_jax.prior import prior
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import prior
 
 MODEL = tiny_diffusion.model_config()
 TRAINED = tiny_diffusion.trained_diffusion(MODEL)

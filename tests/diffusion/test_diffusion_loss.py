@@ -10,7 +10,7 @@ import tiny_diffusion
 import tiny_priors
 
 from musicgen_jax.diffusion import loss
-from musicgen_jax.prior import loss as prior_loss
+from musicgen_jax.priors import loss as prior_loss
 
 MODEL = tiny_diffusion.model_config("top")
 RNG = np.random.default_rng(0)

@@ -11,12 +11,11 @@ import pytest
 import tiny_diffusion
 
 from musicgen_jax import config, pretrained
-from musicgen_jax.data import code_dataset
+from musicgen_jax.codes import code_dataset
 from musicgen_jax.diffusion import code_task
 from musicgen_jax.diffusion import loss as diffusion_loss
 from musicgen_jax.planning import flops, workload
-from musicgen_jax.sharding import mesh as mesh_lib
-from musicgen_jax.sharding import rules
+from musicgen_jax.sharding import meshes, rules
 from musicgen_jax.training import loop
 
 
@@ -33,7 +32,7 @@ def train(codes: str, workdir: pathlib.Path, num_steps: int, diffusion: bool = T
         fields = {field.name: getattr(run.model, field.name) for field in dataclasses.fields(config.PriorConfig)}
         parts = {field.name: getattr(run, field.name) for field in dataclasses.fields(config.PriorTraining)}
         run = config.PriorTraining(**parts | {"model": config.PriorConfig(**fields)})
-    mesh = mesh_lib.single_device_mesh()
+    mesh = meshes.single_device_mesh()
     batches = code_dataset.training_batches(codes, run.model, run.data, mesh)
     held_out = code_dataset.validation_batches(codes, run.model, run.data, 1, mesh)
     loop.train(code_task.code_task(run, rules.AxisRules()), run, workdir, mesh, batches, held_out)

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import tiny_priors
 
-from musicgen_jax import config, modules, pretrained
-from musicgen_jax.data import code_dataset
+from musicgen_jax import config, pretrained
+from musicgen_jax.codes import code_dataset
 from musicgen_jax.diffusion import code_task, distillation, teacher_samples
-from musicgen_jax.prior import trained
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import trained
 from musicgen_jax.transformer import relative_distances
 
 

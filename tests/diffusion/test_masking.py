@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from musicgen_jax import config
-from musicgen_jax.diffusion import masking, schedule
+from musicgen_jax.diffusion import masking, schedules
 
 LENGTHS = np.array([12, 7, 1, 0, 12, 12, 12, 12])
 EXISTS = np.arange(12) < LENGTHS[:, None]
@@ -38,9 +38,9 @@ def test_the_mean_is_the_bound_in_continuous_time(name):
     counts = np.arange(13)
     ways = np.array([np.prod(np.arange(13 - n, 13)) / np.prod(np.arange(1, n + 1)) for n in counts])
     t = (np.arange(20000) + 0.5) / 20000
-    share = np.asarray(schedule.masked_share(name, t), np.float64)[:, None]
+    share = np.asarray(schedules.masked_share(name, t), np.float64)[:, None]
     expected = np.sum(counts * g * ways * share**counts * (1 - share) ** (12 - counts), axis=1)
-    rate = np.asarray(schedule.masking_rate(name, t), np.float64)
+    rate = np.asarray(schedules.masking_rate(name, t), np.float64)
     bound = np.mean(rate / share[:, 0] * expected)
     known, weights = draws(name, 4000)
     full = LENGTHS == 12

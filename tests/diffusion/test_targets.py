@@ -9,8 +9,8 @@ import pytest
 import tiny_diffusion
 import tiny_priors
 
-from musicgen_jax.diffusion import schedule, targets
-from musicgen_jax.prior import loss
+from musicgen_jax.diffusion import schedules, targets
+from musicgen_jax.priors import loss
 
 MODEL = tiny_diffusion.model_config()
 STUDENT = tiny_diffusion.trained_diffusion(MODEL)
@@ -104,7 +104,7 @@ def test_a_step_is_two_of_the_teachers(key):
         assert abs(int(first_half.sum()) - int(second_half.sum())) <= 1
         np.testing.assert_allclose(found["taught"][row, second_half], again[row, second_half], atol=1e-4)
     # Rows in which nothing was known at first go through the sampler's own steps.
-    bounds = np.asarray(schedule.step_bounds(jnp.array([12]), STEPS, "linear"))[:, 0]
+    bounds = np.asarray(schedules.step_bounds(jnp.array([12]), STEPS, "linear"))[:, 0]
     assert {int(known[row].sum()) for row in range(0, 7, 2)} <= set(bounds[:-1].tolist())
 
 

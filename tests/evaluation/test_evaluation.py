@@ -13,9 +13,10 @@ import tiny_priors
 from conftest import SAMPLE_RATE, prepare_tones, tones
 
 from musicgen_jax import config
-from musicgen_jax.data import code_dataset, shards
+from musicgen_jax.codes import code_dataset
+from musicgen_jax.data import shards
 from musicgen_jax.evaluation import evaluation, report, tokenizer_quality
-from musicgen_jax.prior import trained
+from musicgen_jax.priors import trained
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tiny_priors
 
-from musicgen_jax.data import code_dataset
+from musicgen_jax.codes import code_dataset
 from musicgen_jax.evaluation import likelihood, prior_likelihood
-from musicgen_jax.prior import trained
+from musicgen_jax.priors import trained
 
 
 @pytest.fixture(scope="module", params=[("top", 7), ("middle", 12)], ids=str)

@@ -6,7 +6,7 @@ import pytest
 
 from musicgen_jax import config
 from musicgen_jax.planning import collectives
-from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.sharding import meshes
 
 SHAPE = {"replica": 1, "data": 2, "fsdp": 2, "tensor": 2}
 
@@ -111,7 +111,7 @@ ENTRY %main (p: f32[8]) -> f32[8] {
 
 
 def test_compiled_program():
-    mesh = mesh_lib.make_mesh(config.MeshConfig(data=2, fsdp=2, tensor=2), jax.devices()[:8])
+    mesh = meshes.make_mesh(config.MeshConfig(data=2, fsdp=2, tensor=2), jax.devices()[:8])
 
     def layers(x: jax.Array, weights: jax.Array) -> jax.Array:
         def layer(x: jax.Array, weight: jax.Array) -> tuple[jax.Array, None]:

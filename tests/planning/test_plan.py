@@ -10,7 +10,7 @@ import tiny_runs
 
 from musicgen_jax import config
 from musicgen_jax.planning import advice, compilation, memory, plan, workload
-from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.sharding import meshes
 
 
 def prior_run(**model: object) -> config.PriorTraining:
@@ -60,7 +60,7 @@ def test_replicas_are_slices():
 
 def test_state_is_counted_as_it_lies():
     work = workload.workload(prior_run())
-    mesh = mesh_lib.make_mesh(config.MeshConfig(fsdp=4, tensor=2), jax.devices()[:8])
+    mesh = meshes.make_mesh(config.MeshConfig(fsdp=4, tensor=2), jax.devices()[:8])
     abstract = compilation.abstract_state(work, mesh)
     whole = sum(leaf.size * 4 for leaf in jax.tree.leaves(abstract.params))
     lying = memory.bytes_per_chip(abstract.params)
@@ -75,7 +75,7 @@ def test_activations_shrink_with_remat():
     def kept(remat: str) -> int:
         transformer = dataclasses.replace(tiny_runs.prior_config().transformer, remat=remat, attention="reference")
         work = workload.workload(prior_run(transformer=transformer))
-        mesh = mesh_lib.make_mesh(config.MeshConfig(), jax.devices()[:8])
+        mesh = meshes.make_mesh(config.MeshConfig(), jax.devices()[:8])
         return memory.activation_bytes(work, compilation.abstract_state(work, mesh), mesh)
 
     inputs = 2 * 32 * 16 * 4  # of both blocks, [1, 32, 16] float32
@@ -100,7 +100,7 @@ def test_every_flag_that_is_advised_exists():
     run.mesh = config.MeshConfig(tensor=2)
     run.training.ema_decay, run.data.batch_size = 0.9, 64
     work = workload.workload(run)
-    remedies = advice.remedies(work, mesh_lib.make_mesh(run.mesh, jax.devices()[:8]), 4)
+    remedies = advice.remedies(work, meshes.make_mesh(run.mesh, jax.devices()[:8]), 4)
     settings = [remedy.split(":")[0].split("=")[0] for remedy in remedies if remedy.startswith("--config.")]
     assert len(settings) >= 8
     for setting in settings:

@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.sampling import arguments
 
 ONES = [1, 1.0, np.array(1.0), jnp.array(1), ml_dtypes.bfloat16(1), jnp.bfloat16(1), jnp.float32(1)]

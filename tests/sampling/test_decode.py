@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import tiny_priors
 
-from musicgen_jax.sampling import decode
-from musicgen_jax.sampling import logits as logits_lib
+from musicgen_jax.sampling import decode, logit_filters
 
 SETTINGS = (0.9, 0.95, 0)
 
@@ -13,7 +12,7 @@ SETTINGS = (0.9, 0.95, 0)
 def arrays(known, stop, offset, temperature, top_p, top_k):
     """The arguments behind the batch, for two rows; a number stands for both."""
     ones = np.ones(2, np.int32)
-    settings = logits_lib.Settings(
+    settings = logit_filters.Settings(
         temperature=np.full((2, 12), temperature, np.float32),
         top_p=np.full(2, top_p, np.float32),
         top_k=np.full(2, top_k, np.int32),
@@ -35,7 +34,7 @@ def parts():
 def draw(logits, keys, position):
     """The rule of the sampler, written out: the code at a position of the track has the key folded with it."""
     step_keys = jnp.stack([jax.random.fold_in(keys[row], position) for row in range(2)])
-    return logits_lib.sample(step_keys, logits, *SETTINGS)
+    return logit_filters.sample(step_keys, logits, *SETTINGS)
 
 
 def sample_slowly(prior, batch, full_pass, known, stop, keys, offset):

@@ -10,9 +10,8 @@ import pytest
 import tiny_priors
 
 from musicgen_jax import config
-from musicgen_jax.prior import loss
-from musicgen_jax.sampling import decode
-from musicgen_jax.sampling import logits as logits_lib
+from musicgen_jax.priors import loss
+from musicgen_jax.sampling import decode, logit_filters
 from musicgen_jax.transformer import kv_cache
 
 CONTEXT = tiny_priors.CONTEXT
@@ -27,7 +26,7 @@ def make(window=0, size=2):
 
 def draws(known, stop, size=2, guidance=1.0, top_k=0):
     """The arguments behind the batch: rows have keys and offsets of their own."""
-    settings = logits_lib.Settings(
+    settings = logit_filters.Settings(
         temperature=np.full((size, CONTEXT), 0.9, np.float32),
         top_p=np.full(size, 0.95, np.float32),
         top_k=np.full(size, top_k, np.int32),
@@ -46,7 +45,7 @@ def slowly(prior, batch, known, stop, keys, offset, settings):
         with_labels, without = (np.asarray(full_pass(b | {"codes": codes}))[:, position] for b in (batch, unlabelled))
         logits = without + settings.guidance[:, None] * (with_labels - without)
         columns = settings.temperature[:, position, None], settings.top_p[:, None], settings.top_k[:, None]
-        drawn = logits_lib.sample(jax.vmap(jax.random.fold_in)(keys, offset + position), logits, *columns)
+        drawn = logit_filters.sample(jax.vmap(jax.random.fold_in)(keys, offset + position), logits, *columns)
         codes[:, position] = np.where((known <= position) & (position < stop), drawn, codes[:, position])
     return codes
 

@@ -6,12 +6,10 @@ import pytest
 import tiny_priors
 
 from musicgen_jax import config
-from musicgen_jax.sampling import decode, hierarchy, settings
-from musicgen_jax.sampling import prompt as prompt_lib
-from musicgen_jax.sampling import request as request_lib
+from musicgen_jax.sampling import decode, hierarchy, prompts, requests, sampler_settings
 
 VQVAE = config.VQVAEConfig(sample_rate=1280)  # 10, 40 and 160 codes a second
-ALL = settings.SamplingSettings(top_p=1.0)
+ALL = sampler_settings.SamplingSettings(top_p=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +23,7 @@ def priors():
 @pytest.fixture(scope="module")
 def request_():
     """Two windows of the top prior, seven of the middle one."""
-    return request_lib.Request(seconds=1.55, num_samples=3, seed=7, settings=ALL, batch_size=3)
+    return requests.Request(seconds=1.55, num_samples=3, seed=7, settings=ALL, batch_size=3)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +80,7 @@ def test_a_longer_request_and_another_setting_compile_nothing(priors, request_, 
     sample_window = decode.make_sample_window(priors["top"].functional)
     compiled = sample_window.num_programs()
     longer = dataclasses.replace(
-        request_, seconds=4.0, hop_fraction=0.25, settings=settings.SamplingSettings(0.7, 0.8, 5)
+        request_, seconds=4.0, hop_fraction=0.25, settings=sampler_settings.SamplingSettings(0.7, 0.8, 5)
     )
     sampled = hierarchy.sample_codes(VQVAE, {"top": priors["top"]}, longer)
     assert sampled["top"].shape == (3, 40)
@@ -93,7 +91,7 @@ def test_greedy_codes_are_the_argmax_of_hand_made_windows(priors, request_):
     """Windows, labels, timing and the codes above, put together here by hand from what the docstrings promise."""
     greedy = dataclasses.replace(
         request_,
-        settings=settings.SamplingSettings(top_p=1.0, top_k=1),
+        settings=sampler_settings.SamplingSettings(top_p=1.0, top_k=1),
         genres=("oboe",),
         total_seconds=3.0,
     )
@@ -123,7 +121,7 @@ def test_greedy_codes_are_the_argmax_of_hand_made_windows(priors, request_):
 @pytest.fixture(scope="module")
 def prompt(codes):
     """The first 0.5 s of every sample: 5 codes of the top tier."""
-    return prompt_lib.Prompt("former samples", {"top": codes["top"][:, :5], "middle": codes["middle"][:, :20]}, 0.5)
+    return prompts.Prompt("former samples", {"top": codes["top"][:, :5], "middle": codes["middle"][:, :20]}, 0.5)
 
 
 def test_what_continues_from_its_own_beginning_is_what_it_was(priors, request_, codes, prompt):
@@ -131,14 +129,14 @@ def test_what_continues_from_its_own_beginning_is_what_it_was(priors, request_, 
     the windows see what they saw: here one window holds all."""
     short = dataclasses.replace(request_, seconds=1.2)
     whole = hierarchy.sample_codes(VQVAE, {"top": priors["top"]}, short)["top"]
-    start = prompt_lib.Prompt("its own beginning", {"top": whole[:, :5]}, 0.5)
+    start = prompts.Prompt("its own beginning", {"top": whole[:, :5]}, 0.5)
     continued = dataclasses.replace(short, mode="continue")
     np.testing.assert_array_equal(hierarchy.sample_codes(VQVAE, {"top": priors["top"]}, continued, start)["top"], whole)
 
 
 def test_all_tiers_continue(priors, request_, codes, prompt):
     """Windows put together by hand: with top_k = 1 every code is the most probable one."""
-    greedy = settings.SamplingSettings(top_p=1.0, top_k=1)
+    greedy = sampler_settings.SamplingSettings(top_p=1.0, top_k=1)
     continued = dataclasses.replace(request_, mode="continue", settings=greedy)
     got = hierarchy.sample_codes(VQVAE, priors, continued, prompt)
     for tier in ("top", "middle"):
@@ -146,7 +144,7 @@ def test_all_tiers_continue(priors, request_, codes, prompt):
         np.testing.assert_array_equal(got[tier][:, :length], prompt.codes[tier])
     np.testing.assert_array_equal(got["top"][:, 5:12], greedy_top(priors["top"], got["top"])[:, 5:12])
     # Another prompt, other music.
-    other = prompt_lib.Prompt("p", {tier: array[::-1] for tier, array in prompt.codes.items()}, 0.5)
+    other = prompts.Prompt("p", {tier: array[::-1] for tier, array in prompt.codes.items()}, 0.5)
     assert np.any(hierarchy.sample_codes(VQVAE, priors, continued, other)["top"][:, 5:] != got["top"][:, 5:])
 
 
@@ -163,10 +161,10 @@ def greedy_top(prior, codes):
 
 
 def test_primed_takes_the_top_tier_alone(priors, request_, codes):
-    prompt = prompt_lib.Prompt("p", {"top": codes["top"][:, :5], "middle": codes["middle"][::-1, :20]}, 0.5)
+    prompt = prompts.Prompt("p", {"top": codes["top"][:, :5], "middle": codes["middle"][::-1, :20]}, 0.5)
     primed = dataclasses.replace(request_, mode="primed")
     got = hierarchy.sample_codes(VQVAE, priors, primed, prompt)
-    top_only = prompt_lib.Prompt("p", {"top": prompt.codes["top"]}, 0.5)
+    top_only = prompts.Prompt("p", {"top": prompt.codes["top"]}, 0.5)
     again = hierarchy.sample_codes(VQVAE, priors, primed, top_only)
     continued = hierarchy.sample_codes(VQVAE, priors, dataclasses.replace(request_, mode="continue"), prompt)
     np.testing.assert_array_equal(got["top"], continued["top"])
@@ -177,7 +175,7 @@ def test_primed_takes_the_top_tier_alone(priors, request_, codes):
 
 
 def test_upsampling_what_was_sampled_gives_its_finer_codes(priors, request_, codes):
-    given = prompt_lib.Prompt("the top of a sample", {"top": codes["top"]}, 1.6)
+    given = prompts.Prompt("the top of a sample", {"top": codes["top"]}, 1.6)
     upsample = dataclasses.replace(request_, mode="upsample")
     got = hierarchy.sample_codes(VQVAE, priors, upsample, given)
     for tier in codes:
@@ -194,7 +192,7 @@ def test_a_prompt_longer_than_the_context_counts_by_its_tail(priors, request_):
     continued = dataclasses.replace(request_, num_samples=1, seconds=4.0, mode="continue")
     top = {"top": priors["top"]}
     one, two = (
-        hierarchy.sample_codes(VQVAE, top, continued, prompt_lib.Prompt("p", {"top": codes}, 3.0))["top"]
+        hierarchy.sample_codes(VQVAE, top, continued, prompts.Prompt("p", {"top": codes}, 3.0))["top"]
         for codes in (long, other)
     )
     # With hop 0.5 of 12 codes, what comes next has seen the last 6.
@@ -219,14 +217,14 @@ def test_little_of_the_top_tier_is_sampled_for_the_first_finer_codes(priors, req
 
 
 def test_settings_by_tier(priors, request_, codes):
-    changed = settings.SamplingSettings(temperature={"middle": 0.5}, top_p=1.0)
+    changed = sampler_settings.SamplingSettings(temperature={"middle": 0.5}, top_p=1.0)
     got = hierarchy.sample_codes(VQVAE, priors, dataclasses.replace(request_, settings=changed))
     np.testing.assert_array_equal(got["top"], codes["top"])
     assert np.any(got["middle"] != codes["middle"])
 
 
 def test_a_temperature_that_falls_to_nothing_ends_in_the_most_probable_codes(priors, request_):
-    falling = settings.SamplingSettings(temperature=(1.0, 1e-6), top_p=1.0)
+    falling = sampler_settings.SamplingSettings(temperature=(1.0, 1e-6), top_p=1.0)
     short = dataclasses.replace(request_, seconds=1.2, settings=falling)
     got = hierarchy.sample_codes(VQVAE, {"top": priors["top"]}, short)["top"]
     best = greedy_top(priors["top"], got)

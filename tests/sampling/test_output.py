@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import tiny_priors
 
-from musicgen_jax.errors import UserError
-from musicgen_jax.sampling import decode, hierarchy, output
-from musicgen_jax.sampling import request as request_lib
+from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.sampling import decode, hierarchy, output, requests
 
 MODELS = {"vqvae": "runs/vqvae", "top": "runs/top", "middle": "", "bottom": ""}
-REQUEST = request_lib.Request(seconds=0.5, num_samples=2, seed=3, genres=("organ",), batch_size=2)
+REQUEST = requests.Request(seconds=0.5, num_samples=2, seed=3, genres=("organ",), batch_size=2)
 
 
 @pytest.fixture(scope="module")

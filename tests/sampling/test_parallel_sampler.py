@@ -5,14 +5,12 @@ import pytest
 import tiny_diffusion
 import tiny_priors
 
-from musicgen_jax import config, files
-from musicgen_jax.sampling import hierarchy
-from musicgen_jax.sampling import journal as journal_lib
-from musicgen_jax.sampling import prompt as prompt_lib
-from musicgen_jax.sampling import request as request_lib
+from musicgen_jax import config
+from musicgen_jax.runtime import files
+from musicgen_jax.sampling import hierarchy, journals, prompts, requests
 
 VQVAE = config.VQVAEConfig(sample_rate=1280)  # 10, 40 and 160 codes a second
-REQUEST = request_lib.Request(seconds=1.6, num_samples=2, seed=7, genres=("oboe",), sampler="diffusion", steps=3)
+REQUEST = requests.Request(seconds=1.6, num_samples=2, seed=7, genres=("oboe",), sampler="diffusion", steps=3)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +47,7 @@ def test_what_decides_the_codes(models, codes):
 
 
 def test_a_prompt_stays(models, codes):
-    start = prompt_lib.Prompt("p", {tier: array[:, : array.shape[1] // 2] for tier, array in codes.items()}, 0.8)
+    start = prompts.Prompt("p", {tier: array[:, : array.shape[1] // 2] for tier, array in codes.items()}, 0.8)
     continued = dataclasses.replace(REQUEST, mode="continue", seed=3)
     got = hierarchy.sample_codes(VQVAE, models, continued, start)
     np.testing.assert_array_equal(got["middle"][:, :32], codes["middle"][:, :32])
@@ -58,7 +56,7 @@ def test_a_prompt_stays(models, codes):
 
 def test_the_journal_keeps_the_tier(models, codes, tmp_path):
     def journal():
-        return journal_lib.Journal(tmp_path, {})
+        return journals.Journal(tmp_path, {})
 
     hierarchy.Hierarchy(VQVAE, models, REQUEST, journal=journal()).complete()
     path = tmp_path / ".musicgen_jax.partial" / "middle.npz"
@@ -76,6 +74,6 @@ def test_the_first_finer_code_needs_all_of_the_tier_above(models):
 
 
 def test_guidance_is_refused(models):
-    guided = dataclasses.replace(REQUEST, settings=request_lib.settings_lib.SamplingSettings(guidance={"middle": 2.0}))
+    guided = dataclasses.replace(REQUEST, settings=requests.sampler_settings.SamplingSettings(guidance={"middle": 2.0}))
     with pytest.raises(ValueError, match=r"--guidance=2\.0: the diffusion model of the middle tier has none; use 1"):
         guided.validate(VQVAE, "f00d", models)

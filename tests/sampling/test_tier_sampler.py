@@ -6,8 +6,7 @@ import pytest
 import tiny_priors
 
 from musicgen_jax import config
-from musicgen_jax.sampling import hierarchy, settings, tier_sampler, windows
-from musicgen_jax.sampling import request as request_lib
+from musicgen_jax.sampling import hierarchy, requests, sampler_settings, tier_sampler, windows
 
 VQVAE = config.VQVAEConfig(sample_rate=1280)  # 10, 40 and 160 codes a second
 ROWS = np.arange(1)
@@ -24,8 +23,8 @@ def priors():
 @pytest.fixture(scope="module")
 def request_():
     """Seven windows of the middle prior with hop 0.5."""
-    return request_lib.Request(
-        seconds=1.6, num_samples=2, seed=7, settings=settings.SamplingSettings(top_p=1.0), parallel_windows=True
+    return requests.Request(
+        seconds=1.6, num_samples=2, seed=7, settings=sampler_settings.SamplingSettings(top_p=1.0), parallel_windows=True
     )
 
 
@@ -37,7 +36,7 @@ def test_length_defaults_to_the_usual_track(priors):
     codes = np.zeros((1, 30), np.int32)
 
     def length(seconds=1.0, **changes):
-        request = request_lib.Request(seconds=seconds, **changes)
+        request = requests.Request(seconds=seconds, **changes)
         start = np.array([12], np.int32)
         batch = tier_sampler.window_batch(priors["top"].config, request, codes, None, ROWS, start)
         assert batch["start"].tolist() == [12]
@@ -50,7 +49,7 @@ def test_length_defaults_to_the_usual_track(priors):
 
 def test_arrays_end_with_zeros(priors):
     codes, above = np.arange(1, 31)[None].astype(np.int32), np.arange(1, 9)[None].astype(np.int32)
-    request, start = request_lib.Request(seconds=0.75), np.array([0, 24], np.int32)
+    request, start = requests.Request(seconds=0.75), np.array([0, 24], np.int32)
     batch = tier_sampler.window_batch(priors["middle"].config, request, codes, above, np.zeros(2, int), start)
     assert batch["codes"].tolist() == [list(range(1, 13)), [*range(25, 31), *[0] * 6]]
     assert batch["above"].tolist() == [[1, 2, 3], [7, 8, 0]]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from musicgen_jax import config
 from musicgen_jax.planning import collectives, compilation, memory, workload
-from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.sharding import meshes
 
 
 def small_prior(attention: str) -> config.PriorTraining:
@@ -34,7 +34,7 @@ def clash() -> None:
         x = jax.lax.with_sharding_constraint(x, jax.P("tensor", ("fsdp", "data"), None))
         return jax.lax.with_sharding_constraint(jnp.sin(x), jax.P("tensor", None, "fsdp"))
 
-    with jax.set_mesh(mesh_lib.make_mesh(config.MeshConfig(data=2, fsdp=2, tensor=2))):
+    with jax.set_mesh(meshes.make_mesh(config.MeshConfig(data=2, fsdp=2, tensor=2))):
         jax.jit(forward).lower(jax.ShapeDtypeStruct((64, 64, 64), jnp.float32)).compile()
 
 
@@ -44,7 +44,7 @@ if __name__ == "__main__":
         clash()
     else:
         run = small_prior(sys.argv[1])
-        mesh = mesh_lib.make_mesh(run.mesh)
+        mesh = meshes.make_mesh(run.mesh)
         work = workload.workload(run)
         abstract = compilation.abstract_state(work, mesh)
         found = collectives.read(compilation.compile_step(work, abstract, mesh).program, dict(mesh.shape))

@@ -9,8 +9,8 @@ import tiny_runs
 
 from musicgen_jax import config
 from musicgen_jax.data import loader
-from musicgen_jax.prior import prior
-from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.priors import prior
+from musicgen_jax.sharding import meshes
 from musicgen_jax.training import state
 
 STEPS = 5
@@ -48,7 +48,7 @@ def task_and_batches(name: str) -> tuple[state.Task, list]:
 
 @functools.cache
 def one_device(name: str) -> np.ndarray:
-    return train(*task_and_batches(name), mesh_lib.make_mesh(config.MeshConfig(), jax.devices()[:1]))
+    return train(*task_and_batches(name), meshes.make_mesh(config.MeshConfig(), jax.devices()[:1]))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def one_device(name: str) -> np.ndarray:
 def test_eight_devices_equal_one(name, accumulation_steps, capfd, caplog):
     one = one_device(name.partition(",")[0])
     caplog.clear()
-    cube = mesh_lib.make_mesh(config.MeshConfig(data=2, fsdp=2, tensor=2), jax.devices()[:8])
+    cube = meshes.make_mesh(config.MeshConfig(data=2, fsdp=2, tensor=2), jax.devices()[:8])
     eight = train(*task_and_batches(name), cube, accumulation_steps)
     np.testing.assert_allclose(eight, one, rtol=1e-5)
     assert np.ptp(one) > 1e-2  # five equal losses would agree on any mesh

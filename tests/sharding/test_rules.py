@@ -7,14 +7,14 @@ import pytest
 import tiny_runs
 from flax import nnx
 
-from musicgen_jax import config, modules
-from musicgen_jax.sharding import mesh as mesh_lib
-from musicgen_jax.sharding import rules
+from musicgen_jax import config
+from musicgen_jax.nn import modules
+from musicgen_jax.sharding import meshes, rules
 from musicgen_jax.training import optimizer, state
 
 
 def cube() -> jax.sharding.Mesh:
-    return mesh_lib.make_mesh(config.MeshConfig(data=2, fsdp=2, tensor=2), jax.devices()[:8])
+    return meshes.make_mesh(config.MeshConfig(data=2, fsdp=2, tensor=2), jax.devices()[:8])
 
 
 def test_spec():
@@ -108,5 +108,5 @@ def test_initial_state_is_created_as_the_rules_say():
     assert jax.tree.map(lambda x: x.sharding.spec, moments[0].mu) == specs.params
     qkv = made.params["stack"]["layers"]["attention"]["qkv"]
     assert qkv.addressable_shards[0].data.size * 4 == qkv.size  # fsdp x tensor
-    alone = state.initial_state(task, training, tx, rules.AxisRules(), mesh_lib.single_device_mesh())
+    alone = state.initial_state(task, training, tx, rules.AxisRules(), meshes.single_device_mesh())
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), made.params, alone.params)

@@ -13,8 +13,7 @@ import tiny_runs
 import toy
 
 from musicgen_jax import config
-from musicgen_jax.sharding import mesh as mesh_lib
-from musicgen_jax.sharding import rules
+from musicgen_jax.sharding import meshes, rules
 from musicgen_jax.training import checkpointing, contents, optimizer, state
 
 TRAINING = config.TrainingConfig(num_steps=10, ema_decay=0.9)
@@ -199,12 +198,12 @@ def test_another_model_altogether(tmp_path):
 
 @pytest.mark.parametrize(("saved_on", "restored_on"), [(8, 1), (1, 8)])
 def test_another_mesh(tmp_path, saved_on, restored_on):
-    meshes = {
+    by_devices = {
         1: toy.mesh(),
-        8: mesh_lib.make_mesh(config.MeshConfig(data=2, fsdp=2, tensor=2), jax.devices()[:8]),
+        8: meshes.make_mesh(config.MeshConfig(data=2, fsdp=2, tensor=2), jax.devices()[:8]),
     }
-    model, current = save_prior(tmp_path, meshes[saved_on])
-    described = abstract(tiny_runs.prior_task(model), meshes[restored_on])
+    model, current = save_prior(tmp_path, by_devices[saved_on])
+    described = abstract(tiny_runs.prior_task(model), by_devices[restored_on])
     with checkpointing.Checkpointer(tmp_path) as checkpointer:
         restored = checkpointer.restore(described, config.to_dict(model))
     assert toy.equal(restored, current)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from musicgen_jax import config
-from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.sharding import meshes
 from musicgen_jax.training import digests
 
 
@@ -26,7 +26,7 @@ def test_host_and_devices_agree_with_the_definition(dtype):
     array = jnp.asarray(50 * np.random.default_rng(0).standard_normal((4, 6, 3))).astype(dtype)
     bits = np.asarray(array)
     bits = bits.astype(np.uint32) if dtype == "bool" else bits.view(f"uint{8 * bits.itemsize}")
-    mesh = mesh_lib.make_mesh(config.MeshConfig(data=2, fsdp=2), jax.devices()[:4])
+    mesh = meshes.make_mesh(config.MeshConfig(data=2, fsdp=2), jax.devices()[:4])
     divided = jax.device_put(array, jax.sharding.NamedSharding(mesh, jax.P("data", "fsdp")))
     expected = f"{mixed(bits):08x}"
     assert digests.of_arrays({"a": array, "b": divided, "c": np.asarray(array)}) == dict.fromkeys("abc", expected)

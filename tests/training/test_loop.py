@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import toy
 
-from musicgen_jax import config, folder_lock
-from musicgen_jax.errors import UserError
+from musicgen_jax import config
+from musicgen_jax.runtime import folder_lock
+from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.training import checkpointing, damage, loop, metrics, preemption, start
 
 

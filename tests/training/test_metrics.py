@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.training import metrics
 
 

@@ -10,15 +10,14 @@ import toy
 
 from musicgen_jax import config
 from musicgen_jax.data import loader
-from musicgen_jax.sharding import mesh as mesh_lib
-from musicgen_jax.sharding import rules
+from musicgen_jax.sharding import meshes, rules
 from musicgen_jax.training import optimizer, state
 
 TRAINING = config.TrainingConfig(num_steps=10)
 
 
 def cube() -> jax.sharding.Mesh:
-    return mesh_lib.make_mesh(config.MeshConfig(data=2, fsdp=2, tensor=2), jax.devices()[:8])
+    return meshes.make_mesh(config.MeshConfig(data=2, fsdp=2, tensor=2), jax.devices()[:8])
 
 
 def wide_config(tier: str) -> config.PriorConfig:

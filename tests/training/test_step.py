@@ -7,8 +7,7 @@ import tiny_runs
 import toy
 
 from musicgen_jax import config
-from musicgen_jax.sharding import mesh as mesh_lib
-from musicgen_jax.sharding import rules
+from musicgen_jax.sharding import meshes, rules
 from musicgen_jax.training import optimizer, state, step
 
 
@@ -36,8 +35,8 @@ def test_accumulated_gradients_are_divided_as_their_parameters():
     model = tiny_runs.prior_config("top")
     model.context, model.transformer.width, model.transformer.mlp_width = 4, 128, 256
     task = tiny_runs.prior_task(model)
-    mesh = mesh_lib.make_mesh(config.MeshConfig(data=1, fsdp=8), jax.devices()[:8])
-    divided = mesh_lib.batch_sharding(mesh)
+    mesh = meshes.make_mesh(config.MeshConfig(data=1, fsdp=8), jax.devices()[:8])
+    divided = meshes.batch_sharding(mesh)
     batch = {
         name: jax.ShapeDtypeStruct((16, *rows.shape[1:]), rows.dtype, sharding=divided)
         for name, rows in tiny_runs.prior_batch(model, 0).items()

@@ -10,7 +10,7 @@ import toy
 
 from musicgen_jax import config
 from musicgen_jax.planning import chips
-from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax.sharding import meshes
 from musicgen_jax.training import loop, metrics, throughput
 
 FLOPS = 3e6
@@ -118,7 +118,7 @@ def test_the_measured_peak_is_that_of_a_matrix_product():
 
 
 def test_cpu_devices_share_their_cores():
-    one, eight = (mesh_lib.make_mesh(config.MeshConfig(), jax.devices()[:count]) for count in (1, 8))
+    one, eight = (meshes.make_mesh(config.MeshConfig(), jax.devices()[:count]) for count in (1, 8))
     assert throughput.peak_flops(eight) == throughput.peak_flops(one)
 
 

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from musicgen_jax import config, modules
-from musicgen_jax.sharding import mesh as mesh_lib
+from musicgen_jax import config
+from musicgen_jax.nn import modules
+from musicgen_jax.sharding import meshes
 from musicgen_jax.training import state
 
 
@@ -70,7 +71,7 @@ def batches_from(bad: tuple[int, ...] = (), width: int = 4) -> Callable[[int], I
 
 
 def mesh() -> jax.sharding.Mesh:
-    return mesh_lib.make_mesh(config.MeshConfig(), jax.devices()[:1])
+    return meshes.make_mesh(config.MeshConfig(), jax.devices()[:1])
 
 
 def equal(a, b) -> bool:

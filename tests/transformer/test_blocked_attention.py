@@ -7,7 +7,7 @@ import pytest
 from attention_cases import inputs, oracle, with_gradients
 
 from musicgen_jax import config
-from musicgen_jax.sharding import mesh, rules
+from musicgen_jax.sharding import meshes, rules
 from musicgen_jax.transformer import blocked_attention, relative_attention, relative_distances
 
 Pattern = relative_distances.Pattern
@@ -70,7 +70,7 @@ def test_memory_grows_with_the_length_and_not_with_its_square():
 
 def test_divided_by_batch_and_heads_no_tile_waits_for_another_device(capfd):
     """Equal to one device, and whatever is sent is sent outside the loops over tiles."""
-    devices = mesh.make_mesh(config.MeshConfig(fsdp=4, tensor=2), jax.devices()[:8])
+    devices = meshes.make_mesh(config.MeshConfig(fsdp=4, tensor=2), jax.devices()[:8])
     axis_rules, pattern = rules.AxisRules(), Pattern()
     arrays = inputs(40, 20, pattern, batch=4, heads=2)
 

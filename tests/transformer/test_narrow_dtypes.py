@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tiny_priors
 
-from musicgen_jax import modules
-from musicgen_jax.prior import loss, prior
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import loss, prior
 from musicgen_jax.transformer import blocked_attention, kv_cache, relative_attention, relative_distances, weights
 
 LENGTH, HEAD_DIM = 9, 16  # the query's factor is 1 / 4: exact, too
@@ -63,7 +63,7 @@ def test_relative_logits_are_not_rounded(attend):
 
 @pytest.mark.parametrize("platform", ["cpu", "tpu"])
 def test_scores_of_an_int8_cache_are_not_rounded(platform, monkeypatch):
-    monkeypatch.setattr(weights.mesh_lib, "platform", lambda: platform)
+    monkeypatch.setattr(weights.meshes, "platform", lambda: platform)
     keys = np.zeros((1, 1, 5, 4), np.float32)
     keys[..., 0], keys[0, 0, :, 1] = 127, [0, 1, 2, 3, 5]  # the row's largest number is 127: nothing is rounded
     cache = kv_cache.quantized(kv_cache.KVCache(jnp.asarray(keys), jnp.asarray(keys)))
@@ -99,7 +99,7 @@ def test_logits_reach_the_loss_unrounded(loss_chunk):
 @pytest.mark.parametrize("platform", ["cpu", "tpu"])
 def test_float16_times_int8_stays_finite_before_its_scale(platform, monkeypatch):
     """2048 products of 60 and 127 are 16 million; with the scale they are 123."""
-    monkeypatch.setattr(weights.mesh_lib, "platform", lambda: platform)
+    monkeypatch.setattr(weights.meshes, "platform", lambda: platform)
     quantized = weights.quantize(jnp.full((2048, 2), 1e-3), (0,))
     found = weights.einsum("bd,dk->bk", jnp.full((1, 2048), 60, jnp.float16), quantized, jnp.float16)
     assert found.dtype == jnp.float16
@@ -110,7 +110,7 @@ def test_float16_times_int8_stays_finite_before_its_scale(platform, monkeypatch)
 @pytest.mark.parametrize("size", [1e-2, 1e4])
 def test_an_int8_cache_in_float16(platform, size, monkeypatch):
     """Large values do not overflow, and small ones in small shares do not fall below the smallest numbers."""
-    monkeypatch.setattr(weights.mesh_lib, "platform", lambda: platform)
+    monkeypatch.setattr(weights.meshes, "platform", lambda: platform)
     rng = np.random.default_rng(0)
     rows = (size * rng.uniform(0.5, 1, (1, 1, 512, 8))).astype(np.float16)
     cache = kv_cache.quantized(kv_cache.KVCache(jnp.asarray(rows), jnp.asarray(rows)))

@@ -11,7 +11,7 @@ from attention_cases import inputs, oracle, with_gradients
 
 from musicgen_jax import config
 from musicgen_jax.planning import topology
-from musicgen_jax.sharding import mesh, rules
+from musicgen_jax.sharding import meshes, rules
 from musicgen_jax.transformer import pallas_attention, pallas_tiles, relative_attention, relative_distances
 
 Pattern = relative_distances.Pattern
@@ -46,7 +46,7 @@ def test_bfloat16_is_within_two_per_cent():
 @pytest.mark.parametrize(("batch", "heads"), [(4, 2), (3, 1)])
 def test_every_device_computes_its_examples_and_heads(batch, heads):
     """Where the mesh does not divide them, each device computes all."""
-    devices = mesh.make_mesh(config.MeshConfig(fsdp=4, tensor=2), jax.devices()[:8])
+    devices = meshes.make_mesh(config.MeshConfig(fsdp=4, tensor=2), jax.devices()[:8])
     arrays = inputs(9, 5, Pattern(), batch=batch, heads=heads)
     with jax.set_mesh(devices):
         got = jax.jit(with_gradients.__wrapped__, static_argnums=0)(interpreted(Pattern()), *arrays)
@@ -77,7 +77,7 @@ def tpu_mesh(name):
     """One device of a TPU that is described and not there."""
     if importlib.util.find_spec("libtpu") is None:
         pytest.skip("needs the TPU's compiler: pip install libtpu")
-    return mesh.make_mesh(config.MeshConfig(), topology.describe(name).devices[:1])
+    return meshes.make_mesh(config.MeshConfig(), topology.describe(name).devices[:1])
 
 
 def shapes(devices, length, table_size, heads=2, dtype=jnp.bfloat16):

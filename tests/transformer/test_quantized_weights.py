@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from musicgen_jax import modules
+from musicgen_jax.nn import modules
 from musicgen_jax.transformer import weights
 
 # spec, shape of x, shape of the weight, axes of x and of the weight that are summed
@@ -60,7 +60,7 @@ def test_every_value_is_the_nearest_level(summed):
 @pytest.mark.parametrize(("spec", "x_shape", "shape", "_", "summed"), PRODUCTS)
 def test_float_activations(spec, x_shape, shape, _, summed, platform, tolerance, monkeypatch):
     """On CPUs of 15 bits, in sums of integers; elsewhere all of them, times weights without their scales."""
-    monkeypatch.setattr(weights.mesh_lib, "platform", lambda: platform)
+    monkeypatch.setattr(weights.meshes, "platform", lambda: platform)
     x, quantized = draw(*x_shape), weights.quantize(draw(*shape, seed=1), summed)
     expected = jnp.einsum(spec, x, weights.dense(quantized))
     np.testing.assert_allclose(weights.einsum(spec, x, quantized, jnp.float32), expected, atol=tolerance)

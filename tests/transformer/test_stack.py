@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from musicgen_jax import config, modules
+from musicgen_jax import config
+from musicgen_jax.nn import modules
 from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import kv_cache, stack
 

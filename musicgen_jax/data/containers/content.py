@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 COPY_AGAIN = "copy or convert the file again"
 

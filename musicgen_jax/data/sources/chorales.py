@@ -12,7 +12,7 @@ import numpy as np
 from musicgen_jax.data import track, workers
 from musicgen_jax.data.sources import folder, scores
 from musicgen_jax.ddsp import synthesizer, timbres
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 NUM_CHORALES = 120
 MAX_SECONDS = 40.0  # of each chorale; the rest is cut

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from musicgen_jax.data import audio_io
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 
 def find_files(source: str, extensions: Sequence[str]) -> tuple[list[str], dict[str, int], list[tuple[str, str]]]:

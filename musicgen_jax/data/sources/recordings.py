@@ -3,11 +3,10 @@
 import functools
 import hashlib
 
-from musicgen_jax import console
-from musicgen_jax import progress as progress_lib
 from musicgen_jax.data import audio_check, audio_io, track, workers
 from musicgen_jax.data.sources import folder
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime import console, progress_report
+from musicgen_jax.runtime.errors import UserError
 
 MIN_SECONDS = 1.0
 
@@ -41,7 +40,9 @@ def tracks(
     check = functools.partial(audio_check.inspect, min_seconds=min_seconds)
     kept, rejected, first_of = [], [track.Rejection(path, f"folder unreadable: {why}") for path, why in unlisted], {}
     cores = console.describe_cores(max(num_workers, 1))
-    with progress_lib.Progress("check files", sum(map(folder.size_of, paths)) / 1e6, "MB", devices=cores) as progress:
+    with progress_report.Progress(
+        "check files", sum(map(folder.size_of, paths)) / 1e6, "MB", devices=cores
+    ) as progress:
         for path, facts in zip(paths, workers.ordered_map(check, paths, num_workers, _patience), strict=True):
             progress.update(folder.size_of(path) / 1e6)
             name = folder.name_of(path, source)

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 
 from musicgen_jax.data import audio_io
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 SUFFIXES = (".mxl", ".musicxml", ".xml")
 MAX_BYTES = 1 << 25  # of a score, unpacked: a symphony has some megabytes

@@ -6,7 +6,7 @@ import pytest
 import sounds
 
 from musicgen_jax.data import audio_io
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 NUM_MUTATIONS = 200
 FILES = {

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from musicgen_jax.data.sources import chorales, scores
-from musicgen_jax.errors import UserError
+from musicgen_jax.runtime.errors import UserError
 
 SAMPLE_RATE = 11025
 LOW = {"Soprano": 72, "Alto": 67, "Tenor": 60, "Bass": 48}

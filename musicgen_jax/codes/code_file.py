@@ -1,0 +1,256 @@
+"""One recording as codes in one file: what a codec's encoder writes and its decoder reads.
+
+    offset            content
+    0                 7 bytes   "MGCODES"
+    7                 1 byte    version of the format: 1
+    8                 4 bytes   N, length of the header; unsigned, little-endian
+    12                N bytes   header, JSON in UTF-8: the fields of `Recording`; for the codes, "lengths" of the tiers
+    12 + N            codes, tier after tier in the order of "lengths", each from a whole byte on: integers of
+                      ceil(log2(num_codes)) bits, most significant bit first, the last byte filled up with zeros
+    file size - 4     4 bytes   CRC-32 (zlib) of all before; unsigned, little-endian
+
+Packed bits come within a byte a tier of codes x bits; npz would store whole bytes and a zip directory, and Deflate
+finds little in codes that are used about equally often. A person reads the header with `head -c 400`.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import math
+import os
+import pathlib
+import struct
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from musicgen_jax import config
+from musicgen_jax.runtime import files, records
+from musicgen_jax.runtime.errors import NotFoundError, UserError
+
+MAGIC = b"MGCODES"
+VERSION = 1
+OPENING, CHECKSUM = struct.Struct("<7sBI"), struct.Struct("<I")
+BLOCK_CODES = 1 << 16  # packed at a time; a multiple of 8, so that a block of any width ends with a whole byte
+SAMPLE_RATES = 2_000, 768_000  # Hz, the least and the most
+MAX_HEADER_BYTES = 1 << 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What precedes the codes in a file, as JSON."""
+
+    vqvae: str
+    sample_rate: int
+    num_samples: int
+    num_codes: int
+    hop_lengths: dict[str, int]
+    lengths: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """Codes of one recording, and what it takes to decode them.
+
+    Attributes:
+      vqvae: fingerprint of the tokenizer.
+      sample_rate: Hz of the tokenizer.
+      num_samples: of the recording at that rate; the codes reach to the next whole code of the top tier.
+      num_codes: size of each tier's codebook, K.
+      hop_lengths: {tier: samples a code} of the tiers in the file.
+      codes: {tier: int16 [T]}.
+    """
+
+    vqvae: str
+    sample_rate: int
+    num_samples: int
+    num_codes: int
+    hop_lengths: dict[str, int]
+    codes: dict[str, np.ndarray]
+
+    @property
+    def seconds(self) -> float:
+        return self.num_samples / self.sample_rate
+
+    @property
+    def covered(self) -> int:
+        """Samples that the codes reach over."""
+        tier = self.finest
+        return len(self.codes[tier]) * self.hop_lengths[tier]
+
+    @property
+    def finest(self) -> str:
+        """The last tier in the file, coarse to fine."""
+        return [tier for tier in config.TIERS if tier in self.codes][-1]
+
+
+def bits_per_code(num_codes: int) -> int:
+    """Whole bits that hold the integers below `num_codes`."""
+    return math.ceil(math.log2(num_codes))
+
+
+def packed_bytes(length: int, num_codes: int) -> int:
+    """Bytes that a tier of `length` codes takes in the file."""
+    return -(-length * bits_per_code(num_codes) // 8)
+
+
+@contextlib.contextmanager
+def new_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Where to write a file that appears at `path` when the block ends, and not at all after an exception.
+
+    Raises:
+      UserError: something stands in its place; it may be a person's own.
+      OSError: the system does not let this user write there; before the block begins.
+    """
+    path = pathlib.Path(path)
+    if os.path.lexists(path):
+        raise UserError(f"{path} exists already: remove it or choose another --out")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replaced(path) as file:
+        yield pathlib.Path(file.name)
+
+
+def write(path: str | os.PathLike[str], recording: Recording) -> None:
+    """Writes the file.
+
+    Raises:
+      UserError: a code is not in [0, num_codes), or there are too few for the samples.
+    """
+    header = {name: getattr(recording, name) for name in ("vqvae", "sample_rate", "num_samples", "num_codes")}
+    lengths = {tier: len(codes) for tier, codes in recording.codes.items()}
+    header |= {"hop_lengths": recording.hop_lengths, "lengths": lengths}
+    with open(path, "wb") as file:
+        checksum = 0
+        for part in _parts(json.dumps(header).encode(), recording):
+            checksum = zlib.crc32(part, checksum)
+            file.write(part)
+        file.write(CHECKSUM.pack(checksum))
+
+
+def _parts(header: bytes, recording: Recording) -> Iterator[bytes]:
+    yield OPENING.pack(MAGIC, VERSION, len(header)) + header
+    for tier, codes in recording.codes.items():
+        covered = len(codes) * recording.hop_lengths[tier]
+        config.require(
+            covered >= recording.num_samples > 0,
+            f"{len(codes)} codes of the {tier} tier are {covered} samples; the recording has {recording.num_samples}",
+        )
+        inside = codes.min() >= 0 and codes.max() < recording.num_codes
+        config.require(inside, f"codes of the {tier} tier lie outside of [0, {recording.num_codes})")
+        for start in range(0, len(codes), BLOCK_CODES):
+            yield pack(codes[start : start + BLOCK_CODES], bits_per_code(recording.num_codes))
+
+
+def read(path: str | os.PathLike[str]) -> Recording:
+    """Reads a file that `write` wrote.
+
+    Raises:
+      NotFoundError: there is no such file.
+      UserError: it is something else, truncated or damaged, of a version that is not known here, or its header
+        contradicts itself or the bytes that follow.
+    """
+    if not os.path.isfile(path):
+        raise NotFoundError(f"no such file of codes: {path}; pass the --out of extract_codes --file")
+    content = memoryview(pathlib.Path(path).read_bytes())
+    config.require(
+        content[: len(MAGIC)] == MAGIC, f"{path} is not a file of codes: pass the --out of extract_codes --file"
+    )
+    again = "copy the file again, or encode the recording again"
+    config.require(len(content) >= OPENING.size, f"{path}: truncated: {len(content)} bytes; {again}")
+    _, version, header_bytes = OPENING.unpack(content[: OPENING.size])
+    config.require(version == VERSION, f"{path}: format version {version}; this program reads version {VERSION}")
+    start = OPENING.size + header_bytes
+    config.require(start <= len(content), f"{path}: truncated or damaged: it ends within its header; {again}")
+    config.require(header_bytes <= MAX_HEADER_BYTES, f"{path}: damaged: its header has {header_bytes} bytes; {again}")
+    where = f"{path}: damaged: header"
+    header = records.parse(Header, files.parse_json(bytes(content[OPENING.size : start]), where), where)
+    _check_header(header, where)
+    parts = [packed_bytes(length, header.num_codes) for length in header.lengths.values()]
+    stops = list(itertools.accumulate(parts, initial=start))
+    promised = stops[-1] + CHECKSUM.size
+    config.require(
+        len(content) == promised,
+        f"{path}: truncated or damaged: it has {len(content)} bytes where its header promises {promised}; {again}",
+    )
+    (checksum,) = CHECKSUM.unpack(content[-CHECKSUM.size :])
+    config.require(zlib.crc32(content[: -CHECKSUM.size]) == checksum, f"{path}: damaged: wrong checksum; {again}")
+    codes = {
+        tier: unpack(content[begin:end], length, bits_per_code(header.num_codes))
+        for (tier, length), (begin, end) in zip(header.lengths.items(), itertools.pairwise(stops), strict=True)
+    }
+    for tier, array in codes.items():
+        inside = array.min() >= 0 and array.max() < header.num_codes
+        config.require(inside, f"{path}: damaged: codes of the {tier} tier lie outside of [0, {header.num_codes})")
+    facts = {
+        name: getattr(header, name) for name in ("vqvae", "sample_rate", "num_samples", "num_codes", "hop_lengths")
+    }
+    return Recording(**facts, codes=codes)
+
+
+def require_fit(recording: Recording, settings: config.VQVAEConfig, path: str | os.PathLike[str]) -> None:
+    """Raises UserError where a file's header tells something else than the tokenizer that it names would have written.
+
+    Args:
+      recording: what `read` read.
+      settings: of that tokenizer.
+      path: of the file, for the message.
+    """
+    hops = {tier: settings.tier(tier).hop_length for tier in recording.codes}
+    length = -(-recording.num_samples // settings.top.hop_length) * settings.top.hop_length
+    for name, found, wanted in (
+        ("sample_rate", recording.sample_rate, settings.sample_rate),
+        ("num_codes", recording.num_codes, settings.quantizer.num_codes),
+        ("hop_lengths", recording.hop_lengths, hops),
+        ("samples that the codes cover", recording.covered, length),
+    ):
+        config.require(
+            found == wanted,
+            f"{path}: damaged: {name}: {found}, and the tokenizer that it names makes {wanted}; encode the recording "
+            "again",
+        )
+
+
+def _check_header(header: Header, where: str) -> None:
+    """Raises UserError where a header contradicts itself; sizes are in bounds before anything is made of them."""
+    least, most = SAMPLE_RATES
+    rate = header.sample_rate
+    config.require(least <= rate <= most, f"{where}.sample_rate is {rate} and must be in [{least}, {most}] Hz")
+    config.require(1 < header.num_codes < 2**15, f"{where}.num_codes is {header.num_codes} and must be in [2, 32767]")
+    tiers = [tier for tier in config.TIERS if tier in header.lengths]
+    for name, by_tier in (("lengths", header.lengths), ("hop_lengths", header.hop_lengths)):
+        sound = bool(tiers) and list(by_tier) == tiers and min(by_tier.values()) > 0
+        config.require(sound, f"{where}.{name} is {by_tier} and must have positive numbers of tiers, coarse to fine")
+    hops = list(header.hop_lengths.values())
+    falling = all(above > below and above % below == 0 for above, below in itertools.pairwise(hops))
+    config.require(falling, f"{where}.hop_lengths is {header.hop_lengths}: each must divide that of the tier above")
+    covered = {tier: length * header.hop_lengths[tier] for tier, length in header.lengths.items()}
+    config.require(len(set(covered.values())) == 1, f"{where}: its tiers differ in length: {covered} samples")
+    samples = next(iter(covered.values()))
+    # Only the top tier's own last code may reach beyond the recording.
+    least = samples - header.hop_lengths["top"] if "top" in covered else 0
+    config.require(
+        least < header.num_samples <= samples,
+        f"{where}.num_samples is {header.num_samples} and must be in ({least}, {samples}], as long as its codes",
+    )
+
+
+def pack(codes: np.ndarray, bits: int) -> bytes:
+    """Integers [T] of `bits` bits each, at most 16, one after the other."""
+    digits = np.unpackbits(codes.astype(">u2").view(np.uint8)).reshape(-1, 16)
+    return np.packbits(digits[:, 16 - bits :]).tobytes()
+
+
+def unpack(packed: bytes | memoryview, length: int, bits: int) -> np.ndarray:
+    """Inverse of `pack`: int16 [length]."""
+    codes = np.empty(length, np.int16)
+    block_bytes = BLOCK_CODES // 8 * bits
+    for start in range(0, length, BLOCK_CODES):
+        offset = start // 8 * bits
+        count = min(BLOCK_CODES, length - start)
+        part = np.frombuffer(packed[offset : offset + block_bytes], np.uint8)
+        digits = np.zeros((count, 16), np.uint8)
+        digits[:, 16 - bits :] = np.unpackbits(part, count=count * bits).reshape(count, bits)
+        codes[start : start + count] = np.packbits(digits).view(">u2")
+    return codes

@@ -1,0 +1,65 @@
+"""Which audio a dataset holds, and which audio codes were made of: by content, wherever the folders lie."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+from musicgen_jax.codes import code_dataset
+from musicgen_jax.data import manifest, shards
+
+
+def of_audio(directory: str) -> str:
+    """Hexadecimal digest of a prepared dataset: its sample rate and its tracks' ids, sources, labels, lengths, splits.
+
+    Raises:
+      NotFoundError: no prepared dataset there.
+    """
+    rows = [row for row in manifest.read(directory) if row.status == "ok"]
+    tracks = sorted([row.track_id, row.hash, row.split, row.num_samples, sorted(row.labels.items())] for row in rows)
+    return _digest([shards.read_metadata(directory)["sample_rate"], tracks])
+
+
+def of_codes(directory: str) -> str:
+    """Hexadecimal digest of code shards: the tokenizer and the audio that they were made with.
+
+    Raises:
+      NotFoundError: no codes there.
+    """
+    return _digest(dataclasses.asdict(code_dataset.read_facts(directory)))
+
+
+def other_audio(codes: str, data: str) -> str:
+    """How the audio that `codes` were made of differs from that in the folder `data`; "" where it is the same.
+
+    Folders of codes that are older than this digest hold one of the manifest's bytes; still older ones are known by
+    their tracks' ids, splits and lengths.
+
+    Args:
+      codes: folder of extract_codes.
+      data: folder of prepare_data.
+
+    Raises:
+      NotFoundError: one of them is not there.
+    """
+    facts = code_dataset.read_facts(codes)
+    if facts.audio:
+        return _change("audio", facts.audio, of_audio(data))
+    if facts.manifest:
+        now = hashlib.sha256((pathlib.Path(data) / manifest.FILE_NAME).read_bytes()).hexdigest()[:16]
+        return _change("manifest", facts.manifest, now)
+    hop_length = facts.hop_lengths["top"]
+    rows = [row for row in manifest.read(data) if row.status == "ok"]
+    there = {entry.track_id: (entry.split, entry.top_codes) for entry in code_dataset.read_index(codes)}
+    now = {row.track_id: (row.split, -(-row.num_samples // hop_length)) for row in rows}
+    different = sorted(name for name in there | now if there.get(name) != now.get(name))
+    return f"{len(different)} tracks, {different[0]!r} among them" if different else ""
+
+
+def _change(name: str, there: Any, now: Any) -> str:
+    return "" if there == now else f"{name} {there!r}, now {now!r}"
+
+
+def _digest(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,164 @@
+"""The last lines of a command, on stderr: what it wrote, its main figures, and the command to run next.
+
+The next command names its folders by the custom that those of a run lie side by side: RUN/audio, RUN/vqvae, RUN/codes,
+RUN/top, RUN/middle, RUN/bottom.
+"""
+
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from musicgen_jax import config
+from musicgen_jax.runtime import console
+from musicgen_jax.training import metrics
+
+TINY_SAMPLE_RATE = 16000  # of configs/vqvae.py:scale=tiny
+
+
+def after_prepare_data(out: str, report: Mapping[str, Any]) -> None:
+    """Says how long the splits are.
+
+    Args:
+      out: the data set's folder.
+      report: its report.json.
+    """
+    splits = [
+        f"{split} {sum(report['tracks'][split].values())} tracks, {describe_seconds(3600 * hours)}"
+        for split, hours in report["hours"].items()
+    ]
+    console.say(f"{out}: " + "; ".join(splits))
+    sample_rate = report["settings"]["sample_rate"]
+    flags = {"config": "configs/vqvae.py:scale=tiny", "workdir": _beside(out, "vqvae"), "config.data.path": out}
+    if sample_rate != TINY_SAMPLE_RATE:
+        flags["config.model.sample_rate"] = str(sample_rate)
+    console.say_next("train_vqvae", flags)
+
+
+def after_train_vqvae(workdir: str, run: config.VQVAETraining, held_out: tuple[str, str] | None) -> None:
+    """Says how well training ended and where to hear it.
+
+    Args:
+      workdir: of the run.
+      run: its config.
+      held_out: the track that `vqvae.reconstruction` wrote, and its split; None if it did not.
+    """
+    say_trained(workdir, run.training.num_steps, "loss")
+    if held_out is not None:
+        track, split = held_out
+        console.say(
+            f"first sound: {workdir}/reconstruction/bottom.wav, from the codes of original.wav beside it ({track}, "
+            f"{split} split); middle.wav and top.wav are from fewer codes"
+        )
+    console.say_next("extract_codes", {"vqvae": workdir, "data": run.data.path, "out": _beside(workdir, "codes")})
+
+
+def after_extract_codes(out: str) -> None:
+    """Says that the first prior comes next."""
+    flags = {"config": "configs/prior.py:tier=top,scale=tiny", "workdir": _beside(out, "top"), "config.data.path": out}
+    console.say_next("train_prior", flags)
+
+
+def after_extract_file(vqvae: str, out: str) -> None:
+    """Says how the file of codes becomes sound."""
+    console.say_next(
+        "sample", {"vqvae": vqvae, "decode": out, "out": str(pathlib.Path(out).with_suffix(".decoded.wav"))}
+    )
+
+
+def after_train_prior(workdir: str, run: config.PriorTraining) -> None:
+    """Says how well training ended; next is the first tier without a prior, in the same way, or else sampling."""
+    say_trained(workdir, run.training.num_steps, "nats_per_code")
+    own = run.model.tier
+    missing = [tier for tier in config.TIERS if tier != own and not _is_workdir(_beside(workdir, tier))]
+    if not missing:
+        _say_sample({own: workdir})
+        return
+    given = config_arguments()
+    name, _, argument = given.pop("config", "configs/prior.py:scale=tiny").partition(":")
+    options = [option for option in argument.split(",") if option and not option.startswith("tier=")]
+    config_file = f"{name}:" + ",".join([f"tier={missing[0]}", *options])
+    flags = {"config": config_file, "workdir": _beside(workdir, missing[0]), "config.data.path": run.data.path}
+    console.say_next("train_prior", flags | given)
+
+
+def after_sample(out: str, models: Mapping[str, str]) -> None:
+    """Says where the music is.
+
+    Args:
+      out: the folder of samples.
+      models: "vqvae" and tiers -> workdir, or "".
+    """
+    console.say(f"listen: {out}/000.wav")
+    run = config.read_json(pathlib.Path(models["vqvae"]) / "config.json", config.VQVAETraining)
+    data = run.data.path or "DIR"  # a published tokenizer was trained on none of ours
+    report = _beside(out, "report")
+    console.say_next("evaluate", {"vqvae": models["vqvae"], "data": data, "samples": out, **models, "out": report})
+
+
+def after_evaluate(out: str) -> None:
+    """Says what to do with the page, whose path is printed after this."""
+    console.say(f"metrics: {out}/metrics.json")
+    console.say("next: open the report in a browser; to train longer, repeat the training commands with a larger")
+    console.say("      --config.training.num_steps: they go on from their last checkpoints")
+
+
+def after_compress(out: str, prior: str, tier: str) -> None:
+    """Says how the smaller or faster model of `tier`, made from that in the folder `prior`, is tried."""
+    _say_sample({tier: out}, beside=prior)
+
+
+def after_convert(workdir: str, holds_prior: bool) -> None:
+    """Says how what the folder holds is tried: a tokenizer, or a published prior, which is loaded in Python."""
+    if holds_prior:
+        console.say(f'next, in Python: musicgen_jax.pretrained.load_jukebox_prior("{workdir}")')
+    else:
+        console.say_next("extract_codes", {"vqvae": workdir, "file": "SONG.wav", "out": "SONG.codes"})
+
+
+def after_plan(verb: str, fits: bool) -> None:
+    """Says how the run that was planned is started, if it fits."""
+    if fits:
+        console.say_next(verb, {"config": "", "workdir": "DIR", "config.data.path": "DIR"} | config_arguments())
+    else:
+        console.say('next: plan again with what "change" lists')
+
+
+def config_arguments() -> dict[str, str]:
+    """The arguments --config... of this command as they were typed: name -> value."""
+    pairs = (argument.lstrip("-").partition("=") for argument in sys.argv[1:] if argument.startswith("--config"))
+    return {name: value for name, _, value in pairs}
+
+
+def describe_seconds(seconds: float) -> str:
+    """Such as "8.0 s", "22 min 41 s" or "3 h 5 min"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def say_trained(workdir: str, num_steps: int, name: str) -> None:
+    """Says how well training ended: the last validation's figure of that name, where there was one."""
+    measured = [line.get(f"eval/{name}") for line in metrics.read(f"{workdir}/metrics.jsonl")]
+    measured = [value for value in measured if value is not None]
+    figure = f", validation {name.replace('_', ' ')} {measured[-1]:.4f}" if measured else ""
+    console.say(f"{workdir}: trained for {num_steps:,} steps{figure}")
+
+
+def _say_sample(own: Mapping[str, str], beside: str | None = None) -> None:
+    """Sampling with the models that lie beside a workdir, by default the only one of `own`, and with those of `own`."""
+    beside = beside or next(iter(own.values()))
+    found = {name: _beside(beside, name) for name in ("vqvae", *config.TIERS)}
+    found = {name: path for name, path in found.items() if _is_workdir(path)}
+    models = {"vqvae": "DIR"} | found | own
+    ordered = {name: models[name] for name in ("vqvae", *config.TIERS) if name in models}
+    console.say_next("sample", ordered | {"seconds": "8", "out": _beside(beside, "samples")})
+
+
+def _is_workdir(folder: str) -> bool:
+    return (pathlib.Path(folder) / "config.json").is_file()
+
+
+def _beside(folder: str, name: str) -> str:
+    return str(pathlib.Path(folder).parent / name)

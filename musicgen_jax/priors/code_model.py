@@ -1,0 +1,102 @@
+"""What the models over the codes of one tier share: embeddings, conditioning, blocks, prediction."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from musicgen_jax import config
+from musicgen_jax.priors import code_embedding, conditioner
+from musicgen_jax.sharding import rules
+from musicgen_jax.transformer import stack, weights
+
+LABEL_STREAM = 0x1ABE1  # no layer's number: the keys of the layers' dropout are others
+
+
+class CodeModel(nnx.Module):
+    """Codes and what is known besides them -> a distribution for every code of the window.
+
+    A subclass says whether attention is `causal`, and has a method `inputs(codes, condition)`: codes [B, T] and their
+    conditioning [B, T, D] -> the stack's input [B, T, D].
+    """
+
+    causal: bool
+
+    def __init__(
+        self,
+        model: config.PriorConfig,
+        axis_rules: rules.AxisRules | None = None,
+        *,
+        codebooks: Mapping[str, jax.typing.ArrayLike] = MappingProxyType({}),
+        dtype: jnp.dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        """Args:
+        model: sizes, labels, tier.
+        axis_rules: layout on a mesh; the default rules if None.
+        codebooks: tier -> the tokenizer's entries [K, W], which the code embeddings start from; without them (a
+          checkpoint will be loaded) they start at random.
+        dtype: of activations.
+        rngs: initial parameters.
+        """
+        axis_rules = rules.AxisRules() if axis_rules is None else axis_rules
+        width = model.transformer.width
+        self.config, self.rules, self.dtype = model, axis_rules, dtype
+        # As large as the conditioning of the tier above, which arrives normalised: else it would drown the past.
+        table = code_embedding.initial(codebooks.get(model.tier), model.num_codes, width, rngs)
+        self.codes = nnx.Param(table, out_sharding=("codes", "width"))
+        # Stands where no code is known: before the first code of a prior, at the masked codes of a denoiser.
+        self.start = nnx.Param(jax.random.normal(rngs.params(), (width,)), out_sharding=("width",))
+        self.labels = conditioner.LabelConditioner(model, axis_rules, rngs=rngs)
+        if model.upsampling:
+            self.upsampler = conditioner.UpsamplerConditioner(model, codebooks=codebooks, dtype=dtype, rngs=rngs)
+        max_distance = model.transformer.max_distance or model.context
+        self.stack = stack.Stack(
+            model.transformer, max_distance, axis_rules, causal=self.causal, dtype=dtype, rngs=rngs
+        )
+        # Likewise from the codebook: neighbouring entries start with similar logits.
+        self.logits = nnx.Param(
+            0.02 * code_embedding.initial(codebooks.get(model.tier), model.num_codes, width, rngs).T,
+            out_sharding=("width", "codes"),
+        )
+        self.bias = nnx.Param(jnp.zeros((model.num_codes,)), out_sharding=("codes",))
+
+    def condition(self, batch: dict[str, jax.Array]) -> jax.Array:
+        """Conditioning of every position, [B, T, D]; see `code_dataset.Windows.window` for the arrays of a batch."""
+        x = self.labels(batch["genre"], batch["artist"], batch["start"], batch["length"]).astype(self.dtype)
+        if self.config.upsampling:
+            x = x + self.upsampler(batch["above"])
+        return x
+
+    def __call__(self, batch: dict[str, jax.Array], key: jax.Array | None = None) -> jax.Array:
+        """Logits [B, T, K] float32 of a window given its own codes and conditioning; `key` turns dropout on."""
+        return self.predictor()(self.hidden(batch, key))
+
+    def hidden(self, batch: dict[str, jax.Array], key: jax.Array | None = None) -> jax.Array:
+        """What `__call__` predicts from: the stack's output [B, T, D]. `key` turns the dropout of labels on, too."""
+        if key is not None and self.config.label_dropout:
+            hidden = jax.random.bernoulli(
+                jax.random.fold_in(key, LABEL_STREAM), self.config.label_dropout, batch["genre"].shape
+            )
+            batch = conditioner.without_labels(batch, hidden)
+        return self.stack(self.inputs(batch["codes"], self.condition(batch)), key)
+
+    def predict(self, x: jax.Array) -> jax.Array:
+        """The stack's output [..., D] -> logits [..., K] float32."""
+        return self._predict(x, self.logits[...])
+
+    def predictor(self) -> Callable[[jax.Array], jax.Array]:
+        """`predict` for [B, T, D] on a mesh: it collects the table now, and not at every turn of a loop."""
+        names = ("residual", "codes")
+        table = jax.tree.map(lambda leaf: rules.constrain(leaf, self.rules, names), self.logits[...])
+
+        def predict(x: jax.Array) -> jax.Array:
+            x = rules.constrain(x, self.rules, ("batch", "sequence", "residual"))
+            return rules.constrain(self._predict(x, table), self.rules, ("batch", "sequence", "codes"))
+
+        return predict
+
+    def _predict(self, x: jax.Array, table: weights.Weight) -> jax.Array:
+        return weights.einsum("...d,dk->...k", x, table, self.dtype, jnp.float32) + self.bias[...]

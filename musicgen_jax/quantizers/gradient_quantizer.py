@@ -1,0 +1,39 @@
+"""Vector quantizer whose codebook learns by gradient (van den Oord et al. 2017, equation 3), with restart."""
+
+import jax
+from flax import nnx
+
+from musicgen_jax import config
+from musicgen_jax.quantizers import codebook, learned_codebook, quantized
+
+
+class GradientQuantizer(nnx.Module):
+    """Codebook of one tier, in the space of the encoder's output."""
+
+    def __init__(self, quantizer_config: config.QuantizerConfig, *, rngs: nnx.Rngs):
+        self.config = quantizer_config
+        self.table = learned_codebook.LearnedCodebook(
+            quantizer_config.num_codes, quantizer_config.code_width, rngs=rngs
+        )
+
+    def encode(self, latents: jax.Array) -> jax.Array:
+        """Nearest entries: [B, T, W] float32 -> [B, T] int32."""
+        return codebook.nearest(latents, self.table.entries())
+
+    def decode(self, codes: jax.Array) -> jax.Array:
+        """Entries of integer codes: [B, T] -> [B, T, W] float32."""
+        return self.table.entries()[codes]
+
+    def codebook(self) -> jax.Array:
+        """What each code decodes to: [K, W] float32."""
+        return self.table.entries()
+
+    def __call__(self, latents: jax.Array) -> quantized.Quantized:
+        """Quantizes [B, T, W]; the gradient of the output with respect to the input is the identity."""
+        codes = jax.lax.stop_gradient(self.encode(latents))
+        return quantized.by_entries(latents, codes, self.decode(codes), learns=True)
+
+    def update(self, latents: jax.Array, codes: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+        """Restarts codes that fell out of use; see `LearnedCodebook.restart`."""
+        settings = self.config
+        return self.table.restart(latents, codes, settings.ema_decay, settings.restart_fraction, key)

@@ -1,0 +1,66 @@
+"""Vector quantizer that compares directions in few dimensions (Kumar et al. 2023, DAC, section 3.2).
+
+Latents are projected to `lookup_width` dimensions, the entry of the highest cosine is taken (Yu et al. 2021), and
+projected back. The entries and both projections learn by gradient; entries out of use restart.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from musicgen_jax import config
+from musicgen_jax.quantizers import codebook, learned_codebook, quantized
+
+_EPSILON = 1e-12  # square of the shortest vector that has a direction
+
+
+class NormalizedQuantizer(nnx.Module):
+    """Codebook of one tier in `lookup_width` dimensions, between two projections; float32."""
+
+    def __init__(self, quantizer_config: config.QuantizerConfig, *, rngs: nnx.Rngs):
+        self.config = quantizer_config
+        width, lookup_width = quantizer_config.code_width, quantizer_config.lookup_width
+        exact = {"precision": jax.lax.Precision.HIGHEST, "rngs": rngs}
+        self.project_in = nnx.Linear(width, lookup_width, **exact)
+        self.project_out = nnx.Linear(lookup_width, width, **exact)
+        self.table = learned_codebook.LearnedCodebook(quantizer_config.num_codes, lookup_width, rngs=rngs)
+
+    def encode(self, latents: jax.Array) -> jax.Array:
+        """Entries of the highest cosine: [B, T, W] float32 -> [B, T] int32."""
+        return self._lookup(self.project_in(latents))
+
+    def decode(self, codes: jax.Array) -> jax.Array:
+        """Entries of integer codes, projected back: [B, T] -> [B, T, W] float32."""
+        return self.project_out(self.table.entries()[codes])
+
+    def codebook(self) -> jax.Array:
+        """What each code decodes to: [K, W] float32."""
+        return self.project_out(self.table.entries())
+
+    def __call__(self, latents: jax.Array) -> quantized.Quantized:
+        """Quantizes [B, T, W]; between the projections the gradient is the identity, and there the losses are taken."""
+        projected = self.project_in(latents)
+        codes = jax.lax.stop_gradient(self._lookup(projected))
+        entries = self.table.entries()[codes]
+        return quantized.Quantized(
+            codes=codes,
+            latents=self.project_out(quantized.straight_through(projected, entries)),
+            commitment_loss=jnp.mean((projected - jax.lax.stop_gradient(entries)) ** 2),
+            codebook_loss=jnp.mean((jax.lax.stop_gradient(projected) - entries) ** 2),
+            latent_power=jnp.mean(latents**2),
+        )
+
+    def update(self, latents: jax.Array, codes: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+        """Restarts codes that fell out of use; see `LearnedCodebook.restart`."""
+        settings = self.config
+        projected = self.project_in(latents)
+        return self.table.restart(projected, codes, settings.ema_decay, settings.restart_fraction, key)
+
+    def _lookup(self, projected: jax.Array) -> jax.Array:
+        """Between unit vectors the nearest is the one of the highest cosine."""
+        return codebook.nearest(_unit(projected), _unit(self.table.entries()))
+
+
+def _unit(vectors: jax.Array) -> jax.Array:
+    """Vectors [..., W] at length one; zero stays zero."""
+    return vectors * jax.lax.rsqrt(jnp.sum(vectors**2, axis=-1, keepdims=True) + _EPSILON)

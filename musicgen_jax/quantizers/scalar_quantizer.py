@@ -1,0 +1,80 @@
+"""Finite scalar quantization (Mentzer et al. 2023): few bounded dimensions, each rounded; codes number the grid points.
+
+Nothing but the projections is learned: no codebook, no commitment, no restarts.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from musicgen_jax import config
+from musicgen_jax.quantizers import quantized
+
+_MARGIN = 1e-3  # keeps the bound's ends off the half-levels, where rounding would leave the grid
+
+
+class ScalarQuantizer(nnx.Module):
+    """Projections of one tier to and from one dimension for each of `fsq_levels`; float32."""
+
+    def __init__(self, quantizer_config: config.QuantizerConfig, *, rngs: nnx.Rngs):
+        self.config = quantizer_config
+        width, dimensions = quantizer_config.code_width, len(quantizer_config.fsq_levels)
+        exact = {"precision": jax.lax.Precision.HIGHEST, "rngs": rngs}
+        self.project_in = nnx.Linear(width, dimensions, **exact)
+        self.project_out = nnx.Linear(dimensions, width, **exact)
+
+    def encode(self, latents: jax.Array) -> jax.Array:
+        """Grid points as integers: [B, T, W] float32 -> [B, T] int32."""
+        return self._codes(self._grid(latents))
+
+    def decode(self, codes: jax.Array) -> jax.Array:
+        """What integer codes stand for: [B, T] -> [B, T, W] float32."""
+        levels = jnp.array(self.config.fsq_levels)
+        digits = codes[..., None] // jnp.array(self._place_values()) % levels
+        return self._from_grid((digits - levels // 2).astype(jnp.float32))
+
+    def codebook(self) -> jax.Array:
+        """What each code decodes to: [K, W] float32."""
+        return self.decode(jnp.arange(self.config.num_codes))
+
+    def __call__(self, latents: jax.Array) -> quantized.Quantized:
+        """Quantizes [B, T, W]; the gradient takes the rounding for the identity."""
+        grid = self._grid(latents)
+        return quantized.Quantized(
+            codes=jax.lax.stop_gradient(self._codes(grid)),
+            latents=self._from_grid(grid),
+            commitment_loss=jnp.zeros(()),
+            codebook_loss=None,
+            latent_power=jnp.mean(latents**2),
+        )
+
+    def update(self, latents: jax.Array, codes: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+        """Nothing: the grid is fixed."""
+        return {}
+
+    def _grid(self, latents: jax.Array) -> jax.Array:
+        """[B, T, W] -> whole numbers [B, T, D] from -(L // 2) to (L - 1) // 2 (section 3.1 and appendix A.1).
+
+        An even number of levels has none in the middle, so its bound is moved by half a level; inside the tanh the
+        shift keeps zero near zero.
+        """
+        levels = jnp.array(self.config.fsq_levels)
+        half = (levels - 1) * (1 - _MARGIN) / 2
+        offset = jnp.where(levels % 2 == 0, 0.5, 0.0)
+        bounded = jnp.tanh(self.project_in(latents) + jnp.tan(offset / half)) * half - offset
+        return quantized.straight_through(bounded, jnp.round(bounded))
+
+    def _from_grid(self, grid: jax.Array) -> jax.Array:
+        """Whole numbers [B, T, D] -> [B, T, W], by way of [-1, 1]."""
+        return self.project_out(grid / (jnp.array(self.config.fsq_levels) // 2))
+
+    def _codes(self, grid: jax.Array) -> jax.Array:
+        """Whole numbers [B, T, D] -> mixed-radix integers [B, T], the first dimension running fastest."""
+        digits = jnp.round(grid).astype(jnp.int32) + jnp.array(self.config.fsq_levels) // 2
+        return jnp.sum(digits * jnp.array(self._place_values()), axis=-1, dtype=jnp.int32)
+
+    def _place_values(self) -> list[int]:
+        levels = self.config.fsq_levels
+        return [math.prod(levels[:index]) for index in range(len(levels))]

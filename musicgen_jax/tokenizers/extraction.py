@@ -1,0 +1,174 @@
+"""Audio -> codes: every track of a dataset to code shards, or one recording to a file of codes."""
+
+import collections
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from musicgen_jax import config
+from musicgen_jax.codes import code_dataset, code_file, provenance
+from musicgen_jax.data import audio_check, audio_dataset, audio_io, manifest, output_folder, shards
+from musicgen_jax.runtime import console, progress_report
+from musicgen_jax.tokenizers.tokenizer import Tokenizer
+
+
+def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float) -> None:
+    """Writes the codes of all splits of the audio dataset `data` to the folder `out`.
+
+    Memory holds one window of audio and one track's codes, whatever the length of the tracks.
+
+    Raises:
+      NotFoundError: `data` holds no prepared dataset.
+      UserError: `data` has another sample rate than the tokenizer; `out` holds something else than these codes.
+    """
+    audio_dataset.check_sample_rate(data, tokenizer.config.sample_rate)
+    metadata = {
+        "vqvae": tokenizer.fingerprint,
+        "sample_rate": tokenizer.config.sample_rate,
+        "hop_lengths": tokenizer.config.hop_lengths,
+        "num_codes": tokenizer.config.quantizer.num_codes,
+        "audio": provenance.of_audio(data),
+        "data": str(pathlib.Path(data).absolute()),
+    }
+    if is_complete(out, metadata, data):
+        print(f"{audio_io.describe_path(out)} is complete already, with the same tokenizer and data; nothing to do")
+        return
+    with output_folder.claim(out, "extract_codes") as folder:
+        if not is_complete(out, metadata, data):  # it may have been interrupted as it moved into its place
+            _write_codes(tokenizer, data, folder, metadata, window_seconds)
+    entries = code_dataset.read_index(out)
+    counts = collections.Counter(entry.split for entry in entries)
+    rates = ", ".join(f"{tier} {bits_per_second(tokenizer.config, tier) / 1000:.2f} kbit/s" for tier in config.TIERS)
+    print(f"{audio_io.describe_path(out)}: tracks {dict(counts)}; {rates}")
+
+
+def _write_codes(tokenizer: Tokenizer, data: str, folder: pathlib.Path, metadata: dict, window_seconds: float) -> None:
+    splits = shards.split_names(data)
+    features = code_dataset.code_features()
+    entries = []
+    with (
+        shards.ShardWriter(folder, code_dataset.DATASET_NAME, features, splits, metadata) as writer,
+        progress_report.Progress("extract codes", _seconds(data), "audio-s") as progress,
+    ):
+        for split in splits:
+            for facts, blocks in audio_dataset.read_tracks(data, split):
+                counted = _count_seconds(blocks, tokenizer.config.sample_rate, progress)
+                codes = tokenizer.encode(counted, window_seconds)
+                labels = {name: facts[name] for name in ("track_id", "genre", "artist")}
+                writer.write(split, codes | labels | {"lyrics": ""})
+                entries.append(code_dataset.TrackEntry(**labels, split=split, top_codes=len(codes["top"])))
+        code_dataset.write_index(writer.path, entries)
+        code_dataset.write_codebooks(writer.path, tokenizer.codebooks())
+
+
+def extract_file(tokenizer: Tokenizer, path: str, out: str, window_seconds: float) -> None:
+    """Writes the codes of one recording to the file `out`, and prints the bit rate of each tier.
+
+    Args:
+      tokenizer: the VQ-VAE.
+      path: any audio file that the package reads; mixed down and resampled as `data.audio_io.read_blocks` does.
+      out: file to write; absent.
+      window_seconds: audio encoded at a time.
+
+    Raises:
+      NotFoundError: there is no such recording.
+      UserError: the recording can't be decoded to its end or holds no audio.
+      UserError: there is something in the place of `out`.
+    """
+    settings = tokenizer.config
+    with code_file.new_file(out) as partial:
+        num_samples, codes = _encode_file(tokenizer, path, window_seconds)
+        recording = code_file.Recording(
+            vqvae=tokenizer.fingerprint,
+            sample_rate=settings.sample_rate,
+            num_samples=num_samples,
+            num_codes=settings.quantizer.num_codes,
+            hop_lengths=settings.hop_lengths,
+            codes=codes,
+        )
+        code_file.write(partial, recording)
+    print(f"{out}: {recording.seconds:.2f} s, {pathlib.Path(out).stat().st_size} bytes")
+    for tier in codes:
+        print(_describe_rate(settings, recording, tier))
+
+
+def _encode_file(tokenizer: Tokenizer, path: str, window_seconds: float) -> tuple[int, dict[str, np.ndarray]]:
+    """(number of samples at the tokenizer's rate, codes of each tier)."""
+    sample_rate, sizes = tokenizer.config.sample_rate, []
+    seconds = _checked_seconds(path)
+    with progress_report.Progress("extract codes", seconds, "audio-s") as progress:
+
+        def blocks() -> Iterator[np.ndarray]:
+            for block in audio_io.read_blocks(path, sample_rate):
+                sizes.append(len(block))
+                yield block
+
+        codes = tokenizer.encode(_count_seconds(blocks(), sample_rate, progress), window_seconds)
+    config.require(sum(sizes) > 0, f"{path} holds no audio: not one sample at {sample_rate} Hz")
+    return sum(sizes), codes
+
+
+def _checked_seconds(path: str) -> float:
+    """Length of a recording that can be decoded to its end; a silent one is as good as any other."""
+    audio_io.require_file(path)
+    facts = audio_check.inspect(path, min_seconds=0.0)
+    fit = not facts.reason or facts.reason.startswith("silent")
+    config.require(fit, f"{audio_io.describe_path(path)}: {facts.reason}")
+    if facts.warning:
+        console.say(f"note: {audio_io.describe_path(path)}: {facts.warning}")
+    return facts.duration
+
+
+def _describe_rate(vqvae_config: config.VQVAEConfig, recording: code_file.Recording, tier: str) -> str:
+    """One line: what the tier's codes take by their number, and what they take in the file."""
+    codes_per_second = vqvae_config.sample_rate / vqvae_config.hop_lengths[tier]
+    nominal = bits_per_second(vqvae_config, tier) / 1000
+    in_file = code_file.packed_bytes(len(recording.codes[tier]), recording.num_codes)
+    return (
+        f"{tier}: {nominal:.2f} kbit/s ({codes_per_second:g} codes/s x {np.log2(recording.num_codes):.4g} bits); "
+        f"{in_file} bytes in the file ({in_file * 8 / recording.seconds / 1000:.2f} kbit/s)"
+    )
+
+
+def is_complete(out: str, metadata: dict, data: str) -> bool:
+    """Whether `out` already holds these codes, wherever the tokenizer and the audio lay when they were made.
+
+    Args:
+      out: folder.
+      metadata: of the codes that are wanted.
+      data: the audio that they are wanted of.
+
+    Raises:
+      UserError: it holds codes of another tokenizer or of other audio.
+    """
+    if not ((pathlib.Path(out) / code_dataset.INDEX_NAME).is_file() and shards.is_complete(out)):
+        return False
+    found = shards.read_metadata(out)
+    compared = {name: value for name, value in metadata.items() if name not in ("audio", "data")}
+    different = [
+        f"{name} {found.get(name)!r}, now {value!r}" for name, value in compared.items() if found.get(name) != value
+    ]
+    different += filter(None, [provenance.other_audio(out, data)])
+    config.require(
+        not different, f"{out} holds other codes ({'; '.join(different)}); remove it or choose another --out"
+    )
+    return True
+
+
+def bits_per_second(vqvae_config: config.VQVAEConfig, tier: str) -> float:
+    """Rate of a tier's codes as plain integers: codes per second times log2 of the codebook size."""
+    codes_per_second = vqvae_config.sample_rate / vqvae_config.hop_lengths[tier]
+    return codes_per_second * float(np.log2(vqvae_config.quantizer.num_codes))
+
+
+def _seconds(data: str) -> float:
+    return sum(row.num_samples for row in manifest.read(data)) / shards.read_metadata(data)["sample_rate"]
+
+
+def _count_seconds(
+    blocks: Iterator[np.ndarray], sample_rate: int, progress: progress_report.Progress
+) -> Iterator[np.ndarray]:
+    for block in blocks:
+        yield block
+        progress.update(len(block) / sample_rate)

@@ -1,0 +1,47 @@
+"""Quantized latent frames of one tier -> waveform."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from musicgen_jax import config
+from musicgen_jax.nn import resnet
+
+
+class DecoderBlock(nnx.Module):
+    """A projection from the code width, then `num_steps` times (residual stack, doubling of the length)."""
+
+    def __init__(self, num_steps: int, tier: config.TierConfig, code_width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        # The largest dilation comes first: the mirror image of the encoder.
+        dilations = [tier.dilation_growth**r for r in reversed(range(tier.depth))]
+        outputs = [tier.width] * (num_steps - 1) + [code_width]
+        self.project = resnet.convolution(code_width, tier.width, 3, dtype=dtype, rngs=rngs)
+        self.stacks = nnx.List([resnet.ResidualStack(tier.width, dilations, dtype=dtype, rngs=rngs) for _ in outputs])
+        self.upsampling = nnx.List([resnet.Upsampling(tier.width, c, dtype=dtype, rngs=rngs) for c in outputs])
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, T, code_width] -> [B, T * 2**num_steps, code_width]."""
+        x = self.project(x)
+        for stack, upsampling in zip(self.stacks, self.upsampling, strict=True):
+            x = upsampling(stack(x))
+        return x
+
+
+class Decoder(nnx.Module):
+    """The blocks of one tier in reverse order, then a 3-tap convolution to one channel."""
+
+    def __init__(self, tier: config.TierConfig, code_width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.blocks = nnx.List(
+            [
+                DecoderBlock(num_steps, tier, code_width, dtype=dtype, rngs=rngs)
+                for num_steps in reversed(tier.downsampling)
+            ]
+        )
+        self.out = resnet.convolution(code_width, 1, 3, dtype=dtype, rngs=rngs)
+
+    def __call__(self, latents: jax.Array) -> jax.Array:
+        """[B, T, code_width] -> [B, T * hop_length] float32."""
+        x = latents
+        for block in self.blocks:
+            x = block(x)
+        return self.out(x)[..., 0].astype(jnp.float32)

@@ -1,0 +1,163 @@
+"""Windows of codes: complete, aligned with the tier above, masked at the end, labelled."""
+
+import dataclasses
+import itertools
+import types
+
+import jax
+import numpy as np
+import pytest
+import scipy.stats
+
+from musicgen_jax import config
+from musicgen_jax.codes import code_dataset
+from musicgen_jax.data import labels, shards
+from musicgen_jax.sampling import windows as sampling_windows
+from musicgen_jax.sharding import meshes
+
+CONTEXT = 64
+
+
+def resolved(directory: str, tier: str, context: int = CONTEXT) -> config.PriorConfig:
+    return code_dataset.resolve(config.PriorConfig(tier=tier, context=context), directory)
+
+
+def one_device() -> jax.sharding.Mesh:
+    return meshes.make_mesh(config.MeshConfig(data=1), jax.devices()[:1])
+
+
+@pytest.mark.parametrize("tier", config.TIERS)
+def test_resolve_reads_what_the_codes_know(tiny_codes, tiny_tokenizer, tier):
+    model = resolved(tiny_codes, tier)
+    hop = tiny_tokenizer.config.hop_lengths[tier]
+    assert (model.num_codes, model.codes_per_second) == (16, 4000 / hop)
+    assert model.upsampling == (0 if tier == "top" else 4) and model.vqvae == tiny_tokenizer.fingerprint
+    assert model.genres == ("unknown", "flute", "organ")
+    assert model.artists == ("unknown", "artist0", "artist1", "artist2")
+    train = [entry.top_codes for entry in code_dataset.read_index(tiny_codes) if entry.split == "train"]
+    assert model.track_seconds == pytest.approx(np.mean(train) * 128 / 4000)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("tier", config.TIERS)
+def test_consecutive_windows_hold_every_code_once(tiny_codes, tier, split):
+    windows = code_dataset.Windows(tiny_codes, split, resolved(tiny_codes, tier))
+    sequences = code_dataset.code_sequences(tiny_codes, split, tier)
+    above = config.TIER_ABOVE[tier] and code_dataset.code_sequences(tiny_codes, split, config.TIER_ABOVE[tier])
+    for track, places in itertools.groupby(windows.consecutive(), key=lambda place: place[0]):
+        examples = [windows.window(*place) for place in places]
+        got = np.concatenate([example["codes"][example["mask"]] for example in examples])
+        np.testing.assert_array_equal(got, sequences[track])
+        assert all(not example["codes"][~example["mask"]].any() for example in examples)
+        assert [int(example["start"]) for example in examples] == list(range(0, len(got), CONTEXT))
+        assert {int(example["length"]) for example in examples} == {len(sequences[track])}
+        if above:
+            coarse = np.concatenate([example["above"] for example in examples])
+            np.testing.assert_array_equal(coarse[: len(above[track])], above[track])
+            assert not coarse[len(above[track]) :].any() and coarse.size == CONTEXT // 4 * len(examples)
+        else:
+            assert all("above" not in example for example in examples)
+    assert track == len(sequences) - 1 == len(windows.entries) - 1
+
+
+def test_a_window_is_aligned_with_the_tier_above(tiny_codes):
+    windows = code_dataset.Windows(tiny_codes, "train", resolved(tiny_codes, "bottom"))
+    example = windows.window(2, 20)
+    middle, bottom = (code_dataset.code_sequences(tiny_codes, "train", tier)[2] for tier in ("middle", "bottom"))
+    np.testing.assert_array_equal(example["above"], middle[5 : 5 + 16])
+    np.testing.assert_array_equal(example["codes"], bottom[20 : 20 + CONTEXT])
+    assert {value.dtype for name, value in example.items() if name != "mask"} == {np.dtype(np.int32)}
+    assert example["mask"].all() and example["mask"].dtype == bool
+
+
+def test_labels_of_a_window(tiny_codes):
+    model = resolved(tiny_codes, "top")
+    windows = code_dataset.Windows(tiny_codes, "train", model)
+    for track, entry in enumerate(windows.entries):
+        example = windows.window(track, 0)
+        assert model.genres[example["genre"]] == entry.genre and model.artists[example["artist"]] == entry.artist
+        assert windows.records[track]["track_id"].decode() == entry.track_id
+    unseen = dataclasses.replace(model, genres=("unknown", "organ"))
+    flute = next(i for i, entry in enumerate(windows.entries) if entry.genre == "flute")
+    assert code_dataset.Windows(tiny_codes, "train", unseen).window(flute, 0)["genre"] == 0
+    with pytest.raises(ValueError, match=r"--genre=polka: unknown genre; .*flute, organ"):
+        labels.require_known("genre", "polka", model.genres)
+
+
+@pytest.mark.parametrize(("tier", "context"), [("top", CONTEXT), ("bottom", CONTEXT), ("bottom", 512)])
+def test_random_windows_have_every_place_in_its_share(tiny_codes, tier, context):
+    windows = code_dataset.Windows(tiny_codes, "train", resolved(tiny_codes, tier, context))
+    rng = np.random.default_rng(0)
+    places = [windows.place(slot, rng) for slot in windows.slots for _ in range(20_000 // len(windows.slots) + 1)]
+    tracks, starts = np.array(places).T
+    lengths = np.array([windows.num_codes(track) for track in range(len(windows.entries))])
+    weights = np.maximum(lengths, context)
+    counts = np.bincount(tracks, minlength=len(lengths))
+    assert len(windows.slots) == -(-weights.sum() // context)
+    # Slots divide the split evenly: the counts scatter even less than those of independent draws.
+    assert scipy.stats.chisquare(counts, len(places) * weights / weights.sum()).pvalue > 0.01
+    step = max(windows.model.upsampling, 1)
+    for track, length in enumerate(lengths):
+        of_track = starts[tracks == track]
+        possible = max(length - context, 0) // step + 1
+        assert not (of_track % step).any() and of_track.max() <= max(length - context, 0)
+        firsts = windows.first_window_share(track)
+        expected = np.full(possible, (1 - firsts) / possible)
+        expected[0] += firsts
+        groups = np.arange(possible) * 10 // possible
+        groups[1:] += 1  # code 0 is a group of its own
+        observed = np.bincount(groups, np.bincount(of_track // step, minlength=possible))
+        wanted = np.bincount(groups, expected * counts[track])
+        used = wanted > 0
+        assert possible == 1 or scipy.stats.chisquare(observed[used], wanted[used]).pvalue > 0.001
+
+
+def test_windows_begin_at_code_0_as_often_as_sampling_begins_there():
+    model = types.SimpleNamespace(context=64)
+    for hops, share in ((0, 1), (1, 1 / 2), (2, 1 / 3), (5, 1 / 6), (7, 1 / 8), (1000, 1 / 8)):
+        windows = types.SimpleNamespace(model=model, num_codes=lambda track, hops=hops: 64 + 32 * hops)
+        assert code_dataset.Windows.first_window_share(windows, 0) == share
+        of_sampling = sampling_windows.plan(64 + 32 * hops, 64, 0.5)
+        assert share == max(1 / len(of_sampling), 1 / 8)
+
+
+def test_a_short_track_is_a_whole_window_with_a_mask(tiny_codes):
+    windows = code_dataset.Windows(tiny_codes, "train", resolved(tiny_codes, "top"))
+    shortest = int(np.argmin([entry.top_codes for entry in windows.entries]))
+    example = windows.window(shortest, 0)
+    assert example["start"] == 0 and example["mask"].sum() == 47
+
+
+def test_batches_resume_and_validate(tiny_codes):
+    model, data = resolved(tiny_codes, "middle"), config.DataConfig(path=tiny_codes, batch_size=4)
+    batches_from = code_dataset.training_batches(tiny_codes, model, data, one_device())
+    batches = list(itertools.islice(batches_from(0), 4))
+    assert {name: value.shape for name, value in batches[0].items()} == {
+        "codes": (4, CONTEXT), "mask": (4, CONTEXT), "above": (4, CONTEXT // 4),
+        "genre": (4,), "artist": (4,), "start": (4,), "length": (4,),
+    }  # fmt: skip
+    jax.tree.map(np.testing.assert_array_equal, next(batches_from(3)), batches[3])
+    validation = code_dataset.validation_batches(tiny_codes, model, data, 2, one_device())
+    first, second = list(validation()), list(validation())
+    assert len(first) == 2
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    assert len({int(start) for batch in first for start in batch["start"]}) > 4, "windows are not spread out"
+
+
+def test_bad_input(tiny_codes, tiny_audio_dataset, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such dataset directory"):
+        resolved(str(tmp_path / "absent"), "top")
+    with pytest.raises(FileNotFoundError, match=r"no tracks\.jsonl .* pass the --out of extract_codes"):
+        resolved(tiny_audio_dataset, "top")
+    with pytest.raises(ValueError, match=r"model\.context=66: must be a multiple of the 4 codes"):
+        resolved(tiny_codes, "middle", context=66)
+    with pytest.raises(ValueError, match="no records in split 'dev'"):
+        code_dataset.Windows(tiny_codes, "dev", resolved(tiny_codes, "top"))
+    assert set(shards.split_names(tiny_codes)) == {"train", "validation", "test"}
+
+
+def test_any_name_and_tag_survives_in_the_index(tmp_path):
+    strange = "a\nb\r\x85\u2028\u2029\x0b\x1e'\"\\ü\x00"
+    entries = [code_dataset.TrackEntry(strange, "train", strange, strange, 3)] * 2
+    code_dataset.write_index(tmp_path, entries)
+    assert code_dataset.read_index(tmp_path) == entries

@@ -1,0 +1,133 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_priors
+
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import prior
+
+TIERS = ("top", "middle")
+
+
+@pytest.fixture(scope="module", params=TIERS)
+def model(request):
+    """(config, trained prior, a batch, its logits)."""
+    settings = tiny_priors.model_config(request.param)
+    trained = tiny_priors.trained_prior(settings)
+    batch = tiny_priors.batch(settings)
+    logits = jax.jit(lambda weights, batch: trained.functional.bind(*weights)(batch))(trained.weights, batch)
+    return settings, trained, batch, np.asarray(logits)
+
+
+def test_logits(model):
+    settings, _, _, logits = model
+    assert logits.shape == (2, settings.context, settings.num_codes)
+    assert logits.dtype == np.float32
+    assert logits.std() > 0.3
+
+
+def test_cached_steps_equal_the_full_pass_from_any_prefill(model):
+    settings, trained, batch, expected = model
+
+    @jax.jit
+    def steps(weights, batch, codes, known):
+        """Logits of all positions from `known` on, with the codes of `batch` fed in one by one."""
+        module = trained.functional.bind(*weights)
+        condition = module.condition(batch)
+        caches = module.prefill(codes, condition)
+        layers = module.stack.unstacked()
+
+        def body(position, carry):
+            logits, caches = carry
+            previous = batch["codes"][:, jnp.maximum(position - 1, 0)]
+            row, caches = module.step(layers, previous, condition[:, position], caches, position)
+            return logits.at[:, position].set(row), caches
+
+        start = (jnp.full(expected.shape, jnp.nan), caches)
+        return jax.lax.fori_loop(known, settings.context, body, start)[0]
+
+    for known in range(settings.context):
+        # Codes that are not known yet must not matter.
+        codes = np.where(np.arange(settings.context) < known, batch["codes"], settings.num_codes - 1)
+        got = np.asarray(steps(trained.weights, batch, codes, known))
+        assert np.isnan(got[:, :known]).all()
+        np.testing.assert_allclose(got[:, known:], expected[:, known:], atol=1e-5)
+
+
+def test_a_code_is_predicted_from_the_codes_before_it_alone():
+    settings = tiny_priors.model_config("middle")
+    trained, batch = tiny_priors.trained_prior(settings), tiny_priors.batch(settings)
+    module = trained.functional.bind(*trained.weights)
+    weights = np.random.default_rng(0).normal(size=settings.num_codes).astype(np.float32)
+
+    def mixed_logits(embedded):
+        """One number a position of example 0, from the embeddings of all codes."""
+        start = jnp.broadcast_to(module.start[...], (2, 1, embedded.shape[-1]))
+        x = jnp.concatenate([start, embedded[:, :-1]], axis=1) + module.condition(batch)
+        return module.predict(module.stack(x))[0] @ weights
+
+    dependence = jax.jit(jax.jacrev(mixed_logits))(module.codes[...][batch["codes"]])
+    by_code = np.abs(dependence).sum(axis=-1)  # [T, B, T]
+    assert not np.any(np.triu(by_code[:, 0]))  # code t itself is not seen at t either
+    assert np.all(by_code[:, 0][np.tril_indices(settings.context, k=-1)] > 0)
+    assert not np.any(by_code[:, 1])
+
+
+def test_inputs_are_the_codes_shifted_by_one(model):
+    settings, trained, batch, _ = model
+    module = trained.functional.bind(*trained.weights)
+    condition = np.random.default_rng(0).normal(size=(2, settings.context, 16)).astype(np.float32)
+    x = np.asarray(module.inputs(batch["codes"], condition)) - condition
+    params = trained.weights[0]
+    np.testing.assert_allclose(x[:, 0], np.tile(params["start"], (2, 1)), atol=1e-6)
+    np.testing.assert_allclose(x[:, 1:], params["codes"][batch["codes"][:, :-1]], atol=1e-6)
+
+
+def test_what_changes_with_what(model):
+    settings, trained, batch, expected = model
+    run = jax.jit(lambda weights, batch: trained.functional.bind(*weights)(batch))
+
+    def change(name, index=slice(None)):
+        """Largest change of the logits at each position, [T], where one array of the batch changes."""
+        changed = batch[name].copy()
+        changed[index] = (changed[index] + 2) % 3
+        return np.abs(run(trained.weights, batch | {name: changed}) - expected).max(axis=(0, 2))
+
+    by_code = change("codes", np.s_[:, 5])
+    assert not by_code[:6].any()
+    assert (by_code[6:] > 1e-4).all()
+    for name in ("genre", "length", "start"):
+        assert change(name).max() > 1e-3, name
+    if settings.upsampling:
+        # The last code above is seen before its own span too.
+        assert change("above", np.s_[:, -1])[:8].max() > 1e-5
+
+
+def test_number_of_parameters_by_hand():
+    settings = tiny_priors.model_config(timing_bins=5)
+    functional = modules.Functional(lambda rngs: prior.Prior(settings, rngs=rngs))
+    attention = 4 * 16 * 2 * 8 + 2 * 12 * 8
+    mlp = 2 * 16 * 24 + 24 + 16
+    layers = 2 * (attention + mlp + 2 * 2 * 16)
+    tables = (tiny_priors.NUM_CODES + 1 + 3 + 1 + 5 + 5) * 16
+    assert functional.num_parameters() == layers + tables + 2 * 16 + (16 + 1) * tiny_priors.NUM_CODES
+
+
+def test_depth_does_not_change_the_size_of_the_program():
+    def jaxpr(num_layers):
+        settings = tiny_priors.model_config(num_layers=num_layers)
+        trained = modules.Functional(lambda rngs: prior.Prior(settings, rngs=rngs))
+        shapes = jax.eval_shape(trained.init, jax.random.key(0))
+        run = lambda weights: trained.bind(*weights)(tiny_priors.batch(settings))  # noqa: E731
+        return str(jax.make_jaxpr(run)(shapes))
+
+    assert jaxpr(2).count("dot_general") == jaxpr(5).count("dot_general")
+
+
+def test_dropout_draws_with_a_key_alone():
+    settings = tiny_priors.model_config(dropout=0.5)
+    trained, batch = tiny_priors.trained_prior(settings), tiny_priors.batch(settings)
+    run = lambda key: trained.functional.bind(*trained.weights)(batch, key)  # noqa: E731
+    assert "random_bits" in str(jax.make_jaxpr(run)(jax.random.key(0)))
+    assert "random_bits" not in str(jax.make_jaxpr(run)(None))

@@ -1,0 +1,73 @@
+"""Encoder and decoder of each tier: shapes, hop lengths, and the reach that `receptive_field` promises."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from musicgen_jax import config
+from musicgen_jax.tokenizers.vqvae import decoder, encoder
+
+CODE_WIDTH = 2
+TIERS = {
+    "one step": config.TierConfig(downsampling=(1,), width=2, depth=1),
+    "tiny top": config.TierConfig(downsampling=(3, 2, 2), width=2, depth=2),
+    "tiny bottom": config.TierConfig(downsampling=(3,), width=2, depth=2),
+    "growth 2": config.TierConfig(downsampling=(1, 2), width=2, depth=3, dilation_growth=2),
+    "base middle": config.TierConfig(downsampling=(3, 2), width=2, depth=4),
+    "base bottom": config.TierConfig(downsampling=(3,), width=2, depth=8),
+}
+
+
+def all_equal(build: Callable[[], nnx.Module]) -> nnx.Module:
+    """All weights positive and equal, so that nothing cancels, no ReLU closes, and every path through shows."""
+    module = nnx.eval_shape(build)
+    nnx.update(module, jax.tree.map(lambda x: jnp.full(x.shape, 0.3), nnx.state(module, nnx.Param)))
+    return module
+
+
+def reach(touched: np.ndarray, middle: int, hop: int) -> int:
+    """How far the samples that are not zero extend beyond code `middle`'s own; the same to both sides."""
+    indices = np.flatnonzero(touched)
+    assert indices[0] > 0 and indices[-1] < len(touched) - 1, "the clip is too short to show the reach"
+    before, after = middle * hop - indices[0], indices[-1] - ((middle + 1) * hop - 1)
+    assert before == after
+    return before
+
+
+@pytest.mark.parametrize("name", list(TIERS))
+def test_receptive_field_is_the_reach(name):
+    tier = TIERS[name]
+    hop, field = tier.hop_length, encoder.receptive_field(tier)
+    frames = 2 * (-(-field // hop)) + 9
+    middle = frames // 2
+
+    encode = all_equal(lambda: encoder.Encoder(tier, CODE_WIDTH, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+    audio = np.full((1, frames * hop), 0.1, np.float32)
+    gradient = jax.jit(jax.grad(lambda x: encode(x)[0, middle].sum()))(audio)  # the samples that a code looks at
+    assert reach(np.asarray(gradient)[0], middle, hop) == field
+
+    decode = all_equal(lambda: decoder.Decoder(tier, CODE_WIDTH, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+    latents = np.full((1, frames, CODE_WIDTH), 0.1, np.float32)
+    tangent = np.zeros_like(latents)
+    tangent[:, middle] = 1.0
+    _, change = jax.jit(lambda: jax.jvp(decode, (latents,), (tangent,)))()  # the samples that a code has a part in
+    assert reach(np.asarray(change)[0], middle, hop) == field + 1, "one 3-tap convolution over samples more"
+
+
+def test_hop_lengths_of_the_published_sizes():
+    assert config.VQVAEConfig().hop_lengths == {"top": 128, "middle": 32, "bottom": 8}
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("downsampling", [(3, 2, 2), (3, 2), (3,)])
+def test_encoder_and_decoder_shapes(downsampling, dtype):
+    tier = config.TierConfig(downsampling=downsampling, width=2, depth=1)
+    audio = jax.ShapeDtypeStruct((2, 3 * tier.hop_length), jnp.float32)
+    latents = jax.eval_shape(lambda x: encoder.Encoder(tier, 5, dtype=dtype, rngs=nnx.Rngs(0))(x), audio)
+    assert latents.shape == (2, 3, 5) and latents.dtype == jnp.float32
+    decoded = jax.eval_shape(lambda x: decoder.Decoder(tier, 5, dtype=dtype, rngs=nnx.Rngs(0))(x), latents)
+    assert decoded.shape == audio.shape and decoded.dtype == jnp.float32

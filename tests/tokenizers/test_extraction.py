@@ -1,0 +1,159 @@
+"""From an audio dataset to a code dataset: aligned, labelled, in bounded memory, whole or not at all."""
+
+import dataclasses
+import pathlib
+import pickle
+import shutil
+import subprocess
+import sys
+import types
+
+import jax
+import numpy as np
+import pytest
+from conftest import TRACK_SAMPLES, prepare_tones, tone_tracks
+
+from musicgen_jax import config
+from musicgen_jax.codes import code_dataset
+from musicgen_jax.data import audio_dataset, preparation, shards
+from musicgen_jax.tokenizers import extraction, tokenizer
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+
+
+def test_one_record_a_track_with_aligned_tiers_and_labels(tiny_codes, tiny_audio_dataset):
+    entries, seen = code_dataset.read_index(tiny_codes), []
+    assert shards.split_names(tiny_codes) == shards.split_names(tiny_audio_dataset)
+    for split in shards.split_names(tiny_codes):
+        records = shards.open_split(tiny_codes, split)
+        facts = [facts for facts, _ in audio_dataset.read_tracks(tiny_audio_dataset, split)]
+        for i, entry in enumerate([entry for entry in entries if entry.split == split]):
+            record, fact = records[i], facts[i]
+            for name in ("track_id", "genre", "artist"):
+                assert record[name].decode() == fact[name] == getattr(entry, name)
+            top = -(-fact["track_samples"] // 128)
+            assert [len(record[tier]) for tier in config.TIERS] == [top, 4 * top, 16 * top] and entry.top_codes == top
+            assert all(record[tier].dtype == np.int16 for tier in config.TIERS)
+            seen.append(entry.track_id)
+    assert sorted(seen) == [f"track{i:02d}" for i in range(len(TRACK_SAMPLES))]
+
+
+def test_the_codes_are_those_of_the_tokenizer(tiny_codes, tiny_audio_dataset, tiny_tokenizer):
+    _, blocks = next(audio_dataset.read_tracks(tiny_audio_dataset, "validation"))
+    want = tiny_tokenizer.encode(blocks, window_seconds=4.0)
+    for tier in config.TIERS:
+        np.testing.assert_array_equal(code_dataset.code_sequences(tiny_codes, "validation", tier)[0], want[tier])
+
+
+def test_any_name_and_tag_goes_all_the_way_to_training_windows(tiny_tokenizer, tmp_path):
+    strange = "a\nb\r\x85\u2028\u2029\x0b'\"\\ü東\\xff"
+    tracks = [
+        dataclasses.replace(
+            item, track_id=f"{index}{strange}", path=strange, labels={"artist": strange, "genre": strange}
+        )
+        for index, item in enumerate(tone_tracks((6000, 8000, 9000)))
+    ]
+    source = types.SimpleNamespace(tracks=lambda *_: (tracks, []))
+    preparation.prepare(preparation.Settings("recordings", "", 4000, 0), source, str(tmp_path / "audio"), 0)
+    extraction.extract(tiny_tokenizer, str(tmp_path / "audio"), str(tmp_path / "codes"), 4.0)
+    entries = code_dataset.read_index(str(tmp_path / "codes"))
+    assert {entry.track_id for entry in entries} == {item.track_id for item in tracks}
+    model = code_dataset.resolve(config.PriorConfig(tier="top", context=16), str(tmp_path / "codes"))
+    assert model.genres == model.artists == (config.UNKNOWN_LABEL, strange)
+    windows = code_dataset.Windows(str(tmp_path / "codes"), "train", model)
+    assert windows.window(0, 0)["genre"] == 1
+
+
+def test_again_does_nothing(tiny_codes, tiny_audio_dataset, tiny_tokenizer, capsys):
+    before = {path: path.stat().st_mtime_ns for path in pathlib.Path(tiny_codes).iterdir()}
+    extraction.extract(tiny_tokenizer, tiny_audio_dataset, tiny_codes, 4.0)
+    assert "complete already" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in pathlib.Path(tiny_codes).iterdir()}
+
+
+def test_again_does_nothing_wherever_the_folders_lie(
+    tiny_codes, tiny_audio_dataset, tiny_tokenizer, tmp_path, monkeypatch, capsys
+):
+    shutil.copytree(tiny_codes, tmp_path / "renamed codes")
+    shutil.copytree(tiny_audio_dataset, tmp_path / "renamed audio")
+    monkeypatch.chdir(tmp_path)
+    extraction.extract(tiny_tokenizer, "renamed audio", "renamed codes", 4.0)
+    assert "complete already" in capsys.readouterr().out
+
+
+def test_other_tokenizer_data_or_rate_is_an_error(tiny_codes, tiny_audio_dataset, tiny_tokenizer, tmp_path):
+    params, buffers = jax.tree.map(np.array, tiny_tokenizer._weights)
+    buffers["top"]["quantizer"]["entries"] += 1.0
+    other = tokenizer.Tokenizer(tiny_tokenizer.config, params, buffers)
+    with pytest.raises(ValueError, match=f"holds other codes .*{tiny_tokenizer.fingerprint}.*{other.fingerprint}"):
+        extraction.extract(other, tiny_audio_dataset, tiny_codes, 4.0)
+    data = prepare_tones(tmp_path / "audio", (8000, 9000))
+    with pytest.raises(ValueError, match=r"holds other codes \(audio .*; remove it or choose another --out"):
+        extraction.extract(tiny_tokenizer, data, tiny_codes, 4.0)
+    with pytest.raises(ValueError, match="holds other things"):
+        extraction.extract(tiny_tokenizer, tiny_audio_dataset, data, 4.0)
+    with pytest.raises(FileNotFoundError, match="no such dataset directory"):
+        extraction.extract(tiny_tokenizer, str(tmp_path / "absent"), str(tmp_path / "out"), 4.0)
+    other.config = config.VQVAEConfig(sample_rate=8000)
+    with pytest.raises(ValueError, match="4000 Hz but the model wants 8000 Hz"):
+        extraction.extract(other, tiny_audio_dataset, str(tmp_path / "out"), 4.0)
+
+
+def test_data_prepared_anew_in_the_same_place_is_noticed(tiny_tokenizer, tmp_path):
+    data, out = prepare_tones(tmp_path / "audio", (8000, 9000)), str(tmp_path / "codes")
+    extraction.extract(tiny_tokenizer, data, out, 4.0)
+    pathlib.Path(data).rename(tmp_path / "old")
+    prepare_tones(tmp_path / "audio", (8000, 9000, 10000))
+    with pytest.raises(ValueError, match=r"holds other codes \(audio "):
+        extraction.extract(tiny_tokenizer, data, out, 4.0)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_interrupted_leaves_nothing_and_the_next_run_is_whole(
+    tiny_tokenizer, tiny_audio_dataset, tiny_codes, tmp_path, monkeypatch, error
+):
+    calls, encode, out = [], tiny_tokenizer.encode, tmp_path / "codes"
+
+    def fail_at_the_fifth(*arguments):
+        calls.append(1)
+        if len(calls) == 5:
+            raise error
+        return encode(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(error):
+        patch.setattr(tiny_tokenizer, "encode", fail_at_the_fifth)
+        extraction.extract(tiny_tokenizer, tiny_audio_dataset, str(out), 4.0)
+    assert list(tmp_path.iterdir()) == []
+    extraction.extract(tiny_tokenizer, tiny_audio_dataset, str(out), 4.0)
+    for path in pathlib.Path(tiny_codes).iterdir():
+        assert path.read_bytes() == (out / path.name).read_bytes(), path.name
+
+
+def test_bits_per_second():
+    settings = config.VQVAEConfig()
+    assert extraction.bits_per_second(settings, "bottom") == pytest.approx(44100 / 8 * 11)
+
+
+PEAK = """
+import pickle, sys
+from musicgen_jax.vqvae import extraction, tokenizer
+tokenizer_parts, data, out = sys.argv[1:]
+extraction.extract(tokenizer.Tokenizer(*pickle.load(open(tokenizer_parts, "rb"))), data, out, 4.0)
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak memory from /proc")
+def test_peak_memory_does_not_grow_with_length(tiny_tokenizer, tmp_path):
+    weights = jax.tree.map(np.asarray, tiny_tokenizer._weights)
+    (tmp_path / "tokenizer").write_bytes(pickle.dumps((tiny_tokenizer.config, *weights)))
+    peaks = []
+    for minutes in (1, 30):
+        data = prepare_tones(tmp_path / f"audio{minutes}", (minutes * 60 * 4000,))
+        command = [sys.executable, "-c", PEAK, tmp_path / "tokenizer", data, tmp_path / f"codes{minutes}"]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True, text=True)
+        peaks.append(int(done.stdout.split()[-1]) * 1024)
+    # The codes of the long track, 1.2 million int16, take 2.4 MB; TFDS makes about seven copies on their way into the
+    # one record. The track's audio, 29 MB as float32, must never be in memory.
+    assert peaks[1] - peaks[0] < 30e6, peaks
