@@ -18,7 +18,7 @@ VERBS = list(dispatcher.VERBS)
 APP = """
 import os
 from absl import flags
-from musicgen_jax import cli
+from musicgen_jax.command_line import cli
 from musicgen_jax.runtime.errors import UserError
 N = flags.DEFINE_integer("n", None, "a number", required=True)
 OUT = cli.define_path("out", "", "a folder")

@@ -165,9 +165,9 @@ def test_flags_that_do_not_go_together(verb, given, message):
 
 PEAK = """
 import pickle, sys
-from musicgen_jax import allocator
+from musicgen_jax.runtime import allocator
 from musicgen_jax.sampling import output
-from musicgen_jax.vqvae import extraction, tokenizer
+from musicgen_jax.tokenizers import extraction, tokenizer
 parts, recording, codes, sound = sys.argv[1:]
 allocator.return_memory()  # as the two commands do
 tokenizer = tokenizer.Tokenizer(*pickle.load(open(parts, "rb")))

@@ -10,7 +10,7 @@ import pytest
 from musicgen_jax.runtime import folder_lock
 from musicgen_jax.runtime.errors import UserError
 
-HOLD = "import sys; from musicgen_jax import folder_lock\nwith folder_lock.hold(sys.argv[1], 'training'):\n    "
+HOLD = "import sys; from musicgen_jax.runtime import folder_lock\nwith folder_lock.hold(sys.argv[1], 'training'):\n    "
 
 
 def test_the_second_is_told_who_the_first_is(tmp_path):

@@ -87,8 +87,8 @@ def test_nothing_to_do_prints_nothing(capsys):
 
 
 BARS = """
-from musicgen_jax import progress
-with progress.Progress("train", 4, "steps") as bar:
+from musicgen_jax.runtime import progress_report
+with progress_report.Progress("train", 4, "steps") as bar:
     for step in range(4):
         bar.note(f"loss {step}")
         bar.update()

@@ -136,7 +136,7 @@ def test_bits_per_second():
 
 PEAK = """
 import pickle, sys
-from musicgen_jax.vqvae import extraction, tokenizer
+from musicgen_jax.tokenizers import extraction, tokenizer
 tokenizer_parts, data, out = sys.argv[1:]
 extraction.extract(tokenizer.Tokenizer(*pickle.load(open(tokenizer_parts, "rb"))), data, out, 4.0)
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
