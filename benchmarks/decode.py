@@ -218,7 +218,7 @@ def _begin(
     """(weights outside of the layers, layers and conditioning, empty caches)."""
     params, buffers = functional.init(key)
     if kind == "int8":
-        params = int8.quantize(params)
+        params = int8.quantize(params, functional.declared)
     elif kind == "bfloat16":
         params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
     model: prior.Prior = functional.bind(params, buffers)

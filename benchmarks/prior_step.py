@@ -90,7 +90,7 @@ def ours(run: config.PriorTraining, codes: np.ndarray) -> tuple[sides.Programs, 
         units_per_step=codes.size,
         weight=loss.num_losses,
     )
-    tx = optimizer.make_optimizer(run.optimizer, run.training.num_steps)
+    tx = optimizer.make_optimizer(run.optimizer, run.training.num_steps, task.functional.declared)
     current = state.initial_state(task, run.training, tx, axis_rules, mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, current)
     rows = jnp.zeros(codes.shape[0], jnp.int32)

@@ -80,7 +80,7 @@ def ours(run: config.VQVAETraining, compute_dtype: str, audio: np.ndarray) -> tu
     mesh, axis_rules = meshes.make_mesh(config.MeshConfig(), jax.devices()[:1]), rules.AxisRules()
     functional = adversarial.functional(run, precision.dtype(compute_dtype))
     task = state.Task(functional, adversarial.objective(run), unit="audio-s", units_per_step=1)
-    tx = optimizer.make_optimizer(run.optimizer, run.training.num_steps)
+    tx = optimizer.make_optimizer(run.optimizer, run.training.num_steps, task.functional.declared)
     current = state.initial_state(task, run.training, tx, axis_rules, mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, current)
     batch = {"audio": jnp.asarray(audio)}

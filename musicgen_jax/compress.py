@@ -146,7 +146,7 @@ def _prune(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathli
     run = finetuning.run_config(run, _DATA.value, _FINETUNE_STEPS.value, _LEARNING_RATE.value)
     scores = pruning.importance(_IMPORTANCE.value, prior, finetuning.windows(run, _WINDOWS.value))
     kept = pruning.most_important(scores, removed)
-    params, buffers = pruning.remove_heads(prior.weights[0], kept), prior.weights[1]
+    params, buffers = pruning.remove_heads(prior.weights[0], prior.functional.declared, kept), prior.weights[1]
     run.model = pruning.smaller(prior.config, kept)
     task = code_task.code_task(run, rules.AxisRules())
     pruned = trained.TrainedPrior(run.model, task.functional, (params, buffers), _DATA.value)

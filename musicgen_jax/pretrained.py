@@ -115,7 +115,8 @@ def _load_code_model(workdir: str, tier: str, run_class: type, model_class: type
         weights = _load_weights(workdir, functional, run.model)
     else:
         params, buffers = _abstract_weights(functional)
-        params = jax.eval_shape(functools.partial(int8.quantize, activations=quantization.activations), params)
+        rounded = functools.partial(int8.quantize, declared=functional.declared, activations=quantization.activations)
+        params = jax.eval_shape(rounded, params)
         stored, buffers = _restore(workdir, run.model, int8.stored(params), buffers)
         weights = int8.loaded(params, stored), buffers
     return model_class(run.model, functional, weights, run.data.path)

@@ -23,10 +23,10 @@ MAY_IMPORT = {
     "ddsp": set(),
     "sharding": {"config"},
     "nn": {"sharding"},
-    "transformer": {"config", "sharding"},
+    "transformer": {"config", "sharding", "nn.parameters"},
     "data": {"config", "sharding", "ddsp"},
     "codes": {"config", "sharding", "data"},
-    "quantizers": {"config"},
+    "quantizers": {"config", "nn.parameters"},
     "tokenizers": {
         *("config", "nn", "audio", "ddsp", "data", "codes", "sharding", "quantizers"),
         *("training.state", "training.precision"),

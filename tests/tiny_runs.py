@@ -104,7 +104,7 @@ def start(
     settings: config.OptimizerConfig = OPTIMIZER,
 ) -> tuple[state.TrainState, Callable]:
     """(state at step 0, train step). NumPy draws the parameters: to compile the initialisation takes seconds."""
-    tx = optimizer.make_optimizer(settings, training.num_steps, task.clipped_apart)
+    tx = optimizer.make_optimizer(settings, training.num_steps, task.functional.declared, task.clipped_apart)
     abstract = state.abstract_state(task, training, tx, rules.AxisRules(), mesh)
     rng = np.random.default_rng(0)
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from musicgen_jax import config
-from musicgen_jax.nn import modules
+from musicgen_jax.nn import modules, parameters
 from musicgen_jax.priors import trained
 from musicgen_jax.transformer import weights
 
@@ -31,40 +31,29 @@ def quantize_prior(prior: trained.TrainedPrior, activations: str = "float") -> t
     return dataclasses.replace(
         prior,
         config=dataclasses.replace(prior.config, quantization=quantization),
-        weights=(quantize(params, activations), buffers),
+        weights=(quantize(params, prior.functional.declared, activations), buffers),
     )
 
 
-def quantize(params: modules.Tree, activations: str = "float") -> modules.Tree:
+def quantize(params: modules.Tree, declared: modules.Tree, activations: str = "float") -> modules.Tree:
     """Parameters of a model over codes, the matrices of its products as `weights.QuantizedArray`.
 
-    Float stay: the code embeddings and labels, of which a step reads one row, the norms and biases, and the
-    convolutions over the tier above, which run once a window. Queries are never rounded: relative attention of whole
-    sequences takes the table of distances as an array, and one step with a cache must agree with it.
+    Those are rounded that say so where they are made (`parameters.Declaration.int8`), over the axes that their products
+    sum over. Float stay: the code embeddings and labels, of which a step reads one row, the norms and biases, and the
+    convolutions over the tier above, which run once a window.
+
+    Args:
+      params: of the model.
+      declared: what they are (`modules.Functional.declared`).
+      activations: see `quantize_prior`.
     """
 
-    def quantized(path: tuple, leaf: jax.Array) -> jax.Array | weights.QuantizedArray:
-        names = tuple(entry.key for entry in path)
-        summed = _summed_axes(names)
-        if summed is None:
+    def quantized(leaf: jax.Array, parameter: parameters.Declaration) -> jax.Array | weights.QuantizedArray:
+        if parameter.int8 == parameters.NEVER:
             return leaf
-        return weights.quantize(leaf, summed, "float" if names[-1] == "distances" else activations)
+        return weights.quantize(leaf, parameter.inputs, activations if parameter.int8 == parameters.BOTH else "float")
 
-    return jax.tree_util.tree_map_with_path(quantized, params)
-
-
-def _summed_axes(names: tuple[Any, ...]) -> tuple[int, ...] | None:
-    """Axes that the products with a parameter sum over; None where there are none or it stays float."""
-    match names:
-        case (*_, "attention", "qkv"):
-            return (-4,)
-        case (*_, "attention", "out"):
-            return (-3, -2)
-        case (*_, "attention", "distances"):
-            return (-1,)
-        case (*_, "mlp", "hidden" | "out", "kernel") | ("upsampler", "project", "kernel") | ("logits",):
-            return (-2,)
-    return None
+    return jax.tree.map(quantized, params, declared)
 
 
 def stored(params: modules.Tree) -> modules.Tree:

@@ -1,6 +1,7 @@
 """Removing attention heads: which of each layer matter least, and the smaller prior without them."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.nn import modules
+from musicgen_jax.nn import modules, parameters
 from musicgen_jax.priors import loss, prior, trained
 from musicgen_jax.transformer import relative_attention, weights
 
@@ -68,7 +69,7 @@ def _gradients(model: trained.TrainedPrior) -> Callable[..., tuple[jax.Array, ja
         params, buffers = all_weights
 
         def window_loss(gates: jax.Array, window: Batch) -> jax.Array:
-            module = model.functional.bind(gated(params, gates), buffers)
+            module = model.functional.bind(gated(params, model.functional.declared, gates), buffers)
             return loss.prior_loss(module, jax.tree.map(lambda array: array[None], window), None)[0]
 
         # One window after the other: each needs a gradient of its own, and memory is that of one.
@@ -78,9 +79,23 @@ def _gradients(model: trained.TrainedPrior) -> Callable[..., tuple[jax.Array, ja
     return sums
 
 
-def gated(params: modules.Tree, gates: jax.Array) -> modules.Tree:
-    """Parameters whose heads' outputs are multiplied by gates [layers, heads]."""
-    return _with_attention(params, lambda attention: {"out": attention["out"] * gates[:, :, None, None]})
+def gated(params: modules.Tree, declared: modules.Tree, gates: jax.Array) -> modules.Tree:
+    """Parameters whose heads' outputs are multiplied by gates [layers, heads]: the matrices that sum over heads."""
+
+    def scaled(leaf: jax.Array, parameter: parameters.Declaration) -> jax.Array:
+        axis = _heads_axis(parameter)
+        if axis is None or axis - leaf.ndim not in parameter.inputs:
+            return leaf
+        others = [other for other in range(1, leaf.ndim) if other != axis]
+        return leaf * jnp.expand_dims(gates, others)
+
+    return jax.tree.map(scaled, params, declared)
+
+
+def _heads_axis(parameter: parameters.Declaration) -> int | None:
+    """The axis of the heads in a parameter of the stacked blocks, whose axis 0 is their layers; None in any other."""
+    stacked = parameter.axes[:1] == ("layers",) and "heads" in parameter.axes
+    return parameter.axes.index("heads") if stacked else None
 
 
 def _largest_weights(model: trained.TrainedPrior) -> Callable[..., tuple[jax.Array, jax.Array]]:
@@ -124,26 +139,23 @@ def most_important(scores: np.ndarray, removed: int) -> np.ndarray:
     return np.sort(order[:, : scores.shape[1] - removed], axis=1)
 
 
-def remove_heads(params: modules.Tree, kept: np.ndarray) -> modules.Tree:
-    """Parameters of a prior with the heads `kept` [layers, heads that stay] alone: smaller arrays, not masks."""
+def remove_heads(params: modules.Tree, declared: modules.Tree, kept: np.ndarray) -> modules.Tree:
+    """Parameters of a prior with the heads `kept` [layers, heads that stay] alone: smaller arrays, not masks.
 
-    def take(leaf: jax.Array, axis: int) -> jax.Array:
-        return jax.vmap(lambda of_layer, heads: jnp.take(of_layer, heads, axis=axis))(leaf, jnp.asarray(kept))
+    `declared` is what they are (`modules.Functional.declared`).
+    """
 
-    def chosen(attention: modules.Tree) -> modules.Tree:
-        return {name: take(attention[name], axis) for name, axis in (("qkv", 2), ("out", 0), ("distances", 0))}
+    def chosen(leaf: jax.Array, parameter: parameters.Declaration) -> jax.Array:
+        axis = _heads_axis(parameter)
+        if axis is None:
+            return leaf
+        take = functools.partial(jnp.take, axis=axis - 1)
+        return jax.vmap(take)(leaf, jnp.asarray(kept))
 
-    return _with_attention(params, chosen)
+    return jax.tree.map(chosen, params, declared)
 
 
 def smaller(model: config.PriorConfig, kept: np.ndarray) -> config.PriorConfig:
     """The config of the prior that `remove_heads` leaves."""
     transformer = dataclasses.replace(model.transformer, num_heads=kept.shape[1])
     return dataclasses.replace(model, transformer=transformer)
-
-
-def _with_attention(params: modules.Tree, change: Callable[[modules.Tree], modules.Tree]) -> modules.Tree:
-    """A copy with `change(attention)` in place of some parameters of the blocks' attention."""
-    stack = params["stack"]
-    attention = stack["layers"]["attention"]
-    return params | {"stack": stack | {"layers": stack["layers"] | {"attention": attention | change(attention)}}}

@@ -21,7 +21,7 @@ from musicgen_jax.data import loader
 from musicgen_jax.diffusion import code_task, targets, teacher_samples
 from musicgen_jax.diffusion import loss as diffusion_loss
 from musicgen_jax.diffusion import trained as trained_diffusion
-from musicgen_jax.nn import modules
+from musicgen_jax.nn import modules, parameters
 from musicgen_jax.priors import prior, trained
 from musicgen_jax.runtime import console, files
 from musicgen_jax.sampling import journals
@@ -197,14 +197,20 @@ def student_run(
     return student
 
 
-def student_params(teacher_params: modules.Tree, causal: bool) -> modules.Tree:
-    """The student's initial parameters: the teacher's, a causal one's table of distances mirrored for both ways."""
-    params = jax.tree.map(jnp.copy, teacher_params)
-    if causal:
-        attention = params["stack"]["layers"]["attention"]
-        behind = attention["distances"]  # [layers, H, M, D], row m being distance m
-        attention["distances"] = jnp.concatenate([behind[:, :, :0:-1], behind], axis=2)
-    return params
+def student_params(teacher_params: modules.Tree, declared: modules.Tree, causal: bool) -> modules.Tree:
+    """The student's initial parameters: the teacher's, a causal one's tables of distances mirrored for both ways.
+
+    `declared` is what they are (`modules.Functional.declared`).
+    """
+
+    def started(leaf: jax.Array, parameter: parameters.Declaration) -> jax.Array:
+        if not causal or "distances" not in parameter.axes:
+            return jnp.copy(leaf)
+        axis = parameter.axes.index("distances")
+        ahead = jnp.flip(jax.lax.slice_in_dim(leaf, 1, None, axis=axis), axis)  # row m is distance m: 0 is in once
+        return jnp.concatenate([ahead, leaf], axis)
+
+    return jax.tree.map(started, teacher_params, declared)
 
 
 def _train_round(
@@ -220,8 +226,8 @@ def _train_round(
     layout = teacher.functional.shardings(axis_rules, mesh)
     teacher = dataclasses.replace(teacher, weights=jax.device_put(teacher.weights, layout))
     task = dataclasses.replace(code_task.code_task(run, axis_rules), loss=_loss(teacher, run.distillation.steps))
-    causal = teacher.kind != config.DIFFUSION
-    start.from_weights(task, run, workdir, mesh, axis_rules, student_params(teacher.weights[0], causal))
+    initial = student_params(teacher.weights[0], teacher.functional.declared, teacher.kind != config.DIFFUSION)
+    start.from_weights(task, run, workdir, mesh, axis_rules, initial)
     crop = teacher_samples.MixedWindow(samples, windows, run.distillation.data_share)
     indices = np.arange(len(samples["codes"]))
     final = loop.train(

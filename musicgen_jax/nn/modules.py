@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from musicgen_jax.nn import parameters
 from musicgen_jax.sharding import rules
 
 Tree = dict[str, Any]
@@ -34,6 +35,10 @@ class Functional:
     """Splits a module into its static graph, its parameters (`nnx.Param`) and its buffers (every other variable).
 
     The module is built abstractly, so that constructing this object allocates nothing.
+
+    Attributes:
+      abstract_params, abstract_buffers: `nnx.State`s of shapes.
+      declared: `parameters.Declaration` of every parameter, structured as what `init` returns first.
     """
 
     def __init__(self, build: Callable[[Keys], nnx.Module]):
@@ -41,6 +46,7 @@ class Functional:
         self._build = build
         abstract = nnx.eval_shape(lambda: build(Keys(jax.random.key(0))))
         self._graph, self.abstract_params, self.abstract_buffers = nnx.split(abstract, nnx.Param, ...)
+        self.declared: Tree = rules.map_variables(lambda _, param: parameters.declaration(param), self.abstract_params)
 
     def init(self, key: jax.Array) -> tuple[Tree, Tree]:
         """Fresh (parameters, buffers) as nested dicts of arrays; pure, so it can be jitted with `out_shardings`."""

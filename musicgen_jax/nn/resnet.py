@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from musicgen_jax.nn import parameters
 from musicgen_jax.nn.convolution import convolve
 
 
@@ -36,7 +37,7 @@ def convolution(
     """A `Convolution` of `kernel_size` taps, which must be odd."""
     layer = Convolution(in_channels, out_channels, (kernel_size,), kernel_dilation=dilation, dtype=dtype, rngs=rngs)
     layer.as_products = as_products
-    return layer
+    return parameters.layer(layer)
 
 
 class ResidualBlock(nnx.Module):
@@ -95,7 +96,8 @@ class Downsampling(nnx.Module):
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.conv = nnx.Conv(in_channels, out_channels, (4,), strides=2, padding=[(1, 1)], dtype=dtype, rngs=rngs)
+        conv = nnx.Conv(in_channels, out_channels, (4,), strides=2, padding=[(1, 1)], dtype=dtype, rngs=rngs)
+        self.conv = parameters.layer(conv)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, 2T, C_in] -> [B, T, C_out]."""
@@ -116,8 +118,9 @@ class Upsampling(nnx.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         init = nnx.initializers.lecun_normal()
-        self.kernel = nnx.Param(init(rngs.params(), (4, in_channels, out_channels), jnp.float32))
-        self.bias = nnx.Param(jnp.zeros((out_channels,), jnp.float32))
+        kernel = init(rngs.params(), (4, in_channels, out_channels), jnp.float32)
+        self.kernel = parameters.parameter(kernel, parameters.MATRIX, inputs=(-3, -2), outputs=(-1,))
+        self.bias = parameters.parameter(jnp.zeros((out_channels,), jnp.float32), parameters.BIAS)
         self.dtype = dtype
 
     def __call__(self, x: jax.Array) -> jax.Array:

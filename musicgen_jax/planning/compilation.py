@@ -4,6 +4,7 @@ import dataclasses
 import re
 
 import jax
+import optax
 
 from musicgen_jax.planning import memory, workload
 from musicgen_jax.sharding import meshes
@@ -33,8 +34,12 @@ def abstract_state(work: workload.Workload, mesh: jax.sharding.Mesh) -> state.Tr
     Raises:
       UserError: a parameter that the mesh cannot divide.
     """
-    tx = optimizer.make_optimizer(work.run.optimizer, work.run.training.num_steps, work.task.clipped_apart)
-    return state.abstract_state(work.task, work.run.training, tx, work.axis_rules, mesh)
+    return state.abstract_state(work.task, work.run.training, _optimizer(work), work.axis_rules, mesh)
+
+
+def _optimizer(work: workload.Workload) -> optax.GradientTransformation:
+    task, num_steps = work.task, work.run.training.num_steps
+    return optimizer.make_optimizer(work.run.optimizer, num_steps, task.functional.declared, task.clipped_apart)
 
 
 def compile_step(work: workload.Workload, abstract: state.TrainState, mesh: jax.sharding.Mesh) -> Compiled:
@@ -50,9 +55,8 @@ def compile_step(work: workload.Workload, abstract: state.TrainState, mesh: jax.
     """
     meshes.check_batch_size(work.run.data.batch_size, mesh)
     training = work.run.training
-    tx = optimizer.make_optimizer(work.run.optimizer, training.num_steps, work.task.clipped_apart)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-    train_step = step.make_train_step(work.task, tx, training, work.run.optimizer, shardings)
+    train_step = step.make_train_step(work.task, _optimizer(work), training, work.run.optimizer, shardings)
     divided = meshes.batch_sharding(mesh)
     batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=divided), work.batch)
     with jax.set_mesh(mesh):

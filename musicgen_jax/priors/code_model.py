@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax import config
+from musicgen_jax.nn.parameters import BIAS, BOTH, EMBEDDING, VECTOR, parameter
 from musicgen_jax.priors import code_embedding, conditioner
 from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import stack, weights
@@ -46,9 +47,9 @@ class CodeModel(nnx.Module):
         self.config, self.rules, self.dtype = model, axis_rules, dtype
         # As large as the conditioning of the tier above, which arrives normalised: else it would drown the past.
         table = code_embedding.initial(codebooks.get(model.tier), model.num_codes, width, rngs)
-        self.codes = nnx.Param(table, out_sharding=("codes", "width"))
+        self.codes = parameter(table, EMBEDDING, ("codes", "width"))
         # Stands where no code is known: before the first code of a prior, at the masked codes of a denoiser.
-        self.start = nnx.Param(jax.random.normal(rngs.params(), (width,)), out_sharding=("width",))
+        self.start = parameter(jax.random.normal(rngs.params(), (width,)), VECTOR, ("width",))
         self.labels = conditioner.LabelConditioner(model, axis_rules, rngs=rngs)
         if model.upsampling:
             self.upsampler = conditioner.UpsamplerConditioner(model, codebooks=codebooks, dtype=dtype, rngs=rngs)
@@ -57,11 +58,9 @@ class CodeModel(nnx.Module):
             model.transformer, max_distance, axis_rules, causal=self.causal, dtype=dtype, rngs=rngs
         )
         # Likewise from the codebook: neighbouring entries start with similar logits.
-        self.logits = nnx.Param(
-            0.02 * code_embedding.initial(codebooks.get(model.tier), model.num_codes, width, rngs).T,
-            out_sharding=("width", "codes"),
-        )
-        self.bias = nnx.Param(jnp.zeros((model.num_codes,)), out_sharding=("codes",))
+        logits = 0.02 * code_embedding.initial(codebooks.get(model.tier), model.num_codes, width, rngs).T
+        self.logits = parameter(logits, EMBEDDING, ("width", "codes"), inputs=(-2,), int8=BOTH)
+        self.bias = parameter(jnp.zeros((model.num_codes,)), BIAS, ("codes",))
 
     def condition(self, batch: dict[str, jax.Array]) -> jax.Array:
         """Conditioning of every position, [B, T, D]; see `code_dataset.Windows.window` for the arrays of a batch."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax import config
-from musicgen_jax.nn import resnet
+from musicgen_jax.nn import parameters, resnet
 from musicgen_jax.priors import code_embedding
 from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import weights
@@ -18,7 +18,8 @@ UNKNOWN = 0  # index of `config.UNKNOWN_LABEL`, which comes first in every vocab
 
 def embedding(num: int, width: int, rngs: nnx.Rngs) -> nnx.Param:
     """Table [num, width], normal with standard deviation 0.02; divided over "width" only, since `num` may be odd."""
-    return nnx.Param(nnx.initializers.normal(0.02)(rngs.params(), (num, width)), out_sharding=(None, "width"))
+    table = nnx.initializers.normal(0.02)(rngs.params(), (num, width))
+    return parameters.parameter(table, parameters.EMBEDDING, (None, "width"))
 
 
 def lookup(table: jax.Array, indices: jax.Array, axis_rules: rules.AxisRules) -> jax.Array:
@@ -87,13 +88,14 @@ class UpsamplerConditioner(nnx.Module):
         config.require(2**doublings == model.upsampling, f"model.upsampling={model.upsampling}: must be a power of two")
         dilations = [settings.dilation_growth ** (r % settings.dilation_cycle) for r in range(settings.depth)]
         codebook = codebooks.get(config.TIER_ABOVE[model.tier])
-        self.codes = nnx.Param(code_embedding.initial(codebook, model.num_codes, settings.width, rngs))
+        table = code_embedding.initial(codebook, model.num_codes, settings.width, rngs)
+        self.codes = parameters.parameter(table, parameters.EMBEDDING)
         self.stack = resnet.ResidualStack(settings.width, dilations, dtype=dtype, rngs=rngs)
         self.upsampling = nnx.List(
             [resnet.Upsampling(settings.width, settings.width, dtype=dtype, rngs=rngs) for _ in range(doublings)]
         )
         self.project = weights.Linear(settings.width, model.transformer.width, dtype=dtype, rngs=rngs)
-        self.norm = nnx.LayerNorm(model.transformer.width, dtype=dtype, rngs=rngs)
+        self.norm = parameters.layer(nnx.LayerNorm(model.transformer.width, dtype=dtype, rngs=rngs))
         self.dtype = dtype
 
     def __call__(self, above: jax.Array) -> jax.Array:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax import config
+from musicgen_jax.nn import parameters
 from musicgen_jax.transformer import factored_attention, kv_cache
 
 _FACTORED = ("row", "column", "previous_row")
@@ -37,18 +38,13 @@ def linear(
     sizes: tuple[int, int], std: float, names: tuple[str | None, str | None], *, dtype: jnp.dtype, rngs: nnx.Rngs
 ) -> nnx.Linear:
     """Linear map from sizes[0] to sizes[1] with normal weights and zero biases; `names` are the logical axes."""
-    return nnx.Linear(
-        *sizes,
-        kernel_init=nnx.with_partitioning(nnx.initializers.normal(std), names),
-        bias_init=nnx.with_partitioning(nnx.initializers.zeros_init(), names[1:]),
-        dtype=dtype,
-        rngs=rngs,
-    )
+    made = nnx.Linear(*sizes, kernel_init=nnx.initializers.normal(std), dtype=dtype, rngs=rngs)
+    return parameters.layer(made, names, names[1:])
 
 
 def norm(width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
     """Layer norm with the published epsilon; float32 inside."""
-    return nnx.LayerNorm(width, epsilon=1e-5, use_fast_variance=False, dtype=dtype, rngs=rngs)
+    return parameters.layer(nnx.LayerNorm(width, epsilon=1e-5, use_fast_variance=False, dtype=dtype, rngs=rngs))
 
 
 class FactoredAttention(nnx.Module):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax import config
+from musicgen_jax.nn import parameters
 from musicgen_jax.priors import jukebox_block
 from musicgen_jax.transformer import kv_cache
 
@@ -85,4 +86,5 @@ class JukeboxStack(nnx.Module):
 
 def table(shape: tuple[int, int], std: float, rngs: nnx.Rngs) -> nnx.Param:
     """Table [rows, D] of normal values; divided over its width only, since the number of rows may be odd."""
-    return nnx.Param(nnx.initializers.normal(std)(rngs.params(), shape), out_sharding=(None, "width"))
+    values = nnx.initializers.normal(std)(rngs.params(), shape)
+    return parameters.parameter(values, parameters.EMBEDDING, (None, "width"))

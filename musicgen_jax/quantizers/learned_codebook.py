@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from musicgen_jax.nn import parameters
 from musicgen_jax.quantizers import codebook
 
 
@@ -16,7 +17,7 @@ class LearnedCodebook(nnx.Module):
     """Parameter [K, W] and offsets [K, W], whose sum is the entries, and EMA counts [K]; all float32."""
 
     def __init__(self, num_codes: int, width: int, *, rngs: nnx.Rngs):
-        self.learned = nnx.Param(jnp.zeros((num_codes, width), jnp.float32))
+        self.learned = parameters.parameter(jnp.zeros((num_codes, width), jnp.float32), parameters.EMBEDDING)
         # Zero counts make nearly every code a candidate for restart, so the first update puts the entries on the data.
         self.offsets = codebook.CodebookState(jax.random.normal(rngs.params(), (num_codes, width), jnp.float32))
         self.counts = codebook.CodebookState(jnp.zeros(num_codes, jnp.float32))

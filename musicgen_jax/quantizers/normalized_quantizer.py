@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax import config
+from musicgen_jax.nn import parameters
 from musicgen_jax.quantizers import codebook, learned_codebook, quantized
 
 _EPSILON = 1e-12  # square of the shortest vector that has a direction
@@ -21,8 +22,8 @@ class NormalizedQuantizer(nnx.Module):
         self.config = quantizer_config
         width, lookup_width = quantizer_config.code_width, quantizer_config.lookup_width
         exact = {"precision": jax.lax.Precision.HIGHEST, "rngs": rngs}
-        self.project_in = nnx.Linear(width, lookup_width, **exact)
-        self.project_out = nnx.Linear(lookup_width, width, **exact)
+        self.project_in = parameters.layer(nnx.Linear(width, lookup_width, **exact))
+        self.project_out = parameters.layer(nnx.Linear(lookup_width, width, **exact))
         self.table = learned_codebook.LearnedCodebook(quantizer_config.num_codes, lookup_width, rngs=rngs)
 
     def encode(self, latents: jax.Array) -> jax.Array:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax import config
+from musicgen_jax.nn import parameters
 from musicgen_jax.quantizers import quantized
 
 _MARGIN = 1e-3  # keeps the bound's ends off the half-levels, where rounding would leave the grid
@@ -22,8 +23,8 @@ class ScalarQuantizer(nnx.Module):
         self.config = quantizer_config
         width, dimensions = quantizer_config.code_width, len(quantizer_config.fsq_levels)
         exact = {"precision": jax.lax.Precision.HIGHEST, "rngs": rngs}
-        self.project_in = nnx.Linear(width, dimensions, **exact)
-        self.project_out = nnx.Linear(dimensions, width, **exact)
+        self.project_in = parameters.layer(nnx.Linear(width, dimensions, **exact))
+        self.project_out = parameters.layer(nnx.Linear(dimensions, width, **exact))
 
     def encode(self, latents: jax.Array) -> jax.Array:
         """Grid points as integers: [B, T, W] float32 -> [B, T] int32."""

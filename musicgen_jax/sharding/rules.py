@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -31,6 +32,7 @@ class AxisRules:
     heads: MeshAxes = "tensor"  # attention heads
     mlp: MeshAxes = "tensor"  # hidden units of the MLP
     codes: MeshAxes = "tensor"  # codebook entries of embeddings and logits
+    distances: MeshAxes = None  # rows of a table of relative positions
     layers: MeshAxes = None  # the stacked axis that lax.scan walks
     storage: str | None = "fsdp"  # the longest of the dimensions that a large parameter's names leave whole
 
@@ -137,6 +139,11 @@ def parameter_shardings(abstract_state: Any, rules: AxisRules, mesh: jax.shardin
                 "a smaller axis (mesh.data takes the rest) or sizes that it divides"
             ) from error
 
+    return map_variables(sharding, abstract_state)
+
+
+def map_variables(function: Callable[[tuple, nnx.Variable], Any], abstract_state: Any) -> dict:
+    """function(path, variable) of every variable, as nested dicts."""
     is_variable = lambda x: isinstance(x, nnx.Variable)  # noqa: E731
-    tree = jax.tree_util.tree_map_with_path(sharding, abstract_state, is_leaf=is_variable)
+    tree = jax.tree_util.tree_map_with_path(function, abstract_state, is_leaf=is_variable)
     return nnx.to_pure_dict(tree) if isinstance(tree, nnx.State) else tree

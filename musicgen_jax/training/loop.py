@@ -49,7 +49,8 @@ def train(
     """
     training = run_config.training
     axis_rules = axis_rules or rules.AxisRules()
-    tx = optimizer.make_optimizer(run_config.optimizer, training.num_steps, task.clipped_apart)
+    declared = task.functional.declared
+    tx = optimizer.make_optimizer(run_config.optimizer, training.num_steps, declared, task.clipped_apart)
     abstract = state.abstract_state(task, training, tx, axis_rules, mesh)
     layout = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     train_step = step.make_train_step(task, tx, training, run_config.optimizer, layout)

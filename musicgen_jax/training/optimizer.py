@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from musicgen_jax import config
+from musicgen_jax.nn import modules, parameters
 from musicgen_jax.training import low_precision
 
 ADAM_STEP_RMS = 0.2  # root mean square of a typical step of Adam at learning rate 1 (Liu et al. 2025, section 2.2)
@@ -26,18 +27,13 @@ def make_schedule(optimizer: config.OptimizerConfig, num_steps: int) -> optax.Sc
     return optax.join_schedules([warmup, decay], [optimizer.warmup_steps])
 
 
-def decays(params: dict) -> dict:
-    """True where weight decay applies: matrices, kernels and tables. No biases, norm scales or other vectors."""
-
-    def is_matrix(path: tuple, leaf: jax.Array) -> bool:
-        names = [getattr(entry, "key", None) for entry in path]
-        return names[-1] not in ("bias", "scale") and leaf.ndim - ("layers" in names) >= 2
-
-    return jax.tree_util.tree_map_with_path(is_matrix, params)
+def decays(declared: modules.Tree) -> modules.Tree:
+    """True where weight decay applies: matrices and tables. No biases, norm scales or other vectors."""
+    return jax.tree.map(lambda parameter: parameter.role in (parameters.MATRIX, parameters.EMBEDDING), declared)
 
 
 def make_optimizer(
-    optimizer: config.OptimizerConfig, num_steps: int, clipped_apart: tuple[str, ...] = ()
+    optimizer: config.OptimizerConfig, num_steps: int, declared: modules.Tree, clipped_apart: tuple[str, ...] = ()
 ) -> optax.GradientTransformation:
     """Clipping by global norm, then the optimizer's direction, decoupled weight decay and the learning rate.
 
@@ -48,15 +44,17 @@ def make_optimizer(
     Args:
       optimizer: settings.
       num_steps: of the whole run, for the schedule.
+      declared: what the parameters are (`modules.Functional.declared`).
       clipped_apart: top-level names of parameters that are clipped by their own norm each, and don't count in that of
         the rest.
     """
-    direction = {"adamw": _adam, "adafactor": _adafactor, "muon": _muon}[optimizer.name](optimizer)
+    makers = {"adamw": _adam, "adafactor": _adafactor, "muon": lambda settings: _muon(settings, matrices(declared))}
+    direction = makers[optimizer.name](optimizer)
     if optimizer.state_dtype != "float32":
         direction = low_precision.stored(direction, jnp.dtype(optimizer.state_dtype))
     descent = optax.chain(
         direction,
-        optax.add_decayed_weights(optimizer.weight_decay, decays),
+        optax.add_decayed_weights(optimizer.weight_decay, decays(declared)),
         optax.scale_by_learning_rate(make_schedule(optimizer, num_steps)),
     )
     if optimizer.clip_norm == 0:
@@ -76,12 +74,10 @@ def _adafactor(optimizer: config.OptimizerConfig) -> optax.GradientTransformatio
     return optax.chain(*parts, *([optax.ema(optimizer.b1)] if optimizer.b1 else []))
 
 
-def _muon(optimizer: config.OptimizerConfig) -> optax.GradientTransformation:
-    def owners(params: dict) -> dict:
-        return jax.tree.map(lambda axes: "muon" if axes else "adam", matrices(params), is_leaf=_is_axes)
-
+def _muon(optimizer: config.OptimizerConfig, dimensions: modules.Tree) -> optax.GradientTransformation:
+    owners = jax.tree.map(lambda axes: "muon" if axes else "adam", dimensions, is_leaf=_is_axes)
     muon = optax.contrib.muon(
-        1.0, beta=optimizer.b1, muon_weight_dimension_numbers=matrices, consistent_rms=ADAM_STEP_RMS
+        1.0, beta=optimizer.b1, muon_weight_dimension_numbers=dimensions, consistent_rms=ADAM_STEP_RMS
     )
     # Optax would give the rest to Nesterov's variant of Adam. What it returns goes downhill already: turned back here.
     return optax.partition({"muon": optax.chain(muon, optax.scale(-1.0)), "adam": _adam(optimizer)}, owners)
@@ -91,25 +87,19 @@ def _is_axes(x: Any) -> bool:
     return x is None or isinstance(x, optax.contrib.MuonDimensionNumbers)
 
 
-def matrices(params: dict) -> dict:
+def matrices(declared: modules.Tree) -> modules.Tree:
     """Which axes of each parameter are the inputs and outputs of a matrix that Muon orthogonalises; None: Adam's.
 
     Queries, keys and values are three matrices; the taps and channels of a convolution are inputs together. Embeddings,
     logits, tables of distances, biases and norms are Adam's.
     """
 
-    def axes(path: tuple, leaf: jax.Array) -> optax.contrib.MuonDimensionNumbers | None:
-        names = [getattr(entry, "key", None) for entry in path]
-        first = 1 if "layers" in names else 0  # every layer has a matrix of its own
-        if names[-2:] == ["attention", "qkv"]:
-            return optax.contrib.MuonDimensionNumbers(first, (first + 2, first + 3))
-        if names[-2:] == ["attention", "out"]:
-            return optax.contrib.MuonDimensionNumbers((first, first + 1), first + 2)
-        if names[-1] == "kernel":
-            return optax.contrib.MuonDimensionNumbers(tuple(range(first, leaf.ndim - 1)), leaf.ndim - 1)
-        return None
+    def axes(parameter: parameters.Declaration) -> optax.contrib.MuonDimensionNumbers | None:
+        if parameter.role != parameters.MATRIX:
+            return None
+        return optax.contrib.MuonDimensionNumbers(parameter.inputs, parameter.outputs)
 
-    return jax.tree_util.tree_map_with_path(axes, params)
+    return jax.tree.map(axes, declared)
 
 
 def _clip(max_norm: float, apart: tuple[str, ...]) -> optax.GradientTransformation:

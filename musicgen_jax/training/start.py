@@ -63,7 +63,8 @@ def from_weights(
     with only_one(workdir), checkpointing.Checkpointer(workdir, training.keep_checkpoints) as checkpointer:
         if checkpointer.latest_step() is not None:
             return
-        tx = optimizer.make_optimizer(run_config.optimizer, training.num_steps, task.clipped_apart)
+        declared = task.functional.declared
+        tx = optimizer.make_optimizer(run_config.optimizer, training.num_steps, declared, task.clipped_apart)
         current = state.initial_state(task, training, tx, axis_rules, mesh)
         params = jax.device_put(params, jax.tree.map(lambda leaf: leaf.sharding, current.params))
         ema_params = jax.tree.map(jnp.copy, params) if training.ema_decay else {}

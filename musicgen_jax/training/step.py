@@ -29,7 +29,7 @@ def make_train_step(
 
     Args:
       task: the model and its loss.
-      tx: from `optimizer.make_optimizer(optimizer_config, training.num_steps, task.clipped_apart)`.
+      tx: from `optimizer.make_optimizer` with `optimizer_config`, `training.num_steps` and what the task says.
       training: seed, precision, accumulation and moving average.
       optimizer_config: for the learning rate that the metrics report.
       shardings: of the state (`state.state_shardings`). The step returns it as it came: left to itself, XLA may choose

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax import config
+from musicgen_jax.nn.parameters import ALONE, BOTH, EMBEDDING, MATRIX, parameter
 from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import kv_cache, relative_attention, relative_distances, weights
 
@@ -28,15 +29,16 @@ class SelfAttention(nnx.Module):
         init = nnx.initializers.normal(0.02)
         # GPT-2's scaling: the residual stream keeps its variance whatever the depth.
         out_init = nnx.initializers.normal(0.02 / (2 * settings.num_layers) ** 0.5)
-        self.qkv = nnx.Param(
-            init(rngs.params(), (width, 3, heads, head_dim)), out_sharding=("width", None, "heads", None)
-        )
-        self.out = nnx.Param(out_init(rngs.params(), (heads, head_dim, width)), out_sharding=("heads", None, "width"))
+        qkv, axes = init(rngs.params(), (width, 3, heads, head_dim)), ("width", None, "heads", None)
+        # Queries, keys and values are three matrices, each of all heads.
+        self.qkv = parameter(qkv, MATRIX, axes, inputs=(-4,), outputs=(-2, -1), int8=BOTH)
+        out, axes = out_init(rngs.params(), (heads, head_dim, width)), ("heads", None, "width")
+        self.out = parameter(out, MATRIX, axes, inputs=(-3, -2), outputs=(-1,), int8=BOTH)
         rows = max_distance if causal else 2 * max_distance - 1
-        table_init = nnx.initializers.normal(head_dim**-0.5)
-        self.distances = nnx.Param(
-            table_init(rngs.params(), (heads, rows, head_dim)), out_sharding=("heads", None, None)
-        )
+        table = nnx.initializers.normal(head_dim**-0.5)(rngs.params(), (heads, rows, head_dim))
+        # Queries are never rounded: relative attention of whole sequences takes this table as an array, and one step
+        # with a cache must agree with it.
+        self.distances = parameter(table, EMBEDDING, ("heads", "distances", None), inputs=(-1,), int8=ALONE)
         self.dtype = dtype
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, kv_cache.KVCache]:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax import config
+from musicgen_jax.nn import parameters
 from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import attention, kv_cache, weights
 
@@ -18,21 +19,11 @@ class MLP(nnx.Module):
     def __init__(self, settings: config.TransformerConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         init = nnx.initializers.normal(0.02)
         out_init = nnx.initializers.normal(0.02 / (2 * settings.num_layers) ** 0.5)
+        width, hidden = settings.width, settings.mlp_width
         self.hidden = weights.Linear(
-            settings.width,
-            settings.mlp_width,
-            kernel_init=nnx.with_partitioning(init, ("width", "mlp")),
-            bias_init=nnx.with_partitioning(nnx.initializers.zeros_init(), ("mlp",)),
-            dtype=dtype,
-            rngs=rngs,
+            width, hidden, ("width", "mlp"), ("mlp",), kernel_init=init, dtype=dtype, rngs=rngs
         )
-        self.out = weights.Linear(
-            settings.mlp_width,
-            settings.width,
-            kernel_init=nnx.with_partitioning(out_init, ("mlp", "width")),
-            dtype=dtype,
-            rngs=rngs,
-        )
+        self.out = weights.Linear(hidden, width, ("mlp", "width"), kernel_init=out_init, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., D] -> [..., D]."""
@@ -53,11 +44,11 @@ class Block(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.rules, self.dropout = axis_rules, settings.dropout
-        self.attention_norm = nnx.LayerNorm(settings.width, dtype=dtype, rngs=rngs)
+        self.attention_norm = parameters.layer(nnx.LayerNorm(settings.width, dtype=dtype, rngs=rngs))
         self.attention = attention.SelfAttention(
             settings, max_distance, axis_rules, causal=causal, dtype=dtype, rngs=rngs
         )
-        self.mlp_norm = nnx.LayerNorm(settings.width, dtype=dtype, rngs=rngs)
+        self.mlp_norm = parameters.layer(nnx.LayerNorm(settings.width, dtype=dtype, rngs=rngs))
         self.mlp = MLP(settings, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, key: jax.Array | None) -> tuple[jax.Array, kv_cache.KVCache]:

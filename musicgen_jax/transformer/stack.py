@@ -8,6 +8,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from musicgen_jax import config
+from musicgen_jax.nn import parameters
 from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import block, kv_cache
 
@@ -79,7 +80,7 @@ class Stack(nnx.Module):
 
         self.num_layers, self.remat = settings.num_layers, settings.remat
         self.layers = make(jax.random.split(rngs.params(), settings.num_layers))
-        self.norm = nnx.LayerNorm(settings.width, dtype=dtype, rngs=rngs)
+        self.norm = parameters.layer(nnx.LayerNorm(settings.width, dtype=dtype, rngs=rngs))
 
     def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
         """[B, T, D] -> [B, T, D]; `key` turns dropout on."""

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from musicgen_jax.nn import parameters
 from musicgen_jax.sharding import meshes
 
 LARGEST = 127  # symmetric: -128 has no counterpart
@@ -168,7 +169,18 @@ def _over_result(scales: jax.Array, letters: str, out: str) -> jax.Array:
 
 
 class Linear(nnx.Linear):
-    """`nnx.Linear` whose kernel may be quantized."""
+    """`nnx.Linear` whose kernel may be quantized; `axes` and `bias_axes` are the logical names of its axes."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        axes: tuple[str | None, ...] | None = None,
+        bias_axes: tuple[str | None, ...] | None = None,
+        **options: Any,
+    ):
+        super().__init__(inputs, outputs, **options)
+        parameters.layer(self, axes, bias_axes, int8=parameters.BOTH)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., D] -> [..., out]."""

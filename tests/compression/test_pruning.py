@@ -32,12 +32,14 @@ def test_removed_equals_masked(prior, batch):
     gates = np.zeros((2, HEADS), np.float32)
     np.put_along_axis(gates, kept, 1.0, axis=1)
     params, buffers = prior.weights
-    predict = jax.jit(lambda gates: prior.functional.bind(pruning.gated(params, gates), buffers)(batch))
+    predict = jax.jit(
+        lambda gates: prior.functional.bind(pruning.gated(params, prior.functional.declared, gates), buffers)(batch)
+    )
     masked = predict(gates)
     model = pruning.smaller(prior.config, kept)
     assert model.transformer.num_heads == 2
     smaller = modules.Functional(lambda rngs: prior_lib.Prior(model, rngs=rngs))
-    removed = pruning.remove_heads(params, kept)
+    removed = pruning.remove_heads(params, prior.functional.declared, kept)
     shapes = jax.tree.map(lambda leaf: leaf.shape, removed)
     assert shapes == jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(smaller.init, jax.random.key(0))[0])
     found = jax.jit(lambda params: smaller.bind(params, buffers)(batch))(removed)
@@ -50,7 +52,7 @@ def test_gradient_equals_finite_differences(prior, batch):
 
     @jax.jit
     def nats(gates, window):
-        module = prior.functional.bind(pruning.gated(params, gates), buffers)
+        module = prior.functional.bind(pruning.gated(params, prior.functional.declared, gates), buffers)
         return loss.prior_loss(module, window, None)[0]
 
     expected = np.zeros((2, HEADS))
@@ -95,7 +97,7 @@ def test_attention_equals_a_slow_softmax(prior, batch):
 def test_batches_are_averaged_and_a_dead_head_is_the_least_important(prior, batch, name):
     if name == "gradient":
         dead = jnp.ones((2, HEADS)).at[0, 1].set(0.0).at[1, 2].set(0.0)
-        params = pruning.gated(prior.weights[0], dead)
+        params = pruning.gated(prior.weights[0], prior.functional.declared, dead)
         scores = pruning.importance(name, dataclasses.replace(prior, weights=(params, {})), [batch])
         assert pruning.most_important(scores, 1).tolist() == [[0, 2], [0, 1]]
     full = {key: array | True if key == "mask" else array for key, array in batch.items()}

@@ -15,7 +15,7 @@ import tiny_priors
 from musicgen_jax import config, pretrained
 from musicgen_jax.codes import code_dataset
 from musicgen_jax.diffusion import code_task, distillation, teacher_samples
-from musicgen_jax.nn import modules
+from musicgen_jax.nn import modules, parameters
 from musicgen_jax.priors import trained
 from musicgen_jax.transformer import relative_distances
 
@@ -51,16 +51,20 @@ def distill(codes: str, out: pathlib.Path, **changes: Any) -> None:
 
 def test_mirrored_distances_attend_alike_both_ways():
     table = np.random.default_rng(0).normal(size=(2, 3, 5, 4))  # [layers, H, M, D]
-    params = {"stack": {"layers": {"attention": {"distances": table}}}, "bias": np.ones(3)}
-    mirrored = distillation.student_params(params, causal=True)["stack"]["layers"]["attention"]["distances"]
+    params = {"attention": {"distances": table}, "bias": np.ones(3)}
+    declared = {
+        "attention": {"distances": parameters.Declaration("embedding", axes=("layers", "heads", "distances", None))},
+        "bias": parameters.Declaration("bias", axes=(None,)),
+    }
+    mirrored = distillation.student_params(params, declared, causal=True)["attention"]["distances"]
     assert mirrored.shape == (2, 3, 9, 4)
     pattern = relative_distances.Pattern(causal=False)
     rows = relative_distances.strip(mirrored[0], pattern, 4, 9)  # of the distances 4 .. -4
     for column, distance in enumerate(range(4, -5, -1)):
         np.testing.assert_allclose(rows[:, column], table[0][:, abs(distance)], rtol=1e-6)
-    assert params["stack"]["layers"]["attention"]["distances"].shape == table.shape  # the teacher keeps its own
-    same = distillation.student_params(params, causal=False)
-    np.testing.assert_allclose(same["stack"]["layers"]["attention"]["distances"], table, rtol=1e-6)
+    assert params["attention"]["distances"].shape == table.shape  # the teacher keeps its own
+    same = distillation.student_params(params, declared, causal=False)
+    np.testing.assert_allclose(same["attention"]["distances"], table, rtol=1e-6)
 
 
 def test_teachers_samples_are_its_own_and_the_labels_those_of_the_data(tiny_codes):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import tiny_runs
 from flax import nnx
@@ -21,7 +22,6 @@ KINDS = ("ema", "gradient", "normalized", "fsq")
 TIER = config.TierConfig(downsampling=(1,), width=8, depth=1)
 OPTIMIZER = config.OptimizerConfig(peak_learning_rate=1e-2, weight_decay=0.01)
 TRAINING = config.TrainingConfig(num_steps=100, ema_decay=0.9)
-TX = optimizer.make_optimizer(OPTIMIZER, TRAINING.num_steps)
 
 
 def settings(kind: str) -> config.QuantizerConfig:
@@ -51,20 +51,25 @@ def task(kind: str, compute_dtype: str = "float32") -> state.Task:
 
 
 @functools.cache
+def tx(kind: str) -> optax.GradientTransformation:
+    return optimizer.make_optimizer(OPTIMIZER, TRAINING.num_steps, task(kind).functional.declared)
+
+
+@functools.cache
 def train_step(kind: str, compute_dtype: str = "float32") -> Callable:
     found = task(kind, compute_dtype)
     shardings = state.state_shardings(abstract(kind, one_device()), found, rules.AxisRules(), one_device())
-    return step.make_train_step(found, TX, TRAINING, OPTIMIZER, shardings)
+    return step.make_train_step(found, tx(kind), TRAINING, OPTIMIZER, shardings)
 
 
 def abstract(kind: str, mesh: jax.sharding.Mesh) -> state.TrainState:
-    return state.abstract_state(task(kind), TRAINING, TX, rules.AxisRules(), mesh)
+    return state.abstract_state(task(kind), TRAINING, tx(kind), rules.AxisRules(), mesh)
 
 
 @functools.cache
 def initial(kind: str) -> state.TrainState:
     """As NumPy arrays."""
-    made = state.initial_state(task(kind), TRAINING, TX, rules.AxisRules(), one_device())
+    made = state.initial_state(task(kind), TRAINING, tx(kind), rules.AxisRules(), one_device())
     return jax.tree.map(np.asarray, made)
 
 
@@ -106,7 +111,7 @@ def test_codes_latents_and_codebook_agree(kind):
 def test_eight_devices_equal_one(kind):
     mesh = meshes.make_mesh(config.MeshConfig(data=4, fsdp=2), jax.devices()[:8])
     shardings = state.state_shardings(abstract(kind, mesh), task(kind), rules.AxisRules(), mesh)
-    sharded_step = step.make_train_step(task(kind), TX, TRAINING, OPTIMIZER, shardings)
+    sharded_step = step.make_train_step(task(kind), tx(kind), TRAINING, OPTIMIZER, shardings)
     one, eight = (on(m, kind, initial(kind)) for m in (one_device(), mesh))
     for index in range(3):
         one, _ = train_step(kind)(one, batch(index))

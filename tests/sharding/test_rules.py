@@ -8,7 +8,7 @@ import tiny_runs
 from flax import nnx
 
 from musicgen_jax import config
-from musicgen_jax.nn import modules
+from musicgen_jax.nn import modules, parameters
 from musicgen_jax.sharding import meshes, rules
 from musicgen_jax.training import optimizer, state
 
@@ -39,8 +39,7 @@ def test_unknown_name(name):
 
 class Layer(nnx.Module):
     def __init__(self, width: int, mlp_width: int, rngs: nnx.Rngs):
-        init = nnx.with_partitioning(nnx.initializers.ones_init(), ("width", "mlp"))
-        self.hidden = nnx.Linear(width, mlp_width, kernel_init=init, rngs=rngs)
+        self.hidden = parameters.layer(nnx.Linear(width, mlp_width, rngs=rngs), ("width", "mlp"))
 
 
 def test_indivisible_dimension_names_the_parameter():
@@ -90,9 +89,9 @@ def test_constrain_with_a_mesh():
 
 def test_initial_state_is_created_as_the_rules_say():
     model = tiny_runs.prior_config("top")
-    tx = optimizer.make_optimizer(tiny_runs.OPTIMIZER, 10)
     training = config.TrainingConfig(num_steps=10, ema_decay=0.9)
     task = tiny_runs.prior_task(model)
+    tx = optimizer.make_optimizer(tiny_runs.OPTIMIZER, 10, task.functional.declared)
     made = state.initial_state(task, training, tx, rules.AxisRules(), cube())
     specs = jax.tree.map(lambda x: x.sharding.spec, made)
     attention = specs.params["stack"]["layers"]["attention"]

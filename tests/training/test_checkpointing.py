@@ -8,6 +8,7 @@ import types
 
 import jax
 import numpy as np
+import optax
 import pytest
 import tiny_runs
 import toy
@@ -17,12 +18,15 @@ from musicgen_jax.sharding import meshes, rules
 from musicgen_jax.training import checkpointing, contents, optimizer, state
 
 TRAINING = config.TrainingConfig(num_steps=10, ema_decay=0.9)
-TX = optimizer.make_optimizer(tiny_runs.OPTIMIZER, TRAINING.num_steps)
 TOY = {"width": 4}
 
 
+def tx(task: state.Task) -> optax.GradientTransformation:
+    return optimizer.make_optimizer(tiny_runs.OPTIMIZER, TRAINING.num_steps, task.functional.declared)
+
+
 def abstract(task: state.Task, mesh: jax.sharding.Mesh, training: config.TrainingConfig = TRAINING) -> state.TrainState:
-    return state.abstract_state(task, training, TX, rules.AxisRules(), mesh)
+    return state.abstract_state(task, training, tx(task), rules.AxisRules(), mesh)
 
 
 def filled(task: state.Task, mesh: jax.sharding.Mesh) -> state.TrainState:
@@ -71,7 +75,7 @@ def test_round_trip_and_keep(tmp_path, states):
 
 
 def test_abstract_state_is_the_initial_state_without_its_values():
-    made = state.initial_state(toy.task(), TRAINING, TX, rules.AxisRules(), toy.mesh())
+    made = state.initial_state(toy.task(), TRAINING, tx(toy.task()), rules.AxisRules(), toy.mesh())
     described = abstract(toy.task(), toy.mesh())
     facts = [jax.tree.map(lambda x: (x.shape, x.dtype, x.sharding), tree) for tree in (made, described)]
     assert facts[0] == facts[1]
@@ -119,7 +123,7 @@ def test_format_version(tmp_path, states, monkeypatch):
 
 def test_without_moving_average(tmp_path):
     training = dataclasses.replace(TRAINING, ema_decay=0.0)
-    current = state.initial_state(toy.task(), training, TX, rules.AxisRules(), toy.mesh())
+    current = state.initial_state(toy.task(), training, tx(toy.task()), rules.AxisRules(), toy.mesh())
     with checkpointing.Checkpointer(tmp_path, keep=1) as checkpointer:
         checkpointer.save(current, TOY)
         described = abstract(toy.task(), toy.mesh(), training)

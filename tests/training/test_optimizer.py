@@ -8,11 +8,17 @@ import tiny_runs
 from flax import nnx
 
 from musicgen_jax import config
+from musicgen_jax.nn import parameters
 from musicgen_jax.training import optimizer
 
 
 def settings(**changes) -> config.OptimizerConfig:
     return config.OptimizerConfig(**({"peak_learning_rate": 0.1, "clip_norm": 0.0} | changes))
+
+
+MATRIX = parameters.Declaration("matrix", (-2,), (-1,))
+CONVOLUTION = parameters.Declaration("matrix", (-3, -2), (-1,))
+TABLE, BIAS, NORM, VECTOR = (parameters.Declaration(role) for role in ("embedding", "bias", "norm", "vector"))
 
 
 def test_warmup_and_cosine():
@@ -41,8 +47,18 @@ def test_weight_decay_is_for_matrices_and_tables(name, state_dtype):
         "layers": {"norm": {"scale": jnp.ones((2, 2))}, "gain": jnp.ones((2, 3)), "bias": jnp.ones((2, 2, 2))},
     }
     matrices = {"linear": {"kernel": jnp.ones((2, 2))}, "codes": jnp.ones((3, 2)), "layers": jnp.ones((2, 3, 2))}
+    declared = {
+        "vectors": {
+            "norm": {"scale": NORM, "bias": BIAS},
+            "start": VECTOR,
+            "layers": {"norm": {"scale": NORM}, "gain": VECTOR, "bias": BIAS},
+        },
+        "matrices": {"linear": {"kernel": MATRIX}, "codes": TABLE, "layers": MATRIX},
+    }
     params = {"vectors": vectors, "matrices": matrices}
-    tx = optimizer.make_optimizer(settings(name=name, state_dtype=state_dtype, weight_decay=0.5), num_steps=10)
+    tx = optimizer.make_optimizer(
+        settings(name=name, state_dtype=state_dtype, weight_decay=0.5), num_steps=10, declared=declared
+    )
     updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)
     jax.tree.map(lambda x: np.testing.assert_allclose(x, -0.1 * 0.5, rtol=1e-6), updates["matrices"])
     jax.tree.map(lambda x: np.testing.assert_array_equal(x, 0), updates["vectors"])
@@ -50,13 +66,13 @@ def test_weight_decay_is_for_matrices_and_tables(name, state_dtype):
 
 def test_no_vector_of_a_real_model_decays():
     for task in (tiny_runs.prior_task(tiny_runs.prior_config("middle")), tiny_runs.vqvae_task()):
-        params = nnx.to_pure_dict(task.functional.abstract_params)
-        decayed = jax.tree.map(lambda leaf, decays: leaf.shape if decays else None, params, optimizer.decays(params))
+        params, decays = nnx.to_pure_dict(task.functional.abstract_params), optimizer.decays(task.functional.declared)
+        decayed = jax.tree.map(lambda leaf, decays: leaf.shape if decays else None, params, decays)
         paths = jax.tree_util.tree_leaves_with_path(decayed, is_leaf=lambda x: isinstance(x, tuple))
         for path, shape in paths:
             names = [entry.key for entry in path]
             assert len(shape) - ("layers" in names) >= 2 and names[-1] not in ("bias", "scale"), names
-        assert not optimizer.decays(params).get("start", False) and len(paths) > 10
+        assert not decays.get("start", False) and len(paths) > 10
 
 
 def adam(gradients, rate: float, b1: float, b2: float) -> np.ndarray:
@@ -71,8 +87,9 @@ def adam(gradients, rate: float, b1: float, b2: float) -> np.ndarray:
 @pytest.mark.parametrize("clip_norm", [0.0, 0.5])
 def test_clipping_by_global_norm_then_adam(clip_norm):
     gradients = [np.array([3.0, 4.0, 0.0]), np.array([0.1, 0.0, 0.2]), np.array([-8.0, 1.0, 2.0])]
-    tx = optimizer.make_optimizer(settings(clip_norm=clip_norm, b1=0.8, b2=0.9), num_steps=10)
     params = {"a": {"kernel": jnp.zeros(2)}, "b": {"kernel": jnp.zeros(1)}}
+    declared = jax.tree.map(lambda _: VECTOR, params)
+    tx = optimizer.make_optimizer(settings(clip_norm=clip_norm, b1=0.8, b2=0.9), 10, declared)
     opt_state = tx.init(params)
     for gradient in gradients:
         tree = {"a": {"kernel": jnp.float32(gradient[:2])}, "b": {"kernel": jnp.float32(gradient[2:])}}
@@ -85,11 +102,12 @@ def test_clipping_by_global_norm_then_adam(clip_norm):
 
 def test_players_that_are_clipped_apart_do_not_disturb_each_other():
     params = {"a": {"kernel": jnp.zeros(2)}, "b": {"kernel": jnp.zeros(1)}, "judge": {"kernel": jnp.zeros(2)}}
-    clip = optimizer.make_optimizer(settings(clip_norm=1.0), num_steps=10, clipped_apart=("judge",))
-    alone = optimizer.make_optimizer(settings(clip_norm=1.0), num_steps=10)
+    clip, alone = ("judge",), ()
 
-    def moments(tx, tree):
+    def moments(clipped_apart, tree):
         """Adam's first moment after one update: a tenth of the clipped gradient."""
+        declared = jax.tree.map(lambda _: VECTOR, tree)
+        tx = optimizer.make_optimizer(settings(clip_norm=1.0), 10, declared, clipped_apart)
         _, opt_state = tx.update(tree, tx.init(tree), tree)
         (mu,) = [
             state.mu for state in jax.tree.leaves(opt_state, is_leaf=lambda x: hasattr(x, "mu")) if hasattr(state, "mu")
@@ -109,9 +127,9 @@ def test_players_that_are_clipped_apart_do_not_disturb_each_other():
     jax.tree.map(np.testing.assert_array_equal, moments(clip, quiet), moments(alone, quiet))
 
 
-def updates_of(name: str, gradients: list[dict], params: dict, **changes) -> list[dict]:
+def updates_of(name: str, gradients: list[dict], params: dict, declared: dict, **changes) -> list[dict]:
     """One update for each gradient; the parameters stay."""
-    tx = optimizer.make_optimizer(settings(name=name, peak_learning_rate=1.0, **changes), num_steps=10)
+    tx = optimizer.make_optimizer(settings(name=name, peak_learning_rate=1.0, **changes), 10, declared)
     opt_state, found = tx.init(params), []
     for gradient in gradients:
         updates, opt_state = jax.jit(tx.update)(gradient, opt_state, params)
@@ -125,7 +143,7 @@ def test_adafactor():
     shapes = {"kernel": (3, 130, 140), "bias": (5,)}  # three matrices; too small to be factored
     gradients = [{k: rng.normal(size=shape).astype(np.float32) for k, shape in shapes.items()} for _ in range(3)]
     params = jax.tree.map(np.zeros_like, gradients[0])
-    found = updates_of("adafactor", gradients, params, b1=0.9, b2=0.6)
+    found = updates_of("adafactor", gradients, params, {"kernel": MATRIX, "bias": BIAS}, b1=0.9, b2=0.6)
     row, col, v, m = np.zeros((3, 130)), np.zeros((3, 140)), np.zeros(5), {"kernel": 0.0, "bias": 0.0}
     for t, (gradient, updates) in enumerate(zip(gradients, found, strict=True), start=1):
         b2 = min(1 - t**-0.8, 0.6)
@@ -168,7 +186,18 @@ def test_muon_orthogonalizes_each_matrix_and_leaves_tables_to_adam():
     gradient = jax.tree.map(
         lambda shape: rng.normal(size=shape).astype(np.float32), shapes, is_leaf=lambda x: isinstance(x, tuple)
     )
-    (found,) = updates_of("muon", [gradient], jax.tree.map(np.zeros_like, gradient))
+    attention = {
+        "qkv": parameters.Declaration("matrix", (-4,), (-2, -1)),
+        "out": parameters.Declaration("matrix", (-3, -2), (-1,)),
+        "distances": TABLE,
+    }
+    declared = {
+        "codes": TABLE,
+        "project": {"kernel": MATRIX, "bias": BIAS},
+        "conv": {"kernel": CONVOLUTION},
+        "stack": {"layers": {"attention": attention, "mlp": {"kernel": MATRIX, "bias": BIAS}}},
+    }
+    (found,) = updates_of("muon", [gradient], jax.tree.map(np.zeros_like, gradient), declared)
     layers, got = gradient["stack"]["layers"], found["stack"]["layers"]
     pairs = [(gradient["project"]["kernel"], found["project"]["kernel"])]
     pairs += [(gradient["conv"]["kernel"].reshape(12, 6), found["conv"]["kernel"].reshape(12, 6))]
@@ -201,7 +230,9 @@ def test_moments_in_bfloat16_take_half_the_memory_and_lead_to_the_same_place(nam
     final, state_bytes = [], []
     for state_dtype in ("float32", "bfloat16"):
         tx = optimizer.make_optimizer(
-            settings(name=name, state_dtype=state_dtype, decay="cosine", peak_learning_rate=0.05), num_steps=300
+            settings(name=name, state_dtype=state_dtype, decay="cosine", peak_learning_rate=0.05),
+            num_steps=300,
+            declared={"linear": {"kernel": MATRIX, "bias": BIAS}},
         )
         params = {"linear": {"kernel": jnp.zeros((8, 6)), "bias": jnp.zeros(6)}}
 

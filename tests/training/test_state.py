@@ -34,8 +34,9 @@ def settings(name: str, state_dtype: str) -> config.OptimizerConfig:
 
 def specs_of(name: str, state_dtype: str) -> dict[str, tuple]:
     """Path -> (shape, spec, part of it that a device holds) of the optimizer's arrays and of the parameters."""
-    tx = optimizer.make_optimizer(settings(name, state_dtype), TRAINING.num_steps)
-    made = state.abstract_state(tiny_runs.prior_task(wide_config("middle")), TRAINING, tx, rules.AxisRules(), cube())
+    task = tiny_runs.prior_task(wide_config("middle"))
+    tx = optimizer.make_optimizer(settings(name, state_dtype), TRAINING.num_steps, task.functional.declared)
+    made = state.abstract_state(task, TRAINING, tx, rules.AxisRules(), cube())
     leaves = jax.tree_util.tree_leaves_with_path({"params": made.params, "opt_state": made.opt_state})
     facts = {}
     for path, leaf in leaves:

@@ -41,7 +41,7 @@ def test_accumulated_gradients_are_divided_as_their_parameters():
         name: jax.ShapeDtypeStruct((16, *rows.shape[1:]), rows.dtype, sharding=divided)
         for name, rows in tiny_runs.prior_batch(model, 0).items()
     }
-    tx = optimizer.make_optimizer(tiny_runs.OPTIMIZER, 10)
+    tx = optimizer.make_optimizer(tiny_runs.OPTIMIZER, 10, task.functional.declared)
     temporaries = []
     for accumulation_steps in (1, 2):
         training = config.TrainingConfig(num_steps=10, accumulation_steps=accumulation_steps)

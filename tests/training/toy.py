@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from musicgen_jax import config
-from musicgen_jax.nn import modules
+from musicgen_jax.nn import modules, parameters
 from musicgen_jax.sharding import meshes
 from musicgen_jax.training import state
 
@@ -20,7 +20,7 @@ class Counter(nnx.Variable):
 
 class Line(nnx.Module):
     def __init__(self, rngs: nnx.Rngs, width: int = 4):
-        self.linear = nnx.Linear(width, 1, rngs=rngs)
+        self.linear = parameters.layer(nnx.Linear(width, 1, rngs=rngs))
         self.seen = Counter(jnp.zeros(()))
 
 

@@ -49,9 +49,9 @@ def test_layers_are_initialised_apart(fresh):
 
 
 def test_stacked_axis_is_named():
-    abstract = make_functional().abstract_params
-    assert rules.logical_axes(abstract["layers"]["attention"]["qkv"]) == ("layers", "width", None, "heads", None)
-    assert rules.logical_axes(abstract["layers"]["mlp"]["hidden"]["kernel"]) == ("layers", "width", "mlp")
+    declared = make_functional().declared
+    assert declared["layers"]["attention"]["qkv"].axes == ("layers", "width", None, "heads", None)
+    assert declared["layers"]["mlp"]["hidden"]["kernel"].axes == ("layers", "width", "mlp")
 
 
 def test_scan_equals_a_loop_over_the_layers(weights, x):

@@ -12,6 +12,7 @@ from flax import nnx
 
 from musicgen_jax import config
 from musicgen_jax.audio import stft
+from musicgen_jax.nn import parameters
 
 DILATIONS = (1, 2, 4)  # of the convolutions over time, one after the other
 _EPSILON = 1e-6  # floor of the mean absolute feature that feature matching divides by
@@ -42,16 +43,8 @@ class STFTDiscriminator(nnx.Module):
         self.n_fft = n_fft
 
         def convolution(inputs: int, outputs: int, taps: int, strides: int = 1, dilation: int = 1) -> nnx.Conv:
-            return nnx.Conv(
-                inputs,
-                outputs,
-                (3, taps),
-                strides=(1, strides),
-                kernel_dilation=(dilation, 1),
-                padding="SAME",
-                dtype=dtype,
-                rngs=rngs,
-            )
+            steps = {"strides": (1, strides), "kernel_dilation": (dilation, 1), "padding": "SAME"}
+            return parameters.layer(nnx.Conv(inputs, outputs, (3, taps), **steps, dtype=dtype, rngs=rngs))
 
         dilated = [convolution(width, width, 9, strides=2, dilation=dilation) for dilation in DILATIONS]
         self.hidden = nnx.List([convolution(2, width, 9), *dilated, convolution(width, width, 3)])

@@ -13,7 +13,7 @@ from flax import nnx
 
 from musicgen_jax import config
 from musicgen_jax.ddsp import formants, noise, overlap_add, reverb, voices
-from musicgen_jax.nn import resnet
+from musicgen_jax.nn import parameters, resnet
 from musicgen_jax.runtime.errors import UserError
 
 LOWEST_HZ, HIGHEST_HZ = 60.0, 1500.0  # fundamentals from which the voices start
@@ -76,15 +76,12 @@ class DDSPDecoder(nnx.Module):
         self.stack = resnet.ResidualStack(settings.width, dilations, **kinds)
         num_controls = sum(int(np.prod(shape)) for shape in self._shapes().values())
         # For the same reason a convolution of one tap, and not `nnx.Linear`.
-        self.controls_of = nnx.Conv(
-            settings.width,
-            num_controls,
-            (1,),
-            kernel_init=nnx.initializers.normal(0.01),
-            dtype=dtype,
-            rngs=rngs,
+        init = nnx.initializers.normal(0.01)
+        self.controls_of = parameters.layer(
+            nnx.Conv(settings.width, num_controls, (1,), kernel_init=init, dtype=dtype, rngs=rngs)
         )
-        self.echoes = nnx.Param(jnp.zeros((round(settings.reverb_seconds * sample_rate),)))
+        echoes = jnp.zeros((round(settings.reverb_seconds * sample_rate),))
+        self.echoes = parameters.parameter(echoes, parameters.VECTOR)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         settings = self.config
