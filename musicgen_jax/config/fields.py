@@ -10,9 +10,11 @@ UNKNOWN_LABEL = "unknown"
 LEVERS = ("loss_chunk", "remat", "transformer/attention", "transformer/remat")
 # Fields younger than some checkpoints, with the value that is meant where a checkpoint does not have them.
 YOUNGER = {
+    "above_dropout": 0.0,
     "label_dropout": 0.0,
     "quantization/activations": "float",
     "quantization/weights": "float",
+    "timing_dropout": 0.0,
     "transformer/beyond": "zero",
     "transformer/window": 0,
 }

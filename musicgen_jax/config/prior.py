@@ -101,10 +101,16 @@ class PriorConfig:
     timing_bins: int = 64  # bins of the elapsed fraction and of the total length
     max_seconds: float = 600.0  # total lengths are binned between 0 and this
     label_dropout: float = 0.0  # share of training windows whose genre and artist are hidden; guidance needs some
+    timing_dropout: float = 0.0  # share of training windows whose place and length of the track are hidden
+    above_dropout: float = 0.0  # share of training windows whose codes of the tier above are hidden
     loss_chunk: int = 0  # codes of each window whose logits the loss holds at a time; 0 is all of them
     transformer: TransformerConfig = dataclasses.field(default_factory=TransformerConfig)
     conditioner: ConditionerConfig = dataclasses.field(default_factory=ConditionerConfig)
     quantization: QuantizationConfig = dataclasses.field(default_factory=QuantizationConfig)
+
+    def dropout_of(self, condition: str) -> float:
+        """Share of training windows that are not told a condition."""
+        return {"labels": self.label_dropout, "timing": self.timing_dropout, "above": self.above_dropout}[condition]
 
     def validate(self) -> None:
         require(self.tier in TIERS, f"model.tier={self.tier!r}: must be one of {TIERS}")
@@ -117,7 +123,9 @@ class PriorConfig:
             )
         require(self.timing_bins >= 1, f"model.timing_bins={self.timing_bins}: must be at least 1")
         require(self.max_seconds > 0, f"model.max_seconds={self.max_seconds}: must be positive")
-        require(0 <= self.label_dropout < 1, f"model.label_dropout={self.label_dropout}: must be in [0, 1)")
+        for name in ("label_dropout", "timing_dropout", "above_dropout"):
+            share = getattr(self, name)
+            require(0 <= share < 1, f"model.{name}={share}: must be in [0, 1)")
         require(self.loss_chunk >= 0, f"model.loss_chunk={self.loss_chunk}: must be 0 (all codes at once) or more")
         self.transformer.validate()
         self.conditioner.validate()

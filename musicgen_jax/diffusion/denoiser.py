@@ -8,7 +8,9 @@ codes given those that are known does not depend on when the others were masked 
 import jax
 import jax.numpy as jnp
 
-from musicgen_jax.priors import code_model, conditioner
+from musicgen_jax.conditions.condition import Condition
+from musicgen_jax.nn import tables
+from musicgen_jax.priors import code_model
 from musicgen_jax.sharding import rules
 
 
@@ -20,10 +22,10 @@ class Denoiser(code_model.CodeModel):
 
     causal = False
 
-    def inputs(self, codes: jax.Array, condition: jax.Array) -> jax.Array:
+    def inputs(self, codes: jax.Array, condition: Condition) -> jax.Array:
         """codes int32 [B, T], K where they are masked -> the stack's input [B, T, D]."""
         last = self.config.num_codes - 1
-        embedded = conditioner.lookup(self.codes[...].astype(self.dtype), jnp.minimum(codes, last), self.rules)
+        embedded = tables.lookup(self.codes[...].astype(self.dtype), jnp.minimum(codes, last), self.rules)
         masked = (codes > last)[..., None]
-        x = jnp.where(masked, self.start[...].astype(self.dtype), embedded) + condition
+        x = jnp.where(masked, self.start[...].astype(self.dtype), embedded) + condition.added
         return rules.constrain(x, self.rules, ("batch", "residual_sequence", "residual"))

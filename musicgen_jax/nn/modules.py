@@ -34,7 +34,9 @@ class Keys:
 class Functional:
     """Splits a module into its static graph, its parameters (`nnx.Param`) and its buffers (every other variable).
 
-    The module is built abstractly, so that constructing this object allocates nothing.
+    The module is built abstractly, so that constructing this object allocates nothing. Where its class has a function
+    `stored_path`, (attribute, ...) -> path, every tree outside of the module has its variables there: so checkpoints
+    outlive a module's being taken apart into others.
 
     Attributes:
       abstract_params, abstract_buffers: `nnx.State`s of shapes.
@@ -45,26 +47,38 @@ class Functional:
         nnx.use_eager_sharding(False)  # shardings come from `AxisRules`, not from a mesh in context
         self._build = build
         abstract = nnx.eval_shape(lambda: build(Keys(jax.random.key(0))))
-        self._graph, self.abstract_params, self.abstract_buffers = nnx.split(abstract, nnx.Param, ...)
+        self._stored_path = getattr(type(abstract), "stored_path", None)
+        self._graph, *self._abstract = nnx.split(abstract, nnx.Param, ...)
+        self.abstract_params, self.abstract_buffers = (self._stored(state) for state in self._abstract)
         self.declared: Tree = rules.map_variables(lambda _, param: parameters.declaration(param), self.abstract_params)
 
     def init(self, key: jax.Array) -> tuple[Tree, Tree]:
         """Fresh (parameters, buffers) as nested dicts of arrays; pure, so it can be jitted with `out_shardings`."""
         _, params, buffers = nnx.split(self._build(Keys(key)), nnx.Param, ...)
-        return nnx.to_pure_dict(params), nnx.to_pure_dict(buffers)
+        return nnx.to_pure_dict(self._stored(params)), nnx.to_pure_dict(self._stored(buffers))
 
     def bind(self, params: Tree, buffers: Tree) -> nnx.Module:
         """The module with these values. Mutations of it stay in it: read them back with `buffers_of`."""
         parts = []
-        for abstract, values in ((self.abstract_params, params), (self.abstract_buffers, buffers)):
+        for abstract, values in zip(self._abstract, (params, buffers), strict=True):
             state = jax.tree.map(lambda x: x, abstract)  # a copy of the structure
+            if self._stored_path:
+                flat = nnx.traversals.flatten_mapping(values)
+                own = {path: flat[self._stored_path(path)] for path, _ in nnx.to_flat_state(abstract)}
+                values = nnx.traversals.unflatten_mapping(own)
             nnx.replace_by_pure_dict(state, values)
             parts.append(state)
         return nnx.merge(self._graph, *parts)
 
     def buffers_of(self, module: nnx.Module) -> Tree:
         """The buffers of a module that `bind` returned, as nested dicts."""
-        return nnx.to_pure_dict(nnx.split(module, nnx.Param, ...)[2])
+        return nnx.to_pure_dict(self._stored(nnx.split(module, nnx.Param, ...)[2]))
+
+    def _stored(self, state: nnx.State) -> nnx.State:
+        """The variables of a module as trees outside of it have them."""
+        if self._stored_path is None:
+            return state
+        return nnx.from_flat_state([(self._stored_path(path), leaf) for path, leaf in nnx.to_flat_state(state)])
 
     def shardings(self, axis_rules: rules.AxisRules, mesh: jax.sharding.Mesh) -> tuple[Tree, Tree]:
         """NamedSharding of every parameter and buffer, structured as what `init` returns."""

@@ -8,19 +8,21 @@ import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax import config
+from musicgen_jax.conditions import above, condition, labels, timing
+from musicgen_jax.nn import tables
 from musicgen_jax.nn.parameters import BIAS, BOTH, EMBEDDING, VECTOR, parameter
-from musicgen_jax.priors import code_embedding, conditioner
 from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import stack, weights
 
-LABEL_STREAM = 0x1ABE1  # no layer's number: the keys of the layers' dropout are others
+# Where checkpoints have the parameters of conditions that were one module, or had other names, when they were written.
+_STORED = {"labels": "labels", "timing": "labels", "above": "upsampler"}
 
 
 class CodeModel(nnx.Module):
     """Codes and what is known besides them -> a distribution for every code of the window.
 
-    A subclass says whether attention is `causal`, and has a method `inputs(codes, condition)`: codes [B, T] and their
-    conditioning [B, T, D] -> the stack's input [B, T, D].
+    A subclass says whether attention is `causal`, and has a method `inputs(codes, condition)`: codes [B, T] and what is
+    known besides them -> the stack's input [B, T, D].
     """
 
     causal: bool
@@ -46,41 +48,60 @@ class CodeModel(nnx.Module):
         width = model.transformer.width
         self.config, self.rules, self.dtype = model, axis_rules, dtype
         # As large as the conditioning of the tier above, which arrives normalised: else it would drown the past.
-        table = code_embedding.initial(codebooks.get(model.tier), model.num_codes, width, rngs)
+        table = tables.of_codebook(codebooks.get(model.tier), model.num_codes, width, rngs)
         self.codes = parameter(table, EMBEDDING, ("codes", "width"))
         # Stands where no code is known: before the first code of a prior, at the masked codes of a denoiser.
         self.start = parameter(jax.random.normal(rngs.params(), (width,)), VECTOR, ("width",))
-        self.labels = conditioner.LabelConditioner(model, axis_rules, rngs=rngs)
+        conditions = {
+            "labels": labels.Labels(model, axis_rules, rngs=rngs),
+            "timing": timing.Timing(model, axis_rules, rngs=rngs),
+        }
         if model.upsampling:
-            self.upsampler = conditioner.UpsamplerConditioner(model, codebooks=codebooks, dtype=dtype, rngs=rngs)
+            conditions["above"] = above.Above(model, codebooks=codebooks, dtype=dtype, rngs=rngs)
+        self.told = tuple(conditions)  # in this order they are summed; a bound module has its own
+        self.conditions = nnx.Dict(conditions)
         max_distance = model.transformer.max_distance or model.context
         self.stack = stack.Stack(
             model.transformer, max_distance, axis_rules, causal=self.causal, dtype=dtype, rngs=rngs
         )
         # Likewise from the codebook: neighbouring entries start with similar logits.
-        logits = 0.02 * code_embedding.initial(codebooks.get(model.tier), model.num_codes, width, rngs).T
+        logits = 0.02 * tables.of_codebook(codebooks.get(model.tier), model.num_codes, width, rngs).T
         self.logits = parameter(logits, EMBEDDING, ("width", "codes"), inputs=(-2,), int8=BOTH)
         self.bias = parameter(jnp.zeros((model.num_codes,)), BIAS, ("codes",))
 
-    def condition(self, batch: dict[str, jax.Array]) -> jax.Array:
-        """Conditioning of every position, [B, T, D]; see `code_dataset.Windows.window` for the arrays of a batch."""
-        x = self.labels(batch["genre"], batch["artist"], batch["start"], batch["length"]).astype(self.dtype)
-        if self.config.upsampling:
-            x = x + self.upsampler(batch["above"])
-        return x
+    @staticmethod
+    def stored_path(path: tuple) -> tuple:
+        """Where trees outside of the module have a parameter; see `modules.Functional`."""
+        if path[0] == "conditions" and path[1] in _STORED:
+            return _STORED[path[1]], *path[2:]
+        return path
+
+    def condition(
+        self, batch: dict[str, jax.Array], hidden: Mapping[str, jax.Array] = MappingProxyType({})
+    ) -> condition.Condition:
+        """What is known of every position besides its code.
+
+        Args:
+          batch: see `code_dataset.Windows.window` for its arrays.
+          hidden: condition -> bool [B], the windows that are not told it. Only labels can be hidden from any model, the
+            others from one that was trained with some of them hidden.
+        """
+        parts = [self.conditions[name](batch, hidden.get(name)) for name in self.told]
+        return condition.joined(parts, self.config.context, self.dtype)
 
     def __call__(self, batch: dict[str, jax.Array], key: jax.Array | None = None) -> jax.Array:
-        """Logits [B, T, K] float32 of a window given its own codes and conditioning; `key` turns dropout on."""
+        """Logits [B, T, K] float32 of a window given its own codes and conditions; `key` turns dropout on."""
         return self.predictor()(self.hidden(batch, key))
 
     def hidden(self, batch: dict[str, jax.Array], key: jax.Array | None = None) -> jax.Array:
-        """What `__call__` predicts from: the stack's output [B, T, D]. `key` turns the dropout of labels on, too."""
-        if key is not None and self.config.label_dropout:
-            hidden = jax.random.bernoulli(
-                jax.random.fold_in(key, LABEL_STREAM), self.config.label_dropout, batch["genre"].shape
-            )
-            batch = conditioner.without_labels(batch, hidden)
-        return self.stack(self.inputs(batch["codes"], self.condition(batch)), key)
+        """What `__call__` predicts from: the stack's output [B, T, D]. `key` turns dropout of conditions on, too."""
+        hidden = {}
+        if key is not None:
+            # No layer's number among the streams: the keys of the layers' dropout are others.
+            streams = {name: self.conditions[name].stream for name in self.told}
+            shares = {name: self.config.dropout_of(name) for name in self.told}
+            hidden = condition.hidden_rows(key, len(batch["codes"]), shares, streams)
+        return self.stack(self.inputs(batch["codes"], self.condition(batch, hidden)), key)
 
     def predict(self, x: jax.Array) -> jax.Array:
         """The stack's output [..., D] -> logits [..., K] float32."""

@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from musicgen_jax import config
-from musicgen_jax.priors import code_model, conditioner
+from musicgen_jax.conditions.condition import Condition
+from musicgen_jax.nn import tables
+from musicgen_jax.priors import code_model
 from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import block, kv_cache
 
@@ -30,24 +32,24 @@ class Prior(code_model.CodeModel):
 
     causal = True
 
-    def inputs(self, codes: jax.Array, condition: jax.Array) -> jax.Array:
+    def inputs(self, codes: jax.Array, condition: Condition) -> jax.Array:
         """codes [B, T] -> the stack's input [B, T, D]: shifted by one, so that position t has not seen code t."""
-        embedded = conditioner.lookup(self.codes[...].astype(self.dtype), codes[:, :-1], self.rules)
+        embedded = tables.lookup(self.codes[...].astype(self.dtype), codes[:, :-1], self.rules)
         start = jnp.broadcast_to(self.start[...].astype(self.dtype), (codes.shape[0], 1, embedded.shape[-1]))
-        x = jnp.concatenate([start, embedded], axis=1) + condition
+        x = jnp.concatenate([start, embedded], axis=1) + condition.added
         return rules.constrain(x, self.rules, ("batch", "residual_sequence", "residual"))
 
     def prefill(
         self,
         codes: jax.Array,
-        condition: jax.Array,
+        condition: Condition,
         kept: Callable[[kv_cache.KVCache], kv_cache.Cache] = lambda cache: cache,
     ) -> list[kv_cache.Cache]:
         """Caches after the codes [B, T] of a whole window; rows of codes that are not known yet get overwritten.
 
         Args:
           codes: int32 [B, T].
-          condition: [B, T, D].
+          condition: of these positions.
           kept: what to keep of a layer's cache, [B, H, T, D].
         """
         _, caches = self.stack.prefill(self.inputs(codes, condition), kept)
@@ -57,7 +59,7 @@ class Prior(code_model.CodeModel):
         self,
         layers: list[block.Block],
         previous: jax.Array,
-        condition: jax.Array,
+        condition: Condition,
         caches: list[kv_cache.Cache],
         position: jax.Array,
     ) -> tuple[jax.Array, list[kv_cache.Cache]]:
@@ -66,7 +68,7 @@ class Prior(code_model.CodeModel):
         Args:
           layers: `self.stack.unstacked()`, taken outside the loop.
           previous: int32 [B], the code before; ignored at position 0.
-          condition: [B, D] of this position.
+          condition: of this position.
           caches: one a layer.
           position: int32 scalar.
 
@@ -74,6 +76,6 @@ class Prior(code_model.CodeModel):
           (logits float32 [B, K], the caches with this position).
         """
         embedded = self.codes[...].astype(self.dtype)[previous]
-        x = jnp.where(position == 0, self.start[...].astype(self.dtype), embedded) + condition
+        x = jnp.where(position == 0, self.start[...].astype(self.dtype), embedded) + condition.added
         x, caches = self.stack.step(layers, x, caches, position)
         return self.predict(x), caches

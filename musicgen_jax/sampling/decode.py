@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen_jax import config
+from musicgen_jax.conditions.condition import Condition
 from musicgen_jax.nn import modules
-from musicgen_jax.priors import conditioner, prior
+from musicgen_jax.priors import prior
 from musicgen_jax.sampling import logit_filters
 from musicgen_jax.transformer import block, kv_cache
 from musicgen_jax.transformer import weights as weights_lib
@@ -32,11 +33,11 @@ class Fixed:
     Attributes:
       layers: the blocks one by one, their matrices in the compute dtype: sliced from the stack or converted inside the
         loop, every step would copy all the weights.
-      condition: [B, T, D]; with guidance [2 B, T, D], each row followed by the same without labels.
+      condition: of all positions; with guidance of 2 B rows, each row followed by the same without labels.
     """
 
     layers: list[block.Block]
-    condition: jax.Array
+    condition: Condition
 
 
 @functools.lru_cache(maxsize=8)
@@ -137,17 +138,18 @@ def _begin(
     Only the first `length` codes are looked at; what stands in them from `position` on does not matter.
     """
     model: prior.Prior = functional.bind(*weights)
+    hidden = {}
     if guided:
         batch = {name: jnp.repeat(x, 2, axis=0) for name, x in batch.items()}
-        batch = conditioner.without_labels(batch, jnp.arange(batch["codes"].shape[0]) % 2 == 1)
-    condition = model.condition(batch)
+        hidden = {"labels": jnp.arange(batch["codes"].shape[0]) % 2 == 1}
+    condition = model.condition(batch, hidden)
 
     def kept(cache: kv_cache.KVCache) -> kv_cache.Cache:
         cache = kv_cache.ring(cache, num_rows, position)
         return kv_cache.quantized(cache) if cache_dtype == "int8" else cache
 
     def prefill() -> list[kv_cache.Cache]:
-        return model.prefill(batch["codes"][:, :length], condition[:, :length], kept)
+        return model.prefill(batch["codes"][:, :length], condition.first(length), kept)
 
     def empty() -> list[kv_cache.Cache]:
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(prefill))
@@ -173,8 +175,8 @@ def _advance(
 
     def body(position: jax.Array, carry: tuple) -> tuple:
         codes, caches = carry
-        condition = jax.lax.dynamic_index_in_dim(fixed.condition, position, axis=1, keepdims=False)
-        copies = condition.shape[0] // codes.shape[0]
+        condition = fixed.condition.at(position)
+        copies = condition.added.shape[0] // codes.shape[0]
         previous = jnp.repeat(codes[:, jnp.maximum(position - 1, 0)], copies)
         step_logits, caches = model.step(fixed.layers, previous, condition, caches, position)
         if copies == 2:

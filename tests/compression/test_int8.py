@@ -102,7 +102,7 @@ def test_checkpoint_form_and_back(prior):
 def test_fingerprint_sees_one_level(prior):
     params = int8.quantize(prior.weights[0], prior.functional.declared)
     logits = params["logits"]
-    other = params | {"logits": dataclasses.replace(logits, values=logit_filters.values.at[0, 0].add(jnp.int8(1)))}
+    other = params | {"logits": dataclasses.replace(logits, values=logits.values.at[0, 0].add(jnp.int8(1)))}
     assert modules.fingerprint(params, {}) != modules.fingerprint(other, {})
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import tiny_diffusion
 import tiny_priors
 
+from musicgen_jax.conditions.condition import Condition
 from musicgen_jax.nn import modules
 from musicgen_jax.priors import prior
 
@@ -41,7 +42,7 @@ def test_the_mask_has_an_embedding_of_its_own():
     module = TRAINED.functional.bind(*TRAINED.weights)
     codes = jnp.array([[0, MASK, MODEL.num_codes - 1]])
     nothing = jnp.zeros((1, 3, MODEL.transformer.width))
-    x = module.inputs(codes, nothing)[0]
+    x = module.inputs(codes, Condition(nothing))[0]
     np.testing.assert_array_equal(x[1], module.start[...])
     np.testing.assert_array_equal(x[::2], module.codes[...][jnp.array([0, MODEL.num_codes - 1])])
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tiny_priors
 
+from musicgen_jax.conditions.condition import Condition
 from musicgen_jax.nn import modules
 from musicgen_jax.priors import prior
 
@@ -41,7 +42,7 @@ def test_cached_steps_equal_the_full_pass_from_any_prefill(model):
         def body(position, carry):
             logits, caches = carry
             previous = batch["codes"][:, jnp.maximum(position - 1, 0)]
-            row, caches = module.step(layers, previous, condition[:, position], caches, position)
+            row, caches = module.step(layers, previous, condition.at(position), caches, position)
             return logits.at[:, position].set(row), caches
 
         start = (jnp.full(expected.shape, jnp.nan), caches)
@@ -64,7 +65,7 @@ def test_a_code_is_predicted_from_the_codes_before_it_alone():
     def mixed_logits(embedded):
         """One number a position of example 0, from the embeddings of all codes."""
         start = jnp.broadcast_to(module.start[...], (2, 1, embedded.shape[-1]))
-        x = jnp.concatenate([start, embedded[:, :-1]], axis=1) + module.condition(batch)
+        x = jnp.concatenate([start, embedded[:, :-1]], axis=1) + module.condition(batch).added
         return module.predict(module.stack(x))[0] @ weights
 
     dependence = jax.jit(jax.jacrev(mixed_logits))(module.codes[...][batch["codes"]])
@@ -77,8 +78,8 @@ def test_a_code_is_predicted_from_the_codes_before_it_alone():
 def test_inputs_are_the_codes_shifted_by_one(model):
     settings, trained, batch, _ = model
     module = trained.functional.bind(*trained.weights)
-    condition = np.random.default_rng(0).normal(size=(2, settings.context, 16)).astype(np.float32)
-    x = np.asarray(module.inputs(batch["codes"], condition)) - condition
+    added = np.random.default_rng(0).normal(size=(2, settings.context, 16)).astype(np.float32)
+    x = np.asarray(module.inputs(batch["codes"], Condition(added))) - added
     params = trained.weights[0]
     np.testing.assert_allclose(x[:, 0], np.tile(params["start"], (2, 1)), atol=1e-6)
     np.testing.assert_allclose(x[:, 1:], params["codes"][batch["codes"][:, :-1]], atol=1e-6)

@@ -168,7 +168,7 @@ def test_an_int8_cache_predicts_as_well():
         total = 0.0
         for position in range(CONTEXT):
             previous = batch["codes"][:, max(position - 1, 0)]
-            logits, caches = model.step(fixed.layers, previous, fixed.condition[:, position], caches, position)
+            logits, caches = model.step(fixed.layers, previous, fixed.condition.at(position), caches, position)
             total += loss.code_losses(logits, batch["codes"][:, position]).mean() / CONTEXT
         return total
 

@@ -3,11 +3,11 @@
 import numpy as np
 from flax import nnx
 
-from musicgen_jax.priors import code_embedding
+from musicgen_jax.nn import tables
 
 
 def test_without_codebook_values_are_independent_and_standard():
-    table = np.asarray(code_embedding.initial(None, 512, 64, nnx.Rngs(0)))
+    table = np.asarray(tables.of_codebook(None, 512, 64, nnx.Rngs(0)))
     assert table.shape == (512, 64)
     assert abs(table.mean()) < 0.02 and abs(table.std() - 1) < 0.02
 
@@ -16,7 +16,7 @@ def test_neighbours_in_the_codebook_are_neighbours_in_the_table():
     rng = np.random.default_rng(0)
     codebook = rng.normal(size=(200, 16)) * np.geomspace(0.01, 10, 16)  # widely different scales
     codebook[1] = codebook[0] + 1e-4 * codebook.std(axis=0)
-    table = np.asarray(code_embedding.initial(codebook, 200, 128, nnx.Rngs(0)))
+    table = np.asarray(tables.of_codebook(codebook, 200, 128, nnx.Rngs(0)))
     distances = np.linalg.norm(table - table[0], axis=1)
     assert distances[1] < 0.01 * np.median(distances[2:])
     assert abs(table.mean()) < 0.1 and abs(table.std() - 1) < 0.1
@@ -29,4 +29,4 @@ def test_neighbours_in_the_codebook_are_neighbours_in_the_table():
 def test_a_constant_dimension_gives_no_nan():
     codebook = np.ones((10, 4), np.float32)
     codebook[:, 0] = np.arange(10)
-    assert np.isfinite(np.asarray(code_embedding.initial(codebook, 10, 8, nnx.Rngs(0)))).all()
+    assert np.isfinite(np.asarray(tables.of_codebook(codebook, 10, 8, nnx.Rngs(0)))).all()

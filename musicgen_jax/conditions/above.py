@@ -1,0 +1,66 @@
+"""The codes of the coarser stream."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from musicgen_jax import config
+from musicgen_jax.conditions import condition
+from musicgen_jax.nn import parameters, resnet, tables
+from musicgen_jax.transformer import weights
+
+
+class Above(nnx.Module):
+    """Codes of the tier above -> one vector for each code of this tier.
+
+    Embedding, non-causal dilated residual blocks (the whole window above is known before this tier is sampled),
+    doubling of the length until the rates agree, projection, norm. The residual blocks are the tokenizer's.
+    """
+
+    stream = 0xAB0F3
+
+    def __init__(
+        self,
+        model: config.PriorConfig,
+        *,
+        codebooks: Mapping[str, jax.typing.ArrayLike] = MappingProxyType({}),
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        settings = model.conditioner
+        doublings = model.upsampling.bit_length() - 1
+        config.require(2**doublings == model.upsampling, f"model.upsampling={model.upsampling}: must be a power of two")
+        dilations = [settings.dilation_growth ** (r % settings.dilation_cycle) for r in range(settings.depth)]
+        codebook = codebooks.get(config.TIER_ABOVE[model.tier])
+        table = tables.of_codebook(codebook, model.num_codes, settings.width, rngs)
+        self.codes = parameters.parameter(table, parameters.EMBEDDING)
+        self.stack = resnet.ResidualStack(settings.width, dilations, dtype=dtype, rngs=rngs)
+        self.upsampling = nnx.List(
+            [resnet.Upsampling(settings.width, settings.width, dtype=dtype, rngs=rngs) for _ in range(doublings)]
+        )
+        self.project = weights.Linear(settings.width, model.transformer.width, dtype=dtype, rngs=rngs)
+        self.norm = parameters.layer(nnx.LayerNorm(model.transformer.width, dtype=dtype, rngs=rngs))
+        if model.above_dropout:
+            self.no_codes = tables.table(1, model.transformer.width, rngs, std=1.0)  # as large as what it stands for
+        self.dtype = dtype
+
+    def __call__(self, batch: dict[str, jax.Array], hidden: jax.Array | None = None) -> condition.Condition:
+        """Embeds the codes.
+
+        Args:
+          batch: `above` int32 [B, T / upsampling].
+          hidden: bool [B], windows that are told a trained vector instead.
+
+        Returns:
+          added [B, T, D] in the compute dtype.
+        """
+        x = self.stack(self.codes[...][batch["above"]].astype(self.dtype))
+        for upsampling in self.upsampling:
+            x = upsampling(x)
+        added = self.norm(self.project(x))
+        if hidden is not None:
+            added = condition.instead(hidden, self.no_codes[...], added)
+        return condition.Condition(added=added)

@@ -1,0 +1,76 @@
+"""What a model is told besides the codes: what each condition gives, and all of them together."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+import jax
+import jax.numpy as jnp
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Condition:
+    """What a model knows of a window besides its codes. A part that is None is not there.
+
+    Attributes:
+      added: [B, T, D], or [B, 1, D] where it is the same at every position: part of the stack's input.
+      memory: [B, M, D], what cross-attention reads.
+      memory_mask: bool [B, M], what exists of the memory; None is all of it.
+    """
+
+    added: jax.Array | None = None
+    memory: jax.Array | None = None
+    memory_mask: jax.Array | None = None
+
+    def first(self, length: int) -> "Condition":
+        """That of the first `length` positions alone."""
+        return dataclasses.replace(self, added=self.added[:, :length])
+
+    def at(self, position: jax.Array) -> "Condition":
+        """That of one position: `added` [B, D]; the memory is in the caches already."""
+        return Condition(jax.lax.dynamic_index_in_dim(self.added, position, axis=1, keepdims=False))
+
+
+def joined(parts: Iterable[Condition], length: int, dtype: jnp.dtype) -> Condition:
+    """All conditions as one: the sum of what is added, [B, length, D] in `dtype`, and the memories one after another.
+
+    Where one part is narrower than the sum so far, the sum takes its dtype.
+    """
+    added, memories, masks = None, [], []
+    for part in parts:
+        if part.added is not None:
+            added = part.added if added is None else added.astype(part.added.dtype) + part.added
+        if part.memory is not None:
+            memories.append(part.memory.astype(dtype))
+            exists = jnp.ones(part.memory.shape[:2], bool)
+            masks.append(exists if part.memory_mask is None else part.memory_mask)
+    added = jnp.broadcast_to(added, (len(added), length, added.shape[-1])).astype(dtype)
+    if not memories:
+        return Condition(added)
+    return Condition(added, jnp.concatenate(memories, axis=1), jnp.concatenate(masks, axis=1))
+
+
+def hidden_rows(key: jax.Array, size: int, shares: Mapping[str, float], streams: Mapping[str, int]) -> dict:
+    """Which windows of a training batch are not told something, for classifier-free guidance (Ho and Salimans 2022).
+
+    Args:
+      key: of the step.
+      size: B.
+      shares: condition -> how many of the windows it is hidden from.
+      streams: condition -> number of its random stream, so that each is hidden by itself.
+
+    Returns:
+      {condition: bool [B]} of those whose share is not 0.
+    """
+    return {
+        name: jax.random.bernoulli(jax.random.fold_in(key, streams[name]), share, (size,))
+        for name, share in shares.items()
+        if share
+    }
+
+
+def instead(hidden: jax.Array | None, null: jax.Array | None, added: jax.Array) -> jax.Array:
+    """`added` [B, T, D] with the trained vector `null` [D] in the rows where `hidden`, bool [B] or None for nowhere."""
+    if hidden is None:
+        return added
+    return jnp.where(hidden[:, None, None], null.astype(added.dtype), added)
