@@ -14,6 +14,8 @@ YOUNGER = {
     "label_dropout": 0.0,
     "quantization/activations": "float",
     "quantization/weights": "float",
+    "quantizer/codebook_dropout": 0.0,
+    "quantizer/num_codebooks": 1,
     "timing_dropout": 0.0,
     "transformer/beyond": "zero",
     "transformer/window": 0,

@@ -37,7 +37,9 @@ class QuantizerConfig:
     """How latents become codes."""
 
     kind: str = "ema"  # ema | gradient | normalized (DAC's low-dimensional unit vectors) | fsq (finite scalar)
-    num_codes: int = 2048  # entries of each tier's codebook
+    num_codes: int = 2048  # K, entries of each codebook
+    num_codebooks: int = 1  # Q; each after the first quantizes what those before it leave, any first of them decode
+    codebook_dropout: float = 0.0  # share of training clips heard through their first few codebooks, 1 to Q, alone
     code_width: int = 64  # dimensions of the latents that the encoder writes and the decoder reads
     ema_decay: float = 0.99  # of counts and sums
     restart_fraction: float = 0.1  # a code used less than this share of uniform usage restarts at an encoder output
@@ -49,6 +51,12 @@ class QuantizerConfig:
         require(self.kind in kinds, f"quantizer.kind={self.kind!r}: must be one of {kinds}")
         require(self.num_codes >= 2, f"quantizer.num_codes={self.num_codes}: must be at least 2")
         require(self.num_codes <= 32767, f"quantizer.num_codes={self.num_codes}: codes are stored as int16")
+        require_range("quantizer.num_codebooks", self.num_codebooks, 1, 64)
+        require_range("quantizer.codebook_dropout", self.codebook_dropout, 0, 1)
+        require(
+            self.codebook_dropout == 0 or self.num_codebooks > 1,
+            f"quantizer.codebook_dropout={self.codebook_dropout}: needs quantizer.num_codebooks above 1, or 0",
+        )
         require(0 < self.ema_decay < 1, f"quantizer.ema_decay={self.ema_decay}: must be in (0, 1)")
         for name in ("code_width", "lookup_width"):
             require(getattr(self, name) >= 1, f"quantizer.{name}={getattr(self, name)}: must be at least 1")

@@ -3,6 +3,8 @@
 van den Oord et al. 2017 (appendix A.1) for the averages, Dhariwal et al. 2020 (section 3) for the restarts.
 """
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -14,6 +16,8 @@ from musicgen_jax.quantizers import codebook, quantized
 class EMAQuantizer(nnx.Module):
     """Codebook of one tier: entries [K, W], EMA counts [K] and EMA sums [K, W], all float32."""
 
+    straight: ClassVar[bool] = True  # the output passes its gradient to the input unchanged, and to nothing else
+
     def __init__(self, quantizer_config: config.QuantizerConfig, *, rngs: nnx.Rngs):
         self.config = quantizer_config
         shape = (quantizer_config.num_codes, quantizer_config.code_width)
@@ -23,18 +27,18 @@ class EMAQuantizer(nnx.Module):
         self.sums = codebook.CodebookState(jnp.zeros(shape, jnp.float32))
 
     def encode(self, latents: jax.Array) -> jax.Array:
-        """Nearest entries: [B, T, W] float32 -> [B, T] int32."""
-        return codebook.nearest(latents, self.entries[...])
+        """Nearest entries: [B, T, W] float32 -> [B, T, 1] int32."""
+        return codebook.nearest(latents, self.entries[...])[..., None]
 
     def decode(self, codes: jax.Array) -> jax.Array:
-        """Entries of integer codes: [B, T] -> [B, T, W] float32."""
-        return self.entries[...][codes]
+        """Entries of integer codes: [B, T, 1] -> [B, T, W] float32."""
+        return self.entries[...][codes[..., 0]]
 
     def codebook(self) -> jax.Array:
-        """What each code decodes to: [K, W] float32."""
-        return self.entries[...]
+        """What each code decodes to: [1, K, W] float32."""
+        return self.entries[...][None]
 
-    def __call__(self, latents: jax.Array) -> quantized.Quantized:
+    def __call__(self, latents: jax.Array, key: jax.Array | None = None) -> quantized.Quantized:
         """Quantizes [B, T, W]; the gradient of the output with respect to the input is the identity."""
         codes = jax.lax.stop_gradient(self.encode(latents))
         return quantized.by_entries(latents, codes, self.decode(codes), learns=False)
@@ -44,7 +48,7 @@ class EMAQuantizer(nnx.Module):
 
         Args:
           latents: encoder outputs [B, T, W] of the global batch.
-          codes: their codes [B, T].
+          codes: their codes [B, T, 1].
           key: chooses the restart candidates.
 
         Returns:

@@ -1,5 +1,7 @@
 """Vector quantizer whose codebook learns by gradient (van den Oord et al. 2017, equation 3), with restart."""
 
+from typing import ClassVar
+
 import jax
 from flax import nnx
 
@@ -10,6 +12,8 @@ from musicgen_jax.quantizers import codebook, learned_codebook, quantized
 class GradientQuantizer(nnx.Module):
     """Codebook of one tier, in the space of the encoder's output."""
 
+    straight: ClassVar[bool] = True  # the output passes its gradient to the input unchanged, and to nothing else
+
     def __init__(self, quantizer_config: config.QuantizerConfig, *, rngs: nnx.Rngs):
         self.config = quantizer_config
         self.table = learned_codebook.LearnedCodebook(
@@ -17,18 +21,18 @@ class GradientQuantizer(nnx.Module):
         )
 
     def encode(self, latents: jax.Array) -> jax.Array:
-        """Nearest entries: [B, T, W] float32 -> [B, T] int32."""
-        return codebook.nearest(latents, self.table.entries())
+        """Nearest entries: [B, T, W] float32 -> [B, T, 1] int32."""
+        return codebook.nearest(latents, self.table.entries())[..., None]
 
     def decode(self, codes: jax.Array) -> jax.Array:
-        """Entries of integer codes: [B, T] -> [B, T, W] float32."""
-        return self.table.entries()[codes]
+        """Entries of integer codes: [B, T, 1] -> [B, T, W] float32."""
+        return self.table.entries()[codes[..., 0]]
 
     def codebook(self) -> jax.Array:
-        """What each code decodes to: [K, W] float32."""
-        return self.table.entries()
+        """What each code decodes to: [1, K, W] float32."""
+        return self.table.entries()[None]
 
-    def __call__(self, latents: jax.Array) -> quantized.Quantized:
+    def __call__(self, latents: jax.Array, key: jax.Array | None = None) -> quantized.Quantized:
         """Quantizes [B, T, W]; the gradient of the output with respect to the input is the identity."""
         codes = jax.lax.stop_gradient(self.encode(latents))
         return quantized.by_entries(latents, codes, self.decode(codes), learns=True)

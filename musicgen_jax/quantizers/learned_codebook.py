@@ -33,7 +33,7 @@ class LearnedCodebook(nnx.Module):
 
         Args:
           latents: [B, T, W] of the global batch, in the space of the entries.
-          codes: their codes [B, T].
+          codes: their codes [B, T, 1].
           decay: of the counts.
           fraction: a code used less than this share of uniform usage restarts.
           key: chooses the latents.

@@ -4,6 +4,8 @@ Latents are projected to `lookup_width` dimensions, the entry of the highest cos
 projected back. The entries and both projections learn by gradient; entries out of use restart.
 """
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -18,6 +20,8 @@ _EPSILON = 1e-12  # square of the shortest vector that has a direction
 class NormalizedQuantizer(nnx.Module):
     """Codebook of one tier in `lookup_width` dimensions, between two projections; float32."""
 
+    straight: ClassVar[bool] = False  # the projections learn by the output's gradient
+
     def __init__(self, quantizer_config: config.QuantizerConfig, *, rngs: nnx.Rngs):
         self.config = quantizer_config
         width, lookup_width = quantizer_config.code_width, quantizer_config.lookup_width
@@ -27,22 +31,22 @@ class NormalizedQuantizer(nnx.Module):
         self.table = learned_codebook.LearnedCodebook(quantizer_config.num_codes, lookup_width, rngs=rngs)
 
     def encode(self, latents: jax.Array) -> jax.Array:
-        """Entries of the highest cosine: [B, T, W] float32 -> [B, T] int32."""
+        """Entries of the highest cosine: [B, T, W] float32 -> [B, T, 1] int32."""
         return self._lookup(self.project_in(latents))
 
     def decode(self, codes: jax.Array) -> jax.Array:
-        """Entries of integer codes, projected back: [B, T] -> [B, T, W] float32."""
-        return self.project_out(self.table.entries()[codes])
+        """Entries of integer codes, projected back: [B, T, 1] -> [B, T, W] float32."""
+        return self.project_out(self.table.entries()[codes[..., 0]])
 
     def codebook(self) -> jax.Array:
-        """What each code decodes to: [K, W] float32."""
-        return self.project_out(self.table.entries())
+        """What each code decodes to: [1, K, W] float32."""
+        return self.project_out(self.table.entries())[None]
 
-    def __call__(self, latents: jax.Array) -> quantized.Quantized:
+    def __call__(self, latents: jax.Array, key: jax.Array | None = None) -> quantized.Quantized:
         """Quantizes [B, T, W]; between the projections the gradient is the identity, and there the losses are taken."""
         projected = self.project_in(latents)
         codes = jax.lax.stop_gradient(self._lookup(projected))
-        entries = self.table.entries()[codes]
+        entries = self.table.entries()[codes[..., 0]]
         return quantized.Quantized(
             codes=codes,
             latents=self.project_out(quantized.straight_through(projected, entries)),
@@ -59,7 +63,7 @@ class NormalizedQuantizer(nnx.Module):
 
     def _lookup(self, projected: jax.Array) -> jax.Array:
         """Between unit vectors the nearest is the one of the highest cosine."""
-        return codebook.nearest(_unit(projected), _unit(self.table.entries()))
+        return codebook.nearest(_unit(projected), _unit(self.table.entries()))[..., None]
 
 
 def _unit(vectors: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ class Quantized:
     """A batch of latents as codes.
 
     Attributes:
-      codes: int32 [B, T].
+      codes: int32 [B, T, Q], Q codebooks; 1 but for `residual_quantizer`.
       latents: float32 [B, T, code_width], what the codes stand for; gradients pass straight through to the encoder.
       commitment_loss: scalar |z_e - sg(e)|^2, averaged over all elements; moves the encoder. 0 without entries.
       codebook_loss: scalar |sg(z_e) - e|^2, likewise; moves the entries. None where they don't learn by gradient.
@@ -32,7 +32,7 @@ def straight_through(inputs: jax.Array, outputs: jax.Array) -> jax.Array:
 
 
 def by_entries(latents: jax.Array, codes: jax.Array, entries: jax.Array, *, learns: bool) -> Quantized:
-    """Latents [B, T, W] replaced by the entries [B, T, W] that their codes [B, T] chose (van den Oord et al. 2017).
+    """Latents [B, T, W] replaced by the entries [B, T, W] that their codes [B, T, 1] chose (van den Oord et al. 2017).
 
     `learns` says whether the entries learn by gradient, and so have a codebook loss.
     """

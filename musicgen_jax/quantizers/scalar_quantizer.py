@@ -4,6 +4,7 @@ Nothing but the projections is learned: no codebook, no commitment, no restarts.
 """
 
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,8 @@ _MARGIN = 1e-3  # keeps the bound's ends off the half-levels, where rounding wou
 class ScalarQuantizer(nnx.Module):
     """Projections of one tier to and from one dimension for each of `fsq_levels`; float32."""
 
+    straight: ClassVar[bool] = False  # the projections learn by the output's gradient
+
     def __init__(self, quantizer_config: config.QuantizerConfig, *, rngs: nnx.Rngs):
         self.config = quantizer_config
         width, dimensions = quantizer_config.code_width, len(quantizer_config.fsq_levels)
@@ -27,20 +30,20 @@ class ScalarQuantizer(nnx.Module):
         self.project_out = parameters.layer(nnx.Linear(dimensions, width, **exact))
 
     def encode(self, latents: jax.Array) -> jax.Array:
-        """Grid points as integers: [B, T, W] float32 -> [B, T] int32."""
+        """Grid points as integers: [B, T, W] float32 -> [B, T, 1] int32."""
         return self._codes(self._grid(latents))
 
     def decode(self, codes: jax.Array) -> jax.Array:
-        """What integer codes stand for: [B, T] -> [B, T, W] float32."""
+        """What integer codes stand for: [B, T, 1] -> [B, T, W] float32."""
         levels = jnp.array(self.config.fsq_levels)
-        digits = codes[..., None] // jnp.array(self._place_values()) % levels
+        digits = codes // jnp.array(self._place_values()) % levels
         return self._from_grid((digits - levels // 2).astype(jnp.float32))
 
     def codebook(self) -> jax.Array:
-        """What each code decodes to: [K, W] float32."""
-        return self.decode(jnp.arange(self.config.num_codes))
+        """What each code decodes to: [1, K, W] float32."""
+        return self.decode(jnp.arange(self.config.num_codes)[None, :, None])
 
-    def __call__(self, latents: jax.Array) -> quantized.Quantized:
+    def __call__(self, latents: jax.Array, key: jax.Array | None = None) -> quantized.Quantized:
         """Quantizes [B, T, W]; the gradient takes the rounding for the identity."""
         grid = self._grid(latents)
         return quantized.Quantized(
@@ -72,9 +75,9 @@ class ScalarQuantizer(nnx.Module):
         return self.project_out(grid / (jnp.array(self.config.fsq_levels) // 2))
 
     def _codes(self, grid: jax.Array) -> jax.Array:
-        """Whole numbers [B, T, D] -> mixed-radix integers [B, T], the first dimension running fastest."""
+        """Whole numbers [B, T, D] -> mixed-radix integers [B, T, 1], the first dimension running fastest."""
         digits = jnp.round(grid).astype(jnp.int32) + jnp.array(self.config.fsq_levels) // 2
-        return jnp.sum(digits * jnp.array(self._place_values()), axis=-1, dtype=jnp.int32)
+        return jnp.sum(digits * jnp.array(self._place_values()), axis=-1, keepdims=True, dtype=jnp.int32)
 
     def _place_values(self) -> list[int]:
         levels = self.config.fsq_levels

@@ -31,7 +31,7 @@ class Tokenizer:
     def codebooks(self) -> dict[str, np.ndarray]:
         """What the codes of every tier decode to, before the decoder: float32 [K, code_width]."""
         model: vqvae.VQVAE = self._functional.bind(*self._weights)
-        return {tier: np.asarray(model.tier(tier).quantizer.codebook()) for tier in config.TIERS}
+        return {tier: np.asarray(model.tier(tier).quantizer.codebook())[0] for tier in config.TIERS}
 
     @functools.cached_property
     def _encode(self) -> Any:

@@ -107,9 +107,9 @@ def differences(
 
 
 def _compared(config: dict) -> dict[str, Any]:
-    """What two model configs must agree on, by path."""
+    """What two model configs must agree on, by path; an empty list is as good as none."""
     values = fields.YOUNGER | flatten(config)
-    return {path: value for path, value in values.items() if path not in fields.LEVERS}
+    return {path: value for path, value in values.items() if path not in fields.LEVERS and value != []}
 
 
 def shape(leaf: Any) -> str:

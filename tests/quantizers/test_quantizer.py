@@ -18,16 +18,18 @@ from musicgen_jax.sharding import meshes, rules
 from musicgen_jax.tokenizers.vqvae import vqvae
 from musicgen_jax.training import checkpointing, optimizer, precision, state, step
 
-KINDS = ("ema", "gradient", "normalized", "fsq")
+KINDS = ("ema", "gradient", "normalized", "fsq", "residual")
 TIER = config.TierConfig(downsampling=(1,), width=8, depth=1)
 OPTIMIZER = config.OptimizerConfig(peak_learning_rate=1e-2, weight_decay=0.01)
 TRAINING = config.TrainingConfig(num_steps=100, ema_decay=0.9)
 
 
 def settings(kind: str) -> config.QuantizerConfig:
+    several = {"kind": "ema", "num_codebooks": 2, "codebook_dropout": 0.3}
     made = config.QuantizerConfig(
-        kind=kind, num_codes=60, code_width=6, ema_decay=0.9, lookup_width=3, fsq_levels=(5, 4, 3)
-    )
+        **several if kind == "residual" else {"kind": kind},
+        num_codes=60, code_width=6, ema_decay=0.9, lookup_width=3, fsq_levels=(5, 4, 3),
+    )  # fmt: skip
     made.validate()
     return made
 
@@ -41,7 +43,7 @@ def task(kind: str, compute_dtype: str = "float32") -> state.Task:
 
     def loss(model, batch, key, train):
         latents = model.encoder(batch["audio"])
-        found = model.quantizer(latents)
+        found = model.quantizer(latents, key if train else None)
         error = jnp.mean((batch["audio"] - model.decoder(found.latents)) ** 2) / jnp.mean(batch["audio"] ** 2)
         total = error + 0.25 * found.commitment_loss + (0 if found.codebook_loss is None else found.codebook_loss)
         metrics = model.quantizer.update(latents, found.codes, key) if train else {}
@@ -97,13 +99,16 @@ def test_codes_latents_and_codebook_agree(kind):
     latents = np.random.default_rng(0).standard_normal((3, 50, 6)).astype(np.float32)
 
     quantized = quantizer(latents)
-    assert quantized.codes.dtype == jnp.int32 and quantized.codes.shape == (3, 50)
+    num_codebooks = settings(kind).num_codebooks
+    assert quantized.codes.dtype == jnp.int32 and quantized.codes.shape == (3, 50, num_codebooks)
     assert quantized.latents.dtype == jnp.float32 and quantized.latents.shape == (3, 50, 6)
     assert len(np.unique(quantized.codes)) > 10 and int(quantized.codes.max()) < 60
     np.testing.assert_array_equal(quantizer.encode(latents), quantized.codes)
     np.testing.assert_allclose(quantizer.decode(quantized.codes), quantized.latents, atol=1e-5)
-    np.testing.assert_allclose(quantizer.codebook()[quantized.codes], quantized.latents, atol=1e-5)
-    assert quantizer.codebook().shape == (60, 6)
+    entries = quantizer.codebook()
+    assert entries.shape == (num_codebooks, 60, 6)
+    summed = sum(entries[q][quantized.codes[..., q]] for q in range(num_codebooks))
+    np.testing.assert_allclose(summed, quantized.latents, atol=1e-5)
     np.testing.assert_allclose(quantized.latent_power, (latents**2).mean(), rtol=1e-5)
 
 

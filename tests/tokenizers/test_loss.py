@@ -191,10 +191,10 @@ def test_usage_equals_numpy():
     codes = np.random.default_rng(0).choice([0, 1, 5, 9], size=(3, 50), p=[0.5, 0.25, 0.2, 0.05])
     shares = np.bincount(codes.ravel(), minlength=16) / codes.size
     hit = shares[shares > 0]
-    got = loss.usage(loss.code_shares(jnp.asarray(codes), 16))
+    got = loss.usage(loss.code_shares(jnp.asarray(codes)[..., None], 16))
     assert float(got["usage"]) == 4 / 16 and int(got["dead"]) == 12
     np.testing.assert_allclose(got["perplexity"], np.exp(-(hit * np.log(hit)).sum()), rtol=1e-5)
-    uniform = loss.usage(loss.code_shares(jnp.arange(64).reshape(4, 16) % 16, 16))
+    uniform = loss.usage(loss.code_shares(jnp.arange(64).reshape(4, 16, 1) % 16, 16))
     assert float(uniform["perplexity"]) == pytest.approx(16, rel=1e-5) and int(uniform["dead"]) == 0
 
 
@@ -215,7 +215,7 @@ def test_four_tones_are_learned(small, gradients):
 
 
 def test_usage_of_several_batches_is_that_of_their_codes_together():
-    codes = np.random.default_rng(0).integers(0, 9, (3, 40))
+    codes = np.random.default_rng(0).integers(0, 9, (3, 20, 2))
     shares = [np.asarray(loss.code_shares(jnp.asarray(batch), 12), np.float64) for batch in codes]
     found = loss.summarize({"loss": 2.0, f"top/{loss.SHARES}": sum(shares) / 3})
     expected = loss.usage(loss.code_shares(jnp.asarray(codes), 12))

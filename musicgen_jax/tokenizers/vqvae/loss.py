@@ -40,7 +40,7 @@ class Reference:
     statistics: data_statistics.AudioStatistics
 
 
-SHARES = "code_shares"  # name of an evaluation's metric [K] that `summarize` takes
+SHARES = "code_shares"  # name of an evaluation's metric [Q, K] that `summarize` takes
 
 # (tier, reference, reconstruction) -> (scalar to minimise, its terms).
 ReconstructionLoss = Callable[[str, Reference, jax.Array], tuple[jax.Array, Terms]]
@@ -121,7 +121,7 @@ def tier_loss(
     """
     restart_key, noise_key = jax.random.split(key)
     latents = model.encoder(audio)
-    quantized = model.quantizer(latents)
+    quantized = model.quantizer(latents, noise_key if train else None)
     loss, terms = reconstruction_loss(model.reconstruct(quantized.latents, key=noise_key if train else None))
     quantization = {}
     if settings.commitment:
@@ -139,16 +139,19 @@ def tier_loss(
 
 
 def code_shares(codes: jax.Array, num_codes: int) -> jax.Array:
-    """How often each code occurs among `codes`, as a share of them: float32 [K]."""
-    return jax.ops.segment_sum(jnp.ones(codes.size, jnp.float32), codes.reshape(-1), num_codes) / codes.size
+    """How often each code of a codebook occurs among `codes` [..., Q], as a share: float32 [Q, K]."""
+    num_codebooks = codes.shape[-1]
+    rows = codes + num_codes * jnp.arange(num_codebooks)
+    hits = jax.ops.segment_sum(jnp.ones(codes.size, jnp.float32), rows.reshape(-1), num_codebooks * num_codes)
+    return hits.reshape(num_codebooks, num_codes) / (codes.size // num_codebooks)
 
 
 def usage(shares: Any, numeric: Any = jnp) -> dict[str, Any]:
-    """Share of codes that are hit, perplexity exp(H), and number of codes that are not hit, of shares [K].
+    """Share of codes that are hit, perplexity exp(mean H) and number of codes that are not hit, of shares [Q, K].
 
     `numeric` is jax.numpy or numpy.
     """
-    entropy = -numeric.sum(shares * numeric.log(numeric.where(shares > 0, shares, 1.0)))
+    entropy = -numeric.sum(shares * numeric.log(numeric.where(shares > 0, shares, 1.0))) / len(shares)
     hit = numeric.sum(shares > 0)
     return {"usage": hit / shares.size, "perplexity": numeric.exp(entropy), "dead": shares.size - hit}
 

@@ -29,7 +29,7 @@ class TierVQVAE(nnx.Module):
 
     def encode(self, audio: jax.Array) -> jax.Array:
         """[B, S] float32 -> codes [B, S / hop_length] int32."""
-        return self.quantizer.encode(self.encoder(audio))
+        return self.quantizer.encode(self.encoder(audio))[..., 0]
 
     def reconstruct(self, latents: jax.Array, start: jax.Array | int = 0, key: jax.Array | None = None) -> jax.Array:
         """Quantized latents [B, T, code_width] -> waveform [B, T * hop_length] float32.
@@ -48,7 +48,7 @@ class TierVQVAE(nnx.Module):
 
     def decode(self, codes: jax.Array, start: jax.Array | int = 0) -> jax.Array:
         """Codes [B, T] -> waveform [B, T * hop_length] float32; `start` as in `reconstruct`."""
-        return self.reconstruct(self.quantizer.decode(codes), start)
+        return self.reconstruct(self.quantizer.decode(codes[..., None]), start)
 
 
 class VQVAE(nnx.Module):
