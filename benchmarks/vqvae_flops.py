@@ -10,10 +10,10 @@ from musicgen_jax import config
 def encoder_macs(tier: config.TierConfig, code_width: int) -> float:
     """Multiply-accumulates of one tier's encoder for each sample of audio."""
     total, length, channels = 0.0, 1.0, 1  # length: frames for each sample
-    for num_steps in tier.downsampling:
-        for _ in range(num_steps):
-            length /= 2
-            total += length * (4 * channels * tier.width + _residual_macs(tier))
+    for strides in tier.block_strides:
+        for stride in strides:
+            length /= stride
+            total += length * (2 * stride * channels * tier.width + _residual_macs(tier))
             channels = tier.width
         total += length * 3 * channels * code_width
         channels = code_width
@@ -23,13 +23,13 @@ def encoder_macs(tier: config.TierConfig, code_width: int) -> float:
 def decoder_macs(tier: config.TierConfig, code_width: int) -> float:
     """Multiply-accumulates of one tier's decoder for each sample of audio."""
     total, length = 0.0, 1 / tier.hop_length
-    for num_steps in reversed(tier.downsampling):
+    for strides in reversed(tier.block_strides):
         total += length * 3 * code_width * tier.width
-        for step in range(num_steps):
-            channels = code_width if step == num_steps - 1 else tier.width
-            # The transposed convolution of 4 taps and stride 2 has two products for each output.
-            total += length * (_residual_macs(tier) + 4 * tier.width * channels)
-            length *= 2
+        for step, stride in enumerate(reversed(strides)):
+            channels = code_width if step == len(strides) - 1 else tier.width
+            # The transposed convolution of 2 * stride taps has two products for each output.
+            total += length * (_residual_macs(tier) + 2 * stride * tier.width * channels)
+            length *= stride
     return total + 3 * code_width  # to one channel
 
 
@@ -42,7 +42,7 @@ def step_flops(model: config.VQVAEConfig, batch_size: int, num_samples: int) -> 
     per_sample = 0.0
     for name in config.TIERS:
         tier, code_width = model.tier(name), model.quantizer.code_width
-        search = model.quantizer.num_codes * code_width / tier.hop_length
+        search = model.quantizer.num_codebooks * model.quantizer.num_codes * code_width / tier.hop_length
         per_sample += 2 * search + 6 * (encoder_macs(tier, code_width) + decoder_macs(tier, code_width))
     return batch_size * num_samples * per_sample
 

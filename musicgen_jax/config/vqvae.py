@@ -1,6 +1,7 @@
 """The tokenizer: its tiers, quantizer, decoder, losses, and their training."""
 
 import dataclasses
+import itertools
 import math
 
 from musicgen_jax.config.fields import TIERS, require, require_range
@@ -9,24 +10,39 @@ from musicgen_jax.config.training import DataConfig, MeshConfig, OptimizerConfig
 
 @dataclasses.dataclass
 class TierConfig:
-    """Encoder and decoder of one tier: a sequence of blocks, each some stride-2 convolutions and a projection."""
+    """Encoder and decoder of one tier: a sequence of blocks, each some strided convolutions and a projection."""
 
-    downsampling: tuple[int, ...] = (3,)  # stride-2 convolutions of each block; the hop length is 2 ** their sum
+    downsampling: tuple[int, ...] = (3,)  # strided convolutions of each block
+    strides: tuple[int, ...] = ()  # of all these convolutions, from the waveform on; empty: each 2
     width: int = 32  # channels
-    depth: int = 4  # residual blocks after each stride-2 convolution
+    depth: int = 4  # residual blocks after each strided convolution
     dilation_growth: int = 3  # residual block r has dilation dilation_growth ** r
 
     @property
+    def block_strides(self) -> tuple[tuple[int, ...], ...]:
+        """The strides of each block's convolutions."""
+        strides, ends = self.strides or (2,) * sum(self.downsampling), itertools.accumulate(self.downsampling)
+        return tuple(tuple(strides[end - number : end]) for number, end in zip(self.downsampling, ends, strict=True))
+
+    @property
     def hop_length(self) -> int:
-        return 2 ** sum(self.downsampling)
+        return math.prod(math.prod(strides) for strides in self.block_strides)
 
     def validate(self, name: str) -> None:
         steps = self.downsampling
         require(
             bool(steps) and min(steps) >= 1,
-            f"model.{name}.downsampling={steps}: every block needs at least one stride-2 convolution",
+            f"model.{name}.downsampling={steps}: every block needs at least one strided convolution",
         )
-        require(sum(steps) <= 20, f"model.{name}.downsampling={steps}: a hop length of 2 ** {sum(steps)} is too long")
+        require(
+            not self.strides or (len(self.strides) == sum(steps) and min(self.strides) >= 2),
+            f"model.{name}.strides={self.strides}: there must be {sum(steps)}, as many as downsampling={steps} says, "
+            "each 2 or more",
+        )
+        require(
+            sum(steps) <= 20 and self.hop_length <= 2**20,
+            f"model.{name}.downsampling={steps}, strides={self.strides}: a hop length above 2 ** 20 is too long",
+        )
         require_range(f"model.{name}.width", self.width, 1, 2**20)
         for field in ("depth", "dilation_growth"):
             require_range(f"model.{name}.{field}", getattr(self, field), 1, 1000)

@@ -36,6 +36,12 @@ def weights(model: config.VQVAEConfig) -> list[weight_table.Weight]:
         f"quantizer.kind={model.quantizer.kind}, decoder={model.decoder}: Jukebox's files hold quantizer.kind=ema and "
         "decoder=conv only",
     )
+    strides = [model.tier(tier).strides for tier in LEVELS]
+    config.require(
+        model.quantizer.num_codebooks == 1 and not any(strides),
+        f"quantizer.num_codebooks={model.quantizer.num_codebooks}, strides={strides}: Jukebox's files hold one "
+        "codebook and strides of 2 only",
+    )
     table = []
     for tier, level in LEVELS.items():
         table += _encoder(f"encoders.{level}", ("params", tier, "encoder"), model.tier(tier))

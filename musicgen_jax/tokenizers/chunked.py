@@ -56,16 +56,17 @@ class Span:
 
 def encoder_margin(vqvae_config: config.VQVAEConfig) -> Margin:
     """Samples before and behind those of a code that the encoder of the widest tier looks at."""
-    field = max(encoder.receptive_field(vqvae_config.tier(tier)) for tier in config.TIERS)
-    return _whole_hops(vqvae_config, field, field)
+    fields = [encoder.receptive_field(vqvae_config.tier(tier)) for tier in config.TIERS]
+    return _whole_hops(vqvae_config, *(max(side) for side in zip(*fields, strict=True)))
 
 
 def decoder_margin(vqvae_config: config.VQVAEConfig, tier: str) -> Margin:
     """Samples before and behind a sample whose codes the tier's decoder looks at.
 
-    The convolutions mirror the encoder and add one 3-tap convolution over samples.
+    The convolutions mirror the encoder and add one 3-tap convolution over samples. What a code has a part in behind
+    itself is what a sample looks at before itself.
     """
-    before = after = encoder.receptive_field(vqvae_config.tier(tier)) + 1
+    after, before = (side + 1 for side in encoder.receptive_field(vqvae_config.tier(tier)))
     if vqvae_config.has_ddsp:
         hop, sample_rate = vqvae_config.hop_lengths[tier], vqvae_config.sample_rate
         fields = ddsp_decoder.receptive_field(vqvae_config.ddsp, hop, sample_rate)

@@ -9,12 +9,13 @@ from flax import nnx
 from musicgen_jax.nn import resnet
 
 
-@pytest.mark.parametrize("length", [1, 2, 13])
-def test_upsampling_is_the_transposed_convolution(length):
-    layer = resnet.Upsampling(3, 5, dtype=jnp.float32, rngs=nnx.Rngs(0))
+@pytest.mark.parametrize(("stride", "length"), [(2, 1), (2, 2), (2, 13), (3, 7), (5, 4), (8, 3)])
+def test_upsampling_is_the_transposed_convolution(stride, length):
+    layer = resnet.Upsampling(3, 5, stride, dtype=jnp.float32, rngs=nnx.Rngs(0))
     layer.bias[...] = jnp.arange(5.0)
     x = jax.random.normal(jax.random.key(1), (2, length, 3))
-    want = jax.lax.conv_transpose(x, layer.kernel[...], (2,), "SAME", dimension_numbers=("NWC", "WIO", "NWC"))
+    whole = jax.lax.conv_transpose(x, layer.kernel[...], (stride,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"))
+    want = whole[:, resnet.early(stride) :][:, : stride * length]
     np.testing.assert_allclose(layer(x), want + jnp.arange(5.0), atol=1e-5)
 
 
@@ -26,9 +27,9 @@ def test_downsampling_halves_and_sees_one_sample_beyond_its_pair():
     np.testing.assert_allclose(np.asarray(layer(x))[0, :, 0], want, atol=1e-5)
 
 
-@pytest.mark.parametrize("length", [8, 7, 2])
-def test_downsampling_is_the_strided_convolution(length):
-    layer = resnet.Downsampling(3, 5, dtype=jnp.float32, rngs=nnx.Rngs(0))
+@pytest.mark.parametrize(("stride", "length"), [(2, 8), (2, 7), (2, 2), (3, 9), (5, 10), (5, 14), (8, 32)])
+def test_downsampling_is_the_strided_convolution(stride, length):
+    layer = resnet.Downsampling(3, 5, stride, dtype=jnp.float32, rngs=nnx.Rngs(0))
     layer.conv.bias[...] = jnp.arange(5.0)
     x = jax.random.normal(jax.random.key(1), (2, length, 3))
     np.testing.assert_allclose(layer(x), layer.conv(x), atol=1e-5)

@@ -18,6 +18,7 @@ TIERS = {
     "tiny bottom": config.TierConfig(downsampling=(3,), width=2, depth=2),
     "growth 2": config.TierConfig(downsampling=(1, 2), width=2, depth=3, dilation_growth=2),
     "base middle": config.TierConfig(downsampling=(3, 2), width=2, depth=4),
+    "other strides": config.TierConfig(downsampling=(1, 2), strides=(3, 2, 5), width=2, depth=2),
     "base bottom": config.TierConfig(downsampling=(3,), width=2, depth=8),
 }
 
@@ -29,20 +30,19 @@ def all_equal(build: Callable[[], nnx.Module]) -> nnx.Module:
     return module
 
 
-def reach(touched: np.ndarray, middle: int, hop: int) -> int:
-    """How far the samples that are not zero extend beyond code `middle`'s own; the same to both sides."""
+def reach(touched: np.ndarray, middle: int, hop: int) -> tuple[int, int]:
+    """How far the samples that are not zero extend before and behind code `middle`'s own."""
     indices = np.flatnonzero(touched)
     assert indices[0] > 0 and indices[-1] < len(touched) - 1, "the clip is too short to show the reach"
-    before, after = middle * hop - indices[0], indices[-1] - ((middle + 1) * hop - 1)
-    assert before == after
-    return before
+    return middle * hop - indices[0], indices[-1] - ((middle + 1) * hop - 1)
 
 
 @pytest.mark.parametrize("name", list(TIERS))
 def test_receptive_field_is_the_reach(name):
     tier = TIERS[name]
     hop, field = tier.hop_length, encoder.receptive_field(tier)
-    frames = 2 * (-(-field // hop)) + 9
+    assert (field[0] == field[1]) == (name != "other strides")
+    frames = 2 * (-(-max(field) // hop)) + 9
     middle = frames // 2
 
     encode = all_equal(lambda: encoder.Encoder(tier, CODE_WIDTH, dtype=jnp.float32, rngs=nnx.Rngs(0)))
@@ -55,17 +55,36 @@ def test_receptive_field_is_the_reach(name):
     tangent = np.zeros_like(latents)
     tangent[:, middle] = 1.0
     _, change = jax.jit(lambda: jax.jvp(decode, (latents,), (tangent,)))()  # the samples that a code has a part in
-    assert reach(np.asarray(change)[0], middle, hop) == field + 1, "one 3-tap convolution over samples more"
+    assert reach(np.asarray(change)[0], middle, hop) == (field[0] + 1, field[1] + 1), (
+        "one 3-tap convolution over samples more"
+    )
 
 
 def test_hop_lengths_of_the_published_sizes():
     assert config.VQVAEConfig().hop_lengths == {"top": 128, "middle": 32, "bottom": 8}
 
 
+def test_strides_of_2_are_those_of_no_strides():
+    """Of parameters as of results."""
+    tiers = [config.TierConfig(downsampling=(2, 1), strides=strides, width=4, depth=1) for strides in ((), (2, 2, 2))]
+    audio = np.random.default_rng(0).standard_normal((1, 32)).astype(np.float32)
+    for module in (encoder.Encoder, decoder.Decoder):
+        made = [module(tier, CODE_WIDTH, dtype=jnp.float32, rngs=nnx.Rngs(0)) for tier in tiers]
+        jax.tree.map(np.testing.assert_array_equal, *(nnx.to_pure_dict(nnx.state(one)) for one in made))
+        results = [one(audio if module is encoder.Encoder else audio.reshape(1, 16, CODE_WIDTH)) for one in made]
+        np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize("strides", [(2, 2), (2, 1, 2), (2**8, 2**7, 2**7)])
+def test_strides_that_do_not_fit(strides):
+    with pytest.raises(ValueError, match=r"model.top.*strides="):
+        config.TierConfig(downsampling=(2, 1), strides=strides).validate("top")
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize("downsampling", [(3, 2, 2), (3, 2), (3,)])
-def test_encoder_and_decoder_shapes(downsampling, dtype):
-    tier = config.TierConfig(downsampling=downsampling, width=2, depth=1)
+@pytest.mark.parametrize(("downsampling", "strides"), [((3, 2, 2), ()), ((3, 2), ()), ((3,), ()), ((4,), (2, 4, 5, 8))])
+def test_encoder_and_decoder_shapes(downsampling, strides, dtype):
+    tier = config.TierConfig(downsampling=downsampling, strides=strides, width=2, depth=1)
     audio = jax.ShapeDtypeStruct((2, 3 * tier.hop_length), jnp.float32)
     latents = jax.eval_shape(lambda x: encoder.Encoder(tier, 5, dtype=dtype, rngs=nnx.Rngs(0))(x), audio)
     assert latents.shape == (2, 3, 5) and latents.dtype == jnp.float32

@@ -9,18 +9,22 @@ from musicgen_jax.nn import resnet
 
 
 class DecoderBlock(nnx.Module):
-    """A projection from the code width, then `num_steps` times (residual stack, doubling of the length)."""
+    """A projection from the code width, then for each of `strides` a residual stack and a transposed convolution."""
 
-    def __init__(self, num_steps: int, tier: config.TierConfig, code_width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(
+        self, strides: tuple[int, ...], tier: config.TierConfig, code_width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs
+    ):
         # The largest dilation comes first: the mirror image of the encoder.
         dilations = [tier.dilation_growth**r for r in reversed(range(tier.depth))]
-        outputs = [tier.width] * (num_steps - 1) + [code_width]
+        outputs, kinds = [tier.width] * (len(strides) - 1) + [code_width], {"dtype": dtype, "rngs": rngs}
         self.project = resnet.convolution(code_width, tier.width, 3, dtype=dtype, rngs=rngs)
-        self.stacks = nnx.List([resnet.ResidualStack(tier.width, dilations, dtype=dtype, rngs=rngs) for _ in outputs])
-        self.upsampling = nnx.List([resnet.Upsampling(tier.width, c, dtype=dtype, rngs=rngs) for c in outputs])
+        self.stacks = nnx.List([resnet.ResidualStack(tier.width, dilations, **kinds) for _ in outputs])
+        self.upsampling = nnx.List(
+            [resnet.Upsampling(tier.width, c, stride, **kinds) for c, stride in zip(outputs, strides, strict=True)]
+        )
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, T, code_width] -> [B, T * 2**num_steps, code_width]."""
+        """[B, T, code_width] -> [B, T * product of the strides, code_width]."""
         x = self.project(x)
         for stack, upsampling in zip(self.stacks, self.upsampling, strict=True):
             x = upsampling(stack(x))
@@ -33,8 +37,8 @@ class Decoder(nnx.Module):
     def __init__(self, tier: config.TierConfig, code_width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.blocks = nnx.List(
             [
-                DecoderBlock(num_steps, tier, code_width, dtype=dtype, rngs=rngs)
-                for num_steps in reversed(tier.downsampling)
+                DecoderBlock(strides[::-1], tier, code_width, dtype=dtype, rngs=rngs)
+                for strides in reversed(tier.block_strides)
             ]
         )
         self.out = resnet.convolution(code_width, 1, 3, dtype=dtype, rngs=rngs)

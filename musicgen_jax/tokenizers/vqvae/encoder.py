@@ -1,7 +1,5 @@
 """Waveform -> latent frames of one tier."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -11,12 +9,12 @@ from musicgen_jax.nn import resnet
 
 
 class EncoderBlock(nnx.Module):
-    """`num_steps` times (stride-2 convolution, residual stack), then a projection to the code width."""
+    """For each of `strides` a strided convolution and a residual stack, then a projection to the code width."""
 
     def __init__(
         self,
         in_channels: int,
-        num_steps: int,
+        strides: tuple[int, ...],
         tier: config.TierConfig,
         code_width: int,
         *,
@@ -24,13 +22,15 @@ class EncoderBlock(nnx.Module):
         rngs: nnx.Rngs,
     ):
         dilations = [tier.dilation_growth**r for r in range(tier.depth)]
-        channels = [in_channels] + [tier.width] * (num_steps - 1)
-        self.downsampling = nnx.List([resnet.Downsampling(c, tier.width, dtype=dtype, rngs=rngs) for c in channels])
-        self.stacks = nnx.List([resnet.ResidualStack(tier.width, dilations, dtype=dtype, rngs=rngs) for _ in channels])
+        channels, kinds = [in_channels] + [tier.width] * (len(strides) - 1), {"dtype": dtype, "rngs": rngs}
+        self.downsampling = nnx.List(
+            [resnet.Downsampling(c, tier.width, stride, **kinds) for c, stride in zip(channels, strides, strict=True)]
+        )
+        self.stacks = nnx.List([resnet.ResidualStack(tier.width, dilations, **kinds) for _ in channels])
         self.project = resnet.convolution(tier.width, code_width, 3, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, T * 2**num_steps, C] -> [B, T, code_width]."""
+        """[B, T * product of the strides, C] -> [B, T, code_width]."""
         for downsampling, stack in zip(self.downsampling, self.stacks, strict=True):
             x = stack(downsampling(x))
         return self.project(x)
@@ -43,8 +43,8 @@ class Encoder(nnx.Module):
         inputs = [1] + [code_width] * (len(tier.downsampling) - 1)
         self.blocks = nnx.List(
             [
-                EncoderBlock(in_channels, num_steps, tier, code_width, dtype=dtype, rngs=rngs)
-                for in_channels, num_steps in zip(inputs, tier.downsampling, strict=True)
+                EncoderBlock(in_channels, strides, tier, code_width, dtype=dtype, rngs=rngs)
+                for in_channels, strides in zip(inputs, tier.block_strides, strict=True)
             ]
         )
 
@@ -56,14 +56,22 @@ class Encoder(nnx.Module):
         return x.astype(jnp.float32)
 
 
-def receptive_field(tier: config.TierConfig) -> int:
-    """Samples on each side of a code's own hop that can change it, exactly; the decoder without its last layer too.
+def receptive_field(tier: config.TierConfig) -> tuple[int, int]:
+    """Samples (before, behind) the hop of a code that can change it, exactly. Of the decoder less its last layer, those
+    that the code has a part in.
 
-    Frames of 2**n samples come from a convolution of 4 taps and stride 2, which looks at one frame of 2**(n - 1)
-    samples on either side of its own two; then a residual stack reaches the sum of its dilations. The 3-tap projection
-    at the end of a block adds a frame of the block's resolution. The decoder is the mirror image.
+    A code of the n-th convolution looks at `resnet.early` of the frames of the convolution before it in front of its
+    own, and at the rest of a stride behind them; then a residual stack reaches the sum of its dilations. The 3-tap
+    projection at the end of a block adds a frame of the block's resolution. The decoder is the mirror image.
     """
     dilations = sum(tier.dilation_growth**r for r in range(tier.depth))
-    stacks = sum(2**n * dilations + 2 ** (n - 1) for n in range(1, sum(tier.downsampling) + 1))
-    projections = sum(2**steps for steps in itertools.accumulate(tier.downsampling))
-    return stacks + projections
+    before = behind = 0
+    frame = 1  # samples
+    for strides in tier.block_strides:
+        for stride in strides:
+            before += frame * resnet.early(stride)
+            behind += frame * (stride - resnet.early(stride))
+            frame *= stride
+            before, behind = before + frame * dilations, behind + frame * dilations
+        before, behind = before + frame, behind + frame
+    return before, behind
