@@ -24,6 +24,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a
 from benchmarks import code_nats, flag_values
 from musicgen_jax import config, pretrained
 from musicgen_jax.codes import code_dataset
+from musicgen_jax.codes.layout import Layout
 from musicgen_jax.command_line import cli
 from musicgen_jax.data import audio_dataset
 from musicgen_jax.diffusion import sampler
@@ -68,12 +69,12 @@ def main() -> None:
     """Flags -> JSON lines, and a plot."""
     tokenizer, teacher = pretrained.load_vqvae(_VQVAE.value), pretrained.load_prior(_PRIOR.value)
     tier = teacher.config.tier
-    config.require(tier != "top", "--prior is of the top tier: pass one that has a tier above to sample from")
+    config.require(bool(teacher.config.above), "--prior is of the top tier: pass one that has a tier above")
     flag_values.whole_numbers(_STEPS)
     flag_values.require_positive(_NUM_TRACKS)
     for model in (teacher, pretrained.load_diffusion(_STUDENT.value, tier)):
         model.require_tokenizer(tokenizer.fingerprint)
-    held_out = read_held_out(tokenizer.config)
+    held_out = read_held_out(tokenizer.layout)
     found: list[dict[str, Any]] = []
 
     def report(line: dict[str, Any], codes: np.ndarray) -> None:
@@ -87,7 +88,7 @@ def main() -> None:
     report({"sampler": "held-out codes", "steps": 0}, held_out.codes[tier])
     for steps in (0, *map(int, _STEPS.value)):
         model = pretrained.load_diffusion(_STUDENT.value, tier, steps) if steps else teacher
-        codes, seconds = sampled(tokenizer.config, model, held_out, steps)
+        codes, seconds = sampled(tokenizer.layout, model, held_out, steps)
         line = {"sampler": "diffusion" if steps else "autoregressive", "steps": steps, "seconds": seconds}
         line["temperature"] = (_STUDENT_TEMPERATURE if steps else _TEMPERATURE).value
         report(line | {"sequential_steps": sequential_steps(model, codes.shape[1], steps)}, codes)
@@ -95,37 +96,35 @@ def main() -> None:
         plot(found, _PLOT.value)
 
 
-def read_held_out(vqvae: config.VQVAEConfig) -> HeldOut:
+def read_held_out(layout: Layout) -> HeldOut:
     """Raises ValueError if there are too few tracks of that length."""
-    num_top = int(_SECONDS.value * vqvae.sample_rate) // vqvae.top.hop_length
-    first_top = SKIPPED_SECONDS * vqvae.sample_rate // vqvae.top.hop_length
+    hop = layout.hop_length
+    num_top = int(_SECONDS.value * layout.sample_rate) // hop
+    first_top = SKIPPED_SECONDS * layout.sample_rate // hop
     entries = [entry for entry in code_dataset.read_index(_CODES.value) if entry.split == _SPLIT.value]
     chosen = [i for i, entry in enumerate(entries) if entry.top_codes >= first_top + num_top][: _NUM_TRACKS.value]
     config.require(
         len(chosen) == _NUM_TRACKS.value, f"--num_tracks={_NUM_TRACKS.value}: only {len(chosen)} are long enough"
     )
     codes = {}
-    for tier in config.TIERS:
-        ratio = vqvae.top.hop_length // vqvae.tier(tier).hop_length
+    for tier in layout.names:
+        ratio = hop // layout.stream(tier).hop_length
         sequences = code_dataset.code_sequences(_CODES.value, _SPLIT.value, tier)
         codes[tier] = np.stack([sequences[i][first_top * ratio :][: num_top * ratio] for i in chosen]).astype(np.int32)
     tracks = [np.concatenate(list(blocks)) for _, blocks in audio_dataset.read_tracks(_AUDIO.value, _SPLIT.value)]
-    hop = vqvae.top.hop_length
     audio = np.stack([tracks[i][first_top * hop :][: num_top * hop] for i in chosen])
     return HeldOut(codes, audio, tuple(entries[i].genre for i in chosen))
 
 
-def sampled(
-    vqvae: config.VQVAEConfig, model: trained.TrainedPrior, held_out: HeldOut, steps: int
-) -> tuple[np.ndarray, float]:
+def sampled(layout: Layout, model: trained.TrainedPrior, held_out: HeldOut, steps: int) -> tuple[np.ndarray, float]:
     """(codes int32 [N, T], median seconds of a track, one by one, compilation apart)."""
     tier = model.config.tier
-    above = held_out.codes[config.TIER_ABOVE[tier]]
+    above = held_out.codes[model.config.above]
 
     def run(track: int) -> np.ndarray:
         wanted = request_of(model, held_out, [track], steps)
-        given = prompts.Prompt("the held-out codes", {config.TIER_ABOVE[tier]: above[[track]]}, wanted.seconds)
-        sampling = hierarchy.Hierarchy(vqvae, {tier: model}, wanted, given, show_progress=False)
+        given = prompts.Prompt("the held-out codes", {model.config.above: above[[track]]}, wanted.seconds)
+        sampling = hierarchy.Hierarchy(layout, {tier: model}, wanted, given, show_progress=False)
         return sampling.complete()[tier]
 
     run(0)
@@ -163,7 +162,7 @@ def sequential_steps(model: trained.TrainedPrior, num_codes: int, steps: int) ->
 def judged(tokenizer: Tokenizer, teacher: trained.TrainedPrior, held_out: HeldOut, codes: np.ndarray) -> dict[str, Any]:
     """The quality of codes int32 [N, T] of the teacher's tier."""
     audio = [tokenizer.decode(row, teacher.config.tier) for row in codes]
-    rate = tokenizer.config.sample_rate
+    rate = tokenizer.layout.sample_rate
     ours, theirs = (
         np.concatenate([embeddings.log_mel_statistics(clip, rate) for clip in clips])
         for clips in (audio, held_out.audio)
@@ -182,7 +181,7 @@ def judged(tokenizer: Tokenizer, teacher: trained.TrainedPrior, held_out: HeldOu
 def nats_per_code(teacher: trained.TrainedPrior, held_out: HeldOut, codes: np.ndarray) -> float:
     """Of codes int32 [N, T], each having seen half a context or all before it."""
     wanted = request_of(teacher, held_out, list(range(len(codes))), 0)
-    above = held_out.codes[config.TIER_ABOVE[teacher.config.tier]]
+    above = held_out.codes[teacher.config.above]
     return float(code_nats.code_nats(teacher, wanted, codes, above).mean())
 
 

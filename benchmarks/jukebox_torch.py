@@ -41,7 +41,7 @@ class Peer:
 
     def __init__(self, run: config.VQVAETraining, dtype: torch.dtype, device: str):
         self.tiers = torch.nn.ModuleDict(
-            {name: Tier(run.model.tier(name), run.model.quantizer) for name in config.TIERS}
+            {name: Tier(stream, run.model.quantizer) for name, stream in run.model.streams.items()}
         )
         self.tiers.to(device)
         optimizer = run.optimizer

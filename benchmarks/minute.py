@@ -138,7 +138,9 @@ def ways(steps: list[int]) -> Iterator[tuple[str, int]]:
 
 def computed(scale: str, seconds: float, steps: list[int], chip: chips.Chip) -> Iterator[dict[str, object]]:
     """A line a way."""
-    tiers = {tier: TierCost(prior_configs.get_config(f"tier={tier},scale={scale}"), chip) for tier in config.TIERS}
+    tiers = {
+        tier: TierCost(prior_configs.get_config(f"tier={tier},scale={scale}"), chip) for tier in workload.LAYOUT.names
+    }
     for way, number in ways(steps):
         costs = {}
         for tier, tier_cost in tiers.items():
@@ -176,9 +178,9 @@ def diffusion_folders(root: str) -> dict[str, str]:
     Raises:
       UserError: there is none.
     """
-    folders = {tier: pathlib.Path(root, tier) for tier in config.TIERS}
+    folders = {tier: pathlib.Path(root, tier) for tier in workload.LAYOUT.names}
     found = {tier: str(folder) for tier, folder in folders.items() if folder.is_dir()}
-    names = ", ".join(config.TIERS)
+    names = ", ".join(workload.LAYOUT.names)
     config.require(bool(found), f"--diffusion={root}: holds none of {names}: pass a folder of such workdirs")
     return found
 
@@ -235,9 +237,9 @@ def _hierarchies(
         sampler="diffusion" if name == "diffusion" else "autoregressive",
         steps=steps or None,
     )
-    vqvae = generator.tokenizer.config
-    request.validate(vqvae, generator.tokenizer.fingerprint, models)
-    return lambda: hierarchy.Hierarchy(vqvae, models, request, show_progress=False)
+    layout = generator.tokenizer.layout
+    request.validate(layout, models)
+    return lambda: hierarchy.Hierarchy(layout, models, request, show_progress=False)
 
 
 def _tier_times(sampled: hierarchy.Hierarchy) -> dict[str, np.ndarray]:

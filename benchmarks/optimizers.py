@@ -31,9 +31,10 @@ from musicgen_jax.training import metrics
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 VQVAE = "vqvae"
-MODELS = (VQVAE, *config.TIERS)
+PRIORS = ("top", "middle", "bottom")
+MODELS = (VQVAE, *PRIORS)
 DIVERGED = "updates in a row were skipped"  # of the message that training.loop ends a diverged run with
-_MODELS = flags.DEFINE_list("models", list(config.TIERS), f"What to train, of {', '.join(MODELS)}.")
+_MODELS = flags.DEFINE_list("models", list(PRIORS), f"What to train, of {', '.join(MODELS)}.")
 _CASES = flags.DEFINE_multi_string("case", ["adamw:3e-3", "muon:8e-3"], "OPTIMIZER:RATE[,FIELD=VALUE...].")
 _STEPS = flags.DEFINE_list("steps", ["300"], "Steps of a run; the schedule ends there. Several: a run for each.")
 _AUDIO = cli.define_path("audio", "", "Folder of prepare_data, for the VQ-VAE.")

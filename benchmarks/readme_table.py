@@ -34,7 +34,7 @@ def main() -> None:
     }
     print("\n".join(["| " + " | ".join(HEADS) + " |", "|---" * len(HEADS) + "|"]))
     for name, metrics in measured.items():
-        for tier in config.TIERS:
+        for tier in metrics.get("reconstruction", {}):
             print(row(name, tier, metrics))
     print()
     for name, metrics in measured.items():

@@ -40,8 +40,8 @@ def step_flops(model: config.VQVAEConfig, batch_size: int, num_samples: int) -> 
     is less than a thousandth.
     """
     per_sample = 0.0
-    for name in config.TIERS:
-        tier, code_width = model.tier(name), model.quantizer.code_width
+    code_width = model.quantizer.code_width
+    for tier in model.streams.values():
         search = model.quantizer.num_codebooks * model.quantizer.num_codes * code_width / tier.hop_length
         per_sample += 2 * search + 6 * (encoder_macs(tier, code_width) + decoder_macs(tier, code_width))
     return batch_size * num_samples * per_sample

@@ -60,7 +60,7 @@ def main() -> None:
     timing.limit_threads(_THREADS.value)
     keeps_memory = _KEEP_MEMORY.value and allocator.keep_memory()
     run = vqvae_configs.get_config(f"scale={_SCALE.value}")
-    hop_length = run.model.top.hop_length
+    hop_length = max(run.model.hop_lengths.values())
     num_samples = int(_SECONDS.value * run.model.sample_rate) // hop_length * hop_length
     config.require(num_samples > 0, f"--seconds={_SECONDS.value}: a clip needs at least {hop_length} samples")
     spectral_losses.resolutions(num_samples)  # raises where the loss would, but before the long work
@@ -146,7 +146,7 @@ def report(
     audio_seconds = _BATCH_SIZE.value * num_samples / run.model.sample_rate
     peer = audio_seconds / seconds["peer_step"] if _PEER.value else None
     decoding = {}
-    for tier in config.TIERS:
+    for tier in run.model.streams:
         decoding[tier] = {"times_real_time": audio_seconds / seconds[f"decode_{tier}"]}
         if _PEER.value:
             decoding[tier]["peer"] = audio_seconds / seconds[f"peer_decode_{tier}"]

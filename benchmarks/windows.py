@@ -41,15 +41,16 @@ def main() -> None:
     """Flags -> JSON lines."""
     flag_values.require_positive(_NUM_SAMPLES, _BEHIND)
     music = generation.load(_MODELS.value)
-    missing = ", ".join(tier for tier in config.TIERS if tier not in music.priors)
+    missing = ", ".join(tier for tier in music.tokenizer.layout.names if tier not in music.priors)
     config.require(not missing, f"--models={_MODELS.value} lacks {missing}: pass the folder of a whole system")
     request = _request("ancestral", False, HOP_FRACTION)
-    request.validate(music.tokenizer.config, music.tokenizer.fingerprint, music.priors)
+    layout = music.tokenizer.layout
+    request.validate(layout, music.priors)
     for tier, prior in music.priors.items():
-        borders = _borders(prior.config, request.num_codes(music.tokenizer.config, tier), HOP_FRACTION)
+        borders = _borders(prior.config, request.num_frames(layout, tier), HOP_FRACTION)
         rule = f"one window of the {tier} tier holds it, and that has no borders: pass more"
         config.require(borders.size > 0, f"--seconds={_SECONDS.value}: {rule}")
-    codes = hierarchy.Hierarchy(music.tokenizer.config, music.priors, request).complete()
+    codes = hierarchy.Hierarchy(layout, music.priors, request).complete()
     for line in (*seams(music, codes), *ways(music, codes)):
         print(json.dumps({"benchmark": "windows", "seconds_of_music": _SECONDS.value} | line), flush=True)
 
@@ -73,7 +74,7 @@ def seams(music: generation.MusicGenerator, codes: hierarchy.Codes) -> Iterator[
     finest = list(codes)[-1]
     steps = np.abs(np.diff([music.tokenizer.decode(row, finest) for row in codes[finest]]))
     for tier, prior in music.priors.items():
-        hop, num_codes = music.tokenizer.config.tier(tier).hop_length, codes[tier].shape[1]
+        hop, num_codes = music.tokenizer.layout.stream(tier).hop_length, codes[tier].shape[1]
         borders = _borders(prior.config, num_codes, HOP_FRACTION)
         at_borders = steps[:, hop * borders - 1]
         elsewhere = steps[:, hop * np.setdiff1d(np.arange(1, num_codes), borders) - 1]
@@ -98,14 +99,15 @@ def _borders(model: config.PriorConfig, num_codes: int, hop_fraction: float) -> 
 
 def ways(music: generation.MusicGenerator, codes: hierarchy.Codes) -> Iterator[dict[str, object]]:
     """A line for each upsampler and way."""
-    for tier in ("middle", "bottom"):
-        prior, above = music.priors[tier], codes[config.TIER_ABOVE[tier]]
-        start = prompts.Prompt("the tier above", {config.TIER_ABOVE[tier]: above}, _SECONDS.value)
+    layout = music.tokenizer.layout
+    for stream in layout.streams[1:]:
+        tier, prior, above = stream.name, music.priors[stream.name], codes[stream.above]
+        start = prompts.Prompt("the tier above", {stream.above: above}, _SECONDS.value)
         for parallel, hop_fraction in WAYS:
             request = _request("upsample", parallel, hop_fraction)
             for _ in range(2):  # the first time compiles
                 begun = time.perf_counter()
-                sampled = hierarchy.Hierarchy(music.tokenizer.config, {tier: prior}, request, start).complete()[tier]
+                sampled = hierarchy.Hierarchy(layout, {tier: prior}, request, start).complete()[tier]
                 seconds = time.perf_counter() - begun
             nats = code_nats.code_nats(prior, request, sampled, above)
             borders = _borders(prior.config, sampled.shape[1], hop_fraction)

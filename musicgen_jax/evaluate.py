@@ -12,21 +12,17 @@ from typing import Any
 
 from absl import flags
 
-from musicgen_jax import config
-from musicgen_jax.command_line import cli
+from musicgen_jax.command_line import cli, model_flags
 from musicgen_jax.runtime import files
 from musicgen_jax.training import verification
 
 verification.define()
-_VQVAE = cli.define_path("vqvae", None, "Workdir of train_vqvae.", required=True)
+model_flags.define_all()
 _DATA = cli.define_path("data", None, "Folder written by prepare_data.", required=True)
 _SAMPLES = cli.define_path("samples", "", "Folder written by sample.")
 _CODES = cli.define_path(
     "codes", "", "Folder written by extract_codes of --data, for the priors; by default what each was trained on."
 )
-_TOP = cli.define_path("top", "", "Workdir of the top prior.")
-_MIDDLE = cli.define_path("middle", "", "Workdir of the middle prior.")
-_BOTTOM = cli.define_path("bottom", "", "Workdir of the bottom prior.")
 _OUT = cli.define_path("out", None, "Folder for metrics.json and report.html.", required=True)
 _MAX_SECONDS = flags.DEFINE_float("max_seconds", 60.0, "Of each held-out track, from its beginning.")
 _MAX_CODES = flags.DEFINE_integer(
@@ -36,15 +32,13 @@ _MAX_CODES = flags.DEFINE_integer(
 
 def main() -> None:
     """Flags -> parts -> one call."""
-    from musicgen_jax import pretrained
+    from musicgen_jax import generation, pretrained
     from musicgen_jax.command_line import closing
     from musicgen_jax.evaluation import evaluation
 
     files.output_folder(_OUT.value, {"metrics.json": "reconstruction"})
-    tokenizer = pretrained.load_vqvae(_VQVAE.value)
-    workdirs = {"vqvae": _VQVAE.value, "top": _TOP.value, "middle": _MIDDLE.value, "bottom": _BOTTOM.value}
-    workdirs = {name: path for name, path in workdirs.items() if path}
-    priors = {tier: pretrained.load_prior(path, tier) for tier, path in workdirs.items() if tier != "vqvae"}
+    tokenizer, workdirs = generation.find(**model_flags.given())
+    priors = {name: pretrained.load_prior(path, name) for name, path in workdirs.items() if name != "vqvae"}
     settings = evaluation.Settings(
         data=_DATA.value,
         samples=_SAMPLES.value,
@@ -67,9 +61,9 @@ def _figures(metrics: dict[str, Any]) -> Iterator[str]:
         heard = "" if convergence is None else f"spectral convergence {convergence:.2f} dB, "
         yield f"{tier}: {heard}{metrics['codebook'][tier]['usage']:.0%} of the codes used"
     prior = metrics.get("prior", {})
-    for tier in config.TIERS:
-        if tier in prior:
-            nats, bigram = prior[tier]["nats_per_code"], prior[tier]["bigram_nats"]
+    for tier, values in prior.items():
+        if isinstance(values, dict):
+            nats, bigram = values["nats_per_code"], values["bigram_nats"]
             yield f"{tier} prior: {nats:.3f} nats per code, bigram model {bigram:.3f}"
     if "bits_per_second" in prior:
         yield f"all priors: {prior['bits_per_second']:,.0f} bits per second of audio"

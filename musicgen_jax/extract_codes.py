@@ -9,12 +9,12 @@ The file of codes becomes sound again with `python -m musicgen_jax.sample --deco
 
 from absl import flags
 
-from musicgen_jax.command_line import cli
+from musicgen_jax.command_line import cli, model_flags
 from musicgen_jax.runtime import allocator
 from musicgen_jax.training import verification
 
 verification.define()
-_VQVAE = cli.define_path("vqvae", None, "Workdir of train_vqvae.", required=True)
+model_flags.define_tokenizer()
 _DATA = cli.define_path("data", None, "Folder written by prepare_data.")
 _FILE = cli.define_path("file", None, "One recording instead: wav, flac, ogg or mp3 of any rate.")
 _OUT = cli.define_path("out", None, "Folder to write; with --file, the file to write.", required=True)
@@ -29,10 +29,11 @@ def main() -> None:
     from musicgen_jax.tokenizers import extraction
 
     allocator.return_memory()
-    tokenizer = pretrained.load_vqvae(_VQVAE.value)
+    vqvae = model_flags.tokenizer()
+    tokenizer = pretrained.load_vqvae(vqvae)
     if _FILE.value is not None:
         extraction.extract_file(tokenizer, _FILE.value, _OUT.value, _WINDOW_SECONDS.value)
-        closing.after_extract_file(_VQVAE.value, _OUT.value)
+        closing.after_extract_file(vqvae, _OUT.value)
     else:
         extraction.extract(tokenizer, _DATA.value, _OUT.value, _WINDOW_SECONDS.value)
         closing.after_extract_codes(_OUT.value)

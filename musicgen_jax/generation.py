@@ -1,7 +1,8 @@
 """One call in Python: a folder of trained models -> music."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import pathlib
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import TypedDict, Unpack
 
 import numpy as np
@@ -48,7 +49,7 @@ class MusicGenerator:
 
     def __init__(self, tokenizer: Tokenizer, priors: Mapping[str, trained.TrainedPrior], models: dict[str, str]):
         self.tokenizer, self.priors, self.models = tokenizer, dict(priors), models
-        self.sample_rate: int = tokenizer.config.sample_rate
+        self.sample_rate: int = tokenizer.layout.sample_rate
 
     @property
     def genres(self) -> tuple[str, ...]:
@@ -149,7 +150,7 @@ class MusicGenerator:
         num_samples = 1 if num_samples is None else arguments.whole("num_samples", num_samples)
         start = None if prompt is None else prompts.load(prompt, self.tokenizer)
         fields.setdefault("mode", "ancestral" if start is None else "continue")
-        sampled = requests.sampled_tiers(fields["mode"], self.priors)
+        sampled = requests.sampled_tiers(self.tokenizer.layout, fields["mode"], self.priors)
         if any(self.priors[tier].kind == config.DIFFUSION for tier in sampled):
             fields.setdefault("sampler", "diffusion")
         if seconds is None:
@@ -160,14 +161,14 @@ class MusicGenerator:
             **{name: fields.pop(name) for name in SETTINGS if name in fields}
         )
         request = requests.Request(seconds=seconds, num_samples=num_samples, seed=seed, **fields)
-        request.validate(self.tokenizer.config, self.tokenizer.fingerprint, self.priors, start)
+        request.validate(self.tokenizer.layout, self.priors, start)
         return request, start
 
     def _hierarchy(
         self, request: requests.Request, start: prompts.Prompt | None, show_progress: bool
     ) -> hierarchy.Hierarchy:
         priors = self._priors_for(request)
-        return hierarchy.Hierarchy(self.tokenizer.config, priors, request, start, show_progress=show_progress)
+        return hierarchy.Hierarchy(self.tokenizer.layout, priors, request, start, show_progress=show_progress)
 
     def _priors_for(self, request: requests.Request) -> dict[str, trained.TrainedPrior]:
         """The priors; of distilled ones those for as many steps as are asked for."""
@@ -182,32 +183,61 @@ def load(directory: Path | None = None, **workdirs: Path) -> MusicGenerator:
     """Models from their workdirs: those that `directory` holds, or those that are named.
 
     Args:
-      directory: with folders vqvae, top, middle, bottom; the priors may be absent from the finest on.
-      **workdirs: vqvae, top, middle, bottom: folders instead of those, or beside them.
+      directory: with the workdirs of a tokenizer and of priors as folders in it. Of several for one stream, the one
+        counts that has the stream's name; that of the tokenizer is vqvae.
+      **workdirs: vqvae (or tokenizer), and streams such as top: folders instead of those, or beside them; "" leaves one
+        out.
 
     Raises:
       NotFoundError: no such folder, no tokenizer, or no prior.
       UserError: a folder holds something else.
     """
-    names = ("vqvae", *config.TIERS)
-    unknown = ", ".join(sorted(set(workdirs) - set(names)))
-    config.require(not unknown, f"{unknown}: no such model; a folder of models holds {', '.join(names)}")
-    if directory is not None:
-        root = files.local_path(directory, "directory")
-        if not root.is_dir():
-            raise NotFoundError(f"no such folder: {root}; pass one that holds {', '.join(names)}")
-        workdirs = {name: root / name for name in names if (root / name).is_dir()} | workdirs
-    absent = {name: path is None or (isinstance(path, str) and not path) for name, path in workdirs.items()}
-    models = {
-        name: "" if absent.get(name, True) else os.fspath(files.local_path(workdirs[name], name)) for name in names
-    }
-    if not models["vqvae"] or not any(models[tier] for tier in config.TIERS):
+    tokenizer, models = find(directory, **workdirs)
+    names = [name for name in models if name != "vqvae"]
+    if not names:
+        raise NotFoundError(f"{directory or 'the arguments'}: a tokenizer (vqvae) and a prior are needed")
+    priors = {}
+    for name in names:
+        diffusion = pretrained.holds_diffusion(models[name])
+        load_model = pretrained.load_diffusion if diffusion else pretrained.load_prior
+        priors[name] = load_model(models[name], name)
+    return MusicGenerator(tokenizer, priors, models)
+
+
+def find(directory: Path | None = None, **workdirs: Path) -> tuple[Tokenizer, dict[str, str]]:
+    """(the tokenizer, "vqvae" and streams -> workdir, coarse to fine); arguments and errors as of `load`."""
+    given = {"vqvae" if name == "tokenizer" else name: _path(name, path) for name, path in workdirs.items()}
+    root = None if directory is None else files.local_path(directory, "directory")
+    models = ({} if root is None else _workdirs_in(root, given)) | given
+    if not models.get("vqvae"):
         raise NotFoundError(f"{directory or 'the arguments'}: a tokenizer (vqvae) and a prior are needed")
     tokenizer = pretrained.load_vqvae(models["vqvae"])
-    priors = {}
-    for tier in config.TIERS:
-        if models[tier]:
-            diffusion = pretrained.holds_diffusion(models[tier])
-            load_model = pretrained.load_diffusion if diffusion else pretrained.load_prior
-            priors[tier] = load_model(models[tier], tier)
-    return MusicGenerator(tokenizer, priors, models)
+    names = ("vqvae", *tokenizer.layout.names)
+    unknown = ", ".join(sorted(set(given) - set(names)))
+    config.require(not unknown, f"{unknown}: no such model; a folder of models holds {', '.join(names)}")
+    return tokenizer, {name: models[name] for name in names if models.get(name)}
+
+
+def _path(name: str, path: Path | None) -> str:
+    """A local path; "" for what is left out."""
+    absent = path is None or (isinstance(path, str) and not path)
+    return "" if absent else os.fspath(files.local_path(path, name))
+
+
+def _workdirs_in(root: pathlib.Path, given: Container[str]) -> dict[str, str]:
+    """Name of a model -> its workdir among the folders in `root`, but for those that are given; "vqvae" names a
+    tokenizer."""
+    if not root.is_dir():
+        raise NotFoundError(f"no such folder: {root}; pass one that holds vqvae and priors, such as top")
+    found: dict[str, list[pathlib.Path]] = {}
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        name = pretrained.name_of_model(folder)
+        if name and name not in given:
+            found.setdefault(name, []).append(folder)
+    chosen = {}
+    for name, folders in found.items():
+        own = [folder for folder in folders if folder.name == name] or folders
+        listing = ", ".join(folder.name for folder in own)
+        config.require(len(own) == 1, f"{root} holds several models of {name} ({listing}): name the one that is meant")
+        chosen[name] = os.fspath(own[0])
+    return chosen

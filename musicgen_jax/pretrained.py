@@ -50,7 +50,7 @@ def load_vqvae_weights(workdir: str) -> tuple[config.VQVAETraining, modules.Tree
     run = _read_config(workdir, config.VQVAETraining, "train_vqvae or convert")
     weights = _load_weights(workdir, adversarial.functional(run), run.model)
     # A tier has no buffers where its quantizer has no codebook.
-    return run, *({tier: tree[tier] for tier in config.TIERS if tier in tree} for tree in weights)
+    return run, *({tier: tree[tier] for tier in run.model.streams if tier in tree} for tree in weights)
 
 
 def load_prior(workdir: str, tier: str = "") -> trained.TrainedPrior:
@@ -146,6 +146,14 @@ def load_jukebox_prior(
 def holds_jukebox_prior(workdir: pathlib.Path) -> bool:
     """Whether the config there is of a published prior, which no training run wraps."""
     return _kind(workdir) == "a published prior"
+
+
+def name_of_model(workdir: pathlib.Path) -> str:
+    """The stream whose codes a trained model in a folder is of, "vqvae" for a tokenizer; "" where there is none."""
+    kind = _kind(workdir)
+    if kind not in ("a prior", "a diffusion model"):
+        return "vqvae" if kind == "a tokenizer" else ""
+    return str(files.read_json(workdir / "config.json")["model"]["tier"])
 
 
 def check_workdir(workdir: str, config_class: type) -> None:

@@ -2,15 +2,18 @@
 
     python -m musicgen_jax.sample --vqvae=DIR --top=DIR --middle=DIR --bottom=DIR --out=DIR --seconds=8 --num_samples=4
 
+    python -m musicgen_jax.sample --model=DIR --out=DIR        with a tokenizer and priors in the folders of DIR
+
     python -m musicgen_jax.sample ... --mode=continue --prime=FILE.wav      goes on from a recording
     python -m musicgen_jax.sample ... --mode=primed --prime=FILE.wav        likewise, finer tiers new from the beginning
     python -m musicgen_jax.sample ... --mode=upsample --prime=FILE.codes    finer tiers for the codes of a coarse one
 
     python -m musicgen_jax.sample --vqvae=DIR --decode=X.codes --out=OUT.wav --tier=top
 
-Without --bottom (or --middle, or --tier) the audio is decoded from the finest tier that there is. Interrupted and
-started again, it goes on where it was. What takes a value "by tier" takes one for all, --temperature=0.9, or one for
-each, --temperature=top:0.9,bottom:1.1. In Python: `musicgen_jax.load(...)`.
+Priors of streams by other names: --prior=STREAM:DIR. Without --bottom (or --middle, or --tier) the audio is decoded
+from the finest tier that there is. Interrupted and started again, it goes on where it was. What takes a value "by tier"
+takes one for all, --temperature=0.9, or one for each, --temperature=top:0.9,bottom:1.1. In Python:
+`musicgen_jax.load(...)`.
 """
 
 from typing import Any
@@ -18,15 +21,12 @@ from typing import Any
 from absl import flags
 
 from musicgen_jax import config
-from musicgen_jax.command_line import cli
+from musicgen_jax.command_line import cli, model_flags
 from musicgen_jax.runtime import allocator
 from musicgen_jax.training import verification
 
 verification.define()
-_VQVAE = cli.define_path("vqvae", None, "Workdir of train_vqvae.", required=True)
-_TOP = cli.define_path("top", None, "Workdir of the top prior.")
-_MIDDLE = cli.define_path("middle", "", "Workdir of the middle prior.")
-_BOTTOM = cli.define_path("bottom", "", "Workdir of the bottom prior.")
+model_flags.define_all()
 _OUT = cli.define_path(
     "out", None, "Folder for NNN.wav, codes.npz, samples.json; with --decode, a wav file.", required=True
 )
@@ -61,24 +61,26 @@ _CACHE_DTYPE = flags.DEFINE_enum("cache_dtype", "compute", config.CACHE_DTYPES, 
 _SAMPLER = flags.DEFINE_enum("sampler", None, config.SAMPLERS, "How codes are drawn; by default as the models do it.")
 _STEPS = flags.DEFINE_integer("steps", None, "Of the diffusion sampler: parallel steps for a window; 8.")
 _DECODE = cli.define_path("decode", None, "File of codes that extract_codes --file wrote; nothing is sampled.")
-_TIER = flags.DEFINE_enum("tier", None, config.TIERS, "Tier of --decode; by default the finest in the file.")
+_TIER = flags.DEFINE_string("tier", None, "Tier of --decode; by default the finest in the file.")
 _BY_TIER = (_TEMPERATURE, _TOP_P, _TOP_K, _GUIDANCE, _HOP_FRACTION)
-_SAMPLING = (_TOP, _MIDDLE, _BOTTOM, _SECONDS, _NUM_SAMPLES, _SEED, _MODE, _PRIME, *_BY_TIER, _GENRE, _ARTIST)
+_SAMPLING = (_SECONDS, _NUM_SAMPLES, _SEED, _MODE, _PRIME, *_BY_TIER, _GENRE, _ARTIST)
 _SAMPLING += (_TOTAL_SECONDS, _BATCH_SIZE, _PARALLEL_WINDOWS, _CACHE_DTYPE, _SAMPLER, _STEPS)
+_MODELS = (*model_flags.NAMED, "prior", "model")
 
 
-@flags.multi_flags_validator(["decode", "top", "tier", "mode"])
+@flags.multi_flags_validator(["decode", "tier", "mode", "top", "prior", "model"])
 def _require_one_of_two_ways(values: dict[str, Any]) -> bool:
     """Either the flags of --decode or those of sampling."""
     if values["decode"] is None:
-        if values["top"] is None and values["mode"] != "upsample":
+        if values["mode"] != "upsample" and not any(values[name] for name in ("top", "prior", "model")):
             raise flags.ValidationError(
                 "Flag --top must have a value (or --decode, to turn a file of codes into sound)."
             )
         if values["tier"] is not None:
             raise flags.ValidationError("--tier goes with --decode; sampling decodes the finest tier that has a prior.")
         return True
-    given = ", ".join(f"--{flag.name}" for flag in _SAMPLING if flags.FLAGS[flag.name].present)
+    names = (*_MODELS, *(flag.name for flag in _SAMPLING))
+    given = ", ".join(f"--{name}" for name in names if flags.FLAGS[name].present)
     if given:
         raise flags.ValidationError(f"--decode samples nothing: leave out {given}.")
     return True
@@ -98,7 +100,7 @@ def _decode() -> None:
     from musicgen_jax.sampling import output
 
     allocator.return_memory()
-    tokenizer = pretrained.load_vqvae(_VQVAE.value)
+    tokenizer = pretrained.load_vqvae(model_flags.tokenizer())
     output.decode_to_wav(tokenizer, _DECODE.value, _TIER.value, _OUT.value)
     console.say(f"next: listen to {_OUT.value}")
 
@@ -111,7 +113,7 @@ def _sample() -> None:
 
     options = {flag.name: sampler_settings.parse(flag.name, flag.value) for flag in _BY_TIER}
     options |= {flag.name: flag.value for flag in (_MODE, _SAMPLER, _STEPS) if flag.value is not None}
-    generator = generation.load(vqvae=_VQVAE.value, top=_TOP.value or "", middle=_MIDDLE.value, bottom=_BOTTOM.value)
+    generator = generation.load(**model_flags.given())
     generator.write(
         _OUT.value,
         _SECONDS.value,

@@ -69,7 +69,7 @@ def _train(run: config.PriorTraining) -> None:
         axis_rules,
     )
     if int(final.step) >= run.training.num_steps:  # else it was told to stop, and has said so
-        closing.after_train_prior(_WORKDIR.value, run)
+        closing.after_train_prior(_WORKDIR.value, run, code_dataset.stream_names(run.data.path))
 
 
 if __name__ == "__main__":

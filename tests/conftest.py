@@ -27,6 +27,7 @@ import numpy as np
 import pytest
 import soundfile
 from flax import nnx
+from tiny_layouts import TIERS
 
 from musicgen_jax import config
 from musicgen_jax.data import audio_dataset, preparation, track
@@ -152,7 +153,7 @@ def make_tokenizer(settings: config.VQVAEConfig, audio_path: str) -> tokenizer.T
     @jax.jit
     def latents_of(params: modules.Tree, buffers: modules.Tree) -> dict[str, jax.Array]:
         model = functional.bind(params, buffers)
-        return {tier: model.tier(tier).encoder(audio)[0] for tier in config.TIERS}
+        return {tier: model.tier(tier).encoder(audio)[0] for tier in TIERS}
 
     rng = np.random.default_rng(0)
     for tier, latents in latents_of(params, buffers).items():

@@ -16,6 +16,8 @@ def flags_of(verb: str) -> set[str]:
     assert verb in dispatcher.VERBS, verb
     source = (PACKAGE / f"{verb}.py").read_text()
     found = set(re.findall(r'(?:DEFINE_\w+|define_path)\(\s*"(\w+)"', source))
+    if "model_flags.define(" in source:
+        found |= {"vqvae", "tokenizer", "top", "middle", "bottom", "prior", "model"}
     return found | ({"config"} if "config_flag.define(" in source else set())
 
 

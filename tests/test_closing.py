@@ -6,6 +6,7 @@ import sys
 
 import documented_commands
 import pytest
+from tiny_layouts import TIERS
 
 from musicgen_jax import config
 from musicgen_jax.command_line import closing
@@ -86,7 +87,7 @@ def test_a_prior_is_followed_by_the_next_one_in_the_same_way(tmp_path, capsys, m
     run.model.tier, run.data.path = "top", "codes"
     given = ["--config=prior.py:tier=top,scale=small", "--config.data.path=codes", "--config.training.num_steps=7"]
     monkeypatch.setattr(sys, "argv", ["train_prior.py", f"--workdir={tmp_path / 'top'}", *given])
-    closing.after_train_prior(str(tmp_path / "top"), run)
+    closing.after_train_prior(str(tmp_path / "top"), run, TIERS)
     verb, flags = next_command(capsys)
     assert verb == "train_prior"
     assert flags == {
@@ -101,12 +102,10 @@ def test_the_last_prior_is_followed_by_music(tmp_path, capsys):
     workdirs(tmp_path, "vqvae", "top", "middle")
     run = config.PriorTraining()
     run.model.tier = "bottom"
-    closing.after_train_prior(str(tmp_path / "bottom"), run)
+    closing.after_train_prior(str(tmp_path / "bottom"), run, TIERS)
     verb, flags = next_command(capsys)
     assert verb == "sample" and flags.pop("seconds") == "8"
-    assert flags == {name: str(tmp_path / name) for name in ("vqvae", *config.TIERS)} | {
-        "out": str(tmp_path / "samples")
-    }
+    assert flags == {name: str(tmp_path / name) for name in ("vqvae", *TIERS)} | {"out": str(tmp_path / "samples")}
 
 
 def test_sample(tmp_path, capsys):
@@ -126,7 +125,7 @@ def test_sample(tmp_path, capsys):
 
 def test_a_compressed_prior_takes_the_place_of_the_one_it_was_made_from(tmp_path, capsys):
     workdirs(tmp_path, "vqvae", "top", "middle", "bottom")
-    closing.after_compress("small/top", str(tmp_path / "top"), "top")
+    closing.after_compress("small/top", str(tmp_path / "top"), "top", TIERS)
     verb, flags = next_command(capsys)
     assert verb == "sample" and flags["top"] == "small/top" and flags["bottom"] == str(tmp_path / "bottom")
 

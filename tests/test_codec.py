@@ -130,7 +130,7 @@ def test_codes_that_can_not_be_decoded(tiny_tokenizer, tmp_path):
         output.decode_to_wav(tiny_tokenizer, str(tmp_path / "absent"), None, sound)
     recording = code_file.read(codes)
     code_file.write(codes, code_file.Recording(**vars(recording) | {
-        "codes": {"top": recording.codes["top"]}, "hop_lengths": {"top": 128}
+        "codes": {"top": recording.codes["top"]}, "layout": recording.layout.only(["top"])
     }))  # fmt: skip
     with pytest.raises(ValueError, match=r"--tier=bottom: .* has codes of these tiers only: top"):
         output.decode_to_wav(tiny_tokenizer, codes, "bottom", sound)
@@ -154,7 +154,10 @@ def test_codes_that_can_not_be_decoded(tiny_tokenizer, tmp_path):
         ("sample", "--vqvae=A --out=B", "--top must have a value"),
         ("sample", "--vqvae=A --out=B --decode=X --top=C --seed=0", "leave out --top, --seed"),
         ("sample", "--vqvae=A --out=B --top=C --tier=top", "--tier goes with --decode"),
-        ("sample", "--vqvae=A --out=B --decode=X --tier=treble", "<top|middle|bottom>"),
+        ("sample", "--vqvae=A --tokenizer=C --out=B --decode=X", "--vqvae and --tokenizer are the same"),
+        ("sample", "--out=B --top=C", "--vqvae must have a value"),
+        ("sample", "--vqvae=A --out=B --prior=top", "--prior=top: write a stream and a workdir"),
+        ("evaluate", "--vqvae=A --data=D --out=B --top=C --prior=top:E", "--prior=top:E: top is named twice"),
     ],
 )
 def test_flags_that_do_not_go_together(verb, given, message):

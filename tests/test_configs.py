@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
+from tiny_layouts import TIERS
 
 from musicgen_jax import config
 from musicgen_jax.command_line import config_flag
@@ -23,7 +24,7 @@ from musicgen_jax.tokenizers.vqvae import vqvae
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 ARGS = {
     "vqvae": [f"scale={scale}" for scale in ("tiny", "base")],
-    "prior": [f"tier={tier},scale={scale}" for tier in config.TIERS for scale in ("tiny", "small", "1b", "5b")],
+    "prior": [f"tier={tier},scale={scale}" for tier in TIERS for scale in ("tiny", "small", "1b", "5b")],
     "diffusion": [f"tier={tier},scale={scale}" for tier in ("top", "bottom") for scale in ("tiny", "5b")],
 }
 # Of the VQ-VAE, and of a prior without its conditioner: within 5 % of 5 B, within 10 % of 1 B and of 150 M.
@@ -94,7 +95,7 @@ def test_builds_without_memory(name, arg):
     assert low < functional.num_parameters() - beside < high
 
 
-@pytest.mark.parametrize("tier", config.TIERS)
+@pytest.mark.parametrize("tier", TIERS)
 def test_five_billion_is_the_founding_shape(tier):
     run = load("prior").get_config(f"tier={tier},scale=5b")
     shape = run.model.transformer
@@ -103,7 +104,7 @@ def test_five_billion_is_the_founding_shape(tier):
     assert run.optimizer.weight_decay == 0.002 and run.optimizer.warmup_steps == 10_000
 
 
-@pytest.mark.parametrize("tier", config.TIERS)
+@pytest.mark.parametrize("tier", TIERS)
 def test_muon_is_the_default_where_it_was_measured(tier):
     names = {scale: load("prior").get_config(f"tier={tier},scale={scale}").optimizer.name for scale in SCALES}
     assert names == {"tiny": "muon", "small": "adamw", "1b": "adamw", "5b": "adamw"}

@@ -105,7 +105,7 @@ def test_code_file(tiny_tokenizer, tmp_path):
     sizes = {"top": 20, "middle": 80, "bottom": 320}
     rng = np.random.default_rng(0)
     recording = code_file.Recording(
-        tiny_tokenizer.fingerprint, 4000, 128 * 20 - 3, 16, tiny_tokenizer.config.hop_lengths,
+        tiny_tokenizer.layout, 128 * 20 - 3,
         {tier: rng.integers(0, 16, size).astype(np.int16) for tier, size in sizes.items()},
     )  # fmt: skip
     code_file.write(path, recording)

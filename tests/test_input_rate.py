@@ -5,6 +5,7 @@ import time
 import jax
 import numpy as np
 import pytest
+import tiny_layouts
 
 from configs import prior as prior_configs
 from musicgen_jax import config
@@ -14,7 +15,6 @@ from musicgen_jax.planning import flops
 from musicgen_jax.sharding import meshes
 from musicgen_jax.training import throughput
 
-HOP_LENGTHS = {"top": 128, "middle": 32, "bottom": 8}
 NUM_TRACKS, TOP_CODES = 6, 240 * 44_100 // 128
 NUM_BATCHES = 3
 
@@ -24,15 +24,15 @@ def codes(tmp_path_factory) -> str:
     """Random codes of six tracks of four minutes at 44.1 kHz."""
     out = tmp_path_factory.mktemp("codes") / "codes"
     rng = np.random.default_rng(0)
-    metadata = {"hop_lengths": HOP_LENGTHS, "num_codes": 2048, "sample_rate": 44_100, "vqvae": "f00d"}
+    metadata = {"hop_lengths": tiny_layouts.HOP_LENGTHS, "num_codes": 2048, "sample_rate": 44_100, "vqvae": "f00d"}
     entries = []
-    features = code_dataset.code_features()
+    features = code_dataset.code_features(tiny_layouts.of_vqvae())
     with shards.ShardWriter(str(out), code_dataset.DATASET_NAME, features, ["train"], metadata) as writer:
         for index in range(NUM_TRACKS):
             labels = {"track_id": f"track{index}", "genre": "organ", "artist": "nobody"}
             record = {
                 tier: rng.integers(0, 2048, TOP_CODES * 128 // hop).astype(np.int16)
-                for tier, hop in HOP_LENGTHS.items()
+                for tier, hop in tiny_layouts.HOP_LENGTHS.items()
             }
             writer.write("train", record | labels | {"lyrics": ""})
             entries.append(code_dataset.TrackEntry(**labels, split="train", top_codes=TOP_CODES))
@@ -40,7 +40,7 @@ def codes(tmp_path_factory) -> str:
     return str(out)
 
 
-@pytest.mark.parametrize("tier", config.TIERS)
+@pytest.mark.parametrize("tier", tiny_layouts.TIERS)
 def test_small_waits_less_than_two_percent_for_data(codes, tier):
     run = prior_configs.get_config(f"tier={tier},scale=small")
     model = code_dataset.resolve(run.model, codes)

@@ -31,9 +31,9 @@ def write_diffusion(root: pathlib.Path, tokenizer: Tokenizer, tier: str) -> None
 def _of_tokenizer(tokenizer: Tokenizer, tier: str) -> dict[str, Any]:
     return {
         "num_layers": 1,
-        "num_codes": tokenizer.config.quantizer.num_codes,
+        "num_codes": tokenizer.layout.stream(tier).num_codes,
         "vqvae": tokenizer.fingerprint,
-        "codes_per_second": tokenizer.config.sample_rate / tokenizer.config.tier(tier).hop_length,
+        "codes_per_second": tokenizer.layout.frames_per_second(tier),
     }
 
 

@@ -1,7 +1,6 @@
 """Code shards -> training windows of one tier."""
 
 import dataclasses
-import itertools
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,9 +11,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from musicgen_jax import config
+from musicgen_jax.codes import layout as layouts
 from musicgen_jax.data import labels, loader, shards
 from musicgen_jax.runtime import files, records
-from musicgen_jax.runtime.errors import NotFoundError
+from musicgen_jax.runtime.errors import NotFoundError, UserError
 
 DATASET_NAME = "musicgen_codes"
 INDEX_NAME = "tracks.jsonl"
@@ -24,9 +24,9 @@ CODEBOOKS_NAME = "codebooks.npz"
 FIRST_WINDOW_SHARE = 1 / 8
 
 
-def code_features() -> tfds.features.FeaturesDict:
-    """One record a track: int16 codes of the three tiers, labels and lyrics."""
-    codes = {tier: tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes") for tier in config.TIERS}
+def code_features(layout: layouts.Layout) -> tfds.features.FeaturesDict:
+    """One record a track: int16 codes of every stream, labels and lyrics."""
+    codes = {name: tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes") for name in layout.names}
     text = {name: tfds.features.Text() for name in ("track_id", "genre", "artist", "lyrics")}
     return tfds.features.FeaturesDict(codes | text)
 
@@ -72,7 +72,7 @@ def read_codebooks(directory: str) -> dict[str, np.ndarray]:
     """The tokenizer's entries by tier. Raises NotFoundError where `directory` was not written by extract_codes."""
     path = pathlib.Path(directory) / CODEBOOKS_NAME
     codebooks = files.read_arrays(path, "pass the --out of extract_codes")
-    for tier in config.TIERS:
+    for tier in read_facts(directory).layout.names:
         entries = codebooks.get(tier, np.empty(0))
         sound = entries.ndim == 2 and entries.dtype == np.float32 and bool(np.isfinite(entries).all())
         config.require(sound, f"{path} is damaged: {tier} must be finite float32 [K, W]")
@@ -83,10 +83,7 @@ def read_codebooks(directory: str) -> dict[str, np.ndarray]:
 class Facts:
     """What metadata.json says of the tokenizer of the codes, and of the audio."""
 
-    vqvae: str  # fingerprint
-    sample_rate: int  # Hz
-    num_codes: int  # entries of each codebook
-    hop_lengths: dict[str, int]  # tier -> samples a code
+    layout: layouts.Layout
     audio: str = ""  # digest of the dataset; see `provenance.of_audio`. "" in folders that are older than it
     manifest: str = ""  # what these have instead: a digest of the bytes of its manifest, or ""
 
@@ -100,15 +97,20 @@ def read_facts(directory: str) -> Facts:
     """
     values = shards.read_metadata(directory)
     where = f"{pathlib.Path(directory) / 'metadata.json'}: metadata"
-    names = [field.name for field in dataclasses.fields(Facts)]
     if not (pathlib.Path(directory) / INDEX_NAME).is_file():
         raise NotFoundError(f"no {INDEX_NAME} in {directory}: pass the --out of extract_codes")
-    facts = records.parse(Facts, {name: values[name] for name in names if name in values}, where)
-    hops = [facts.hop_lengths.get(tier, 0) for tier in config.TIERS]
-    falling = min(hops) > 0 and all(above % below == 0 for above, below in itertools.pairwise(hops))
-    config.require(falling, f"{where}.hop_lengths is {facts.hop_lengths}: each must divide that of the tier above")
-    config.require(1 < facts.num_codes < 2**15, f"{where}.num_codes is {facts.num_codes}: must be from 2 to 32767")
-    return facts
+    of_tokenizer = {name: values[name] for name in layouts.VERSION_1 if name in values}
+    digests = {name: values[name] for name in ("audio", "manifest") if name in values}
+    digests = {name: records.check(str, value, f"{where}.{name}") for name, value in digests.items()}
+    return Facts(layouts.from_dict(of_tokenizer, where), **digests)
+
+
+def stream_names(directory: str) -> tuple[str, ...]:
+    """Names of the streams of the codes in a folder, coarse to fine; none where it has no codes any more."""
+    try:
+        return read_facts(directory).layout.names
+    except UserError:
+        return ()
 
 
 def resolve(model: config.PriorConfig, directory: str) -> config.PriorConfig:
@@ -120,15 +122,17 @@ def resolve(model: config.PriorConfig, directory: str) -> config.PriorConfig:
     """
     facts = read_facts(directory)
     train = [entry for entry in read_index(directory) if entry.split == "train"]
-    above = config.TIER_ABOVE[model.tier]
-    hops = facts.hop_lengths
+    stream = facts.layout.stream(model.tier)
     resolved = dataclasses.replace(
         model,
-        num_codes=facts.num_codes,
-        upsampling=hops[above] // hops[model.tier] if above else 0,
-        codes_per_second=facts.sample_rate / hops[model.tier],
-        vqvae=facts.vqvae,
-        track_seconds=float(np.mean([entry.top_codes for entry in train])) * hops["top"] / facts.sample_rate,
+        num_codes=stream.num_codes,
+        above=stream.above,
+        upsampling=facts.layout.upsampling(model.tier),
+        codes_per_second=facts.layout.frames_per_second(model.tier),
+        vqvae=facts.layout.fingerprint,
+        track_seconds=float(np.mean([entry.top_codes for entry in train]))
+        * facts.layout.hop_length
+        / facts.layout.sample_rate,
         genres=labels.vocabulary([entry.genre for entry in train]),
         artists=labels.vocabulary([entry.artist for entry in train]),
     )
@@ -141,15 +145,15 @@ class Windows:
 
     def __init__(self, directory: str, split: str, model: config.PriorConfig):
         self.model = model
-        self.records = shards.open_split(directory, split, code_features())
+        layout = read_facts(directory).layout
+        self.records = shards.open_split(directory, split, code_features(layout))
         self.entries = [entry for entry in read_index(directory) if entry.split == split]
         config.require(
             len(self.entries) == len(self.records),
             f"{directory}: {INDEX_NAME} names {len(self.entries)} tracks of {split} and the shards hold "
             f"{len(self.records)}: extract the codes again",
         )
-        hops = read_facts(directory).hop_lengths
-        self.codes_per_top_code = hops["top"] // hops[model.tier]
+        self.codes_per_top_code = layout.hop_length // layout.stream(model.tier).hop_length
         lengths = [max(self.num_codes(index), model.context) for index in range(len(self.entries))]
         self._ends = np.cumsum(lengths)  # of the tracks, laid end to end
         # What an epoch goes through: as many windows as the split could fill.
@@ -189,7 +193,7 @@ class Windows:
         if model.upsampling:
             size = model.context // model.upsampling
             first = start // model.upsampling
-            example["above"] = _padded(record[config.TIER_ABOVE[model.tier]][first : first + size], size)
+            example["above"] = _padded(record[model.above][first : first + size], size)
         return example
 
     def place(self, slot: int, rng: np.random.Generator) -> tuple[int, int]:
@@ -258,7 +262,7 @@ def validation_batches(
 
 def code_sequences(directory: str, split: str, tier: str) -> list[np.ndarray]:
     """The codes of a tier, an int16 array a track."""
-    records: Any = shards.open_split(directory, split, code_features())
+    records: Any = shards.open_split(directory, split, code_features(read_facts(directory).layout))
     return [np.asarray(records[index][tier]) for index in range(len(records))]
 
 

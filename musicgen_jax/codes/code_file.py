@@ -27,6 +27,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from musicgen_jax import config
+from musicgen_jax.codes import layout as layouts
+from musicgen_jax.codes.layout import Layout
 from musicgen_jax.runtime import files, records
 from musicgen_jax.runtime.errors import NotFoundError, UserError
 
@@ -55,35 +57,29 @@ class Recording:
     """Codes of one recording, and what it takes to decode them.
 
     Attributes:
-      vqvae: fingerprint of the tokenizer.
-      sample_rate: Hz of the tokenizer.
-      num_samples: of the recording at that rate; the codes reach to the next whole code of the top tier.
-      num_codes: size of each tier's codebook, K.
-      hop_lengths: {tier: samples a code} of the tiers in the file.
-      codes: {tier: int16 [T]}.
+      layout: the tokenizer's, with those of its streams that the file has codes of.
+      num_samples: of the recording at the tokenizer's rate; the codes reach to the next whole frame of its coarsest
+        stream.
+      codes: {stream: int16 [T]}.
     """
 
-    vqvae: str
-    sample_rate: int
+    layout: Layout
     num_samples: int
-    num_codes: int
-    hop_lengths: dict[str, int]
     codes: dict[str, np.ndarray]
 
     @property
     def seconds(self) -> float:
-        return self.num_samples / self.sample_rate
+        return self.num_samples / self.layout.sample_rate
 
     @property
     def covered(self) -> int:
         """Samples that the codes reach over."""
-        tier = self.finest
-        return len(self.codes[tier]) * self.hop_lengths[tier]
+        return len(self.codes[self.finest]) * self.layout.stream(self.finest).hop_length
 
     @property
     def finest(self) -> str:
-        """The last tier in the file, coarse to fine."""
-        return [tier for tier in config.TIERS if tier in self.codes][-1]
+        """The last stream in the file, coarse to fine."""
+        return self.layout.names[-1]
 
 
 def bits_per_code(num_codes: int) -> int:
@@ -118,9 +114,10 @@ def write(path: str | os.PathLike[str], recording: Recording) -> None:
     Raises:
       UserError: a code is not in [0, num_codes), or there are too few for the samples.
     """
-    header = {name: getattr(recording, name) for name in ("vqvae", "sample_rate", "num_samples", "num_codes")}
+    layout = recording.layout
+    header = {"vqvae": layout.fingerprint, "sample_rate": layout.sample_rate, "num_samples": recording.num_samples}
     lengths = {tier: len(codes) for tier, codes in recording.codes.items()}
-    header |= {"hop_lengths": recording.hop_lengths, "lengths": lengths}
+    header |= {"num_codes": layout.streams[0].num_codes, "hop_lengths": layout.hop_lengths, "lengths": lengths}
     with open(path, "wb") as file:
         checksum = 0
         for part in _parts(json.dumps(header).encode(), recording):
@@ -132,15 +129,16 @@ def write(path: str | os.PathLike[str], recording: Recording) -> None:
 def _parts(header: bytes, recording: Recording) -> Iterator[bytes]:
     yield OPENING.pack(MAGIC, VERSION, len(header)) + header
     for tier, codes in recording.codes.items():
-        covered = len(codes) * recording.hop_lengths[tier]
+        stream = recording.layout.stream(tier)
+        covered = len(codes) * stream.hop_length
         config.require(
             covered >= recording.num_samples > 0,
             f"{len(codes)} codes of the {tier} tier are {covered} samples; the recording has {recording.num_samples}",
         )
-        inside = codes.min() >= 0 and codes.max() < recording.num_codes
-        config.require(inside, f"codes of the {tier} tier lie outside of [0, {recording.num_codes})")
+        inside = codes.min() >= 0 and codes.max() < stream.num_codes
+        config.require(inside, f"codes of the {tier} tier lie outside of [0, {stream.num_codes})")
         for start in range(0, len(codes), BLOCK_CODES):
-            yield pack(codes[start : start + BLOCK_CODES], bits_per_code(recording.num_codes))
+            yield pack(codes[start : start + BLOCK_CODES], bits_per_code(stream.num_codes))
 
 
 def read(path: str | os.PathLike[str]) -> Recording:
@@ -183,27 +181,24 @@ def read(path: str | os.PathLike[str]) -> Recording:
     for tier, array in codes.items():
         inside = array.min() >= 0 and array.max() < header.num_codes
         config.require(inside, f"{path}: damaged: codes of the {tier} tier lie outside of [0, {header.num_codes})")
-    facts = {
-        name: getattr(header, name) for name in ("vqvae", "sample_rate", "num_samples", "num_codes", "hop_lengths")
-    }
-    return Recording(**facts, codes=codes)
+    facts = {name: getattr(header, name) for name in layouts.VERSION_1}
+    return Recording(layouts.from_dict(facts, where), header.num_samples, codes)
 
 
-def require_fit(recording: Recording, settings: config.VQVAEConfig, path: str | os.PathLike[str]) -> None:
+def require_fit(recording: Recording, layout: Layout, path: str | os.PathLike[str]) -> None:
     """Raises UserError where a file's header tells something else than the tokenizer that it names would have written.
 
     Args:
       recording: what `read` read.
-      settings: of that tokenizer.
+      layout: of that tokenizer.
       path: of the file, for the message.
     """
-    hops = {tier: settings.tier(tier).hop_length for tier in recording.codes}
-    length = -(-recording.num_samples // settings.top.hop_length) * settings.top.hop_length
+    there, known = recording.layout, layout.only(recording.codes)
     for name, found, wanted in (
-        ("sample_rate", recording.sample_rate, settings.sample_rate),
-        ("num_codes", recording.num_codes, settings.quantizer.num_codes),
-        ("hop_lengths", recording.hop_lengths, hops),
-        ("samples that the codes cover", recording.covered, length),
+        ("sample_rate", there.sample_rate, known.sample_rate),
+        ("num_codes", [one.num_codes for one in there.streams], [one.num_codes for one in known.streams]),
+        ("hop_lengths", there.hop_lengths, known.hop_lengths),
+        ("samples that the codes cover", recording.covered, layout.padded(recording.num_samples)),
     ):
         config.require(
             found == wanted,
@@ -218,13 +213,10 @@ def _check_header(header: Header, where: str) -> None:
     rate = header.sample_rate
     config.require(least <= rate <= most, f"{where}.sample_rate is {rate} and must be in [{least}, {most}] Hz")
     config.require(1 < header.num_codes < 2**15, f"{where}.num_codes is {header.num_codes} and must be in [2, 32767]")
-    tiers = [tier for tier in config.TIERS if tier in header.lengths]
+    layout = layouts.from_dict({name: getattr(header, name) for name in layouts.VERSION_1}, where)
     for name, by_tier in (("lengths", header.lengths), ("hop_lengths", header.hop_lengths)):
-        sound = bool(tiers) and list(by_tier) == tiers and min(by_tier.values()) > 0
+        sound = tuple(by_tier) == layout.names and min(by_tier.values()) > 0
         config.require(sound, f"{where}.{name} is {by_tier} and must have positive numbers of tiers, coarse to fine")
-    hops = list(header.hop_lengths.values())
-    falling = all(above > below and above % below == 0 for above, below in itertools.pairwise(hops))
-    config.require(falling, f"{where}.hop_lengths is {header.hop_lengths}: each must divide that of the tier above")
     covered = {tier: length * header.hop_lengths[tier] for tier, length in header.lengths.items()}
     config.require(len(set(covered.values())) == 1, f"{where}: its tiers differ in length: {covered} samples")
     samples = next(iter(covered.values()))

@@ -1,6 +1,5 @@
 """Which audio a dataset holds, and which audio codes were made of: by content, wherever the folders lie."""
 
-import dataclasses
 import hashlib
 import json
 import pathlib
@@ -27,7 +26,11 @@ def of_codes(directory: str) -> str:
     Raises:
       NotFoundError: no codes there.
     """
-    return _digest(dataclasses.asdict(code_dataset.read_facts(directory)))
+    facts = code_dataset.read_facts(directory)
+    layout = facts.layout
+    # As it was before there were layouts: folders remember the digest.
+    told = {"vqvae": layout.fingerprint, "sample_rate": layout.sample_rate, "num_codes": layout.streams[0].num_codes}
+    return _digest(told | {"hop_lengths": layout.hop_lengths, "audio": facts.audio, "manifest": facts.manifest})
 
 
 def other_audio(codes: str, data: str) -> str:
@@ -49,7 +52,7 @@ def other_audio(codes: str, data: str) -> str:
     if facts.manifest:
         now = hashlib.sha256((pathlib.Path(data) / manifest.FILE_NAME).read_bytes()).hexdigest()[:16]
         return _change("manifest", facts.manifest, now)
-    hop_length = facts.hop_lengths["top"]
+    hop_length = facts.layout.hop_length
     rows = [row for row in manifest.read(data) if row.status == "ok"]
     there = {entry.track_id: (entry.split, entry.top_codes) for entry in code_dataset.read_index(codes)}
     now = {row.track_id: (row.split, -(-row.num_samples // hop_length)) for row in rows}

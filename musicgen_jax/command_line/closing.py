@@ -6,10 +6,11 @@ RUN/top, RUN/middle, RUN/bottom.
 
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from musicgen_jax import config
+from musicgen_jax.command_line import model_flags
 from musicgen_jax.runtime import console
 from musicgen_jax.training import metrics
 
@@ -66,13 +67,14 @@ def after_extract_file(vqvae: str, out: str) -> None:
     )
 
 
-def after_train_prior(workdir: str, run: config.PriorTraining) -> None:
-    """Says how well training ended; next is the first tier without a prior, in the same way, or else sampling."""
+def after_train_prior(workdir: str, run: config.PriorTraining, streams: Sequence[str]) -> None:
+    """Says how well training ended; next is the first of the streams without a prior, in the same way, or else
+    sampling."""
     say_trained(workdir, run.training.num_steps, "nats_per_code")
     own = run.model.tier
-    missing = [tier for tier in config.TIERS if tier != own and not _is_workdir(_beside(workdir, tier))]
+    missing = [tier for tier in streams if tier != own and not _is_workdir(_beside(workdir, tier))]
     if not missing:
-        _say_sample({own: workdir})
+        _say_sample({own: workdir}, streams)
         return
     given = config_arguments()
     name, _, argument = given.pop("config", "configs/prior.py:scale=tiny").partition(":")
@@ -93,7 +95,8 @@ def after_sample(out: str, models: Mapping[str, str]) -> None:
     run = config.read_json(pathlib.Path(models["vqvae"]) / "config.json", config.VQVAETraining)
     data = run.data.path or "DIR"  # a published tokenizer was trained on none of ours
     report = _beside(out, "report")
-    console.say_next("evaluate", {"vqvae": models["vqvae"], "data": data, "samples": out, **models, "out": report})
+    flags = {"vqvae": models["vqvae"], "data": data, "samples": out} | model_flags.spelled(models)
+    console.say_next("evaluate", flags | {"out": report})
 
 
 def after_evaluate(out: str) -> None:
@@ -103,9 +106,10 @@ def after_evaluate(out: str) -> None:
     console.say("      --config.training.num_steps: they go on from their last checkpoints")
 
 
-def after_compress(out: str, prior: str, tier: str) -> None:
-    """Says how the smaller or faster model of `tier`, made from that in the folder `prior`, is tried."""
-    _say_sample({tier: out}, beside=prior)
+def after_compress(out: str, prior: str, tier: str, streams: Sequence[str]) -> None:
+    """Says how the smaller or faster model of `tier`, one of the streams, made from that in the folder `prior`, is
+    tried."""
+    _say_sample({tier: out}, streams, beside=prior)
 
 
 def after_convert(workdir: str, holds_prior: bool) -> None:
@@ -146,13 +150,13 @@ def say_trained(workdir: str, num_steps: int, name: str) -> None:
     console.say(f"{workdir}: trained for {num_steps:,} steps{figure}")
 
 
-def _say_sample(own: Mapping[str, str], beside: str | None = None) -> None:
+def _say_sample(own: Mapping[str, str], streams: Sequence[str], beside: str | None = None) -> None:
     """Sampling with the models that lie beside a workdir, by default the only one of `own`, and with those of `own`."""
     beside = beside or next(iter(own.values()))
-    found = {name: _beside(beside, name) for name in ("vqvae", *config.TIERS)}
-    found = {name: path for name, path in found.items() if _is_workdir(path)}
-    models = {"vqvae": "DIR"} | found | own
-    ordered = {name: models[name] for name in ("vqvae", *config.TIERS) if name in models}
+    names = ("vqvae", *(streams or own))
+    found = {name: _beside(beside, name) for name in names}
+    models = {"vqvae": "DIR"} | {name: path for name, path in found.items() if _is_workdir(path)} | own
+    ordered = model_flags.spelled({name: models[name] for name in names if name in models})
     console.say_next("sample", ordered | {"seconds": "8", "out": _beside(beside, "samples")})
 
 

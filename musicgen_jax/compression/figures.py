@@ -20,7 +20,7 @@ FILE_NAME = "compression.json"
 def check_codes(codes: str, model: config.PriorConfig) -> None:
     """Raises UserError unless `codes` holds validation tracks of the tokenizer that the prior was trained with."""
     code_dataset.read_index(codes)  # says so where it is no folder of codes
-    tokenizer = code_dataset.read_facts(codes).vqvae
+    tokenizer = code_dataset.read_facts(codes).layout.fingerprint
     config.require(
         tokenizer == model.vqvae,
         f"--data={codes} holds codes of VQ-VAE {tokenizer}, but the prior was trained on those of {model.vqvae}: pass "

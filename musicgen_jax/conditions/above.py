@@ -34,7 +34,7 @@ class Above(nnx.Module):
         doublings = model.upsampling.bit_length() - 1
         config.require(2**doublings == model.upsampling, f"model.upsampling={model.upsampling}: must be a power of two")
         dilations = [settings.dilation_growth ** (r % settings.dilation_cycle) for r in range(settings.depth)]
-        codebook = codebooks.get(config.TIER_ABOVE[model.tier])
+        codebook = codebooks.get(model.above)
         table = tables.of_codebook(codebook, model.num_codes, settings.width, rngs)
         self.codes = parameters.parameter(table, parameters.EMBEDDING)
         self.stack = resnet.ResidualStack(settings.width, dilations, dtype=dtype, rngs=rngs)

@@ -5,7 +5,7 @@ A config is mutable only so that `--config.a.b=value` can override it: call `val
 
 from musicgen_jax.config.choices import CACHE_DTYPES, IMPORTANCES, MODES, SAMPLERS
 from musicgen_jax.config.diffusion import DIFFUSION, SCHEDULES, DiffusionConfig, DiffusionTraining, DistillationConfig
-from musicgen_jax.config.fields import MAX_SEED, TIER_ABOVE, TIERS, UNKNOWN_LABEL, require
+from musicgen_jax.config.fields import MAX_SEED, UNKNOWN_LABEL, require
 from musicgen_jax.config.files import check_types, choose, from_dict, parse_arg, read_json, to_dict, write_json
 from musicgen_jax.config.jukebox import JukeboxPriorConfig, JukeboxTransformerConfig
 from musicgen_jax.config.prior import (
@@ -38,8 +38,6 @@ __all__ = [
     "REMAT",
     "SAMPLERS",
     "SCHEDULES",
-    "TIERS",
-    "TIER_ABOVE",
     "UNKNOWN_LABEL",
     "AdversarialConfig",
     "ConditionerConfig",

@@ -1,9 +1,9 @@
-"""What every config shares: the names of the tiers, the rule that a value must keep, what a checkpoint compares."""
+"""What every config shares: the rule that a value must keep, what a checkpoint compares, what older ones mean."""
+
+from typing import Any
 
 from musicgen_jax.runtime.errors import UserError
 
-TIERS = ("top", "middle", "bottom")  # coarse to fine: the order in which music is generated
-TIER_ABOVE = {"top": None, "middle": "top", "bottom": "middle"}
 UNKNOWN_LABEL = "unknown"
 
 # Paths in a model's config. Checkpoints need not agree on levers: they change memory and speed, not the mathematics.
@@ -12,6 +12,7 @@ LEVERS = ("loss_chunk", "remat", "transformer/attention", "transformer/remat")
 YOUNGER = {
     "above_dropout": 0.0,
     "label_dropout": 0.0,
+    "num_codebooks": 1,
     "quantization/activations": "float",
     "quantization/weights": "float",
     "quantizer/codebook_dropout": 0.0,
@@ -20,7 +21,6 @@ YOUNGER = {
     "transformer/beyond": "zero",
     "transformer/window": 0,
 }
-
 
 MAX_SEED = 2**32 - 1  # jax.random.key takes 32 bits of a seed: others would mean the same as some smaller one
 
@@ -36,3 +36,17 @@ def require(condition: bool, message: str) -> None:
     """Raises UserError(message) unless `condition` holds."""
     if not condition:
         raise UserError(message)
+
+
+def of_today(model: dict[str, Any]) -> dict[str, Any]:
+    """The config of a model as JSON, where it is older than some of its fields and their values depend on others."""
+    changed = dict(model)
+    if "tier" in model and "upsampling" in model and "above" not in model:
+        # There were hierarchical VQ-VAEs alone, of these three streams.
+        above = {"middle": "top", "bottom": "middle"}.get(str(model["tier"]), "")
+        changed["above"] = above if model["upsampling"] else ""
+    transformer = model.get("transformer")
+    if isinstance(transformer, dict) and isinstance(transformer.get("remat"), bool):
+        # Before there were policies: whether the backward pass recomputes.
+        changed["transformer"] = transformer | {"remat": "full" if transformer["remat"] else "none"}
+    return changed

@@ -5,7 +5,7 @@ import json
 import pathlib
 from typing import Any, TypeVar
 
-from musicgen_jax.config.fields import require
+from musicgen_jax.config.fields import of_today, require
 from musicgen_jax.runtime import files, records
 from musicgen_jax.runtime.records import nearest
 
@@ -56,13 +56,9 @@ def from_dict(config_class: type[Config], values: dict, where: str = "config") -
 
 
 def _of_today(values: Any) -> Any:
-    """Configs written before there were policies say true or false of what the backward pass recomputes."""
+    """A run's config with what younger fields mean in it."""
     model = values.get("model") if isinstance(values, dict) else None
-    transformer = model.get("transformer") if isinstance(model, dict) else None
-    if not isinstance(transformer, dict) or not isinstance(transformer.get("remat"), bool):
-        return values
-    transformer = transformer | {"remat": "full" if transformer["remat"] else "none"}
-    return values | {"model": model | {"transformer": transformer}}
+    return values | {"model": of_today(model)} if isinstance(model, dict) else values
 
 
 def check_types(config: Any) -> None:

@@ -2,10 +2,11 @@
 
 import dataclasses
 
-from musicgen_jax.config.fields import TIERS, require, require_range
+from musicgen_jax.config.fields import require, require_range
 from musicgen_jax.config.prior import ConditionerConfig
 
 LAYER_ORDERS = ("factored", "factored_cross", "factored_prime")
+PUBLISHED = ("top", "middle", "bottom")  # the tiers that it has priors of
 LYRICS = ("none", "encoder", "prefix")
 
 
@@ -69,7 +70,7 @@ class JukeboxPriorConfig:
         return self.lyric_vocabulary if self.lyrics == "prefix" else 0
 
     def validate(self) -> None:
-        require(self.tier in TIERS, f"model.tier={self.tier!r}: must be one of {TIERS}")
+        require(self.tier in PUBLISHED, f"model.tier={self.tier!r}: must be one of {PUBLISHED}")
         for name in ("num_codes", "num_genres", "num_artists", "timing_bins"):
             require_range(f"model.{name}", getattr(self, name), 1, 2**31 - 1)
         require_range("model.context", self.context, 2, 2**24)

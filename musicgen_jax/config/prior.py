@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from musicgen_jax.config.fields import TIERS, require, require_range
+from musicgen_jax.config.fields import require, require_range
 from musicgen_jax.config.training import DataConfig, MeshConfig, OptimizerConfig, TrainingConfig
 
 # What is kept of each block for the backward pass, which computes the rest again.
@@ -87,13 +87,15 @@ class QuantizationConfig:
 
 @dataclasses.dataclass
 class PriorConfig:
-    """Autoregressive model of one tier's codes given labels, timing and the codes of the tier above."""
+    """Autoregressive model of one stream's codes given labels, timing and the codes of the stream above."""
 
-    tier: str = "top"  # top | middle | bottom
-    context: int = 8192  # codes of a window
+    tier: str = "top"  # the stream of codes that it models, by its name in the layout
+    context: int = 8192  # frames of codes of a window
     num_codes: int = 2048  # codebook size; read from the codes
-    upsampling: int = 0  # codes of this tier for one of the tier above, 0 at the top; read from the codes
-    codes_per_second: float = 0.0  # of this tier; read from the codes
+    num_codebooks: int = 1  # codes a frame, each of a codebook of its own; read from the codes
+    above: str = ""  # the stream whose codes it is told, or none; read from the codes
+    upsampling: int = 0  # frames of this stream for one of that above, 0 without one; read from the codes
+    codes_per_second: float = 0.0  # frames of this stream; read from the codes
     vqvae: str = ""  # fingerprint of the tokenizer; read from the codes
     track_seconds: float = 0.0  # mean length of the training tracks; read from the codes
     genres: tuple[str, ...] = ()  # vocabulary; read from the training codes
@@ -113,7 +115,7 @@ class PriorConfig:
         return {"labels": self.label_dropout, "timing": self.timing_dropout, "above": self.above_dropout}[condition]
 
     def validate(self) -> None:
-        require(self.tier in TIERS, f"model.tier={self.tier!r}: must be one of {TIERS}")
+        require(self.tier.isidentifier(), f"model.tier={self.tier!r}: must be the name of a stream, such as top")
         require_range("model.context", self.context, 2, 2**24)
         if self.upsampling:
             require(

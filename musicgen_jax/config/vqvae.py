@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 
-from musicgen_jax.config.fields import TIERS, require, require_range
+from musicgen_jax.config.fields import require, require_range
 from musicgen_jax.config.training import DataConfig, MeshConfig, OptimizerConfig, TrainingConfig
 
 
@@ -178,8 +178,13 @@ class VQVAEConfig:
     decoder: str = "conv"  # conv | ddsp (the synthesizer alone) | conv+ddsp (the sum of both)
     ddsp: DDSPConfig = dataclasses.field(default_factory=DDSPConfig)
 
-    def tier(self, name: str) -> TierConfig:
-        return getattr(self, name)
+    @property
+    def streams(self) -> dict[str, TierConfig]:
+        """Encoder and decoder of every stream of codes, coarse to fine; each prior is told the codes of the one before.
+
+        Their modules have the names of these fields.
+        """
+        return {"top": self.top, "middle": self.middle, "bottom": self.bottom}
 
     @property
     def has_convolutions(self) -> bool:
@@ -191,23 +196,24 @@ class VQVAEConfig:
 
     @property
     def hop_lengths(self) -> dict[str, int]:
-        return {tier: self.tier(tier).hop_length for tier in TIERS}
+        return {name: stream.hop_length for name, stream in self.streams.items()}
 
     def validate(self) -> None:
         require_range("model.sample_rate", self.sample_rate, 1, 768_000)
-        for tier in TIERS:
-            self.tier(tier).validate(tier)
-        hops = [self.hop_lengths[tier] for tier in TIERS]
-        require(hops[0] > hops[1] > hops[2], f"hop lengths top, middle, bottom are {hops}: they must decrease")
+        for name, stream in self.streams.items():
+            stream.validate(name)
+        hops = list(self.hop_lengths.values())
+        falling = all(above > below for above, below in itertools.pairwise(hops))
+        require(falling, f"hop lengths {', '.join(self.streams)} are {hops}: they must decrease")
         self.quantizer.validate()
         decoders = ("conv", "ddsp", "conv+ddsp")
         require(self.decoder in decoders, f"model.decoder={self.decoder!r}: must be one of {decoders}")
         if self.has_ddsp:
             self.ddsp.validate()
             require(
-                hops[0] % self.ddsp.hop_length == 0 and self.ddsp.hop_length % hops[2] == 0,
+                hops[0] % self.ddsp.hop_length == 0 and self.ddsp.hop_length % hops[-1] == 0,
                 f"ddsp.hop_length={self.ddsp.hop_length}: must divide the top hop length {hops[0]} and "
-                f"be a multiple of the bottom hop length {hops[2]}",
+                f"be a multiple of the bottom hop length {hops[-1]}",
             )
 
 
@@ -227,7 +233,7 @@ class VQVAETraining:
     def validate(self) -> None:
         for part in (self.model, self.loss, self.adversarial, self.data, self.mesh, self.optimizer, self.training):
             part.validate()
-        hop = self.model.top.hop_length
+        hop = max(self.model.hop_lengths.values())
         require(
             self.clip_samples > 0 and self.clip_samples % hop == 0,
             f"clip_samples={self.clip_samples}: must be a positive multiple of the top hop length {hop}",

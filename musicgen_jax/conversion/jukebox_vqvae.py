@@ -36,7 +36,7 @@ def weights(model: config.VQVAEConfig) -> list[weight_table.Weight]:
         f"quantizer.kind={model.quantizer.kind}, decoder={model.decoder}: Jukebox's files hold quantizer.kind=ema and "
         "decoder=conv only",
     )
-    strides = [model.tier(tier).strides for tier in LEVELS]
+    strides = [model.streams[tier].strides for tier in LEVELS]
     config.require(
         model.quantizer.num_codebooks == 1 and not any(strides),
         f"quantizer.num_codebooks={model.quantizer.num_codebooks}, strides={strides}: Jukebox's files hold one "
@@ -44,8 +44,8 @@ def weights(model: config.VQVAEConfig) -> list[weight_table.Weight]:
     )
     table = []
     for tier, level in LEVELS.items():
-        table += _encoder(f"encoders.{level}", ("params", tier, "encoder"), model.tier(tier))
-        table += _decoder(f"decoders.{level}", ("params", tier, "decoder"), model.tier(tier))
+        table += _encoder(f"encoders.{level}", ("params", tier, "encoder"), model.streams[tier])
+        table += _decoder(f"decoders.{level}", ("params", tier, "decoder"), model.streams[tier])
         table.append(
             weight_table.Weight(f"bottleneck.level_blocks.{level}.k", ("buffers", tier, "quantizer", "entries"))
         )

@@ -10,6 +10,7 @@ import numpy as np
 
 import musicgen_jax
 from musicgen_jax import config
+from musicgen_jax.codes.layout import Layout
 from musicgen_jax.evaluation import (
     inputs,
     likelihood,
@@ -86,10 +87,10 @@ def evaluate(
     metrics: dict[str, Any] = {"about": _about(steps or {}), "split": given.split}
     metrics |= {"reconstruction": quality.reconstruction, "codebook": quality.codebook}
     if given.priors:
-        metrics["prior"] = _score_priors(given.priors, tokenizer.config, given.split, settings.max_codes, absent)
+        metrics["prior"] = _score_priors(given.priors, tokenizer.layout, given.split, settings.max_codes, absent)
     if given.samples:
         waveforms = [clip.audio for clip, _ in given.samples]
-        _compare_samples(metrics, waveforms, quality.references, tokenizer.config.sample_rate, absent)
+        _compare_samples(metrics, waveforms, quality.references, tokenizer.layout.sample_rate, absent)
     metrics["absent"] = absent
     files.write_json(folder / "metrics.json", metrics)
     report.write_report(
@@ -116,19 +117,19 @@ def _about(steps: Mapping[str, int]) -> dict[str, Any]:
 
 def _score_priors(
     priors: dict[str, trained.TrainedPrior],
-    vqvae: config.VQVAEConfig,
+    layout: Layout,
     split: str,
     max_codes: int,
     absent: dict[str, str],
 ) -> dict[str, Any]:
     """The metrics `prior`; adds to `absent`."""
     results: dict[str, Any] = prior_likelihood.evaluate_priors(priors, split, max_codes)
-    missing = [tier for tier in config.TIERS if tier not in priors]
+    missing = [name for name in layout.names if name not in priors]
     if missing:
         absent["prior.bits_per_second"] = f"there is no {' and no '.join(missing)} prior: only all tiers make the music"
     else:
         nats = {tier: results[tier]["nats_per_code"] for tier in priors}
-        results["bits_per_second"] = likelihood.bits_per_second(nats, vqvae.hop_lengths, vqvae.sample_rate)
+        results["bits_per_second"] = likelihood.bits_per_second(nats, layout.hop_lengths, layout.sample_rate)
     return results
 
 

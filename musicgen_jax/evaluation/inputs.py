@@ -51,10 +51,10 @@ def open_all(
       NotFoundError: a folder is not there, or holds something else.
       UserError: no held-out split; codes, priors or samples of another tokenizer; codes of other audio.
     """
-    audio_dataset.check_sample_rate(data, tokenizer.config.sample_rate)
+    audio_dataset.check_sample_rate(data, tokenizer.layout.sample_rate)
     split = _held_out_split(data)
     with_codes = {}
-    for tier, prior in priors.items():
+    for tier, prior in sorted(priors.items(), key=lambda item: tokenizer.layout.rank(item[0])):
         prior.require_tokenizer(tokenizer.fingerprint)
         with_codes[tier] = dataclasses.replace(prior, codes_path=codes or prior.codes_path)
         _check_codes(with_codes[tier].codes_path, "--codes" if codes else f"--{tier}", tokenizer.fingerprint, data)
@@ -83,9 +83,9 @@ def _samples(folder: str, tokenizer: Tokenizer) -> list[tuple[report_media.Clip,
     info, waveforms = output.read(folder)
     made_with, where = info.get("vqvae_fingerprint", tokenizer.fingerprint), f"{folder}/{output.INFO_NAME}: request"
     config.require(
-        made_with == tokenizer.fingerprint and info["sample_rate"] == tokenizer.config.sample_rate,
+        made_with == tokenizer.fingerprint and info["sample_rate"] == tokenizer.layout.sample_rate,
         f"--samples={folder} were sampled with VQ-VAE {made_with} at {info['sample_rate']} Hz, but --vqvae is "
-        f"{tokenizer.fingerprint} at {tokenizer.config.sample_rate} Hz: pass the one that they were sampled with",
+        f"{tokenizer.fingerprint} at {tokenizer.layout.sample_rate} Hz: pass the one that they were sampled with",
     )
     request = records.check(dict[str, Any], info.get("request"), where)
     chosen = {name: request[name] for name in ("artist", "seed", "seconds", "hop_fraction") if name in request}
@@ -104,7 +104,7 @@ def _check_codes(codes: str, flag: str, fingerprint: str, data: str) -> None:
     which = f"--codes={codes}" if flag == "--codes" else f"{flag}: the codes that this prior was trained on, {codes},"
     remedy = "pass --codes=DIR, which extract_codes wrote with this --vqvae and --data"
     try:
-        made_with = code_dataset.read_facts(codes).vqvae
+        made_with = code_dataset.read_facts(codes).layout.fingerprint
     except NotFoundError as error:
         raise NotFoundError(f"{which} cannot be found ({error}): {remedy}") from error
     same = made_with == fingerprint

@@ -33,15 +33,15 @@ def write_report(
     Args:
       path: where; missing folders are made.
       title: heading of the page.
-      reconstructions: a mapping a recording: "original" and any of "top", "middle", "bottom" to clips.
+      reconstructions: a mapping a recording: "original" and streams, coarse to fine, to clips.
       samples: generated clips, each with the settings it was sampled with (seed, genre, top_p, temperature, ...).
       curves: training run -> records of its metrics.jsonl, each with "step".
-      metrics: evaluate's metrics.json: `about`, `reconstruction`, `codebook`, `prior`, `fad`. What is absent is said to
-        be so, with the reason that `absent` has for it.
+      metrics: evaluate's metrics.json, its streams coarse to fine: `about`, `reconstruction`, `codebook`, `prior`,
+        `fad`. What is absent is said to be so, with the reason that `absent` has for it.
       settings: of the evaluation, nested mappings allowed.
 
     Raises:
-      UserError: a recording without "original" or with an unknown tier, or a record without "step".
+      UserError: a recording without "original", or a record without "step".
     """
     page = _template().substitute(
         title=html.escape(title),
@@ -69,17 +69,17 @@ def _headline(metrics: Mapping[str, Any]) -> str:
     """Up to four large figures at the top of the page."""
     reconstruction, codebook, prior = (metrics.get(key, {}) for key in ("reconstruction", "codebook", "prior"))
     cards = []
-    best = next((tier for tier in reversed(report_tables.TIERS) if tier in reconstruction), None)
+    best = next(reversed(reconstruction), None)  # the finest
     if best:
         value = report_tables.number(reconstruction[best].get("spectral_convergence_db"), ".1f")
         cards.append((f"{value} dB", f"spectral convergence of the {best} tier, lower is better"))
-    used = [codebook[tier]["usage"] for tier in report_tables.TIERS if tier in codebook]
+    used = [measures["usage"] for measures in codebook.values()]
     if used:
         cards.append((report_tables.number(min(used), ".0%"), "of the codes in use at the least used tier"))
-    tiers = [tier for tier in report_tables.TIERS if tier in prior]
-    if tiers:
-        ahead = sum(prior[tier]["nats_per_code"] < prior[tier]["bigram_nats"] for tier in tiers)
-        cards.append((f"{ahead} of {len(tiers)}", "priors predict codes better than a bigram model"))
+    priors = report_tables.streams_of(prior).values()
+    if priors:
+        ahead = sum(measures["nats_per_code"] < measures["bigram_nats"] for measures in priors)
+        cards.append((f"{ahead} of {len(priors)}", "priors predict codes better than a bigram model"))
     if metrics.get("fad"):
         embedding = html.escape(str(metrics["fad"].get("embedding", "embedding not named")))
         value = report_tables.number(metrics["fad"].get("value"), ".2f")
@@ -95,15 +95,11 @@ def _reconstructions(recordings: Sequence[Mapping[str, report_media.Clip]]) -> s
         return report_tables.absent("No recordings were chosen for listening.")
     groups = []
     for clips in recordings:
-        unknown = set(clips) - {"original", *report_tables.TIERS}
-        if "original" not in clips or unknown:
-            raise UserError(
-                f"a recording has the clips {sorted(clips)}: it needs 'original' and any of {report_tables.TIERS}"
-            )
-        # One colour scale for the four pictures of a recording: what the tokenizer loses becomes visible.
+        if "original" not in clips:
+            raise UserError(f"a recording has the clips {sorted(clips)}: it needs 'original' and those of streams")
+        # One colour scale for the pictures of a recording: what the tokenizer loses becomes visible.
         peak = report_media.peak_magnitude(clips["original"])
-        order = [key for key in ("original", *report_tables.TIERS) if key in clips]
-        players = "".join(report_media.player(clips[key], key, peak=peak) for key in order)
+        players = "".join(report_media.player(clip, key, peak=peak) for key, clip in clips.items())
         name = html.escape(clips["original"].name)
         groups.append(f'<div class="card group"><h3>{name}</h3><div class="players">{players}</div></div>')
     return "".join(groups)

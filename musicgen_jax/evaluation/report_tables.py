@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-TIERS = ("top", "middle", "bottom")
 NOT_MEASURED = "not measured"
 
 
@@ -13,7 +12,7 @@ def reconstruction_table(metrics: Mapping[str, Any]) -> str:
     """One row a tier: how close the tokenizer's reconstruction is, and how much of its codebook it uses."""
     reconstruction, codebook = metrics.get("reconstruction", {}), metrics.get("codebook", {})
     rows = []
-    for tier in _ordered({**reconstruction, **codebook}):
+    for tier in {**reconstruction, **codebook}:
         measures, usage = reconstruction.get(tier, {}), codebook.get(tier, {})
         silent = _reason(metrics, f"reconstruction.{tier}.si_sdr_db")
         rows.append(
@@ -47,8 +46,7 @@ def prior_table(metrics: Mapping[str, Any]) -> str:
     """One row a prior, beside the unigram and bigram models; then the bits per second of all priors together."""
     prior = metrics.get("prior", {})
     rows = []
-    for tier in _ordered(prior):
-        measures = prior[tier]
+    for tier, measures in streams_of(prior).items():
         nats, bigram = measures.get("nats_per_code"), measures.get("bigram_nats")
         difference = nats - bigram if _is_number(nats) and _is_number(bigram) else None
         verdict = "" if difference is None else ("good" if difference < 0 else "bad")
@@ -200,8 +198,9 @@ def _reason(metrics: Mapping[str, Any], name: str) -> str:
     return metrics.get("absent", {}).get(name, NOT_MEASURED)
 
 
-def _ordered(tiers: Mapping[str, Any]) -> list[str]:
-    return [tier for tier in TIERS if tier in tiers]
+def streams_of(prior: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What the metrics `prior` have of each stream; beside it stands what is of all together."""
+    return {name: found for name, found in prior.items() if isinstance(found, Mapping)}
 
 
 def _is_number(value: Any) -> bool:

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from musicgen_jax import config
 from musicgen_jax.data import audio_dataset, manifest
 from musicgen_jax.evaluation import codebook_usage, reconstruction, report_media
 from musicgen_jax.runtime import progress_report
@@ -45,10 +44,10 @@ def evaluate_tokenizer(
       max_seconds: of each track, from its beginning: bounds time and memory.
       num_clips: tracks whose first seconds go into the report, one of each genre first.
     """
-    audio_dataset.check_sample_rate(data, tokenizer.config.sample_rate)
-    sample_rate, num_codes = tokenizer.config.sample_rate, tokenizer.config.quantizer.num_codes
-    accumulators = {tier: reconstruction.ReconstructionAccumulator() for tier in config.TIERS}
-    histograms = {tier: np.zeros(num_codes, np.int64) for tier in config.TIERS}
+    layout, sample_rate = tokenizer.layout, tokenizer.layout.sample_rate
+    audio_dataset.check_sample_rate(data, sample_rate)
+    accumulators = {name: reconstruction.ReconstructionAccumulator() for name in layout.names}
+    histograms = {one.name: np.zeros(one.num_codes, np.int64) for one in layout.streams}
     players = _players(data, split, num_clips)
     clips, references = [], []
     limit = max(round(max_seconds * sample_rate), 1)
@@ -60,18 +59,18 @@ def evaluate_tokenizer(
             references.append(audio)
             sounds = {"original": audio}
             for tier, codes in tokenizer.encode(iter([audio])).items():
-                histograms[tier] += codebook_usage.histogram([codes], num_codes)
+                histograms[tier] += codebook_usage.histogram([codes], len(histograms[tier]))
                 sounds[tier] = tokenizer.decode(codes, tier)[: len(audio)]
                 accumulators[tier].add(audio, sounds[tier])
             if facts["track_id"] in players:
                 clips.append(_clips(f"{facts['track_id']} ({facts['genre']})", sounds, sample_rate))
             progress.update(len(audio) / sample_rate)
-    measured = {tier: accumulators[tier].result() for tier in config.TIERS}
+    measured = {tier: accumulators[tier].result() for tier in layout.names}
     silent = "all held-out tracks are silent: nothing compares with that"
     ratios = ("spectral_convergence_db", "si_sdr_db")
     return TokenizerQuality(
         reconstruction=measured,
-        codebook={tier: codebook_usage.usage_statistics(histograms[tier]) for tier in config.TIERS},
+        codebook={tier: codebook_usage.usage_statistics(histograms[tier]) for tier in layout.names},
         clips=clips,
         references=references,
         absent={

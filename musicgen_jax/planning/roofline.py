@@ -102,10 +102,10 @@ def _activation_traffic(work: workload.Workload, itemsize: int) -> float:
     """Bytes of one pass over the global batch."""
     run = work.run
     if isinstance(run, config.VQVAETraining):
-        tiers = [run.model.tier(name) for name in config.TIERS]
         # In encoder and decoder, six arrays of the tier's width a residual block or stride; their lengths, half the
         # samples, a quarter and so on, add up to the samples.
-        return work.tokens * sum(2 * 6 * tier.width * (tier.depth + 1) for tier in tiers) * itemsize
+        widths = [tier.width * (tier.depth + 1) for tier in run.model.streams.values()]
+        return work.tokens * sum(2 * 6 * width for width in widths) * itemsize
     settings = run.model.transformer
     per_code = 16 * settings.width + 12 * settings.num_heads * settings.head_dim
     return work.tokens * settings.num_layers * per_code * itemsize

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from musicgen_jax import config
+from musicgen_jax.codes import layout
 from musicgen_jax.diffusion import code_task
 from musicgen_jax.nn import modules
 from musicgen_jax.planning import flops
@@ -19,8 +20,16 @@ from musicgen_jax.sharding import rules
 from musicgen_jax.tokenizers.vqvae import vqvae_task
 from musicgen_jax.training import state
 
-SAMPLE_RATE = 44_100
-HOP_LENGTHS = {"top": 128, "middle": 32, "bottom": 8}
+LAYOUT = layout.Layout(
+    44_100,
+    1,
+    (
+        layout.Stream("top", 128, 1, 2048),
+        layout.Stream("middle", 32, 1, 2048, above="top"),
+        layout.Stream("bottom", 8, 1, 2048, above="middle"),
+    ),
+    "stand-in",
+)
 NUM_GENRES, NUM_ARTISTS = 64, 1024
 TRACK_SECONDS = 240.0
 
@@ -50,12 +59,13 @@ class Workload:
 
 def resolve(model: config.PriorConfig) -> config.PriorConfig:
     """The prior's config with stand-ins for what `code_dataset.resolve` would read from codes."""
-    above = config.TIER_ABOVE[model.tier]
+    stream = LAYOUT.stream(model.tier)
     resolved = dataclasses.replace(
         model,
-        upsampling=HOP_LENGTHS[above] // HOP_LENGTHS[model.tier] if above else 0,
-        codes_per_second=SAMPLE_RATE / HOP_LENGTHS[model.tier],
-        vqvae="stand-in",
+        above=stream.above,
+        upsampling=LAYOUT.upsampling(model.tier),
+        codes_per_second=LAYOUT.frames_per_second(model.tier),
+        vqvae=LAYOUT.fingerprint,
         track_seconds=TRACK_SECONDS,
         genres=tuple(f"genre{index}" for index in range(NUM_GENRES)),
         artists=tuple(f"artist{index}" for index in range(NUM_ARTISTS)),

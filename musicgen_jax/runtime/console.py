@@ -63,15 +63,16 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def say_next(verb: str, flags: Mapping[str, str]) -> None:
+def say_next(verb: str, flags: Mapping[str, str | list[str]]) -> None:
     """Says which command comes next, as it can be typed: started in the same way as this one.
 
     Args:
       verb: the command.
-      flags: name -> value; those without a value are left out.
+      flags: name -> value, or values of one that is repeated; those without a value are left out.
     """
     here = os.getcwd() + os.sep  # paths below it are shown as a person would type them
-    words = [f"--{name}={value.removeprefix(here)}" for name, value in flags.items() if value]
+    pairs = [(name, one) for name, value in flags.items() for one in ([value] if isinstance(value, str) else value)]
+    words = [f"--{name}={value.removeprefix(here)}" for name, value in pairs if value]
     say("next: " + shlex.join([*_started_as(verb), *words]))
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from musicgen_jax import config
 from musicgen_jax.runtime.errors import UserError
 
 
@@ -60,10 +59,6 @@ def by_tier(name: str, value: Any) -> Any:
     """A number, a pair of them, or a mapping from tiers to either, with floats and tuples."""
     if not isinstance(value, Mapping):
         return _number_or_pair(name, value, value)
-    for tier in value:
-        config.require(
-            tier in config.TIERS, f"{name}={_shown(value)}: {tier!r} is none of the tiers {', '.join(config.TIERS)}"
-        )
     return {tier: _number_or_pair(name, one, value) for tier, one in value.items()}
 
 

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from musicgen_jax import config
+from musicgen_jax.codes.layout import Layout
 from musicgen_jax.priors import trained
 from musicgen_jax.sampling import journals, parallel_sampler, prompts, requests, tier_sampler
 
@@ -21,7 +22,7 @@ class Hierarchy:
 
     def __init__(
         self,
-        vqvae: config.VQVAEConfig,
+        layout: Layout,
         priors: Mapping[str, trained.TrainedPrior],
         request: requests.Request,
         prompt: prompts.Prompt | None = None,
@@ -31,7 +32,7 @@ class Hierarchy:
         show_progress: bool = True,
     ):
         """Args:
-        vqvae: config of the tokenizer.
+        layout: of the tokenizer.
         priors: by tier.
         request: valid for these models (`Request.validate`).
         prompt: what the music starts from; None with mode ancestral.
@@ -39,12 +40,13 @@ class Hierarchy:
         devices: that work on parallel windows; None takes all of this process.
         show_progress: a bar a tier.
         """
-        sampled = requests.sampled_tiers(request.mode, priors)
-        given = request.given_tiers(sampled)
+        sampled = requests.sampled_tiers(layout, request.mode, priors)
+        given = request.given_tiers(layout, sampled)
+        self._layout = layout
         self.codes: Codes = {}
         self._samplers: dict[str, tier_sampler.TierSampler | parallel_sampler.ParallelSampler] = {}
-        for tier in config.TIERS:
-            num_codes = request.num_codes(vqvae, tier)
+        for tier in layout.names:
+            num_codes = request.num_frames(layout, tier)
             known = np.zeros((request.num_samples, 0), np.int32)
             if tier in given:
                 known = prompt.rows(tier, request.num_samples)[:, :num_codes]
@@ -72,7 +74,7 @@ class Hierarchy:
     def require(self, tier: str, stop: int) -> None:
         """Samples until the codes [0, stop) of a tier are final; of the tiers above, no more than these look at."""
         while self.done(tier) < min(stop, self.codes[tier].shape[1]):
-            sampler, above = self._samplers[tier], config.TIER_ABOVE[tier]
+            sampler, above = self._samplers[tier], self._layout.stream(tier).above
             if above:
                 self.require(above, sampler.needs)
             sampler.advance(self.codes[above] if above else None)
@@ -85,10 +87,10 @@ class Hierarchy:
 
 
 def sample_codes(
-    vqvae: config.VQVAEConfig,
+    layout: Layout,
     priors: Mapping[str, trained.TrainedPrior],
     request: requests.Request,
     prompt: prompts.Prompt | None = None,
 ) -> Codes:
     """Codes of every tier that is given or sampled: {tier: int32 [num_samples, T]}."""
-    return Hierarchy(vqvae, priors, request, prompt).complete()
+    return Hierarchy(layout, priors, request, prompt).complete()

@@ -48,7 +48,7 @@ def sample_to_folder(
         other things, or another process writes there.
     """
     folder = own_folder(out)
-    request.validate(tokenizer.config, tokenizer.fingerprint, priors, prompt)
+    request.validate(tokenizer.layout, priors, prompt)
     facts = _facts(tokenizer, priors, request, prompt)
     if not _is_complete(folder, facts):
         with folder_lock.hold(folder, "sampling"):
@@ -75,18 +75,18 @@ def _sample(
     prompt: prompts.Prompt | None,
 ) -> None:
     journal = journals.Journal(folder, facts)
-    sampler = hierarchy.Hierarchy(tokenizer.config, priors, request, prompt, journal=journal)
+    sampler = hierarchy.Hierarchy(tokenizer.layout, priors, request, prompt, journal=journal)
     codes, finest = sampler.complete(), sampler.finest
     with files.replaced(folder / "codes.npz", aside=journal.folder) as file:
         np.savez_compressed(file, **{tier: array.astype(np.int16) for tier, array in codes.items()})
     samples = []
     for index, sample in enumerate(codes[finest]):
         name, audio = f"{index:03d}.wav", tokenizer.decode(sample, finest)
-        audio_io.write_wav(folder / name, audio, tokenizer.config.sample_rate, aside=journal.folder)
+        audio_io.write_wav(folder / name, audio, tokenizer.layout.sample_rate, aside=journal.folder)
         samples.append({"file": name, "seed": request.seed, "index": index, "genre": request.genre_of(index)})
     start = {} if prompt is None else {"prompt": facts["prompt"] | {"from": prompt.name}}
     info = facts | start | {"request": dataclasses.asdict(request), "models": models}
-    info |= {"sample_rate": tokenizer.config.sample_rate, "decoded_tier": finest, "samples": samples}
+    info |= {"sample_rate": tokenizer.layout.sample_rate, "decoded_tier": finest, "samples": samples}
     # Last and at once: a folder with samples.json is complete.
     files.write_json(folder / INFO_NAME, info)
     journals.remove(folder)
@@ -142,24 +142,24 @@ def decode_to_wav(tokenizer: Tokenizer, codes: str, tier: str | None, out: str) 
         with (
             files.blamed_on(out),
             open(partial, "wb") as file,
-            audio_io.new_wav(file, recording.sample_rate) as wav,
+            audio_io.new_wav(file, recording.layout.sample_rate) as wav,
             progress_report.Progress("decode", recording.seconds, "audio-s") as progress,
         ):
             for block in tokenizer.decode_blocks(recording.codes[tier], tier):
                 kept = block[:left]
                 wav.writeframes(audio_io.to_int16(kept).tobytes())
                 left -= len(kept)
-                progress.update(len(kept) / recording.sample_rate)
+                progress.update(len(kept) / recording.layout.sample_rate)
     print(f"{out}: {recording.seconds:.2f} s of the {tier} tier")
 
 
 def _require_decodable(recording: code_file.Recording, tokenizer: Tokenizer, path: str, tier: str) -> None:
     config.require(
-        recording.vqvae == tokenizer.fingerprint,
-        f"{path} was made with the tokenizer {recording.vqvae}, and --vqvae is {tokenizer.fingerprint}: pass the one "
-        "that made it",
+        recording.layout.fingerprint == tokenizer.fingerprint,
+        f"{path} was made with the tokenizer {recording.layout.fingerprint}, and --vqvae is {tokenizer.fingerprint}: "
+        "pass the one that made it",
     )
-    code_file.require_fit(recording, tokenizer.config, path)
+    code_file.require_fit(recording, tokenizer.layout, path)
     there = ", ".join(recording.codes)
     config.require(tier in recording.codes, f"--tier={tier}: {path} has codes of these tiers only: {there}")
     config.require(

@@ -12,6 +12,7 @@ import numpy as np
 
 from musicgen_jax import config
 from musicgen_jax.codes import code_file
+from musicgen_jax.codes.layout import Layout
 from musicgen_jax.data import audio_io
 from musicgen_jax.runtime import console, files
 from musicgen_jax.runtime.errors import NotFoundError, UserError
@@ -74,7 +75,7 @@ def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: Tokenizer) -> P
     known = (CODES_SUFFIX, SAMPLES_SUFFIX, *audio_io.EXTENSIONS)
     config.require(suffix in known, f"--prime={path}: the name must end in one of {', '.join(known)}")
     with audio_io.open_audio(path) as file:
-        blocks = list(audio_io.mono_blocks(file, tokenizer.config.sample_rate))
+        blocks = list(audio_io.mono_blocks(file, tokenizer.layout.sample_rate))
         for warning in file.warnings:
             console.say(f"note: --prime={file.name}: {warning}")
     audio = np.concatenate([np.zeros(0, np.float32), *blocks])
@@ -82,14 +83,14 @@ def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: Tokenizer) -> P
 
 
 def _encode(name: str, audio: np.ndarray, tokenizer: Tokenizer) -> Prompt:
-    hop = tokenizer.config.top.hop_length
+    hop = tokenizer.layout.hop_length
     with np.errstate(over="ignore"):  # what float32 does not hold becomes infinite
         rows = np.atleast_2d(audio).astype(np.float32)
     config.require(bool(np.isfinite(rows).all()), f"{name} holds samples that are NaN or infinite")
     rows = rows[:, : rows.shape[1] // hop * hop]
     encoded = [tokenizer.encode(iter([row])) for row in rows]
-    codes = {tier: np.stack([one[tier] for one in encoded]) for tier in config.TIERS if encoded}
-    return _checked(name, codes, tokenizer.config)
+    codes = {tier: np.stack([one[tier] for one in encoded]) for tier in tokenizer.layout.names if encoded}
+    return _checked(name, codes, tokenizer.layout)
 
 
 def _waveform(source: Any) -> np.ndarray:
@@ -114,13 +115,12 @@ def _waveform(source: Any) -> np.ndarray:
 
 def _from_code_file(path: pathlib.Path, tokenizer: Tokenizer) -> Prompt:
     recording = code_file.read(path)
-    _require_tokenizer(path, recording.vqvae, tokenizer.fingerprint)
-    code_file.require_fit(recording, tokenizer.config, path)
-    num_top = recording.num_samples // tokenizer.config.top.hop_length
-    hops = tokenizer.config.hop_lengths
-    ratios = {tier: hops["top"] // hops[tier] for tier in recording.codes}
-    codes = {tier: one[None, : num_top * ratios[tier]] for tier, one in recording.codes.items()}
-    return _checked(str(path), codes, tokenizer.config)
+    _require_tokenizer(path, recording.layout.fingerprint, tokenizer.fingerprint)
+    code_file.require_fit(recording, tokenizer.layout, path)
+    layout = tokenizer.layout
+    samples = recording.num_samples // layout.hop_length * layout.hop_length
+    codes = {name: one[None, : samples // layout.stream(name).hop_length] for name, one in recording.codes.items()}
+    return _checked(str(path), codes, tokenizer.layout)
 
 
 def _from_samples(path: pathlib.Path, tokenizer: Tokenizer) -> Prompt:
@@ -133,13 +133,13 @@ def _from_samples(path: pathlib.Path, tokenizer: Tokenizer) -> Prompt:
         "complete folder of sample",
     )
     facts, stored = files.read_json(info), files.read_arrays(path)
-    codes = {tier: stored[tier] for tier in config.TIERS if tier in stored}
+    codes = {tier: stored[tier] for tier in tokenizer.layout.names if tier in stored}
     for tier, array in codes.items():
         sound = array.ndim == 2 and len(array) > 0 and np.issubdtype(array.dtype, np.integer)
         config.require(sound, f"{path} is damaged: {tier} must be integers [N, T], N at least 1")
     config.require(len({len(array) for array in codes.values()}) <= 1, f"{path}: its tiers differ in number of samples")
     _require_tokenizer(path, facts.get("vqvae_fingerprint", "unknown"), tokenizer.fingerprint)
-    return _checked(str(path), codes, tokenizer.config)
+    return _checked(str(path), codes, tokenizer.layout)
 
 
 def _require_tokenizer(path: pathlib.Path, found: str, wanted: str) -> None:
@@ -150,15 +150,16 @@ def _require_tokenizer(path: pathlib.Path, found: str, wanted: str) -> None:
     )
 
 
-def _checked(name: str, codes: dict[str, np.ndarray], vqvae: config.VQVAEConfig) -> Prompt:
+def _checked(name: str, codes: dict[str, np.ndarray], layout: Layout) -> Prompt:
     """The prompt of these codes, integers [N, T] of any subset of the tiers."""
     config.require(bool(codes), f"{name} holds codes of no tier")
-    hops = vqvae.hop_lengths
-    lengths = {tier: array.shape[-1] * hops[tier] for tier, array in codes.items()}
+    lengths = {tier: array.shape[1] * layout.stream(tier).hop_length for tier, array in codes.items()}
     samples = next(iter(lengths.values()))
-    config.require(samples >= hops["top"], f"{name}: shorter than one code of the top tier, {hops['top']} samples")
+    hop, coarsest = layout.hop_length, layout.names[0]
+    config.require(samples >= hop, f"{name}: shorter than one code of the {coarsest} tier, {hop} samples")
     config.require(set(lengths.values()) == {samples}, f"{name}: its tiers differ in length: {lengths} samples")
     for tier, array in codes.items():
-        inside = array.min() >= 0 and array.max() < vqvae.quantizer.num_codes
-        config.require(inside, f"{name}: codes of the {tier} tier are outside of [0, {vqvae.quantizer.num_codes})")
-    return Prompt(name, {tier: array.astype(np.int32) for tier, array in codes.items()}, samples / vqvae.sample_rate)
+        num_codes = layout.stream(tier).num_codes
+        inside = array.min() >= 0 and array.max() < num_codes
+        config.require(inside, f"{name}: codes of the {tier} tier are outside of [0, {num_codes})")
+    return Prompt(name, {tier: array.astype(np.int32) for tier, array in codes.items()}, samples / layout.sample_rate)

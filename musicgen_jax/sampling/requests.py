@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 
 from musicgen_jax import config
+from musicgen_jax.codes.layout import Layout
 from musicgen_jax.data import labels
 from musicgen_jax.priors import trained
 from musicgen_jax.sampling import prompts, sampler_settings
@@ -78,54 +79,57 @@ class Request:
         """Length of the whole piece, which a prior is told."""
         return self.total_seconds or max(self.seconds, model.track_seconds)
 
-    def num_codes(self, vqvae: config.VQVAEConfig, tier: str) -> int:
-        """Codes of a tier, for whole codes of the top tier."""
-        hop = vqvae.top.hop_length
+    def num_frames(self, layout: Layout, stream: str) -> int:
+        """Frames of a stream, for whole frames of the coarsest."""
+        hop = layout.hop_length
         # Seconds that came from a number of codes must give that number again.
-        num_top = math.ceil(round(self.seconds * vqvae.sample_rate / hop, 6))
-        return num_top * (hop // vqvae.tier(tier).hop_length)
+        num_coarsest = math.ceil(round(self.seconds * layout.sample_rate / hop, 6))
+        return num_coarsest * (hop // layout.stream(stream).hop_length)
 
-    def given_tiers(self, sampled: list[str]) -> list[str]:
-        """Tiers that the prompt must have codes of.
+    def given_tiers(self, layout: Layout, sampled: list[str]) -> list[str]:
+        """Streams that the prompt must have codes of.
 
         Args:
+          layout: of the tokenizer.
           sampled: from `sampled_tiers`.
         """
-        above = config.TIER_ABOVE[sampled[0]]
+        above = layout.stream(sampled[0]).above
         return {
             "ancestral": [],
             "continue": sampled,
-            "primed": ["top"],
+            "primed": sampled[:1],
             "upsample": [above] if above else [],
         }[self.mode]
 
     def validate(
         self,
-        vqvae: config.VQVAEConfig,
-        vqvae_fingerprint: str,
+        layout: Layout,
         priors: Mapping[str, trained.TrainedPrior],
         prompt: prompts.Prompt | None = None,
     ) -> None:
         """Raises UserError where the request, the tokenizer, the priors and the prompt do not fit together."""
         self._validate_numbers()
         config.require(self.mode in config.MODES, f"--mode={self.mode}: must be one of {', '.join(config.MODES)}")
-        sampled = sampled_tiers(self.mode, priors)
+        for name in priors:
+            layout.stream(name)
+        sampled = sampled_tiers(layout, self.mode, priors)
         config.require(bool(sampled), f"--mode={self.mode} samples no tier of {', '.join(priors)}: pass finer priors")
         for prior in priors.values():
             for genre in self.genres:
                 labels.require_known("genre", genre, prior.config.genres)
             labels.require_known("artist", self.artist, prior.config.artists)
-            prior.require_tokenizer(vqvae_fingerprint)
-        first = 0 if self.mode != "upsample" else 1 + config.TIERS.index(config.TIER_ABOVE[sampled[0]])
-        for tier, above in zip(sampled, config.TIERS[first:], strict=False):
-            config.require(tier == above, f"--{tier} needs --{above}: codes come from the tier above")
+            prior.require_tokenizer(layout.fingerprint)
+        for index, name in enumerate(sampled):
+            above = layout.stream(name).above
+            there = not above or above in sampled or (self.mode == "upsample" and index == 0)
+            config.require(there, f"--{name} needs --{above}: codes come from the tier above")
         for name in ("temperature", "top_p", "top_k", "guidance"):
             sampler_settings.require_sampled(name, getattr(self.settings, name), sampled)
         models = [priors[tier] for tier in sampled]
         self._validate_sampler(models)
         self._validate_guidance(models)
         self._validate_windows([model.config for model in models if model.kind != config.DIFFUSION])
-        self._validate_prompt(vqvae, sampled, prompt)
+        self._validate_prompt(layout, sampled, prompt)
 
     def _validate_sampler(self, models: list[trained.TrainedPrior]) -> None:
         known = ", ".join(config.SAMPLERS)
@@ -185,23 +189,23 @@ class Request:
             f"--total_seconds={self.total_seconds}: must be 0 or at least --seconds={self.seconds}, and at most "
             f"{MAX_SECONDS}",
         )
-        for tier in config.TIERS:
-            hop_fraction = self.hop_fraction_of(tier)
+        for hop_fraction in sampler_settings.values(self.hop_fraction):
             sampler_settings.require_number("hop_fraction", hop_fraction)
             config.require(0 < hop_fraction <= 1, f"--hop_fraction={hop_fraction}: must be in (0, 1]")
         dtypes = ", ".join(config.CACHE_DTYPES)
         config.require(self.cache_dtype in config.CACHE_DTYPES, f"--cache_dtype={self.cache_dtype}: one of {dtypes}")
         self.settings.validate()
 
-    def _validate_prompt(self, vqvae: config.VQVAEConfig, sampled: list[str], prompt: prompts.Prompt | None) -> None:
+    def _validate_prompt(self, layout: Layout, sampled: list[str], prompt: prompts.Prompt | None) -> None:
         if self.mode == "ancestral":
             others = ", ".join(config.MODES[1:])
             config.require(prompt is None, f"--mode=ancestral starts from nothing; --prime goes with --mode={others}")
             return
         config.require(prompt is not None, f"--mode={self.mode} needs --prime: a recording or codes to start from")
-        given = self.given_tiers(sampled)
+        given = self.given_tiers(layout, sampled)
         missing = ", ".join(tier for tier in given if tier not in prompt.codes)
-        remedy = "pass the recording itself" + ", or --mode=primed, which takes the top tier alone" * (len(given) > 1)
+        primed = f", or --mode=primed, which takes the {given[0]} tier alone" if len(given) > 1 else ""
+        remedy = f"pass the recording itself{primed}"
         there = ", ".join(prompt.codes)
         rule = f"--mode={self.mode} needs {missing}"
         config.require(not missing, f"{prompt.name} has codes of {there} only; {rule}: {remedy}")
@@ -211,7 +215,7 @@ class Request:
             f"--num_samples={self.num_samples}: {prompt.name} holds {pieces} pieces: pass as many or more; one piece "
             "of two channels is [S, 2]",
         )
-        wanted = self.num_codes(vqvae, given[0])
+        wanted = self.num_frames(layout, given[0])
         length = f"{prompt.name} has {prompt.seconds:g} s, and --seconds={self.seconds:g}"
         if self.mode == "upsample":
             config.require(known >= wanted, f"{length}: pass fewer seconds or a longer prompt")
@@ -221,6 +225,6 @@ class Request:
             )
 
 
-def sampled_tiers(mode: str, priors: Mapping[str, trained.TrainedPrior]) -> list[str]:
-    """Tiers whose codes are drawn, coarse to fine: those with a prior; with mode upsample, without the top."""
-    return [tier for tier in config.TIERS if tier in priors and (mode != "upsample" or tier != "top")]
+def sampled_tiers(layout: Layout, mode: str, priors: Mapping[str, trained.TrainedPrior]) -> list[str]:
+    """Streams whose codes are drawn, coarse to fine: those with a prior; with mode upsample, those below another."""
+    return [one.name for one in layout.streams if one.name in priors and (mode != "upsample" or one.above)]

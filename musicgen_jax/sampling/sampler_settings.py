@@ -38,19 +38,21 @@ class SamplingSettings:
         return for_tier(getattr(self, name), tier, default)
 
     def validate(self) -> None:
-        """Raises UserError where a value is out of range or names a tier that there is not."""
-        for tier in config.TIERS:
-            temperature = self.of("temperature", tier)
+        """Raises UserError where a value is out of range."""
+        for temperature in values(self.temperature):
             pair = np.shape(temperature) in ((), (2,))
             config.require(pair, f"--temperature={temperature}: must be one number, or two: from the first to the last")
             for number in np.ravel(temperature):
                 config.require(0 < number < np.inf, f"--temperature={number}: must be greater than 0, and finite")
-            for name in ("top_p", "top_k", "guidance"):
-                require_number(name, self.of(name, tier))
-            top_p, top_k, guidance = (self.of(name, tier) for name in ("top_p", "top_k", "guidance"))
+        for name in ("top_p", "top_k", "guidance"):
+            for value in values(getattr(self, name)):
+                require_number(name, value)
+        for top_p in values(self.top_p):
             config.require(0 < top_p <= 1, f"--top_p={top_p}: must be in (0, 1]; 1 keeps all codes")
+        for top_k in values(self.top_k):
             whole = top_k >= 0 and float(top_k).is_integer()
             config.require(whole, f"--top_k={top_k}: must be 0 (off) or a whole number of codes")
+        for guidance in values(self.guidance):
             config.require(0 <= guidance < np.inf, f"--guidance={guidance}: must be 0 or more; 1 is off")
 
     def arrays(self, tier: str, places: np.ndarray, num_codes: int) -> logit_filters.Settings:
@@ -78,6 +80,11 @@ def for_tier(value: ByTier, tier: str, default: Value) -> Any:
     return value.get(tier, default) if isinstance(value, Mapping) else value
 
 
+def values(value: ByTier) -> list[Value]:
+    """The one value for all, or those of the tiers."""
+    return list(value.values()) if isinstance(value, Mapping) else [value]
+
+
 def require_number(name: str, value: Any) -> None:
     """Raises UserError for a course where only a number makes sense."""
     config.require(np.ndim(value) == 0, f"--{name}={value}: only the temperature changes over the music")
@@ -101,8 +108,8 @@ def parse(name: str, text: str) -> ByTier:
         return _value(name, text, text)
     pairs = [part.strip().partition(":") for part in text.split(",")]
     tiers = [tier for tier, _, _ in pairs]
-    fits = set(tiers) <= set(config.TIERS) and len(set(tiers)) == len(tiers)
-    config.require(fits, f"--{name}={text}: name each tier once, of {', '.join(config.TIERS)}: --{name}=top:1,bottom:1")
+    fits = all(tiers) and len(set(tiers)) == len(tiers)
+    config.require(fits, f"--{name}={text}: name each tier once: --{name}=top:1,bottom:1")
     return {tier: _value(name, text, value) for tier, _, value in pairs}
 
 

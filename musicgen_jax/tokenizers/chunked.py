@@ -56,7 +56,7 @@ class Span:
 
 def encoder_margin(vqvae_config: config.VQVAEConfig) -> Margin:
     """Samples before and behind those of a code that the encoder of the widest tier looks at."""
-    fields = [encoder.receptive_field(vqvae_config.tier(tier)) for tier in config.TIERS]
+    fields = [encoder.receptive_field(tier) for tier in vqvae_config.streams.values()]
     return _whole_hops(vqvae_config, *(max(side) for side in zip(*fields, strict=True)))
 
 
@@ -66,7 +66,7 @@ def decoder_margin(vqvae_config: config.VQVAEConfig, tier: str) -> Margin:
     The convolutions mirror the encoder and add one 3-tap convolution over samples. What a code has a part in behind
     itself is what a sample looks at before itself.
     """
-    after, before = (side + 1 for side in encoder.receptive_field(vqvae_config.tier(tier)))
+    after, before = (side + 1 for side in encoder.receptive_field(vqvae_config.streams[tier]))
     if vqvae_config.has_ddsp:
         hop, sample_rate = vqvae_config.hop_lengths[tier], vqvae_config.sample_rate
         fields = ddsp_decoder.receptive_field(vqvae_config.ddsp, hop, sample_rate)
@@ -76,7 +76,7 @@ def decoder_margin(vqvae_config: config.VQVAEConfig, tier: str) -> Margin:
 
 def _whole_hops(vqvae_config: config.VQVAEConfig, before: int, after: int) -> Margin:
     """Rounded up, so that all tiers' windows begin and end between two codes of the top tier."""
-    hop = vqvae_config.top.hop_length
+    hop = max(vqvae_config.hop_lengths.values())
     return Margin(-(-before // hop) * hop, -(-after // hop) * hop)
 
 
@@ -87,7 +87,7 @@ def window_samples(vqvae_config: config.VQVAEConfig, seconds: float, margin: Mar
       UserError: `seconds` is infinite or not a number.
     """
     config.require(bool(np.isfinite(seconds)), f"--window_seconds={seconds}: must be finite")
-    hop = vqvae_config.top.hop_length
+    hop = max(vqvae_config.hop_lengths.values())
     return -(-max(round(seconds * vqvae_config.sample_rate), margin.smallest_window) // hop) * hop
 
 
@@ -136,7 +136,7 @@ def encode(
     Returns:
       {tier: int16 [ceil(S / top hop) * top hop / hop]}.
     """
-    parts = {tier: [np.zeros(0, np.int16)] for tier in config.TIERS}
+    parts = {tier: [np.zeros(0, np.int16)] for tier in vqvae_config.streams}
     for audio, span in _windows(blocks, vqvae_config, window):
         for tier, codes in encode_window(audio[None]).items():
             kept = np.asarray(codes)[0, span.kept(vqvae_config.hop_lengths[tier])]
@@ -148,7 +148,7 @@ def _windows(
     blocks: Iterator[np.ndarray], vqvae_config: config.VQVAEConfig, window: int
 ) -> Iterator[tuple[np.ndarray, Span]]:
     """`spans` of a waveform whose length shows only at its end, each with its audio float32 [S]."""
-    margin, hop = encoder_margin(vqvae_config), vqvae_config.top.hop_length
+    margin, hop = encoder_margin(vqvae_config), max(vqvae_config.hop_lengths.values())
     buffer, origin = np.zeros(0, np.float32), 0  # buffer[0] is sample `origin` of the waveform
     start = done = 0  # where the next window begins; samples whose codes are kept already
     for block in blocks:

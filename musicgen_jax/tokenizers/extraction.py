@@ -8,6 +8,7 @@ import numpy as np
 
 from musicgen_jax import config
 from musicgen_jax.codes import code_dataset, code_file, provenance
+from musicgen_jax.codes.layout import Layout
 from musicgen_jax.data import audio_check, audio_dataset, audio_io, manifest, output_folder, shards
 from musicgen_jax.runtime import console, progress_report
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
@@ -22,12 +23,13 @@ def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float) ->
       NotFoundError: `data` holds no prepared dataset.
       UserError: `data` has another sample rate than the tokenizer; `out` holds something else than these codes.
     """
-    audio_dataset.check_sample_rate(data, tokenizer.config.sample_rate)
+    layout = tokenizer.layout
+    audio_dataset.check_sample_rate(data, layout.sample_rate)
     metadata = {
-        "vqvae": tokenizer.fingerprint,
-        "sample_rate": tokenizer.config.sample_rate,
-        "hop_lengths": tokenizer.config.hop_lengths,
-        "num_codes": tokenizer.config.quantizer.num_codes,
+        "vqvae": layout.fingerprint,
+        "sample_rate": layout.sample_rate,
+        "hop_lengths": layout.hop_lengths,
+        "num_codes": layout.streams[0].num_codes,
         "audio": provenance.of_audio(data),
         "data": str(pathlib.Path(data).absolute()),
     }
@@ -39,13 +41,13 @@ def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float) ->
             _write_codes(tokenizer, data, folder, metadata, window_seconds)
     entries = code_dataset.read_index(out)
     counts = collections.Counter(entry.split for entry in entries)
-    rates = ", ".join(f"{tier} {bits_per_second(tokenizer.config, tier) / 1000:.2f} kbit/s" for tier in config.TIERS)
+    rates = ", ".join(f"{name} {layout.bits_per_second(name) / 1000:.2f} kbit/s" for name in layout.names)
     print(f"{audio_io.describe_path(out)}: tracks {dict(counts)}; {rates}")
 
 
 def _write_codes(tokenizer: Tokenizer, data: str, folder: pathlib.Path, metadata: dict, window_seconds: float) -> None:
     splits = shards.split_names(data)
-    features = code_dataset.code_features()
+    features = code_dataset.code_features(tokenizer.layout)
     entries = []
     with (
         shards.ShardWriter(folder, code_dataset.DATASET_NAME, features, splits, metadata) as writer,
@@ -53,11 +55,13 @@ def _write_codes(tokenizer: Tokenizer, data: str, folder: pathlib.Path, metadata
     ):
         for split in splits:
             for facts, blocks in audio_dataset.read_tracks(data, split):
-                counted = _count_seconds(blocks, tokenizer.config.sample_rate, progress)
+                counted = _count_seconds(blocks, tokenizer.layout.sample_rate, progress)
                 codes = tokenizer.encode(counted, window_seconds)
                 labels = {name: facts[name] for name in ("track_id", "genre", "artist")}
                 writer.write(split, codes | labels | {"lyrics": ""})
-                entries.append(code_dataset.TrackEntry(**labels, split=split, top_codes=len(codes["top"])))
+                entries.append(
+                    code_dataset.TrackEntry(**labels, split=split, top_codes=len(next(iter(codes.values()))))
+                )
         code_dataset.write_index(writer.path, entries)
         code_dataset.write_codebooks(writer.path, tokenizer.codebooks())
 
@@ -76,26 +80,26 @@ def extract_file(tokenizer: Tokenizer, path: str, out: str, window_seconds: floa
       UserError: the recording can't be decoded to its end or holds no audio.
       UserError: there is something in the place of `out`.
     """
-    settings = tokenizer.config
+    layout = tokenizer.layout
     with code_file.new_file(out) as partial:
         num_samples, codes = _encode_file(tokenizer, path, window_seconds)
         recording = code_file.Recording(
-            vqvae=tokenizer.fingerprint,
-            sample_rate=settings.sample_rate,
+            vqvae=layout.fingerprint,
+            sample_rate=layout.sample_rate,
             num_samples=num_samples,
-            num_codes=settings.quantizer.num_codes,
-            hop_lengths=settings.hop_lengths,
+            num_codes=layout.streams[0].num_codes,
+            hop_lengths=layout.hop_lengths,
             codes=codes,
         )
         code_file.write(partial, recording)
     print(f"{out}: {recording.seconds:.2f} s, {pathlib.Path(out).stat().st_size} bytes")
     for tier in codes:
-        print(_describe_rate(settings, recording, tier))
+        print(_describe_rate(layout, recording, tier))
 
 
 def _encode_file(tokenizer: Tokenizer, path: str, window_seconds: float) -> tuple[int, dict[str, np.ndarray]]:
     """(number of samples at the tokenizer's rate, codes of each tier)."""
-    sample_rate, sizes = tokenizer.config.sample_rate, []
+    sample_rate, sizes = tokenizer.layout.sample_rate, []
     seconds = _checked_seconds(path)
     with progress_report.Progress("extract codes", seconds, "audio-s") as progress:
 
@@ -120,10 +124,10 @@ def _checked_seconds(path: str) -> float:
     return facts.duration
 
 
-def _describe_rate(vqvae_config: config.VQVAEConfig, recording: code_file.Recording, tier: str) -> str:
+def _describe_rate(layout: Layout, recording: code_file.Recording, tier: str) -> str:
     """One line: what the tier's codes take by their number, and what they take in the file."""
-    codes_per_second = vqvae_config.sample_rate / vqvae_config.hop_lengths[tier]
-    nominal = bits_per_second(vqvae_config, tier) / 1000
+    codes_per_second = layout.frames_per_second(tier)
+    nominal = layout.bits_per_second(tier) / 1000
     in_file = code_file.packed_bytes(len(recording.codes[tier]), recording.num_codes)
     return (
         f"{tier}: {nominal:.2f} kbit/s ({codes_per_second:g} codes/s x {np.log2(recording.num_codes):.4g} bits); "
@@ -154,12 +158,6 @@ def is_complete(out: str, metadata: dict, data: str) -> bool:
         not different, f"{out} holds other codes ({'; '.join(different)}); remove it or choose another --out"
     )
     return True
-
-
-def bits_per_second(vqvae_config: config.VQVAEConfig, tier: str) -> float:
-    """Rate of a tier's codes as plain integers: codes per second times log2 of the codebook size."""
-    codes_per_second = vqvae_config.sample_rate / vqvae_config.hop_lengths[tier]
-    return codes_per_second * float(np.log2(vqvae_config.quantizer.num_codes))
 
 
 def _seconds(data: str) -> float:

@@ -1,11 +1,10 @@
-"""The first sound of a tokenizer: a few seconds of a held-out recording, and what each tier's codes make of them."""
+"""The first sound of a tokenizer: a few seconds of a held-out recording, and what each stream's codes make of them."""
 
 import pathlib
 from collections.abc import Iterator
 
 import numpy as np
 
-from musicgen_jax import config
 from musicgen_jax.data import audio_dataset, audio_io, shards
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
@@ -15,17 +14,17 @@ FOLDER = "reconstruction"
 
 
 def write(tokenizer: Tokenizer, data: str, workdir: pathlib.Path) -> tuple[str, str]:
-    """Writes original.wav, top.wav, middle.wav and bottom.wav of the beginning of the first held-out track.
+    """Writes original.wav, and a wav of each stream's name, of the beginning of the first held-out track.
 
     Args:
-      tokenizer: the VQ-VAE.
+      tokenizer: any.
       data: folder of prepare_data, at the tokenizer's sample rate.
       workdir: of the tokenizer; its folder `reconstruction` gets the files, and loses former ones of these names.
 
     Returns:
       (id of the track, its split): "test", else "validation", else "train".
     """
-    names, sample_rate = shards.split_names(data), tokenizer.config.sample_rate
+    names, sample_rate = shards.split_names(data), tokenizer.layout.sample_rate
     split = next(split for split in SPLITS if split in names)
     facts, blocks = next(audio_dataset.read_tracks(data, split))
     audio = _beginning(blocks, round(SECONDS * sample_rate))
@@ -34,8 +33,8 @@ def write(tokenizer: Tokenizer, data: str, workdir: pathlib.Path) -> tuple[str, 
         sounds[tier] = tokenizer.decode(codes, tier)[: len(audio)]
     folder = workdir / FOLDER
     folder.mkdir(exist_ok=True)
-    for name in ("original", *config.TIERS):
-        audio_io.write_wav(folder / f"{name}.wav", sounds[name], sample_rate)
+    for name, sound in sounds.items():
+        audio_io.write_wav(folder / f"{name}.wav", sound, sample_rate)
     return facts["track_id"], split
 
 

@@ -1,4 +1,4 @@
-"""A trained VQ-VAE, ready to encode and decode audio of any length."""
+"""A trained tokenizer, ready to encode and decode audio of any length; others know it by its layout."""
 
 import functools
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from musicgen_jax import config
+from musicgen_jax.codes.layout import Layout, Stream
 from musicgen_jax.nn import modules
 from musicgen_jax.tokenizers import chunked
 from musicgen_jax.tokenizers.vqvae import vqvae
@@ -17,21 +18,27 @@ class Tokenizer:
     """Audio <-> codes on one device, in bounded memory.
 
     Attributes:
-      config: of the VQ-VAE.
-      fingerprint: hexadecimal digest of all its weights; codes and priors remember which tokenizer they belong to.
+      config: of the VQ-VAE; what others need of it is in `layout`.
+      layout: its streams of codes; its fingerprint is a digest of all weights, by which codes and priors remember which
+        tokenizer they belong to.
     """
 
     def __init__(self, vqvae_config: config.VQVAEConfig, params: modules.Tree, buffers: modules.Tree):
         self.config = vqvae_config
-        self.fingerprint = modules.fingerprint(params, buffers)
         self._functional = modules.Functional(lambda rngs: vqvae.VQVAE(vqvae_config, rngs=rngs))
         # Arguments, not closed-over constants: otherwise the weights would be compiled into the program.
         self._weights = (params, buffers)
+        self.layout = _layout(vqvae_config, modules.fingerprint(params, buffers))
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the layout."""
+        return self.layout.fingerprint
 
     def codebooks(self) -> dict[str, np.ndarray]:
-        """What the codes of every tier decode to, before the decoder: float32 [K, code_width]."""
+        """What the codes of every stream decode to, before the decoder: float32 [K, code_width]."""
         model: vqvae.VQVAE = self._functional.bind(*self._weights)
-        return {tier: np.asarray(model.tier(tier).quantizer.codebook())[0] for tier in config.TIERS}
+        return {tier: np.asarray(model.tier(tier).quantizer.codebook())[0] for tier in self.layout.names}
 
     @functools.cached_property
     def _encode(self) -> Any:
@@ -45,7 +52,7 @@ class Tokenizer:
         return jax.jit(decode, static_argnames="tier")
 
     def encode(self, blocks: Iterator[np.ndarray], window_seconds: float = 10.0) -> dict[str, np.ndarray]:
-        """Mono float32 blocks [S] at `config.sample_rate` -> {tier: int16 [T]}; see `chunked.encode`."""
+        """Mono float32 blocks [S] at the layout's sample rate -> {tier: int16 [T]}; see `chunked.encode`."""
         window = chunked.window_samples(self.config, window_seconds, chunked.encoder_margin(self.config))
         return chunked.encode(lambda audio: self._encode(self._weights, audio), blocks, self.config, window)
 
@@ -58,3 +65,16 @@ class Tokenizer:
         window = chunked.window_samples(self.config, window_seconds, chunked.decoder_margin(self.config, tier))
         decode_window = functools.partial(self._decode, self._weights, tier=tier)
         return chunked.decode(decode_window, codes, tier, self.config, window)
+
+    def margin(self, stream: str) -> chunked.Margin:
+        """Samples around a code of a stream that decide what it decodes to: what is decoded with so much more at both
+        ends is, but for these, what the whole decodes to."""
+        return chunked.decoder_margin(self.config, stream)
+
+
+def _layout(vqvae_config: config.VQVAEConfig, fingerprint: str) -> Layout:
+    """Each stream is told the one before it."""
+    num_codes, hops = vqvae_config.quantizer.num_codes, vqvae_config.hop_lengths
+    above = dict(zip(hops, ["", *hops], strict=False))
+    streams = [Stream(name, hop, 1, num_codes, above[name]) for name, hop in hops.items()]
+    return Layout(vqvae_config.sample_rate, 1, tuple(streams), fingerprint)

@@ -108,7 +108,7 @@ def differences(
 
 def _compared(config: dict) -> dict[str, Any]:
     """What two model configs must agree on, by path; an empty list is as good as none."""
-    values = fields.YOUNGER | flatten(config)
+    values = fields.YOUNGER | flatten(fields.of_today(config))
     return {path: value for path, value in values.items() if path not in fields.LEVERS and value != []}
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
+from tiny_layouts import TIERS
 
 from musicgen_jax import config
 from musicgen_jax.tokenizers.vqvae import decoder, encoder
@@ -44,8 +45,7 @@ def test_a_tier_agrees_with_xla(vqvae_flops, downsampling):
 
 def test_a_step_by_hand(vqvae_flops):
     tiers = {
-        name: config.TierConfig(downsampling=(n,), width=2, depth=1)
-        for n, name in zip((3, 2, 1), config.TIERS, strict=True)
+        name: config.TierConfig(downsampling=(n,), width=2, depth=1) for n, name in zip((3, 2, 1), TIERS, strict=True)
     }
     model = config.VQVAEConfig(**tiers, quantizer=config.QuantizerConfig(num_codes=16, code_width=4))
     residual = 16  # 3 * 2 * 2 + 2 * 2

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import tiny_priors
 import tiny_workdirs
+from tiny_layouts import TIERS
 
 from benchmarks import code_nats
-from musicgen_jax import config
 from musicgen_jax.sampling import requests, tier_sampler, windows
 
 
 @pytest.fixture(scope="module")
 def models(tiny_tokenizer, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    tiny_workdirs.write(folder, tiny_tokenizer, config.TIERS)
+    tiny_workdirs.write(folder, tiny_tokenizer, TIERS)
     return folder
 
 
@@ -26,8 +26,8 @@ def test_a_line_a_tier_and_a_line_a_way(benchmark, models, tiny_tokenizer):
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     seams, ways = lines[:3], lines[3:]
-    for tier, line in zip(config.TIERS, seams, strict=True):
-        num_codes = -(-tiny_tokenizer.config.sample_rate // 128) * 128 // tiny_tokenizer.config.tier(tier).hop_length
+    for tier, line in zip(TIERS, seams, strict=True):
+        num_codes = -(-tiny_tokenizer.layout.sample_rate // 128) * 128 // tiny_tokenizer.layout.stream(tier).hop_length
         # The first window fills a context of 12, each one after it brings half a context.
         hop = 6 if tier == "top" else 4  # whole codes of the tier above
         assert line["tier"] == tier and line["borders"] == 2 * -(-(num_codes - 12) // hop)

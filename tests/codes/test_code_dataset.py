@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.stats
+from tiny_layouts import ABOVE, TIERS
 
 from musicgen_jax import config
 from musicgen_jax.codes import code_dataset
@@ -26,10 +27,10 @@ def one_device() -> jax.sharding.Mesh:
     return meshes.make_mesh(config.MeshConfig(data=1), jax.devices()[:1])
 
 
-@pytest.mark.parametrize("tier", config.TIERS)
+@pytest.mark.parametrize("tier", TIERS)
 def test_resolve_reads_what_the_codes_know(tiny_codes, tiny_tokenizer, tier):
     model = resolved(tiny_codes, tier)
-    hop = tiny_tokenizer.config.hop_lengths[tier]
+    hop = tiny_tokenizer.layout.stream(tier).hop_length
     assert (model.num_codes, model.codes_per_second) == (16, 4000 / hop)
     assert model.upsampling == (0 if tier == "top" else 4) and model.vqvae == tiny_tokenizer.fingerprint
     assert model.genres == ("unknown", "flute", "organ")
@@ -39,11 +40,11 @@ def test_resolve_reads_what_the_codes_know(tiny_codes, tiny_tokenizer, tier):
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-@pytest.mark.parametrize("tier", config.TIERS)
+@pytest.mark.parametrize("tier", TIERS)
 def test_consecutive_windows_hold_every_code_once(tiny_codes, tier, split):
     windows = code_dataset.Windows(tiny_codes, split, resolved(tiny_codes, tier))
     sequences = code_dataset.code_sequences(tiny_codes, split, tier)
-    above = config.TIER_ABOVE[tier] and code_dataset.code_sequences(tiny_codes, split, config.TIER_ABOVE[tier])
+    above = ABOVE[tier] and code_dataset.code_sequences(tiny_codes, split, ABOVE[tier])
     for track, places in itertools.groupby(windows.consecutive(), key=lambda place: place[0]):
         examples = [windows.window(*place) for place in places]
         got = np.concatenate([example["codes"][example["mask"]] for example in examples])

@@ -6,8 +6,8 @@ import zlib
 
 import numpy as np
 import pytest
+import tiny_layouts
 
-from musicgen_jax import config
 from musicgen_jax.codes import code_file
 from musicgen_jax.runtime.errors import UserError
 
@@ -16,14 +16,8 @@ def recording(num_codes: int = 2048, top_codes: int = 1000) -> code_file.Recordi
     rng = np.random.default_rng(num_codes)
     lengths = {"top": top_codes, "middle": 4 * top_codes, "bottom": 16 * top_codes}
     codes = {tier: rng.integers(0, num_codes, length).astype(np.int16) for tier, length in lengths.items()}
-    return code_file.Recording(
-        vqvae="0123456789abcdef",
-        sample_rate=44100,
-        num_samples=128 * top_codes - 77,
-        num_codes=num_codes,
-        hop_lengths={"top": 128, "middle": 32, "bottom": 8},
-        codes=codes,
-    )
+    layout = tiny_layouts.of_vqvae(44100, num_codes, "0123456789abcdef")
+    return code_file.Recording(layout, 128 * top_codes - 77, codes)
 
 
 def equal(a: code_file.Recording, b: code_file.Recording) -> bool:
@@ -81,7 +75,7 @@ def test_the_layout_is_as_documented(path):
 
 def test_a_file_with_some_of_the_tiers(tmp_path):
     whole = recording()
-    part = dataclasses.replace(whole, hop_lengths={"top": 128}, codes={"top": whole.codes["top"]})
+    part = dataclasses.replace(whole, layout=whole.layout.only(["top"]), codes={"top": whole.codes["top"]})
     code_file.write(tmp_path / "x.codes", part)
     assert equal(code_file.read(tmp_path / "x.codes"), part) and part.finest == "top"
 
@@ -178,16 +172,16 @@ def test_codes_beyond_the_codebook_are_told(path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sample_rate": 16000}, r"sample_rate: 16000, and the tokenizer that it names makes 44100"),
-        ({"num_codes": 1024}, r"num_codes: 1024, and .* makes 2048"),
-        ({"hop_lengths": {"top": 256, "middle": 64, "bottom": 16}}, r"hop_lengths: .*256"),
+        ({"layout": tiny_layouts.of_vqvae(16000)}, r"sample_rate: 16000, and the tokenizer that it names makes 44100"),
+        ({"layout": tiny_layouts.of_vqvae(44100, 1024)}, r"num_codes: .1024, .*, and .* makes .2048"),
         ({"num_samples": 60000}, r"samples that the codes cover: 128000, and .* makes 60032"),
     ],
 )
 def test_a_file_must_be_what_its_tokenizer_writes(change, message):
-    code_file.require_fit(recording(), config.VQVAEConfig(), "x.codes")
+    layout = recording().layout
+    code_file.require_fit(recording(), layout, "x.codes")
     with pytest.raises(UserError, match=r"x\.codes: damaged: " + message):
-        code_file.require_fit(dataclasses.replace(recording(), **change), config.VQVAEConfig(), "x.codes")
+        code_file.require_fit(dataclasses.replace(recording(), **change), layout, "x.codes")
 
 
 def test_another_version_another_kind_of_file_or_none(path, tmp_path):
@@ -205,7 +199,7 @@ def test_another_version_another_kind_of_file_or_none(path, tmp_path):
 def test_codes_that_do_not_fit_are_not_written(tmp_path):
     whole = recording(num_codes=100)
     for change, message in (
-        ({"num_codes": 50}, r"outside of \[0, 50\)"),
+        ({"layout": tiny_layouts.of_vqvae(44100, 50)}, r"outside of \[0, 50\)"),
         ({"num_samples": 128 * 1000 + 1}, "1000 codes of the top tier are 128000 samples; the recording has 128001"),
         ({"num_samples": 0}, "the recording has 0"),
     ):

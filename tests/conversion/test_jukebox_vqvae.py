@@ -9,6 +9,7 @@ import numpy as np
 import published_files
 import pytest
 from flax import nnx
+from tiny_layouts import TIERS
 
 from musicgen_jax import config
 from musicgen_jax.conversion import jukebox_vqvae, native, weight_table
@@ -41,7 +42,7 @@ def model(functional, golden):
     return functional.bind(tree["params"], tree["buffers"])
 
 
-@pytest.mark.parametrize("tier", config.TIERS)
+@pytest.mark.parametrize("tier", TIERS)
 def test_codes_and_audio_are_the_published_models(tier, model, golden):
     codes = model.encode(golden["input"][None])[tier][0]
     np.testing.assert_array_equal(codes, golden[f"{tier}/codes"])

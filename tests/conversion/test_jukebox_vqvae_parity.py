@@ -8,8 +8,9 @@ import numpy as np
 import published_files
 import pytest
 import soundfile
+from tiny_layouts import TIERS
 
-from musicgen_jax import config, pretrained
+from musicgen_jax import pretrained
 from musicgen_jax.conversion import jukebox, jukebox_vqvae
 
 RECORDINGS = pathlib.Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "recordings"
@@ -64,8 +65,8 @@ def test_codes_are_identical_and_audio_is_within_1e_5(oracle, ours, audio):
     decode = jax.jit(lambda tree, codes: functional.bind(*tree).decode(codes))
     expected = jukebox_oracle.run(oracle, audio)
     codes = encode(tree, audio[None])
-    decoded = decode(tree, {tier: expected[tier]["codes"][None].astype(np.int32) for tier in config.TIERS})
-    for tier in config.TIERS:
+    decoded = decode(tree, {tier: expected[tier]["codes"][None].astype(np.int32) for tier in TIERS})
+    for tier in TIERS:
         np.testing.assert_array_equal(codes[tier][0], expected[tier]["codes"])
         assert len(np.unique(codes[tier])) > DISTINCT_CODES[tier]
         np.testing.assert_allclose(decoded[tier][0], expected[tier]["audio"], atol=1e-5)

@@ -11,8 +11,8 @@ import pytest
 import soundfile
 import tiny_priors
 from conftest import SAMPLE_RATE, prepare_tones, tones
+from tiny_layouts import TIERS
 
-from musicgen_jax import config
 from musicgen_jax.codes import code_dataset
 from musicgen_jax.data import shards
 from musicgen_jax.evaluation import evaluation, report, tokenizer_quality
@@ -22,7 +22,7 @@ from musicgen_jax.priors import trained
 @pytest.fixture(scope="module")
 def priors(tiny_codes) -> dict[str, trained.TrainedPrior]:
     found = {}
-    for tier in config.TIERS:
+    for tier in TIERS:
         model = code_dataset.resolve(tiny_priors.model_config(tier, context=32, num_layers=1), tiny_codes)
         found[tier] = tiny_priors.trained_prior(model, tiny_codes)
     return found
@@ -61,18 +61,18 @@ def judged(tmp_path_factory, tiny_tokenizer, tiny_audio_dataset, priors, write_s
 def test_metrics_are_of_the_same_seconds(judged, tiny_tokenizer):
     metrics = json.loads((judged / "metrics.json").read_text())
     prior = metrics["prior"]
-    assert len({prior[tier]["seconds"] for tier in config.TIERS}) == 1
-    hops = tiny_tokenizer.config.hop_lengths
-    codes = {tier: prior[tier]["num_codes"] * hops[tier] for tier in config.TIERS}
+    assert len({prior[tier]["seconds"] for tier in TIERS}) == 1
+    hops = tiny_tokenizer.layout.hop_lengths
+    codes = {tier: prior[tier]["num_codes"] * hops[tier] for tier in TIERS}
     assert len(set(codes.values())) == 1 and prior["bottom"]["num_codes"] <= 1000
-    bits = sum(SAMPLE_RATE / hops[tier] * prior[tier]["nats_per_code"] / np.log(2) for tier in config.TIERS)
+    bits = sum(SAMPLE_RATE / hops[tier] * prior[tier]["nats_per_code"] / np.log(2) for tier in TIERS)
     assert prior["bits_per_second"] == pytest.approx(bits)
     assert metrics["absent"] == {}
 
 
 def test_metrics_have_the_keys_that_other_programs_read(judged):
     metrics = json.loads((judged / "metrics.json").read_text())
-    for tier in config.TIERS:
+    for tier in TIERS:
         measures = {"spectral_convergence_db", "multiscale_spectral_mse", "si_sdr_db"}
         assert measures < set(metrics["reconstruction"][tier])
         assert {"usage", "perplexity"} < set(metrics["codebook"][tier])
@@ -93,7 +93,7 @@ def test_the_page_says_what_was_measured_with_what(judged):
 def judge(tmp_path, tiny_tokenizer, tiny_audio_dataset, priors) -> Callable[..., dict]:
     """Evaluates with changes; `prior` are changes of every prior."""
 
-    def evaluate(tiers: tuple[str, ...] = config.TIERS, prior: dict | None = None, out: str = "out", **changes) -> dict:
+    def evaluate(tiers: tuple[str, ...] = TIERS, prior: dict | None = None, out: str = "out", **changes) -> dict:
         chosen = {tier: dataclasses.replace(priors[tier], **(prior or {})) for tier in tiers}
         settings = evaluation.Settings(**{"data": tiny_audio_dataset, "samples": "", "max_codes": 100} | changes)
         return evaluation.evaluate(tiny_tokenizer, chosen, settings, {}, str(tmp_path / out))

@@ -3,6 +3,7 @@
 import jukebox_models
 import numpy as np
 import pytest
+from tiny_layouts import TIERS
 
 from musicgen_jax import config
 from musicgen_jax.conversion import hugging_face_names
@@ -36,7 +37,7 @@ def transformer_settings(transformer: config.JukeboxTransformerConfig) -> dict:
 def their_config(model: config.JukeboxPriorConfig):
     encoder = transformer_settings(model.lyric_encoder) | {"nb_relevant_lyric_tokens": model.lyric_tokens}
     return jukebox_settings.JukeboxPriorConfig(
-        level=config.TIERS.index(model.tier),
+        level=TIERS.index(model.tier),
         n_ctx=model.context,
         music_vocab_size=model.num_codes,
         sampling_rate=model.sample_rate,

@@ -54,11 +54,6 @@ def test_what_is_no_value_by_tier(value):
         arguments.by_tier("top_p", value)
 
 
-def test_a_tier_that_there_is_not():
-    with pytest.raises(UserError, match=r"top_p={'botom': 1}: 'botom' is none of the tiers top, middle, bottom"):
-        arguments.by_tier("top_p", {"botom": 1})
-
-
 @pytest.mark.parametrize(
     ("value", "names"),
     [

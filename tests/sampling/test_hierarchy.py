@@ -3,12 +3,12 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+import tiny_layouts
 import tiny_priors
 
-from musicgen_jax import config
 from musicgen_jax.sampling import decode, hierarchy, prompts, requests, sampler_settings
 
-VQVAE = config.VQVAEConfig(sample_rate=1280)  # 10, 40 and 160 codes a second
+LAYOUT = tiny_layouts.of_vqvae()  # 10, 40 and 160 codes a second
 ALL = sampler_settings.SamplingSettings(top_p=1.0)
 
 
@@ -28,7 +28,7 @@ def request_():
 
 @pytest.fixture(scope="module")
 def codes(priors, request_):
-    return hierarchy.sample_codes(VQVAE, priors, request_)
+    return hierarchy.sample_codes(LAYOUT, priors, request_)
 
 
 def test_lengths_and_types(codes):
@@ -44,26 +44,26 @@ def test_lengths_and_types(codes):
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_same_seed_same_codes_whatever_the_batch(priors, request_, codes, batch_size):
-    again = hierarchy.sample_codes(VQVAE, priors, dataclasses.replace(request_, batch_size=batch_size))
+    again = hierarchy.sample_codes(LAYOUT, priors, dataclasses.replace(request_, batch_size=batch_size))
     for tier in codes:
         np.testing.assert_array_equal(again[tier], codes[tier])
 
 
 def test_a_sample_does_not_depend_on_how_many_there_are(priors, request_, codes):
-    alone = hierarchy.sample_codes(VQVAE, priors, dataclasses.replace(request_, num_samples=1))
+    alone = hierarchy.sample_codes(LAYOUT, priors, dataclasses.replace(request_, num_samples=1))
     np.testing.assert_array_equal(alone["middle"][0], codes["middle"][0])
 
 
 def test_another_seed_gives_other_codes(priors, request_, codes):
-    other = hierarchy.sample_codes(VQVAE, priors, dataclasses.replace(request_, seed=8))
+    other = hierarchy.sample_codes(LAYOUT, priors, dataclasses.replace(request_, seed=8))
     for tier in codes:
         assert np.mean(other[tier] != codes[tier]) > 0.5
 
 
 def test_samples_take_the_genres_by_turns(priors, request_, codes):
-    mixed = hierarchy.sample_codes(VQVAE, priors, dataclasses.replace(request_, genres=("oboe", "organ")))
+    mixed = hierarchy.sample_codes(LAYOUT, priors, dataclasses.replace(request_, genres=("oboe", "organ")))
     whole = {
-        genre: hierarchy.sample_codes(VQVAE, priors, dataclasses.replace(request_, genres=(genre,)))
+        genre: hierarchy.sample_codes(LAYOUT, priors, dataclasses.replace(request_, genres=(genre,)))
         for genre in ("oboe", "organ")
     }
     for sample in range(request_.num_samples):
@@ -72,7 +72,7 @@ def test_samples_take_the_genres_by_turns(priors, request_, codes):
 
 
 def test_the_genre_matters(priors, request_, codes):
-    other = hierarchy.sample_codes(VQVAE, priors, dataclasses.replace(request_, genres=("organ",)))
+    other = hierarchy.sample_codes(LAYOUT, priors, dataclasses.replace(request_, genres=("organ",)))
     assert np.any(other["top"] != codes["top"])
 
 
@@ -82,7 +82,7 @@ def test_a_longer_request_and_another_setting_compile_nothing(priors, request_, 
     longer = dataclasses.replace(
         request_, seconds=4.0, hop_fraction=0.25, settings=sampler_settings.SamplingSettings(0.7, 0.8, 5)
     )
-    sampled = hierarchy.sample_codes(VQVAE, {"top": priors["top"]}, longer)
+    sampled = hierarchy.sample_codes(LAYOUT, {"top": priors["top"]}, longer)
     assert sampled["top"].shape == (3, 40)
     assert sample_window.num_programs() == compiled
 
@@ -95,7 +95,7 @@ def test_greedy_codes_are_the_argmax_of_hand_made_windows(priors, request_):
         genres=("oboe",),
         total_seconds=3.0,
     )
-    codes = hierarchy.sample_codes(VQVAE, priors, greedy)
+    codes = hierarchy.sample_codes(LAYOUT, priors, greedy)
     for tier, hop in (("top", 6), ("middle", 4)):
         prior, length = priors[tier], codes[tier].shape[1]
         full_pass = jax.jit(lambda weights, batch, p=prior: p.functional.bind(*weights)(batch))
@@ -128,24 +128,26 @@ def test_what_continues_from_its_own_beginning_is_what_it_was(priors, request_, 
     """The draws depend on the place in the track, so a prompt that the same request made changes nothing, as long as
     the windows see what they saw: here one window holds all."""
     short = dataclasses.replace(request_, seconds=1.2)
-    whole = hierarchy.sample_codes(VQVAE, {"top": priors["top"]}, short)["top"]
+    whole = hierarchy.sample_codes(LAYOUT, {"top": priors["top"]}, short)["top"]
     start = prompts.Prompt("its own beginning", {"top": whole[:, :5]}, 0.5)
     continued = dataclasses.replace(short, mode="continue")
-    np.testing.assert_array_equal(hierarchy.sample_codes(VQVAE, {"top": priors["top"]}, continued, start)["top"], whole)
+    np.testing.assert_array_equal(
+        hierarchy.sample_codes(LAYOUT, {"top": priors["top"]}, continued, start)["top"], whole
+    )
 
 
 def test_all_tiers_continue(priors, request_, codes, prompt):
     """Windows put together by hand: with top_k = 1 every code is the most probable one."""
     greedy = sampler_settings.SamplingSettings(top_p=1.0, top_k=1)
     continued = dataclasses.replace(request_, mode="continue", settings=greedy)
-    got = hierarchy.sample_codes(VQVAE, priors, continued, prompt)
+    got = hierarchy.sample_codes(LAYOUT, priors, continued, prompt)
     for tier in ("top", "middle"):
         length = prompt.codes[tier].shape[1]
         np.testing.assert_array_equal(got[tier][:, :length], prompt.codes[tier])
     np.testing.assert_array_equal(got["top"][:, 5:12], greedy_top(priors["top"], got["top"])[:, 5:12])
     # Another prompt, other music.
     other = prompts.Prompt("p", {tier: array[::-1] for tier, array in prompt.codes.items()}, 0.5)
-    assert np.any(hierarchy.sample_codes(VQVAE, priors, continued, other)["top"][:, 5:] != got["top"][:, 5:])
+    assert np.any(hierarchy.sample_codes(LAYOUT, priors, continued, other)["top"][:, 5:] != got["top"][:, 5:])
 
 
 def greedy_top(prior, codes):
@@ -163,10 +165,10 @@ def greedy_top(prior, codes):
 def test_primed_takes_the_top_tier_alone(priors, request_, codes):
     prompt = prompts.Prompt("p", {"top": codes["top"][:, :5], "middle": codes["middle"][::-1, :20]}, 0.5)
     primed = dataclasses.replace(request_, mode="primed")
-    got = hierarchy.sample_codes(VQVAE, priors, primed, prompt)
+    got = hierarchy.sample_codes(LAYOUT, priors, primed, prompt)
     top_only = prompts.Prompt("p", {"top": prompt.codes["top"]}, 0.5)
-    again = hierarchy.sample_codes(VQVAE, priors, primed, top_only)
-    continued = hierarchy.sample_codes(VQVAE, priors, dataclasses.replace(request_, mode="continue"), prompt)
+    again = hierarchy.sample_codes(LAYOUT, priors, primed, top_only)
+    continued = hierarchy.sample_codes(LAYOUT, priors, dataclasses.replace(request_, mode="continue"), prompt)
     np.testing.assert_array_equal(got["top"], continued["top"])
     for tier in got:
         np.testing.assert_array_equal(got[tier], again[tier])
@@ -177,10 +179,10 @@ def test_primed_takes_the_top_tier_alone(priors, request_, codes):
 def test_upsampling_what_was_sampled_gives_its_finer_codes(priors, request_, codes):
     given = prompts.Prompt("the top of a sample", {"top": codes["top"]}, 1.6)
     upsample = dataclasses.replace(request_, mode="upsample")
-    got = hierarchy.sample_codes(VQVAE, priors, upsample, given)
+    got = hierarchy.sample_codes(LAYOUT, priors, upsample, given)
     for tier in codes:
         np.testing.assert_array_equal(got[tier], codes[tier])
-    without_top = hierarchy.sample_codes(VQVAE, {"middle": priors["middle"]}, upsample, given)
+    without_top = hierarchy.sample_codes(LAYOUT, {"middle": priors["middle"]}, upsample, given)
     np.testing.assert_array_equal(without_top["middle"], codes["middle"])
 
 
@@ -192,7 +194,7 @@ def test_a_prompt_longer_than_the_context_counts_by_its_tail(priors, request_):
     continued = dataclasses.replace(request_, num_samples=1, seconds=4.0, mode="continue")
     top = {"top": priors["top"]}
     one, two = (
-        hierarchy.sample_codes(VQVAE, top, continued, prompts.Prompt("p", {"top": codes}, 3.0))["top"]
+        hierarchy.sample_codes(LAYOUT, top, continued, prompts.Prompt("p", {"top": codes}, 3.0))["top"]
         for codes in (long, other)
     )
     # With hop 0.5 of 12 codes, what comes next has seen the last 6.
@@ -201,7 +203,7 @@ def test_a_prompt_longer_than_the_context_counts_by_its_tail(priors, request_):
 
 
 def test_the_order_in_which_tiers_advance_does_not_matter(priors, request_, codes):
-    together = hierarchy.Hierarchy(VQVAE, priors, request_, show_progress=False)
+    together = hierarchy.Hierarchy(LAYOUT, priors, request_, show_progress=False)
     for stop in range(0, 65, 7):
         together.require("middle", stop)
         # The middle window looks at 3 codes of the top tier; those come in windows of 12, then of 6 more.
@@ -211,14 +213,14 @@ def test_the_order_in_which_tiers_advance_does_not_matter(priors, request_, code
 
 
 def test_little_of_the_top_tier_is_sampled_for_the_first_finer_codes(priors, request_):
-    lazy = hierarchy.Hierarchy(VQVAE, priors, request_, show_progress=False)
+    lazy = hierarchy.Hierarchy(LAYOUT, priors, request_, show_progress=False)
     lazy.require("middle", 1)
     assert (lazy.done("top"), lazy.done("middle")) == (12, 12)
 
 
 def test_settings_by_tier(priors, request_, codes):
     changed = sampler_settings.SamplingSettings(temperature={"middle": 0.5}, top_p=1.0)
-    got = hierarchy.sample_codes(VQVAE, priors, dataclasses.replace(request_, settings=changed))
+    got = hierarchy.sample_codes(LAYOUT, priors, dataclasses.replace(request_, settings=changed))
     np.testing.assert_array_equal(got["top"], codes["top"])
     assert np.any(got["middle"] != codes["middle"])
 
@@ -226,7 +228,7 @@ def test_settings_by_tier(priors, request_, codes):
 def test_a_temperature_that_falls_to_nothing_ends_in_the_most_probable_codes(priors, request_):
     falling = sampler_settings.SamplingSettings(temperature=(1.0, 1e-6), top_p=1.0)
     short = dataclasses.replace(request_, seconds=1.2, settings=falling)
-    got = hierarchy.sample_codes(VQVAE, {"top": priors["top"]}, short)["top"]
+    got = hierarchy.sample_codes(LAYOUT, {"top": priors["top"]}, short)["top"]
     best = greedy_top(priors["top"], got)
     np.testing.assert_array_equal(got[:, -1], best[:, -1])
     assert np.any(got[:, :6] != best[:, :6])

@@ -42,7 +42,7 @@ def test_waveforms_are_16_bit_and_as_long_as_promised(folder):
 
 
 def test_codes_are_those_of_the_samples(folder, tiny_tokenizer, priors):
-    expected = hierarchy.sample_codes(tiny_tokenizer.config, priors, REQUEST)["top"]
+    expected = hierarchy.sample_codes(tiny_tokenizer.layout, priors, REQUEST)["top"]
     with np.load(folder / "codes.npz") as codes:
         assert list(codes) == ["top"]
         np.testing.assert_array_equal(codes["top"], expected)

@@ -150,7 +150,9 @@ def test_codes_of_another_tokenizer(tiny_tokenizer, samples, audio, tmp_path):
     (folder / "samples.json").unlink()
     with pytest.raises(ValueError, match=r"no samples.json beside it"):
         prompts.load(folder / "codes.npz", tiny_tokenizer)
-    recording = code_file.Recording("beef", RATE, 256, 16, {"top": 128}, {"top": np.zeros(2, np.int16)})
+    recording = code_file.Recording(
+        tiny_layouts.of_vqvae(RATE, 16, "beef").only(["top"]), 256, {"top": np.zeros(2, np.int16)}
+    )
     code_file.write(tmp_path / "other.codes", recording)
     with pytest.raises(ValueError, match=r"other.codes: its codes are of the tokenizer beef"):
         prompts.load(tmp_path / "other.codes", tiny_tokenizer)

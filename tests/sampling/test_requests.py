@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
+import tiny_layouts
 import tiny_priors
 
 from musicgen_jax import config
 from musicgen_jax.priors import trained
 from musicgen_jax.sampling import prompts, requests, sampler_settings
 
-VQVAE = config.VQVAEConfig(sample_rate=1280)  # 10, 40 and 160 codes a second
+LAYOUT = tiny_layouts.of_vqvae()  # 10, 40 and 160 codes a second
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def prompt(seconds=0.5, tiers=("top", "middle"), pieces=1):
 
 
 def check(priors, start, **changes):
-    requests.Request(**({"seconds": 1.0} | changes)).validate(VQVAE, "f00d", priors, start)
+    requests.Request(**({"seconds": 1.0} | changes)).validate(LAYOUT, priors, start)
 
 
 @pytest.mark.parametrize(
@@ -62,19 +63,19 @@ def check(priors, start, **changes):
 def test_bad_requests(priors, changes, message):
     request = requests.Request(**({"seconds": 1.0} | changes))
     with pytest.raises(ValueError, match=message):
-        request.validate(VQVAE, "f00d", priors)
+        request.validate(LAYOUT, priors)
 
 
 def test_another_tokenizer_is_refused(priors):
     with pytest.raises(ValueError, match=r"--top: this prior was trained on codes of VQ-VAE f00d, but --vqvae is beef"):
-        requests.Request(seconds=1.0).validate(VQVAE, "beef", priors)
+        requests.Request(seconds=1.0).validate(tiny_layouts.of_vqvae(fingerprint="beef"), priors)
 
 
 def test_a_tier_needs_the_one_above(priors):
     bottom = tiny_priors.trained_prior(tiny_priors.model_config("bottom"))
     with pytest.raises(ValueError, match=r"--bottom needs --middle"):
-        requests.Request(seconds=1.0).validate(VQVAE, "f00d", {"top": priors["top"], "bottom": bottom})
-    requests.Request(seconds=1.0, genres=("organ",)).validate(VQVAE, "f00d", priors)
+        requests.Request(seconds=1.0).validate(LAYOUT, {"top": priors["top"], "bottom": bottom})
+    requests.Request(seconds=1.0, genres=("organ",)).validate(LAYOUT, priors)
 
 
 @pytest.mark.parametrize(
@@ -132,12 +133,12 @@ def test_upsampling_begins_below_any_tier(priors):
 
 def test_lengths_are_whole_codes_of_the_top_tier():
     def num_top(seconds):
-        return requests.Request(seconds=seconds).num_codes(VQVAE, "top")
+        return requests.Request(seconds=seconds).num_frames(LAYOUT, "top")
 
     assert [num_top(seconds) for seconds in (0.01, 0.1, 1.55, 8.0)] == [1, 1, 16, 80]
     for codes in range(1, 2000):  # seconds that a number of codes has give that number
         assert num_top(codes * 128 / 1280) == codes
-    assert requests.Request(seconds=1.55).num_codes(VQVAE, "bottom") == 16 * 16
+    assert requests.Request(seconds=1.55).num_frames(LAYOUT, "bottom") == 16 * 16
 
 
 class Diffusion(trained.TrainedPrior):

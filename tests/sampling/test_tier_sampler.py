@@ -3,12 +3,12 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+import tiny_layouts
 import tiny_priors
 
-from musicgen_jax import config
 from musicgen_jax.sampling import hierarchy, requests, sampler_settings, tier_sampler, windows
 
-VQVAE = config.VQVAEConfig(sample_rate=1280)  # 10, 40 and 160 codes a second
+LAYOUT = tiny_layouts.of_vqvae()  # 10, 40 and 160 codes a second
 ROWS = np.arange(1)
 
 
@@ -29,7 +29,7 @@ def request_():
 
 
 def sampled(priors, request, devices=()):
-    return hierarchy.Hierarchy(VQVAE, priors, request, devices=devices, show_progress=False).complete()
+    return hierarchy.Hierarchy(LAYOUT, priors, request, devices=devices, show_progress=False).complete()
 
 
 def test_length_defaults_to_the_usual_track(priors):

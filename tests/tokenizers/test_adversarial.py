@@ -11,6 +11,7 @@ import pytest
 import tiny_runs
 import tiny_workdirs
 from conftest import SAMPLE_RATE, random_weights
+from tiny_layouts import TIERS
 
 from musicgen_jax import config, pretrained
 from musicgen_jax.data import loader
@@ -24,7 +25,6 @@ ON = config.AdversarialConfig(weight=0.5, feature_matching=2.0, fft_sizes=(64,),
 UNBALANCED = dataclasses.replace(ON, balance_decay=0.0)
 WAVEFORM = config.LossConfig(l2=1.0, linf=0.1, linf_k=20, spectral=0.0)  # quick to compile
 EVERYTHING = config.LossConfig(l1=1, l2=1, linf=1, linf_k=20, spectral=1, log_spectral=1, mel=1)
-TIERS = config.TIERS
 GRADIENTS_CLOSE = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-6)
 
 

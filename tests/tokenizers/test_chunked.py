@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import SAMPLE_RATE, random_weights, tones
+from tiny_layouts import TIERS
 
 from musicgen_jax import config
 from musicgen_jax.nn import modules
@@ -25,7 +26,7 @@ def blocks_of(audio: np.ndarray, block_size: int):
 def whole_file(model: tokenizer.Tokenizer, audio: np.ndarray) -> dict[str, np.ndarray]:
     """All at once, padded with zeros to a multiple of the top hop length and no further."""
     codes = model._encode(model._weights, np.pad(audio, (0, -len(audio) % 128))[None])
-    return {tier: np.asarray(codes[tier])[0] for tier in config.TIERS}
+    return {tier: np.asarray(codes[tier])[0] for tier in TIERS}
 
 
 def test_window_samples(tiny_vqvae_config):
@@ -42,7 +43,7 @@ def test_margins_are_whole_codes_of_the_top_tier():
     settings = config.VQVAEConfig(bottom=config.TierConfig(downsampling=(3,), width=64, depth=8))
     encoder = chunked.encoder_margin(settings)
     assert encoder == chunked.Margin(359 * 128, 359 * 128)  # 45,935 samples of the bottom tier
-    decoders = {tier: chunked.decoder_margin(settings, tier) for tier in config.TIERS}
+    decoders = {tier: chunked.decoder_margin(settings, tier) for tier in TIERS}
     assert decoders["bottom"] == encoder and decoders["top"].before < encoder.before / 4
     assert all(margin.before % 128 == margin.after % 128 == 0 for margin in decoders.values())
 
@@ -81,7 +82,7 @@ def test_encoding_in_windows_equals_the_whole(tiny_tokenizer, window, windows, r
 
 def test_no_samples_no_codes(tiny_tokenizer):
     codes = tiny_tokenizer.encode(iter([]))
-    assert {tier: value.shape for tier, value in codes.items()} == dict.fromkeys(config.TIERS, (0,))
+    assert {tier: value.shape for tier, value in codes.items()} == dict.fromkeys(TIERS, (0,))
     assert tiny_tokenizer.decode(codes["top"], "top").shape == (0,)
 
 
@@ -93,12 +94,12 @@ def test_too_small_a_margin_would_show(tiny_tokenizer, window, monkeypatch):
         lambda part: tiny_tokenizer._encode(tiny_tokenizer._weights, part),
         blocks_of(audio, 1000), tiny_tokenizer.config, window,
     )  # fmt: skip
-    assert any(not np.array_equal(codes[tier], want[tier]) for tier in config.TIERS)
+    assert any(not np.array_equal(codes[tier], want[tier]) for tier in TIERS)
 
 
-@pytest.mark.parametrize("tier", config.TIERS)
+@pytest.mark.parametrize("tier", TIERS)
 def test_decoding_in_windows_equals_the_whole(tiny_tokenizer, window, tier):
-    hop = tiny_tokenizer.config.hop_lengths[tier]
+    hop = tiny_tokenizer.layout.stream(tier).hop_length
     size = window // hop
     for num_codes in (1, 30, size, size + 1, 3 * size + 5) if tier == "top" else (size // 2, 3 * size + 5):
         codes = np.random.default_rng(num_codes).integers(0, 16, num_codes).astype(np.int16)
@@ -112,7 +113,7 @@ def test_decoding_in_windows_equals_the_whole(tiny_tokenizer, window, tier):
 def test_too_small_a_margin_of_the_decoder_would_show(tiny_tokenizer, monkeypatch):
     codes = np.random.default_rng(0).integers(0, 16, 400).astype(np.int16)
     want = np.asarray(tiny_tokenizer._decode(tiny_tokenizer._weights, codes[None].astype(np.int32), 0, "top"))[0]
-    margin = chunked.decoder_margin(tiny_tokenizer.config, "top")
+    margin = tiny_tokenizer.margin("top")
     np.testing.assert_allclose(tiny_tokenizer.decode(codes, "top", WINDOW_SECONDS), want, atol=1e-6)
     less = chunked.Margin(margin.before // 2, margin.after // 2)
     monkeypatch.setattr(chunked, "decoder_margin", lambda settings, tier: less)
@@ -157,7 +158,7 @@ def test_the_published_sizes_in_windows_equal_the_whole():
     params, buffers = random_weights(functional)
     audio = tones(1, 10 * 44100, 44100)
     padded = np.pad(audio, (0, -len(audio) % 128))[None]
-    for tier in config.TIERS:  # entries from the encoder's outputs, so that many codes are in use
+    for tier in TIERS:  # entries from the encoder's outputs, so that many codes are in use
         encode = jax.jit(lambda params, tier=tier: functional.bind(params, buffers).tier(tier).encoder(padded))
         latents = np.asarray(encode(params))[0]
         chosen = np.linspace(0, len(latents) - 1, settings.quantizer.num_codes).astype(int)

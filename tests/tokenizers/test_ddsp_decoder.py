@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from conftest import SAMPLE_RATE, random_weights, tones
+from tiny_layouts import TIERS
 
 from musicgen_jax import config
 from musicgen_jax.nn import modules
@@ -62,7 +63,7 @@ def test_the_sum_of_both_is_the_sum_of_each(tiny_vqvae_config):
     assert float(jnp.abs(synthesized).max()) > 1e-4
 
 
-@pytest.mark.parametrize("tier", config.TIERS)
+@pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("decoder", ["ddsp", "conv+ddsp"])
 def test_a_file_in_windows_is_the_whole_file(tiny_vqvae_config, tier, decoder):
     settings = with_decoder(tiny_vqvae_config, decoder)

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import TRACK_SAMPLES, prepare_tones, tone_tracks
+from tiny_layouts import TIERS
 
 from musicgen_jax import config
 from musicgen_jax.codes import code_dataset
@@ -32,8 +33,8 @@ def test_one_record_a_track_with_aligned_tiers_and_labels(tiny_codes, tiny_audio
             for name in ("track_id", "genre", "artist"):
                 assert record[name].decode() == fact[name] == getattr(entry, name)
             top = -(-fact["track_samples"] // 128)
-            assert [len(record[tier]) for tier in config.TIERS] == [top, 4 * top, 16 * top] and entry.top_codes == top
-            assert all(record[tier].dtype == np.int16 for tier in config.TIERS)
+            assert [len(record[tier]) for tier in TIERS] == [top, 4 * top, 16 * top] and entry.top_codes == top
+            assert all(record[tier].dtype == np.int16 for tier in TIERS)
             seen.append(entry.track_id)
     assert sorted(seen) == [f"track{i:02d}" for i in range(len(TRACK_SAMPLES))]
 
@@ -41,7 +42,7 @@ def test_one_record_a_track_with_aligned_tiers_and_labels(tiny_codes, tiny_audio
 def test_the_codes_are_those_of_the_tokenizer(tiny_codes, tiny_audio_dataset, tiny_tokenizer):
     _, blocks = next(audio_dataset.read_tracks(tiny_audio_dataset, "validation"))
     want = tiny_tokenizer.encode(blocks, window_seconds=4.0)
-    for tier in config.TIERS:
+    for tier in TIERS:
         np.testing.assert_array_equal(code_dataset.code_sequences(tiny_codes, "validation", tier)[0], want[tier])
 
 
@@ -127,11 +128,6 @@ def test_interrupted_leaves_nothing_and_the_next_run_is_whole(
     extraction.extract(tiny_tokenizer, tiny_audio_dataset, str(out), 4.0)
     for path in pathlib.Path(tiny_codes).iterdir():
         assert path.read_bytes() == (out / path.name).read_bytes(), path.name
-
-
-def test_bits_per_second():
-    settings = config.VQVAEConfig()
-    assert extraction.bits_per_second(settings, "bottom") == pytest.approx(44100 / 8 * 11)
 
 
 PEAK = """

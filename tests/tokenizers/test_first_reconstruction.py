@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from tiny_layouts import TIERS
 
-from musicgen_jax import config
 from musicgen_jax.data import audio_dataset, audio_io
 from musicgen_jax.tokenizers import reconstruction
 
@@ -17,14 +17,14 @@ def test_a_held_out_track_in_every_version(tiny_tokenizer, tiny_audio_dataset, t
     expected = np.concatenate(list(blocks))[:6000]
     assert np.abs(sounds["original"] - expected).max() < 1e-4
     codes = tiny_tokenizer.encode(iter([expected]))
-    for tier in config.TIERS:
+    for tier in TIERS:
         assert len(sounds[tier]) == len(expected)
         decoded = tiny_tokenizer.decode(codes[tier], tier)[: len(expected)]
         assert np.abs(sounds[tier] - np.clip(decoded, -1, 1)).max() < 1e-4
 
 
 def names() -> list[str]:
-    return ["original", *config.TIERS]
+    return ["original", *TIERS]
 
 
 @pytest.mark.parametrize(("there", "chosen"), [(["train", "validation"], "validation"), (["train"], "train")])

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from conftest import random_weights
+from tiny_layouts import TIERS
 
 from musicgen_jax import config
 from musicgen_jax.audio import spectral_losses
@@ -60,12 +61,12 @@ def test_terms_are_named_by_tier_and_sum_to_the_loss(small, gradients):
     _, _, weights = small
     settings = config.LossConfig()
     value, metrics, _, _ = gradients(*weights, four_tones(), 0)
-    assert set(metrics) == {f"{tier}/{term}" for tier in config.TIERS for term in TERMS | {"restarts"}}
+    assert set(metrics) == {f"{tier}/{term}" for tier in TIERS for term in TERMS | {"restarts"}}
     want = sum(
         metrics[f"{tier}/l2"]
         + settings.spectral * metrics[f"{tier}/spectral"]
         + settings.commitment * metrics[f"{tier}/commitment"]
-        for tier in config.TIERS
+        for tier in TIERS
     )
     np.testing.assert_allclose(value, want, rtol=1e-5)
 
@@ -80,7 +81,7 @@ def test_evaluation_changes_no_codebook(small):
         return metrics, functional.buffers_of(model)
 
     metrics, buffers = evaluate(weights, four_tones())
-    assert set(metrics) == {f"{tier}/{term}" for tier in config.TIERS for term in TERMS | {loss.SHARES}}
+    assert set(metrics) == {f"{tier}/{term}" for tier in TIERS for term in TERMS | {loss.SHARES}}
     jax.tree.map(np.testing.assert_array_equal, buffers, weights[1])
 
 
@@ -158,7 +159,7 @@ def test_terms_of_weight_zero_are_neither_computed_nor_logged(small):
     assert {name for name in metrics if name.startswith("top/")} == {
         f"top/{name}" for name in ("l1", "latent_power", "usage", "perplexity", "dead", loss.SHARES)
     }
-    np.testing.assert_allclose(value, sum(0.5 * metrics[f"{tier}/l1"] for tier in config.TIERS), rtol=1e-6)
+    np.testing.assert_allclose(value, sum(0.5 * metrics[f"{tier}/l1"] for tier in TIERS), rtol=1e-6)
     assert "fft" not in str(jax.make_jaxpr(evaluate)(weights, audio))
 
 
@@ -182,7 +183,7 @@ def test_codebook_loss_is_a_term_where_the_quantizer_has_one(small):
     value, metrics = evaluate(weights, four_tones(256))
     parts = [
         metrics[f"{tier}/l2"] + 0.25 * metrics[f"{tier}/commitment"] + 2.0 * metrics[f"{tier}/codebook"]
-        for tier in config.TIERS
+        for tier in TIERS
     ]
     np.testing.assert_allclose(value, sum(parts), rtol=1e-5)
 
@@ -209,7 +210,7 @@ def test_four_tones_are_learned(small, gradients):
         params, opt_state = apply(params, opt_state, grads)
         history.append(float(value))
     assert np.mean(history[-5:]) < 0.35 * history[0], history[::10]
-    for tier in config.TIERS:
+    for tier in TIERS:
         assert float(metrics[f"{tier}/l2"]) < 0.3, "worse than half way from silence"
         assert float(metrics[f"{tier}/usage"]) > 0.2
 

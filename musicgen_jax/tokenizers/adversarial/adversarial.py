@@ -41,7 +41,7 @@ class AdversarialVQVAE(vqvae.VQVAE):
         super().__init__(vqvae_config, dtype=dtype, rngs=rngs)
         self.discriminator = discriminator.Discriminator(adversarial, dtype=dtype, rngs=rngs)
         if adversarial.balance_decay:
-            balancers = {tier: balancer.LossBalancer(TERMS, adversarial.balance_decay) for tier in config.TIERS}
+            balancers = {tier: balancer.LossBalancer(TERMS, adversarial.balance_decay) for tier in vqvae_config.streams}
             self.balancers = nnx.Dict(balancers)
 
 
@@ -96,7 +96,7 @@ def adversarial_loss(
         return loss.weighted_sum(values, weights), values
 
     total, metrics = loss.vqvae_loss(model, audio, settings, key, train, statistics, against_discriminator)
-    produced = [model.discriminator(outputs[tier]) for tier in config.TIERS]
+    produced = [model.discriminator(outputs[tier]) for tier in model.config.streams]
     own_loss = discriminator.hinge_loss(real, produced)
     metrics |= {"discriminator/loss": own_loss, "discriminator/accuracy": discriminator.accuracy(real, produced)}
     return total + balancer.gradient_only(own_loss), metrics

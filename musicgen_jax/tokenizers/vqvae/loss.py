@@ -196,7 +196,7 @@ def vqvae_loss(
 
     compare = reconstruction_loss or plain
     total, metrics = jnp.zeros(()), {}
-    for index, tier in enumerate(config.TIERS):
+    for index, tier in enumerate(model.config.streams):
         tier_key = jax.random.fold_in(key, index)
         to_reference = functools.partial(compare, tier, reference)
         loss, terms = tier_loss(model.tier(tier), audio, settings, to_reference, tier_key, train)

@@ -1,4 +1,4 @@
-"""The three-tier VQ-VAE: waveform <-> codes. Each tier has its own encoder, codebook and decoder."""
+"""The hierarchical VQ-VAE: waveform <-> codes. Each tier has its own encoder, codebook and decoder."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ class TierVQVAE(nnx.Module):
     """
 
     def __init__(self, vqvae_config: config.VQVAEConfig, name: str, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
-        tier, code_width = vqvae_config.tier(name), vqvae_config.quantizer.code_width
+        tier, code_width = vqvae_config.streams[name], vqvae_config.quantizer.code_width
         self.encoder = encoder.Encoder(tier, code_width, dtype=dtype, rngs=rngs)
         self.quantizer = quantizer.make(vqvae_config.quantizer, rngs=rngs)
         if vqvae_config.has_convolutions:
@@ -52,11 +52,11 @@ class TierVQVAE(nnx.Module):
 
 
 class VQVAE(nnx.Module):
-    """Three independent tiers under one roof and one optimizer (Dhariwal et al. 2020, section 3)."""
+    """Independent tiers under one roof and one optimizer (Dhariwal et al. 2020, section 3)."""
 
     def __init__(self, vqvae_config: config.VQVAEConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
         self.config = vqvae_config
-        for name in config.TIERS:
+        for name in vqvae_config.streams:
             setattr(self, name, TierVQVAE(vqvae_config, name, dtype=dtype, rngs=rngs))
 
     def tier(self, name: str) -> TierVQVAE:
@@ -64,7 +64,7 @@ class VQVAE(nnx.Module):
 
     def encode(self, audio: jax.Array) -> dict[str, jax.Array]:
         """[B, S] float32 -> {tier: codes [B, S / hop_length] int32}; S must be a multiple of the top hop length."""
-        return {tier: self.tier(tier).encode(audio) for tier in config.TIERS}
+        return {tier: self.tier(tier).encode(audio) for tier in self.config.streams}
 
     def decode(self, codes: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """{tier: codes [B, T]} -> {tier: waveform [B, T * hop_length]}; any subset of the tiers."""

@@ -1,0 +1,61 @@
+"""The flags that name trained models: a tokenizer, and the priors of its streams of codes."""
+
+from collections.abc import Mapping
+
+from absl import flags
+
+from musicgen_jax.command_line import cli
+from musicgen_jax.config import require
+from musicgen_jax.runtime import files
+
+NAMED = ("top", "middle", "bottom")  # streams that have a flag of their name
+
+flags.disclaim_key_flags()  # what is defined here is the caller's
+
+
+def define_tokenizer(more: str = "") -> None:
+    """--vqvae, or --tokenizer."""
+    cli.define_path("vqvae", "", f"Workdir of the tokenizer, as train_vqvae or convert wrote it.{more}")
+    cli.define_path("tokenizer", "", "The same as --vqvae.")
+
+
+def define_all() -> None:
+    """Those of a tokenizer and of priors: --top, --middle, --bottom, --prior=STREAM:DIR, and --model=DIR for all."""
+    define_tokenizer()
+    for name in NAMED:
+        cli.define_path(name, "", f"Workdir of the {name} prior.")
+    flags.DEFINE_multi_string("prior", [], "STREAM:DIR: workdir of the prior of any stream; may be repeated.")
+    cli.define_path("model", "", "Folder that holds workdirs of a tokenizer and priors; the others count before it.")
+
+
+def tokenizer() -> str:
+    """The tokenizer's workdir. Raises UserError where none or two are given."""
+    vqvae, same = (flags.FLAGS[name].value for name in ("vqvae", "tokenizer"))
+    require(bool(vqvae or same), "Flag --vqvae must have a value.")
+    require(not (vqvae and same), "--vqvae and --tokenizer are the same: pass one of them")
+    return vqvae or same
+
+
+def given() -> dict[str, str]:
+    """What `generation.load` takes: "vqvae" and streams -> workdir, and "directory" -> the folder of all.
+
+    Raises:
+      UserError: there is no tokenizer, or something is named twice.
+    """
+    found = {name: flags.FLAGS[name].value for name in NAMED}
+    for text in flags.FLAGS["prior"].value:
+        name, _, path = text.partition(":")
+        require(bool(name and path), f"--prior={text}: write a stream and a workdir: --prior=top:DIR")
+        require(not found.get(name) and name not in ("vqvae", "directory"), f"--prior={text}: {name} is named twice")
+        found[name] = str(files.local_path(path, "--prior"))
+    if model := flags.FLAGS["model"].value:
+        found["directory"] = model
+    if not model or flags.FLAGS["vqvae"].value or flags.FLAGS["tokenizer"].value:
+        found["vqvae"] = tokenizer()
+    return {name: path for name, path in found.items() if path}
+
+
+def spelled(models: Mapping[str, str]) -> dict[str, str | list[str]]:
+    """The flags that say "vqvae" and streams -> workdir, for `console.say_next`."""
+    own = {name: path for name, path in models.items() if name in ("vqvae", *NAMED)}
+    return own | {"prior": [f"{name}:{path}" for name, path in models.items() if name not in own and path]}
