@@ -5,7 +5,7 @@ import pathlib
 import re
 
 from musicgen_jax import __main__ as dispatcher
-from musicgen_jax.command_line import config_flag
+from musicgen_jax.command_line import config_flag, model_flags
 
 PACKAGE = pathlib.Path(dispatcher.__file__).parent
 
@@ -16,8 +16,10 @@ def flags_of(verb: str) -> set[str]:
     assert verb in dispatcher.VERBS, verb
     source = (PACKAGE / f"{verb}.py").read_text()
     found = set(re.findall(r'(?:DEFINE_\w+|define_path)\(\s*"(\w+)"', source))
-    if "model_flags.define(" in source:
-        found |= {"vqvae", "tokenizer", "top", "middle", "bottom", "prior", "model"}
+    if "model_flags.define" in source:
+        found |= {"vqvae", "tokenizer"}
+    if "model_flags.define_all(" in source:
+        found |= {*model_flags.NAMED, "prior", "model"}
     return found | ({"config"} if "config_flag.define(" in source else set())
 
 

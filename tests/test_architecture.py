@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -45,7 +46,7 @@ MAY_IMPORT = {
     "pretrained": {"config", "nn", "sharding", "tokenizers", "priors", "diffusion", "compression", "training"},
     "diffusion": {"config", "nn", "sharding", "conditions", "priors", "data", "codes", "sampling", "training"},
     "generation": {"config", "codes", "tokenizers", "priors", "pretrained", "sampling"},
-    "planning": {"config", "nn", "sharding", "transformer", "tokenizers", "priors", "diffusion", "training"},
+    "planning": {"config", "nn", "sharding", "transformer", "codes", "tokenizers", "priors", "diffusion", "training"},
     "conversion": {"config", "nn", "tokenizers", "priors", "pretrained", "training.checkpointing"},
 }
 
@@ -108,6 +109,10 @@ def test_the_table_has_no_circles():
     for place, allowed in MAY_IMPORT.items():
         for other in allowed:
             assert place not in MAY_IMPORT[other.split(".")[0]]
+
+
+def test_only_tokenizers_know_how_many_streams_of_codes_there_are():
+    assert not [str(path) for path in PACKAGE.rglob("*.py") if re.search(r"\bTIER(S|_ABOVE)\b", path.read_text())]
 
 
 def test_files_have_at_most_400_lines():

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tiny_layouts
 
 from musicgen_jax import config
 from musicgen_jax.nn import modules
@@ -24,6 +25,7 @@ def model_config(tier: str = "top", **changes: Any) -> config.PriorConfig:
         "tier": tier,
         "context": CONTEXT,
         "num_codes": NUM_CODES,
+        "above": tiny_layouts.ABOVE[tier],
         "upsampling": 0 if tier == "top" else UPSAMPLING,
         "codes_per_second": {"top": 10.0, "middle": 40.0, "bottom": 160.0}[tier],
         "vqvae": "f00d",

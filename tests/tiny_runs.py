@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+import tiny_layouts
 
 from musicgen_jax import config
 from musicgen_jax.diffusion import code_task
@@ -22,6 +23,7 @@ def prior_config(tier: str = "middle") -> config.PriorConfig:
         tier=tier,
         context=32,
         num_codes=16,
+        above=tiny_layouts.ABOVE[tier],
         upsampling=0 if tier == "top" else 4,
         codes_per_second=125.0,
         genres=("unknown", "flute", "organ"),

@@ -146,11 +146,13 @@ def _checked(layout: Layout, where: str) -> Layout:
     require(0 < rate <= MAX_SAMPLE_RATE, f"{where}.sample_rate is {rate} and must be in (0, {MAX_SAMPLE_RATE}]")
     require(layout.channels == 1, f"{where}.channels is {layout.channels}: tokenizers here are of mono audio, 1")
     hops = [stream.hop_length for stream in layout.streams]
-    named = len(layout.names) == len(hops) > 0 and all(layout.names)
+    named = len(layout.names) == len(hops) > 0 and all(name.isidentifier() for name in layout.names)
     require(named, f"{where}: its streams are {[one.name for one in layout.streams]}: they need names of their own")
     falling = min(hops) > 0 and all(above > below and above % below == 0 for above, below in itertools.pairwise(hops))
     require(falling, f"{where}.hop_lengths is {layout.hop_lengths}: each must divide that of the tier above")
-    for stream in layout.streams:
+    for index, stream in enumerate(layout.streams):
+        coarser = ("", *layout.names[:index])
+        require(stream.above in coarser, f"{where}: above {stream.name} is {stream.above}, which is no coarser stream")
         inside = 1 < stream.num_codes <= MAX_NUM_CODES
         require(inside, f"{where}.num_codes is {stream.num_codes} and must be in [2, {MAX_NUM_CODES}]")
         inside = 1 <= stream.num_codebooks <= 1024

@@ -8,7 +8,6 @@ import numpy as np
 
 from musicgen_jax import config
 from musicgen_jax.codes import code_dataset, code_file, provenance
-from musicgen_jax.codes.layout import Layout
 from musicgen_jax.data import audio_check, audio_dataset, audio_io, manifest, output_folder, shards
 from musicgen_jax.runtime import console, progress_report
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
@@ -80,21 +79,13 @@ def extract_file(tokenizer: Tokenizer, path: str, out: str, window_seconds: floa
       UserError: the recording can't be decoded to its end or holds no audio.
       UserError: there is something in the place of `out`.
     """
-    layout = tokenizer.layout
     with code_file.new_file(out) as partial:
         num_samples, codes = _encode_file(tokenizer, path, window_seconds)
-        recording = code_file.Recording(
-            vqvae=layout.fingerprint,
-            sample_rate=layout.sample_rate,
-            num_samples=num_samples,
-            num_codes=layout.streams[0].num_codes,
-            hop_lengths=layout.hop_lengths,
-            codes=codes,
-        )
+        recording = code_file.Recording(tokenizer.layout, num_samples, codes)
         code_file.write(partial, recording)
     print(f"{out}: {recording.seconds:.2f} s, {pathlib.Path(out).stat().st_size} bytes")
     for tier in codes:
-        print(_describe_rate(layout, recording, tier))
+        print(_describe_rate(recording, tier))
 
 
 def _encode_file(tokenizer: Tokenizer, path: str, window_seconds: float) -> tuple[int, dict[str, np.ndarray]]:
@@ -124,13 +115,14 @@ def _checked_seconds(path: str) -> float:
     return facts.duration
 
 
-def _describe_rate(layout: Layout, recording: code_file.Recording, tier: str) -> str:
+def _describe_rate(recording: code_file.Recording, tier: str) -> str:
     """One line: what the tier's codes take by their number, and what they take in the file."""
+    layout, num_codes = recording.layout, recording.layout.stream(tier).num_codes
     codes_per_second = layout.frames_per_second(tier)
     nominal = layout.bits_per_second(tier) / 1000
-    in_file = code_file.packed_bytes(len(recording.codes[tier]), recording.num_codes)
+    in_file = code_file.packed_bytes(len(recording.codes[tier]), num_codes)
     return (
-        f"{tier}: {nominal:.2f} kbit/s ({codes_per_second:g} codes/s x {np.log2(recording.num_codes):.4g} bits); "
+        f"{tier}: {nominal:.2f} kbit/s ({codes_per_second:g} codes/s x {np.log2(num_codes):.4g} bits); "
         f"{in_file} bytes in the file ({in_file * 8 / recording.seconds / 1000:.2f} kbit/s)"
     )
 

@@ -132,7 +132,7 @@ def test_a_header_that_is_none(tmp_path, header):
         ({"lengths": {"top": 1000, "middle": 4000, "bottom": -1}}, r"header\.lengths is"),
         ({"lengths": {"top": 1000, "middle": 4000, "bottom": 15999}}, "its tiers differ in length"),
         ({"lengths": {"top": 2**62, "middle": 2**62, "bottom": 2**62}}, "its tiers differ in length"),
-        ({"hop_lengths": {"top": 128, "middle": 32}}, r"header\.hop_lengths is"),
+        ({"hop_lengths": {"top": 128, "middle": 32}}, r"header\.lengths is"),
         ({"hop_lengths": {"top": 128, "middle": 48, "bottom": 8}}, "each must divide that of the tier above"),
         ({"hop_lengths": {"top": 8, "middle": 8, "bottom": 8}}, "each must divide that of the tier above"),
         ({"hop_lengths": [1, 2, 3]}, r"header\.hop_lengths is \[1, 2, 3\]"),

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
+import tiny_layouts
 from conftest import tones
 
 from musicgen_jax.codes import code_file

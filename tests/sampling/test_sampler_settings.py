@@ -21,9 +21,7 @@ def test_parse(name, text, value):
     assert type(parsed) is type(value)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "warm", "top:", "treble:1", "top:1,top:2", "1~2~3", "top:1;bottom:2", "nan", "1,2"]
-)
+@pytest.mark.parametrize("text", ["", "warm", "top:", ":1", "top:1,top:2", "1~2~3", "top:1;bottom:2", "nan", "1,2"])
 def test_what_is_no_value(text):
     with pytest.raises(ValueError, match=r"--temperature=.*--temperature=top:1"):
         sampler_settings.parse("temperature", text)
