@@ -97,9 +97,11 @@ class Layout:
         return -(-num_samples // self.hop_length) * self.hop_length
 
     def only(self, names: Iterable[str]) -> "Layout":
-        """The layout with these of its streams; what is above one is kept by name even where it is left out."""
-        chosen = set(names)
-        return dataclasses.replace(self, streams=tuple(one for one in self.streams if one.name in chosen))
+        """The layout with these of its streams; one whose stream above is left out has none."""
+        chosen = {*names, ""}
+        kept = [one for one in self.streams if one.name in chosen]
+        kept = [one if one.above in chosen else dataclasses.replace(one, above="") for one in kept]
+        return dataclasses.replace(self, streams=tuple(kept))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
