@@ -99,7 +99,8 @@ def _reconstructions(recordings: Sequence[Mapping[str, report_media.Clip]]) -> s
             raise UserError(f"a recording has the clips {sorted(clips)}: it needs 'original' and those of streams")
         # One colour scale for the pictures of a recording: what the tokenizer loses becomes visible.
         peak = report_media.peak_magnitude(clips["original"])
-        players = "".join(report_media.player(clip, key, peak=peak) for key, clip in clips.items())
+        ordered = {"original": clips["original"], **clips}
+        players = "".join(report_media.player(clip, key, peak=peak) for key, clip in ordered.items())
         name = html.escape(clips["original"].name)
         groups.append(f'<div class="card group"><h3>{name}</h3><div class="players">{players}</div></div>')
     return "".join(groups)
