@@ -228,7 +228,7 @@ def _workdirs_in(root: pathlib.Path, given: Container[str]) -> dict[str, str]:
     """Name of a model -> its workdir among the folders in `root`, but for those that are given; "vqvae" names a
     tokenizer."""
     if not root.is_dir():
-        raise NotFoundError(f"no such folder: {root}; pass one that holds vqvae and priors, such as top")
+        raise NotFoundError(f"no such folder: {root}; pass one that holds vqvae, top and the like")
     found: dict[str, list[pathlib.Path]] = {}
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         name = pretrained.name_of_model(folder)
