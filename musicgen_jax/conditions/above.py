@@ -10,7 +10,7 @@ from flax import nnx
 from musicgen_jax import config
 from musicgen_jax.conditions import condition
 from musicgen_jax.nn import parameters, resnet, tables
-from musicgen_jax.transformer import weights
+from musicgen_jax.transformer import block, weights
 
 
 class Above(nnx.Module):
@@ -20,7 +20,7 @@ class Above(nnx.Module):
     doubling of the length until the rates agree, projection, norm. The residual blocks are the tokenizer's.
     """
 
-    stream = 0xAB0F3
+    stream, is_memory = 0xAB0F3, False
 
     def __init__(
         self,
@@ -30,10 +30,7 @@ class Above(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
-        settings = model.conditioner
-        doublings = model.upsampling.bit_length() - 1
-        config.require(2**doublings == model.upsampling, f"model.upsampling={model.upsampling}: must be a power of two")
-        dilations = [settings.dilation_growth ** (r % settings.dilation_cycle) for r in range(settings.depth)]
+        settings, (doublings, dilations) = model.conditioner, _up_blocks(model)
         codebook = codebooks.get(model.above)
         table = tables.of_codebook(codebook, model.num_codes, settings.width, rngs)
         self.codes = parameters.parameter(table, parameters.EMBEDDING)
@@ -64,3 +61,39 @@ class Above(nnx.Module):
         if hidden is not None:
             added = condition.instead(hidden, self.no_codes[...], added)
         return condition.Condition(added=added)
+
+
+class PublishedAbove(nnx.Module):
+    """The same in a published upsampler: the up-block of the tokenizer's decoder.
+
+    Unlike there, the small dilations come first, and they start again after `dilation_cycle` blocks.
+    """
+
+    def __init__(self, model: config.JukeboxPriorConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        settings, width, (doublings, dilations) = model.conditioner, model.transformer.width, _up_blocks(model)
+        outputs = [settings.width] * (doublings - 1) + [width]
+        scale = settings.depth**-0.5 if model.scaled_residuals else 1.0
+        self.codes = tables.table(model.num_codes, width, rngs, model.transformer.init_std)
+        self.project = resnet.convolution(width, settings.width, 3, dtype=dtype, rngs=rngs)
+        self.stacks = nnx.List(
+            [resnet.ResidualStack(settings.width, dilations, scale, dtype=dtype, rngs=rngs) for _ in outputs]
+        )
+        self.upsampling = nnx.List(
+            [resnet.Upsampling(settings.width, size, dtype=dtype, rngs=rngs) for size in outputs]
+        )
+        self.norm = block.norm(model.transformer, dtype=jnp.float32, rngs=rngs)
+        self.dtype = dtype
+
+    def __call__(self, batch: dict[str, jax.Array]) -> condition.Condition:
+        """`above` int32 [B, T / upsampling] -> added [B, T, D] float32."""
+        x = self.project(self.codes[...][batch["above"]].astype(self.dtype))
+        for stack, upsampling in zip(self.stacks, self.upsampling, strict=True):
+            x = upsampling(stack(x))
+        return condition.Condition(self.norm(x))
+
+
+def _up_blocks(model: config.PriorConfig | config.JukeboxPriorConfig) -> tuple[int, list[int]]:
+    """(how often the length doubles, dilations of the residual blocks)."""
+    settings, doublings = model.conditioner, model.upsampling.bit_length() - 1
+    config.require(2**doublings == model.upsampling, f"model.upsampling={model.upsampling}: must be a power of two")
+    return doublings, [settings.dilation_growth ** (r % settings.dilation_cycle) for r in range(settings.depth)]

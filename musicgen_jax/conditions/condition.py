@@ -16,11 +16,15 @@ class Condition:
       added: [B, T, D], or [B, 1, D] where it is the same at every position: part of the stack's input.
       memory: [B, M, D], what cross-attention reads.
       memory_mask: bool [B, M], what exists of the memory; None is all of it.
+      start: [B, D], stands before the first token instead of the model's own vector.
+      prefix: int32 [B, L], tokens of the sequence before the codes.
     """
 
     added: jax.Array | None = None
     memory: jax.Array | None = None
     memory_mask: jax.Array | None = None
+    start: jax.Array | None = None
+    prefix: jax.Array | None = None
 
     def first(self, length: int) -> "Condition":
         """That of the first `length` positions alone."""
@@ -28,26 +32,36 @@ class Condition:
 
     def at(self, position: jax.Array) -> "Condition":
         """That of one position: `added` [B, D]; the memory is in the caches already."""
-        return Condition(jax.lax.dynamic_index_in_dim(self.added, position, axis=1, keepdims=False))
+        added = jax.lax.dynamic_index_in_dim(self.added, position, axis=1, keepdims=False)
+        return dataclasses.replace(self, added=added, memory=None, memory_mask=None)
 
 
 def joined(parts: Iterable[Condition], length: int, dtype: jnp.dtype) -> Condition:
     """All conditions as one: the sum of what is added, [B, length, D] in `dtype`, and the memories one after another.
 
-    Where one part is narrower than the sum so far, the sum takes its dtype.
+    Where one part is narrower than the sum so far, the sum takes its dtype. One of them may have a start or a prefix.
     """
-    added, memories, masks = None, [], []
+    whole, memories = Condition(), []
     for part in parts:
         if part.added is not None:
-            added = part.added if added is None else added.astype(part.added.dtype) + part.added
-        if part.memory is not None:
-            memories.append(part.memory.astype(dtype))
-            exists = jnp.ones(part.memory.shape[:2], bool)
-            masks.append(exists if part.memory_mask is None else part.memory_mask)
-    added = jnp.broadcast_to(added, (len(added), length, added.shape[-1])).astype(dtype)
-    if not memories:
-        return Condition(added)
-    return Condition(added, jnp.concatenate(memories, axis=1), jnp.concatenate(masks, axis=1))
+            added = part.added if whole.added is None else whole.added.astype(part.added.dtype) + part.added
+            whole = dataclasses.replace(whole, added=added)
+        memories += [part] if part.memory is not None else []
+        once = {name: value for name in ("start", "prefix") if (value := getattr(part, name)) is not None}
+        whole = dataclasses.replace(whole, **once)
+    added = jnp.broadcast_to(whole.added, (len(whole.added), length, whole.added.shape[-1])).astype(dtype)
+    return dataclasses.replace(whole, added=added, **_one_after_another(memories, dtype))
+
+
+def _one_after_another(parts: list[Condition], dtype: jnp.dtype) -> dict[str, jax.Array]:
+    """`memory` and `memory_mask` of all parts; no mask where all of each exists."""
+    if not parts:
+        return {}
+    memory = jnp.concatenate([part.memory.astype(dtype) for part in parts], axis=1)
+    if all(part.memory_mask is None for part in parts):
+        return {"memory": memory}
+    masks = [jnp.ones(p.memory.shape[:2], bool) if p.memory_mask is None else p.memory_mask for p in parts]
+    return {"memory": memory, "memory_mask": jnp.concatenate(masks, axis=1)}
 
 
 def hidden_rows(key: jax.Array, size: int, shares: Mapping[str, float], streams: Mapping[str, int]) -> dict:

@@ -15,7 +15,7 @@ UNKNOWN = 0  # index of `config.UNKNOWN_LABEL`, which comes first in every vocab
 class Labels(nnx.Module):
     """Embedding of the genre plus embedding of the artist, the same at every position."""
 
-    stream = 0x1ABE1
+    stream, is_memory = 0x1ABE1, False
 
     def __init__(self, model: config.PriorConfig, axis_rules: rules.AxisRules | None = None, *, rngs: nnx.Rngs):
         self.rules = axis_rules or rules.AxisRules()
@@ -37,3 +37,18 @@ class Labels(nnx.Module):
             genre, artist = (jnp.where(hidden, UNKNOWN, indices) for indices in (genre, artist))
         rows = tables.lookup(self.genre[...], genre, self.rules) + tables.lookup(self.artist[...], artist, self.rules)
         return Condition(added=rows[:, None])
+
+
+class StartLabels(nnx.Module):
+    """Artist and genre words of a published prior make the vector before the first token."""
+
+    def __init__(self, model: config.JukeboxPriorConfig, *, rngs: nnx.Rngs):
+        width, std = model.transformer.width, model.transformer.init_std / 2
+        self.genre = tables.table(model.num_genres, width, rngs, std)
+        self.artist = tables.table(model.num_artists, width, rngs, std)
+
+    def __call__(self, batch: dict[str, jax.Array]) -> Condition:
+        """`artist` int32 [B], `genres` int32 [B, max_genres] with -1 in empty places -> start [B, D] float32."""
+        genres = batch["genres"]
+        words = jnp.where(genres[..., None] == -1, 0.0, tables.existing_rows(self.genre[...], genres))
+        return Condition(start=tables.existing_rows(self.artist[...], batch["artist"]) + words.sum(axis=1))

@@ -1,12 +1,14 @@
 """The published priors of Jukebox (Dhariwal et al. 2020), as they are; our own are in `prior.py`."""
 
 import dataclasses
+from typing import ClassVar
 
 from musicgen_jax.config.fields import require, require_range
 from musicgen_jax.config.prior import ConditionerConfig
 
 LAYER_ORDERS = ("factored", "factored_cross", "factored_prime")
 PUBLISHED = ("top", "middle", "bottom")  # the tiers that it has priors of
+_FACTORED = ("row", "column", "previous_row")
 LYRICS = ("none", "encoder", "prefix")
 
 
@@ -22,6 +24,50 @@ class JukeboxTransformerConfig:
     num_rows: int = 128  # rows that factored attention lays the sequence out in
     layers: str = "factored"  # kinds of attention: factored | factored_cross | factored_prime
     init_scale: float = 0.1  # multiplies the standard deviations of the initial weights
+
+    # As `TransformerConfig` has them.
+    activation: ClassVar[str] = "quick_gelu"
+    norm_epsilon: ClassVar[float] = 1e-5
+    exact_variance: ClassVar[bool] = True
+    final_norm: ClassVar[bool] = False
+    scanned: ClassVar[bool] = False
+    dropout: ClassVar[float] = 0.0
+    window: ClassVar[int] = 0
+    remat: ClassVar[str] = "none"  # unless the model's own says otherwise
+
+    @property
+    def head_dim(self) -> int:
+        """Width of a head."""
+        return self.attention_width // self.num_heads
+
+    @property
+    def init_std(self) -> float:
+        """Of every matrix, whether its product is added to the residual stream or not."""
+        return 0.02 * self.init_scale
+
+    @property
+    def out_std(self) -> float:
+        """See `init_std`."""
+        return self.init_std
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Attention of every layer; see `sparse_masks`.
+
+        `factored` repeats row, column, previous row. `factored_cross` attends to lyrics at 18, 28, ... 78, and the
+        three start anew behind each. `factored_prime` has a prime layer in place of 15, 31, 63, a dense one in place
+        of 47.
+        """
+
+        def kind(layer: int) -> str:
+            if self.layers == "factored_cross" and layer >= 9:
+                place = (layer - 9) % 10
+                return "cross" if place == 9 else _FACTORED[place % 3]
+            if self.layers == "factored_prime" and layer % 16 == 15:
+                return ("prime", "prime", "dense")[layer % 3]
+            return _FACTORED[layer % 3]
+
+        return tuple(kind(layer) for layer in range(self.num_layers))
 
     def validate(self) -> None:
         require_range("transformer.num_layers", self.num_layers, 1, 10_000)
@@ -58,6 +104,11 @@ class JukeboxPriorConfig:
     transformer: JukeboxTransformerConfig = dataclasses.field(default_factory=JukeboxTransformerConfig)
     conditioner: ConditionerConfig = dataclasses.field(default_factory=ConditionerConfig)
     lyric_encoder: JukeboxTransformerConfig = dataclasses.field(default_factory=JukeboxTransformerConfig)
+
+    @property
+    def row_length(self) -> int:
+        """Positions of a row of factored attention."""
+        return (self.prefix + self.context) // self.transformer.num_rows
 
     @property
     def prefix(self) -> int:

@@ -1,6 +1,7 @@
 """The priors and their training."""
 
 import dataclasses
+from typing import ClassVar
 
 from musicgen_jax.config.fields import require, require_range
 from musicgen_jax.config.training import DataConfig, MeshConfig, OptimizerConfig, TrainingConfig
@@ -37,6 +38,24 @@ class TransformerConfig:
     attention: str = "blocked"  # how attention is computed: see `ATTENTIONS`
     dropout: float = 0.0  # on the outputs of attention and MLP
     remat: str = "full"  # what the backward pass recomputes of a block: see `REMAT`
+
+    # What the blocks of these models have in common; `JukeboxTransformerConfig` says the same of the published ones.
+    activation: ClassVar[str] = "gelu"
+    norm_epsilon: ClassVar[float] = 1e-6
+    exact_variance: ClassVar[bool] = False  # of the norms: in two passes
+    final_norm: ClassVar[bool] = True  # behind the last block
+    scanned: ClassVar[bool] = True  # the layers are one block with a leading axis, not a list
+    init_std: ClassVar[float] = 0.02  # of a matrix
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Attention of every layer; see `transformer.attention`."""
+        return ("relative",) * self.num_layers
+
+    @property
+    def out_std(self) -> float:
+        """Of a matrix whose product is added to the residual stream: GPT-2's scaling keeps that one's variance."""
+        return self.init_std / (2 * self.num_layers) ** 0.5
 
     def validate(self) -> None:
         require_range("transformer.num_layers", self.num_layers, 1, 10_000)

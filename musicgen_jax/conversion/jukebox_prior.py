@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from musicgen_jax import config
 from musicgen_jax.conversion.weight_table import Path, Weight, convolution, upsampling
-from musicgen_jax.priors import jukebox_block
 
 _TRANSFORMER_1B = config.JukeboxTransformerConfig(
     num_layers=72,
@@ -91,7 +90,7 @@ def _stack(name: str, path: Path, settings: config.JukeboxTransformerConfig) -> 
         Weight(f"{name}.x_emb.weight", (*path, "tokens")),
         Weight(f"{name}.pos_emb.pos_emb", (*path, "positions")),
     ]
-    for layer, pattern in enumerate(jukebox_block.layer_patterns(settings)):
+    for layer, pattern in enumerate(settings.kinds):
         theirs, ours = f"{name}.transformer._attn_mods.{layer}", (*path, "blocks", layer)
         packed = {"c_attn": "query", "c_enc_kv": "key_value"} if pattern == "cross" else {"c_attn": "qkv"}
         for matrix, attribute in (packed | {"c_proj": "out"}).items():

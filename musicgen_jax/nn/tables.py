@@ -42,3 +42,9 @@ def lookup(table: jax.Array, indices: jax.Array, axis_rules: rules.AxisRules) ->
     divided over their width, and XLA would have to copy them whole to divide them over the batch.
     """
     return rules.constrain(table, axis_rules, (None, "residual"))[indices]
+
+
+def existing_rows(table: jax.Array, indices: jax.Array) -> jax.Array:
+    """table[indices], [..., D], NaN where there is no such row: JAX would take the nearest without a word."""
+    exists = (indices >= 0) & (indices < table.shape[0])
+    return jnp.where(exists[..., None], table[indices], jnp.nan)

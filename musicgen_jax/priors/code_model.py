@@ -8,14 +8,22 @@ import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax import config
-from musicgen_jax.conditions import above, condition, labels, timing
+from musicgen_jax.conditions import above, labels, timing
+from musicgen_jax.conditions.condition import Condition, hidden_rows, joined
 from musicgen_jax.nn import tables
 from musicgen_jax.nn.parameters import BIAS, BOTH, EMBEDDING, VECTOR, parameter
 from musicgen_jax.sharding import rules
-from musicgen_jax.transformer import stack, weights
+from musicgen_jax.transformer import attention, stack, weights
 
 # Where checkpoints have the parameters of conditions that were one module, or had other names, when they were written.
-_STORED = {"labels": "labels", "timing": "labels", "above": "upsampler"}
+_STORED = {"labels": "labels", "timing": "labels", "above": "upsampler", "lyrics": "lyrics"}
+
+
+def stored_path(path: tuple) -> tuple:
+    """Where trees outside of the module have a parameter; see `modules.Functional`."""
+    if path[0] == "conditions" and path[1] in _STORED:
+        return _STORED[path[1]], *path[2:]
+    return path
 
 
 class CodeModel(nnx.Module):
@@ -26,6 +34,7 @@ class CodeModel(nnx.Module):
     """
 
     causal: bool
+    stored_path = staticmethod(stored_path)
 
     def __init__(
         self,
@@ -60,25 +69,17 @@ class CodeModel(nnx.Module):
             conditions["above"] = above.Above(model, codebooks=codebooks, dtype=dtype, rngs=rngs)
         self.told = tuple(conditions)  # in this order they are summed; a bound module has its own
         self.conditions = nnx.Dict(conditions)
-        max_distance = model.transformer.max_distance or model.context
-        self.stack = stack.Stack(
-            model.transformer, max_distance, axis_rules, causal=self.causal, dtype=dtype, rngs=rngs
-        )
+        span = attention.Span(model.transformer.max_distance or model.context, self.causal)
+        reads = any(told.is_memory for told in conditions.values())
+        self.stack = stack.Stack(model.transformer, span, axis_rules, reads_memory=reads, dtype=dtype, rngs=rngs)
         # Likewise from the codebook: neighbouring entries start with similar logits.
         logits = 0.02 * tables.of_codebook(codebooks.get(model.tier), model.num_codes, width, rngs).T
         self.logits = parameter(logits, EMBEDDING, ("width", "codes"), inputs=(-2,), int8=BOTH)
         self.bias = parameter(jnp.zeros((model.num_codes,)), BIAS, ("codes",))
 
-    @staticmethod
-    def stored_path(path: tuple) -> tuple:
-        """Where trees outside of the module have a parameter; see `modules.Functional`."""
-        if path[0] == "conditions" and path[1] in _STORED:
-            return _STORED[path[1]], *path[2:]
-        return path
-
     def condition(
         self, batch: dict[str, jax.Array], hidden: Mapping[str, jax.Array] = MappingProxyType({})
-    ) -> condition.Condition:
+    ) -> Condition:
         """What is known of every position besides its code.
 
         Args:
@@ -87,7 +88,7 @@ class CodeModel(nnx.Module):
             others from one that was trained with some of them hidden.
         """
         parts = [self.conditions[name](batch, hidden.get(name)) for name in self.told]
-        return condition.joined(parts, self.config.context, self.dtype)
+        return joined(parts, self.config.context, self.dtype)
 
     def __call__(self, batch: dict[str, jax.Array], key: jax.Array | None = None) -> jax.Array:
         """Logits [B, T, K] float32 of a window given its own codes and conditions; `key` turns dropout on."""
@@ -100,8 +101,12 @@ class CodeModel(nnx.Module):
             # No layer's number among the streams: the keys of the layers' dropout are others.
             streams = {name: self.conditions[name].stream for name in self.told}
             shares = {name: self.config.dropout_of(name) for name in self.told}
-            hidden = condition.hidden_rows(key, len(batch["codes"]), shares, streams)
-        return self.stack(self.inputs(batch["codes"], self.condition(batch, hidden)), key)
+            hidden = hidden_rows(key, len(batch["codes"]), shares, streams)
+        return self.run(batch["codes"], self.condition(batch, hidden), key)
+
+    def run(self, codes: jax.Array, told: Condition, key: jax.Array | None = None) -> jax.Array:
+        """The stack's output [B, T, D] for codes int32 [B, T]; `key` turns the dropout of layers on."""
+        return self.stack(self.inputs(codes, told), key, told.memory, told.memory_mask)
 
     def predict(self, x: jax.Array) -> jax.Array:
         """The stack's output [..., D] -> logits [..., K] float32."""

@@ -4,69 +4,77 @@ One module for all five: two upsamplers, the top prior without lyrics, with a ly
 of the sequence. Its weights come from `conversion`.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax import config
-from musicgen_jax.priors import jukebox_batch, jukebox_conditioner, jukebox_stack, lyric_encoder
-from musicgen_jax.transformer import kv_cache, sparse_masks
+from musicgen_jax.conditions import above, labels, lyrics, timing
+from musicgen_jax.conditions.condition import Condition, joined
+from musicgen_jax.nn import tables
+from musicgen_jax.priors import code_model, jukebox_batch
+from musicgen_jax.sharding import rules
+from musicgen_jax.transformer import block, kv_cache, sparse_masks, stack
 
 Batch = dict[str, jax.Array]
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass
-class JukeboxCondition:
-    """What the prior knows of a window besides its codes.
-
-    Attributes:
-      start: [B, D], stands before the first token.
-      positions: [B, T, D], added at every code.
-      encoded: [B, L, D], what cross attention sees; None without a lyric encoder.
-      prefix: int32 [B, L], characters before the codes; None where lyrics are no prefix.
-    """
-
-    start: jax.Array
-    positions: jax.Array
-    encoded: jax.Array | None = None
-    prefix: jax.Array | None = None
 
 
 class JukeboxPrior(nnx.Module):
     """p(code_t | codes before t in the window, labels, timing, codes of the tier above, lyrics)."""
 
-    def __init__(self, model: config.JukeboxPriorConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        model: config.JukeboxPriorConfig,
+        axis_rules: rules.AxisRules | None = None,
+        *,
+        dtype: jnp.dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
         """Args:
         model: sizes and kind of the prior.
+        axis_rules: layout on a mesh; the default rules if None.
         dtype: of the transformer's activations; embeddings, norms, softmax and logits are float32.
         rngs: initial parameters, distributed as published.
         """
         model.validate()
-        self.config = model
-        self.labels = jukebox_conditioner.LabelConditioner(model, rngs=rngs)
+        axis_rules = rules.AxisRules() if axis_rules is None else axis_rules
+        self.config, self.dtype = model, dtype
+        conditions = {"labels": labels.StartLabels(model, rngs=rngs)}
         if model.upsampling:
-            self.upsampler = jukebox_conditioner.UpsamplerConditioner(model, dtype=dtype, rngs=rngs)
+            conditions["above"] = above.PublishedAbove(model, dtype=dtype, rngs=rngs)
+        else:
+            conditions["timing"] = timing.SampleTiming(model, rngs=rngs)
         if model.lyrics == "encoder":
-            self.lyrics = lyric_encoder.LyricEncoder(model, dtype=dtype, rngs=rngs)
+            conditions["lyrics"] = lyrics.LyricEncoder(model, axis_rules, dtype=dtype, rngs=rngs)
+        elif model.lyrics == "prefix":
+            conditions["lyrics"] = lyrics.LyricPrefix()
+        self.conditions = nnx.Dict(conditions)
         vocabulary = model.code_shift + model.num_codes
-        self.stack = jukebox_stack.JukeboxStack(
+        self.stack = stack.TokenStack(
             model.transformer,
             vocabulary=vocabulary,
             length=model.prefix + model.context,
             prime_length=sparse_masks.published_prime_length(model.prefix, model.transformer.num_rows),
             remat=model.remat,
+            axis_rules=axis_rules,
             dtype=dtype,
             rngs=rngs,
         )
         if model.merged:
-            shape = (vocabulary, model.transformer.width)
-            self.head = jukebox_stack.table(shape, 0.02 * model.transformer.init_scale, rngs)
+            self.head = tables.table(vocabulary, model.transformer.width, rngs, model.transformer.init_std)
 
-    def condition(self, batch: Batch) -> JukeboxCondition:
-        """Conditioning of a window.
+    @staticmethod
+    def stored_path(path: tuple) -> tuple:
+        """Where trees outside of the module have a parameter; see `modules.Functional`."""
+        path = code_model.stored_path(path)
+        if "blocks" not in path:
+            return path
+        place = path.index("blocks") + 2  # behind the number of the block
+        names = {"mlp": (), "memory_norm": ("attention_norm",), "memory_attention": ("attention",)}
+        return *path[:place], *names.get(path[place], path[place : place + 1]), *path[place + 1 :]
+
+    def condition(self, batch: Batch) -> Condition:
+        """What is known of a window besides its codes.
 
         Args:
           batch: int32 arrays `artist` [B], `genres` [B, max_genres] with -1 in empty places; at the top `total`,
@@ -77,16 +85,8 @@ class JukeboxPrior(nnx.Module):
           UserError: a value out of range; see `jukebox_batch.check`.
         """
         jukebox_batch.check(self.config, batch)
-        if self.config.upsampling:
-            positions = self.upsampler(batch["above"])
-        else:
-            positions = self.labels.timing(batch["total"], batch["offset"], batch["length"])
-        return JukeboxCondition(
-            start=self.labels.start(batch["artist"], batch["genres"]),
-            positions=positions,
-            encoded=self.lyrics(batch["lyrics"]) if self.config.lyrics == "encoder" else None,
-            prefix=batch["lyrics"] if self.config.lyrics == "prefix" else None,
-        )
+        parts = [told(batch) for told in self.conditions.values()]
+        return joined(parts, self.config.context, jnp.float32)
 
     def __call__(self, batch: Batch) -> jax.Array:
         """Logits of the codes, [B, T, K] float32, of a window with `codes` [B, T] and what `condition` takes.
@@ -96,27 +96,38 @@ class JukeboxPrior(nnx.Module):
         joint = self.joint_logits(batch["codes"], self.condition(batch))
         return joint[:, self.config.prefix :, self.config.code_shift :]
 
-    def joint_logits(self, codes: jax.Array, condition: JukeboxCondition) -> jax.Array:
+    def joint_logits(self, codes: jax.Array, told: Condition) -> jax.Array:
         """Logits of every token of the sequence: [B, prefix + T, characters of a prefix + K] float32, codes last."""
-        x, added = self._inputs(codes, condition)
-        return self._predict(self.stack(x, condition.encoded), added)
+        x, added = self._inputs(codes, told)
+        return self._predict(self.stack(x, None, told.memory, told.memory_mask), added)
 
-    def prefill(self, codes: jax.Array, condition: JukeboxCondition) -> list[kv_cache.KVCache]:
-        """Caches after the codes [B, context] of a whole window; what is not known yet gets overwritten by `step`."""
-        return self.stack.prefill(self._inputs(codes, condition)[0], condition.encoded)
+    def prefill(
+        self, codes: jax.Array, told: Condition, kept: stack.Kept = lambda cache: cache
+    ) -> list[kv_cache.LayerCache]:
+        """Caches after the codes [B, T] of a window; what is not known yet gets overwritten by `step`.
+
+        Args:
+          codes: int32 [B, T].
+          told: of these positions.
+          kept: what to keep of a layer's cache of the sequence, [B, H, prefix + T, D].
+        """
+        x, _ = self._inputs(codes, told)
+        return self.stack.prefill(x, told.memory, told.memory_mask, kept)[1]
 
     def step(
         self,
+        layers: list[block.Block],
         previous: jax.Array,
-        condition: JukeboxCondition,
-        caches: list[kv_cache.KVCache],
+        told: Condition,
+        caches: list[kv_cache.LayerCache],
         position: jax.Array,
-    ) -> tuple[jax.Array, list[kv_cache.KVCache]]:
+    ) -> tuple[jax.Array, list[kv_cache.LayerCache]]:
         """Logits of one code.
 
         Args:
+          layers: `self.stack.unstacked()`.
           previous: int32 [B], the code before; ignored at position 0.
-          condition: of the window.
+          told: of this position.
           caches: from `prefill` or the step before.
           position: int32 scalar, index in the window.
 
@@ -124,23 +135,24 @@ class JukeboxPrior(nnx.Module):
           (logits float32 [B, K], the caches with this position).
         """
         tokens, settings = self.stack.tokens[...], self.config
-        first = condition.start if condition.prefix is None else tokens[condition.prefix[:, -1]]
-        added = condition.positions[:, position]
+        first = told.start if told.prefix is None else tokens[told.prefix[:, -1]]
         before = jnp.where(position == 0, first, tokens[previous + settings.code_shift])
         place = settings.prefix + position
-        x, caches = self.stack.step(before + self.stack.positions[...][place] + added, caches, place)
-        return self._predict(x, added)[:, settings.code_shift :], caches
+        x = (before + self.stack.positions[...][place] + told.added).astype(self.dtype)
+        x, caches = self.stack.step(layers, x, caches, place)
+        return self._predict(x, told.added)[:, settings.code_shift :], caches
 
-    def _inputs(self, codes: jax.Array, condition: JukeboxCondition) -> tuple[jax.Array, jax.Array]:
-        """The stack's input and the conditioning in it, [B, prefix + T, D] each."""
-        tokens, added = codes + self.config.code_shift, condition.positions[:, : codes.shape[1]]
-        if condition.prefix is not None:
-            tokens = jnp.concatenate([condition.prefix, tokens], axis=1)
-            added = jnp.pad(added, ((0, 0), (condition.prefix.shape[1], 0), (0, 0)))
-        return self.stack.inputs(tokens, condition.start) + added, added
+    def _inputs(self, codes: jax.Array, told: Condition) -> tuple[jax.Array, jax.Array]:
+        """The stack's input and what is added in it, [B, prefix + T, D] each."""
+        tokens, added = codes + self.config.code_shift, told.added[:, : codes.shape[1]]
+        if told.prefix is not None:
+            tokens = jnp.concatenate([told.prefix, tokens], axis=1)
+            added = jnp.pad(added, ((0, 0), (told.prefix.shape[1], 0), (0, 0)))
+        return (self.stack.inputs(tokens, told.start) + added).astype(self.dtype), added
 
     def _predict(self, x: jax.Array, added: jax.Array) -> jax.Array:
-        """The stack's output [..., D] -> logits [..., V] float32; the conditioning counts again unless merged."""
+        """The stack's output [..., D] -> logits [..., V] float32; what was added counts again unless merged."""
+        x = x.astype(jnp.float32)
         if self.config.merged:
             return jnp.einsum("...d,vd->...v", x, self.head[...])
         return jnp.einsum("...d,vd->...v", x + added, self.stack.tokens[...])

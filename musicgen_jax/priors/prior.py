@@ -1,7 +1,5 @@
 """Autoregressive prior over the codes of one tier."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
@@ -10,7 +8,7 @@ from musicgen_jax.conditions.condition import Condition
 from musicgen_jax.nn import tables
 from musicgen_jax.priors import code_model
 from musicgen_jax.sharding import rules
-from musicgen_jax.transformer import block, kv_cache
+from musicgen_jax.transformer import block, kv_cache, stack
 
 
 def axis_rules(run: config.PriorTraining) -> rules.AxisRules:
@@ -43,26 +41,25 @@ class Prior(code_model.CodeModel):
         self,
         codes: jax.Array,
         condition: Condition,
-        kept: Callable[[kv_cache.KVCache], kv_cache.Cache] = lambda cache: cache,
-    ) -> list[kv_cache.Cache]:
+        kept: stack.Kept = lambda cache: cache,
+    ) -> list[kv_cache.LayerCache]:
         """Caches after the codes [B, T] of a whole window; rows of codes that are not known yet get overwritten.
 
         Args:
           codes: int32 [B, T].
           condition: of these positions.
-          kept: what to keep of a layer's cache, [B, H, T, D].
+          kept: what to keep of a layer's cache of the window, [B, H, T, D].
         """
-        _, caches = self.stack.prefill(self.inputs(codes, condition), kept)
-        return kv_cache.unstacked(caches, self.config.transformer.num_layers)
+        return self.stack.prefill(self.inputs(codes, condition), condition.memory, condition.memory_mask, kept)[1]
 
     def step(
         self,
         layers: list[block.Block],
         previous: jax.Array,
         condition: Condition,
-        caches: list[kv_cache.Cache],
+        caches: list[kv_cache.LayerCache],
         position: jax.Array,
-    ) -> tuple[jax.Array, list[kv_cache.Cache]]:
+    ) -> tuple[jax.Array, list[kv_cache.LayerCache]]:
         """Logits of one position.
 
         Args:

@@ -132,7 +132,7 @@ def _begin(
     guided: bool,
     length: int,
     num_rows: int,
-) -> tuple[Fixed, list[kv_cache.Cache]]:
+) -> tuple[Fixed, list[kv_cache.LayerCache]]:
     """What the steps from `position` on read, and caches of `num_rows` rows with the codes before it.
 
     Only the first `length` codes are looked at; what stands in them from `position` on does not matter.
@@ -148,10 +148,10 @@ def _begin(
         cache = kv_cache.ring(cache, num_rows, position)
         return kv_cache.quantized(cache) if cache_dtype == "int8" else cache
 
-    def prefill() -> list[kv_cache.Cache]:
+    def prefill() -> list[kv_cache.LayerCache]:
         return model.prefill(batch["codes"][:, :length], condition.first(length), kept)
 
-    def empty() -> list[kv_cache.Cache]:
+    def empty() -> list[kv_cache.LayerCache]:
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(prefill))
 
     caches = jax.lax.cond(position > 0, prefill, empty)
@@ -167,8 +167,8 @@ def _advance(
     until: jax.Array,
     *,
     codes: jax.Array,
-    caches: list[kv_cache.Cache],
-) -> tuple[jax.Array, list[kv_cache.Cache]]:
+    caches: list[kv_cache.LayerCache],
+) -> tuple[jax.Array, list[kv_cache.LayerCache]]:
     """Samples the codes in [position, until) of those rows where they are unknown."""
     model: prior.Prior = functional.bind(*weights)
     known, stop, keys, offset, settings = draws
@@ -201,5 +201,5 @@ def guide(labelled: jax.Array, unlabelled: jax.Array, guidance: jax.Array) -> ja
     return unlabelled + guidance * (difference - jnp.max(difference, axis=-1, keepdims=True))
 
 
-def _resize(caches: list[kv_cache.Cache], num_rows: int) -> list[kv_cache.Cache]:
-    return [kv_cache.resized(cache, num_rows) for cache in caches]
+def _resize(caches: list[kv_cache.LayerCache], num_rows: int) -> list[kv_cache.LayerCache]:
+    return [cache.with_own(functools.partial(kv_cache.resized, num_rows=num_rows)) for cache in caches]

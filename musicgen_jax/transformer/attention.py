@@ -1,4 +1,6 @@
-"""Multi-head self-attention with relative positions: whole sequences, and where causal one step with a cache."""
+"""Attention of one block: to the window itself, or to a memory. Whole sequences, and one step with a cache."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -7,34 +9,56 @@ from flax import nnx
 from musicgen_jax import config
 from musicgen_jax.nn.parameters import ALONE, BOTH, EMBEDDING, MATRIX, parameter
 from musicgen_jax.sharding import rules
-from musicgen_jax.transformer import kv_cache, relative_attention, relative_distances, weights
+from musicgen_jax.transformer import (
+    factored_attention,
+    kv_cache,
+    relative_attention,
+    relative_distances,
+    weights,
+)
+
+Settings = config.TransformerConfig | config.JukeboxTransformerConfig
 
 
-class SelfAttention(nnx.Module):
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """What attention must know of the sequence.
+
+    Attributes:
+      max_distance: relative positions that "relative" attention has a table for.
+      causal: whether a position sees only itself and those before it; only "relative" attention can do without.
+      row_length: positions of a row, for factored attention.
+      prime_length: keys of "prime" attention.
+    """
+
+    max_distance: int = 1
+    causal: bool = True
+    row_length: int = 1
+    prime_length: int = 0
+
+
+class RelativeAttention(nnx.Module):
     """Projections, relative attention, output projection; num_heads * head_dim may be less than the width."""
 
     def __init__(
         self,
         settings: config.TransformerConfig,
-        max_distance: int,
+        span: Span,
         axis_rules: rules.AxisRules,
         *,
-        causal: bool = True,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
         self.rules, self.backend = axis_rules, settings.attention
-        self.pattern = relative_distances.Pattern(causal, settings.window, settings.beyond)
+        self.pattern = relative_distances.Pattern(span.causal, settings.window, settings.beyond)
         width, heads, head_dim = settings.width, settings.num_heads, settings.head_dim
-        init = nnx.initializers.normal(0.02)
-        # GPT-2's scaling: the residual stream keeps its variance whatever the depth.
-        out_init = nnx.initializers.normal(0.02 / (2 * settings.num_layers) ** 0.5)
+        init, out_init = (nnx.initializers.normal(std) for std in (settings.init_std, settings.out_std))
         qkv, axes = init(rngs.params(), (width, 3, heads, head_dim)), ("width", None, "heads", None)
         # Queries, keys and values are three matrices, each of all heads.
         self.qkv = parameter(qkv, MATRIX, axes, inputs=(-4,), outputs=(-2, -1), int8=BOTH)
         out, axes = out_init(rngs.params(), (heads, head_dim, width)), ("heads", None, "width")
         self.out = parameter(out, MATRIX, axes, inputs=(-3, -2), outputs=(-1,), int8=BOTH)
-        rows = max_distance if causal else 2 * max_distance - 1
+        rows = span.max_distance if span.causal else 2 * span.max_distance - 1
         table = nnx.initializers.normal(head_dim**-0.5)(rngs.params(), (heads, rows, head_dim))
         # Queries are never rounded: relative attention of whole sequences takes this table as an array, and one step
         # with a cache must agree with it.
@@ -61,3 +85,84 @@ class SelfAttention(nnx.Module):
             query, key, value, cache, self.distances[...], position, self.pattern
         )
         return weights.einsum("bhk,hkd->bd", mixed, self.out[...], self.dtype), cache
+
+
+class FactoredAttention(nnx.Module):
+    """Projections with biases and causal attention of one pattern, positions unknown to it.
+
+    Queries, keys and values lie packed in one matrix, in this order.
+    """
+
+    def __init__(self, settings: Settings, pattern: str, span: Span, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.pattern, self.num_heads = pattern, settings.num_heads
+        self.lengths = {"row_length": span.row_length, "prime_length": span.prime_length}
+        width, inner = settings.width, settings.num_heads * settings.head_dim
+        self.qkv = _linear(width, 3 * inner, ("width", "heads"), settings.init_std, dtype=dtype, rngs=rngs)
+        self.out = _linear(inner, width, ("heads", "width"), settings.out_std, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, kv_cache.KVCache]:
+        """[B, T, D] -> ([B, T, D], the window's keys and values)."""
+        query, key, value = _heads(self.qkv(x), 3, self.num_heads)
+        mixed = factored_attention.attention(self.pattern, query, key, value, **self.lengths)
+        return self.out(mixed.reshape(*x.shape[:2], -1)), kv_cache.from_sequence(key, value)
+
+    def step(self, x: jax.Array, cache: kv_cache.KVCache, position: jax.Array) -> tuple[jax.Array, kv_cache.KVCache]:
+        """One position: [B, D] and the layer's cache, not rounded -> ([B, D], the cache with this position)."""
+        query, key, value = _heads(self.qkv(x), 3, self.num_heads)
+        cache = cache.write(key, value, position)
+        mixed = factored_attention.step(self.pattern, query, cache, position, **self.lengths)
+        return self.out(mixed.reshape(x.shape[0], -1)), cache
+
+
+class CrossAttention(nnx.Module):
+    """Projections with biases and attention to a memory, whose keys and values are computed once a window.
+
+    Its output starts as zero: a trained model gets a memory without forgetting anything.
+    """
+
+    def __init__(self, settings: Settings, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.num_heads = settings.num_heads
+        width, inner = settings.width, settings.num_heads * settings.head_dim
+        self.query = _linear(width, inner, ("width", "heads"), settings.init_std, dtype=dtype, rngs=rngs)
+        self.key_value = _linear(width, 2 * inner, ("width", "heads"), settings.init_std, dtype=dtype, rngs=rngs)
+        self.out = _linear(inner, width, ("heads", "width"), 0.0, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self, x: jax.Array, memory: jax.Array, mask: jax.Array | None
+    ) -> tuple[jax.Array, kv_cache.MemoryCache]:
+        """[B, T, D], memory [B, M, D] and what exists of it, bool [B, M] -> ([B, T, D], its keys and values)."""
+        key, value = _heads(self.key_value(memory.astype(x.dtype)), 2, self.num_heads)
+        cache = kv_cache.MemoryCache(*(jnp.swapaxes(part, 1, 2) for part in (key, value)), mask)
+        return self._attend(x, cache), cache
+
+    def step(self, x: jax.Array, cache: kv_cache.MemoryCache) -> jax.Array:
+        """One position: [B, D] -> [B, D]."""
+        return self._attend(x[:, None], cache)[:, 0]
+
+    def _attend(self, x: jax.Array, cache: kv_cache.MemoryCache) -> jax.Array:
+        query = _heads(self.query(x), 1, self.num_heads)[0]
+        key, value = (jnp.swapaxes(part, 1, 2) for part in (cache.keys, cache.values))
+        visible = True if cache.mask is None else cache.mask[:, None, None]
+        mixed = factored_attention.attend(query, key, value, visible)
+        return self.out(mixed.reshape(*x.shape[:2], -1))
+
+
+def self_attention(
+    settings: Settings, kind: str, span: Span, axis_rules: rules.AxisRules, *, dtype: jnp.dtype, rngs: nnx.Rngs
+) -> RelativeAttention | FactoredAttention:
+    """Attention of a kind: "relative", or a pattern of `factored_attention.PATTERNS`."""
+    if kind == "relative":
+        return RelativeAttention(settings, span, axis_rules, dtype=dtype, rngs=rngs)
+    return FactoredAttention(settings, kind, span, dtype=dtype, rngs=rngs)
+
+
+def _linear(
+    inputs: int, outputs: int, axes: tuple[str, str], std: float, *, dtype: jnp.dtype, rngs: nnx.Rngs
+) -> weights.Linear:
+    init = nnx.initializers.normal(std)
+    return weights.Linear(inputs, outputs, axes, axes[1:], kernel_init=init, dtype=dtype, rngs=rngs)
+
+
+def _heads(packed: jax.Array, num: int, num_heads: int) -> list[jax.Array]:
+    """[..., num * attention width] -> `num` arrays [..., H, D_h]."""
+    return [part.reshape(*part.shape[:-1], num_heads, -1) for part in jnp.split(packed, num, axis=-1)]

@@ -4,22 +4,27 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from musicgen_jax import config
 from musicgen_jax.nn import parameters
 from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import attention, kv_cache, weights
 
-# Its gradient computes it again: kept for the backward pass, its parts are six arrays as large as its input.
-_gelu = jax.checkpoint(nnx.gelu)
+
+def quick_gelu(x: jax.Array) -> jax.Array:
+    """x * sigmoid(1.702 x), of any shape."""
+    return x * jax.nn.sigmoid(1.702 * x)
+
+
+# Their gradients compute them again: kept for the backward pass, the parts are six arrays as large as the input.
+ACTIVATIONS = {"gelu": jax.checkpoint(nnx.gelu), "quick_gelu": jax.checkpoint(quick_gelu)}
 
 
 class MLP(nnx.Module):
-    """Two matrices around a GELU."""
+    """Two matrices around an activation; the second starts with values of standard deviation `out_std`."""
 
-    def __init__(self, settings: config.TransformerConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        init = nnx.initializers.normal(0.02)
-        out_init = nnx.initializers.normal(0.02 / (2 * settings.num_layers) ** 0.5)
+    def __init__(self, settings: attention.Settings, out_std: float, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        init, out_init = (nnx.initializers.normal(std) for std in (settings.init_std, out_std))
         width, hidden = settings.width, settings.mlp_width
+        self.activation = settings.activation
         self.hidden = weights.Linear(
             width, hidden, ("width", "mlp"), ("mlp",), kernel_init=init, dtype=dtype, rngs=rngs
         )
@@ -27,43 +32,92 @@ class MLP(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., D] -> [..., D]."""
-        return self.out(_gelu(self.hidden(x)))
+        return self.out(ACTIVATIONS[self.activation](self.hidden(x)))
+
+
+def norm(settings: attention.Settings, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    """Layer norm with the epsilon of the settings; float32 inside, whatever the compute dtype."""
+    epsilon, fast = settings.norm_epsilon, not settings.exact_variance
+    made = nnx.LayerNorm(settings.width, epsilon=epsilon, use_fast_variance=fast, dtype=dtype, rngs=rngs)
+    return parameters.layer(made)
 
 
 class Block(nnx.Module):
-    """x += attention(norm(x)); x += mlp(norm(x)). Norms run in float32 inside, whatever the compute dtype."""
+    """x += attention(norm(x)); x += memory_attention(norm(x)); x += mlp(norm(x)), the first or second only if wanted.
+
+    A block of kind "cross" has no attention to the window itself, and starts as the identity.
+    """
 
     def __init__(
         self,
-        settings: config.TransformerConfig,
-        max_distance: int,
+        settings: attention.Settings,
+        kind: str,
+        span: attention.Span,
         axis_rules: rules.AxisRules,
         *,
-        causal: bool = True,
+        reads_memory: bool = False,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
+        """Args:
+        settings: sizes, activation, norm.
+        kind: see `attention.self_attention`, or "cross".
+        span: of the sequence.
+        axis_rules: layout on a mesh.
+        reads_memory: attend to a memory behind the attention to the window; "cross" does so in any case.
+        dtype: of activations.
+        rngs: initial parameters.
+        """
         self.rules, self.dropout = axis_rules, settings.dropout
-        self.attention_norm = parameters.layer(nnx.LayerNorm(settings.width, dtype=dtype, rngs=rngs))
-        self.attention = attention.SelfAttention(
-            settings, max_distance, axis_rules, causal=causal, dtype=dtype, rngs=rngs
-        )
-        self.mlp_norm = parameters.layer(nnx.LayerNorm(settings.width, dtype=dtype, rngs=rngs))
-        self.mlp = MLP(settings, dtype=dtype, rngs=rngs)
+        self.reads_window, self.reads_memory = kind != "cross", reads_memory or kind == "cross"
+        if self.reads_window:
+            self.attention_norm = norm(settings, dtype=dtype, rngs=rngs)
+            self.attention = attention.self_attention(settings, kind, span, axis_rules, dtype=dtype, rngs=rngs)
+        if self.reads_memory:
+            self.memory_norm = norm(settings, dtype=dtype, rngs=rngs)
+            self.memory_attention = attention.CrossAttention(settings, dtype=dtype, rngs=rngs)
+        self.mlp_norm = norm(settings, dtype=dtype, rngs=rngs)
+        self.mlp = MLP(settings, settings.out_std if self.reads_window else 0.0, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: jax.Array, key: jax.Array | None) -> tuple[jax.Array, kv_cache.KVCache]:
-        """[B, T, D] -> ([B, T, D], keys and values of the window). `key` turns dropout on."""
-        names = ("batch", "residual_sequence", "residual")
-        attended, cache = self.attention(self.attention_norm(x))
-        x = rules.constrain(x + self._drop(attended, key, 0), self.rules, names)
+    def __call__(
+        self,
+        x: jax.Array,
+        key: jax.Array | None,
+        memory: jax.Array | None = None,
+        memory_mask: jax.Array | None = None,
+    ) -> tuple[jax.Array, kv_cache.LayerCache]:
+        """A window.
+
+        Args:
+          x: [B, T, D].
+          key: turns dropout on.
+          memory: [B, M, D], where the block reads one.
+          memory_mask: bool [B, M], what exists of it; None is all.
+
+        Returns:
+          ([B, T, D], keys and values of the window and of the memory).
+        """
+        names, own, of_memory = ("batch", "residual_sequence", "residual"), None, None
+        if self.reads_window:
+            attended, own = self.attention(self.attention_norm(x))
+            x = rules.constrain(x + self._drop(attended, key, 0), self.rules, names)
+        if self.reads_memory:
+            attended, of_memory = self.memory_attention(self.memory_norm(x), memory, memory_mask)
+            x = rules.constrain(x + self._drop(attended, key, 2), self.rules, names)
         x = x + self._drop(self.mlp(self.mlp_norm(x)), key, 1)
-        return rules.constrain(x, self.rules, names), cache
+        return rules.constrain(x, self.rules, names), kv_cache.LayerCache(own, of_memory)
 
-    def step(self, x: jax.Array, cache: kv_cache.Cache, position: jax.Array) -> tuple[jax.Array, kv_cache.Cache]:
+    def step(
+        self, x: jax.Array, cache: kv_cache.LayerCache, position: jax.Array
+    ) -> tuple[jax.Array, kv_cache.LayerCache]:
         """One position, [B, D], with the layer's cache."""
-        attended, cache = self.attention.step(self.attention_norm(x), cache, position)
-        x = x + attended
-        return x + self.mlp(self.mlp_norm(x)), cache
+        own = cache.own
+        if self.reads_window:
+            attended, own = self.attention.step(self.attention_norm(x), own, position)
+            x = x + attended
+        if self.reads_memory:
+            x = x + self.memory_attention.step(self.memory_norm(x), cache.memory)
+        return x + self.mlp(self.mlp_norm(x)), kv_cache.LayerCache(own, cache.memory)
 
     def _drop(self, x: jax.Array, key: jax.Array | None, index: int) -> jax.Array:
         if key is None or self.dropout == 0:

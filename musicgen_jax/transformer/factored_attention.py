@@ -11,16 +11,16 @@ import jax.numpy as jnp
 from musicgen_jax.transformer import kv_cache, sparse_masks
 
 MASKED = -1e9
-PATTERNS = ("dense", "row", "column", "previous_row", "prime", "cross")
+PATTERNS = ("dense", "row", "column", "previous_row", "prime")
 
 
-def attend(query: jax.Array, key: jax.Array, value: jax.Array, visible: sparse_masks.Mask) -> jax.Array:
+def attend(query: jax.Array, key: jax.Array, value: jax.Array, visible: sparse_masks.Mask | bool) -> jax.Array:
     """Softmax attention with a mask.
 
     Args:
       query: [..., T, H, D].
       key, value: [..., S, H, D].
-      visible: bool, broadcasts to [T, S].
+      visible: bool, broadcasts to [..., H, T, S].
 
     Returns:
       [..., T, H, D]; zero where a query sees nothing.
@@ -34,12 +34,11 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, visible: sparse_m
 def attention(
     pattern: str, query: jax.Array, key: jax.Array, value: jax.Array, *, row_length: int, prime_length: int = 0
 ) -> jax.Array:
-    """Attention of a whole sequence to itself, or (pattern "cross") to another one.
+    """Attention of a whole sequence to itself.
 
     Args:
       pattern: one of `PATTERNS`.
-      query: [B, T, H, D].
-      key, value: [B, T, H, D]; for "cross" [B, S, H, D].
+      query, key, value: [B, T, H, D].
       row_length: positions of a row.
       prime_length: keys of the pattern "prime".
 
@@ -47,7 +46,7 @@ def attention(
       [B, T, H, D], equal to `attend` with the mask of the pattern.
     """
     length = query.shape[1]
-    if pattern in ("dense", "cross", "prime"):
+    if pattern in ("dense", "prime"):
         key, value = (part[:, :prime_length] if pattern == "prime" else part for part in (key, value))
         return attend(query, key, value, mask(pattern, length, key.shape[1], row_length, prime_length))
     # Rows are filled up at the end, where no causal pattern looks; no row comes after the last one.
@@ -59,7 +58,7 @@ def attention(
     elif pattern == "row":
         mixed = attend(*rows, mask("dense", row_length, row_length))
     else:
-        later = attend(rows[0][:, 1:], rows[1][:, :-1], rows[2][:, :-1], mask("cross", row_length, row_length))
+        later = attend(rows[0][:, 1:], rows[1][:, :-1], rows[2][:, :-1], True)
         mixed = jnp.concatenate([jnp.zeros_like(rows[2][:, :1]), later], axis=1)
     return mixed.reshape(query.shape[0], length + pad, *query.shape[2:])[:, :length]
 
@@ -82,7 +81,7 @@ def mask(
         return sparse_masks.previous_row(queries, keys, row_length)
     if pattern == "prime":
         return sparse_masks.prime(queries, keys, prime_length)
-    return (sparse_masks.cross if pattern == "cross" else sparse_masks.dense)(queries, keys)
+    return sparse_masks.dense(queries, keys)
 
 
 def step(
@@ -101,8 +100,7 @@ def step(
     Args:
       pattern: one of `PATTERNS`.
       query: [B, H, D].
-      cache: [B, H, C, D], C a multiple of `row_length`; what stands behind `position` may be anything. For "cross" it
-        holds the other sequence.
+      cache: [B, H, C, D], C a multiple of `row_length`; what stands behind `position` may be anything.
       position: int32 scalar, index of the query.
       row_length, prime_length: as in `attention`.
 
@@ -120,7 +118,7 @@ def step(
     else:
         size = prime_length if pattern == "prime" else cache.keys.shape[2]
         chosen = jax.tree.map(lambda part: part[:, :, :size], cache)
-        visible = True if pattern == "cross" else jnp.arange(size) <= position
+        visible = jnp.arange(size) <= position
     key, value = jnp.swapaxes(chosen.keys, 1, 2), jnp.swapaxes(chosen.values, 1, 2)
     return attend(query[:, None], key, value, visible)[:, 0]
 

@@ -5,6 +5,7 @@ as there are positions; attention with a window needs a row for each code of the
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -93,6 +94,32 @@ ROWS = QuantizedCache(keys=2, values=3, key_scales=2, value_scales=2)  # the axi
 Cache = KVCache | QuantizedCache
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class MemoryCache:
+    """Keys and values of a memory, which no step changes.
+
+    keys, values: [B, H, M, D]. mask: bool [B, M], what exists of it; None is all.
+    """
+
+    keys: jax.Array
+    values: jax.Array
+    mask: jax.Array | None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class LayerCache:
+    """What a layer keeps: of the window's own positions, and of the memory; None where it does not look."""
+
+    own: Cache | None
+    memory: MemoryCache | None = None
+
+    def with_own(self, change: Callable[[Cache], Cache]) -> "LayerCache":
+        """`change` of the window's own part."""
+        return LayerCache(None if self.own is None else change(self.own), self.memory)
+
+
 def from_sequence(keys: jax.Array, values: jax.Array) -> KVCache:
     """Cache of the keys and values of a whole window, [B, T, H, D] each."""
     return KVCache(keys=jnp.swapaxes(keys, 1, 2), values=jnp.swapaxes(values, 1, 2))
@@ -132,6 +159,6 @@ def resized(cache: Cache, num_rows: int) -> Cache:
     return jax.tree.map(padded, cache, axes)
 
 
-def unstacked(caches: Cache, num_layers: int) -> list[Cache]:
+def unstacked(caches: LayerCache, num_layers: int) -> list[LayerCache]:
     """[layers, B, H, R, ...] -> a list of caches, one a layer."""
     return [jax.tree.map(lambda leaf, i=index: leaf[i], caches) for index in range(num_layers)]

@@ -86,12 +86,3 @@ def published_prime_length(num_prefix: int, num_rows: int) -> int:
     384 characters in 64 rows give 448: the first 64 codes are seen as well.
     """
     return (num_prefix // num_rows + 1) * num_rows
-
-
-def cross(query: Positions, key: Positions) -> Mask:
-    """Every key: those of another sequence, known as a whole.
-
-    x x x
-    x x x
-    """
-    return (key >= 0) & (query >= 0)

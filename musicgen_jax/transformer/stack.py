@@ -1,4 +1,4 @@
-"""Blocks stacked along a leading [layers] axis and walked by `jax.lax.scan`: compile time does not grow with depth."""
+"""Blocks one after the other; equal ones by `jax.lax.scan`, so that compile time does not grow with depth."""
 
 from collections.abc import Callable, Iterable
 
@@ -8,12 +8,14 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 from musicgen_jax import config
-from musicgen_jax.nn import parameters
+from musicgen_jax.nn import tables
 from musicgen_jax.sharding import rules
-from musicgen_jax.transformer import block, kv_cache
+from musicgen_jax.transformer import attention, block, kv_cache
 
 BLOCK_INPUT = "block_input"
 HOST_MEMORY = "pinned_host"
+
+Kept = Callable[[kv_cache.KVCache], kv_cache.Cache]
 
 
 def check_remat(settings: config.TransformerConfig, devices: Iterable[jax.Device]) -> None:
@@ -37,8 +39,8 @@ def undivided(settings: config.TransformerConfig, mesh: jax.sharding.Mesh) -> li
     ]
 
 
-def rematerialized(body: Callable, policy: str) -> Callable:
-    """`body` of a scan over the layers, whose gradient keeps of each layer what `config.REMAT` says of `policy`.
+def rematerialized(body: Callable, policy: str, *, scanned: bool) -> Callable:
+    """`body` of a loop over the layers, whose gradient keeps of each layer what `config.REMAT` says of `policy`.
 
     "dots" keeps the products that have no batch axis. Those of the attention logits have one, and would take codes x
     codes of memory a head.
@@ -56,70 +58,106 @@ def rematerialized(body: Callable, policy: str) -> Callable:
             offload_dst=HOST_MEMORY,
         ),
     }[policy]
-    # Inside a scan XLA cannot merge the two computations anyway.
-    return jax.checkpoint(body, prevent_cse=False, policy=kept)
+    # Inside a scan XLA cannot merge the two computations anyway; in a loop that is unrolled it would.
+    return jax.checkpoint(body, prevent_cse=not scanned, policy=kept)
 
 
 class Stack(nnx.Module):
-    """`num_layers` blocks and a final norm."""
+    """The blocks of a config's `kinds`, and a norm behind them where the config has one.
+
+    Where all are of a kind, they are one block with a leading [layers] axis in every parameter, walked by a scan; else
+    they are a list, as in the published models, of whose orders some never repeat.
+    """
 
     def __init__(
         self,
-        settings: config.TransformerConfig,
-        max_distance: int,
+        settings: attention.Settings,
+        span: attention.Span,
         axis_rules: rules.AxisRules,
         *,
-        causal: bool = True,
+        reads_memory: bool = False,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
+        """Args as those of `block.Block`; `reads_memory` makes every block read a memory."""
+
+        def make(kind: str, rngs: nnx.Rngs) -> block.Block:
+            return block.Block(settings, kind, span, axis_rules, reads_memory=reads_memory, dtype=dtype, rngs=rngs)
+
         @nnx.vmap(in_axes=0, out_axes=0)
         @nnx.transform_metadata(in_axes=0, out_axes=0, partition="layers")
-        def make(key: jax.Array) -> block.Block:
-            return block.Block(settings, max_distance, axis_rules, causal=causal, dtype=dtype, rngs=type(rngs)(key))
+        def make_all(key: jax.Array) -> block.Block:
+            return make(settings.kinds[0], type(rngs)(key))
 
-        self.num_layers, self.remat = settings.num_layers, settings.remat
-        self.layers = make(jax.random.split(rngs.params(), settings.num_layers))
-        self.norm = parameters.layer(nnx.LayerNorm(settings.width, dtype=dtype, rngs=rngs))
+        self.num_layers, self.remat, self.scanned = settings.num_layers, settings.remat, settings.scanned
+        if self.scanned:
+            self.layers = make_all(jax.random.split(rngs.params(), settings.num_layers))
+        else:
+            self.blocks = nnx.List([make(kind, rngs) for kind in settings.kinds])
+        self.norm = block.norm(settings, dtype=dtype, rngs=rngs) if settings.final_norm else None
 
-    def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        """[B, T, D] -> [B, T, D]; `key` turns dropout on."""
-        return self._run(x, key)[0]
+    def __call__(
+        self,
+        x: jax.Array,
+        key: jax.Array | None = None,
+        memory: jax.Array | None = None,
+        memory_mask: jax.Array | None = None,
+    ) -> jax.Array:
+        """[B, T, D] and a memory as `block.Block` takes it -> [B, T, D]; `key` turns dropout on."""
+        return self._run(x, key, memory, memory_mask)[0]
 
     def prefill(
-        self, x: jax.Array, kept: Callable[[kv_cache.KVCache], kv_cache.Cache] = lambda cache: cache
-    ) -> tuple[jax.Array, kv_cache.Cache]:
-        """As `__call__`, and what is `kept` of the cache of every layer, with a leading [layers] axis."""
-        return self._run(x, None, kept)
+        self,
+        x: jax.Array,
+        memory: jax.Array | None = None,
+        memory_mask: jax.Array | None = None,
+        kept: Kept = lambda cache: cache,
+    ) -> tuple[jax.Array, list[kv_cache.LayerCache]]:
+        """As `__call__`, and what is `kept` of every layer's cache of the window, with that of its memory."""
+        return self._run(x, None, memory, memory_mask, kept)
 
     def _run(
-        self, x: jax.Array, key: jax.Array | None, kept: Callable[[kv_cache.KVCache], kv_cache.Cache] | None = None
-    ) -> tuple[jax.Array, kv_cache.Cache | None]:
+        self,
+        x: jax.Array,
+        key: jax.Array | None,
+        memory: jax.Array | None,
+        memory_mask: jax.Array | None,
+        kept: Kept | None = None,
+    ) -> tuple[jax.Array, list[kv_cache.LayerCache] | None]:
         keys = None if key is None else jax.random.split(key, self.num_layers)
 
-        def body(x: jax.Array, inputs: tuple) -> tuple[jax.Array, kv_cache.Cache | None]:
+        def body(x: jax.Array, inputs: tuple) -> tuple[jax.Array, kv_cache.LayerCache | None]:
             layer, layer_key = inputs
-            x, cache = layer(checkpoint_name(x, BLOCK_INPUT), layer_key)
-            return x, (kept(cache) if kept else None)
+            x, cache = layer(checkpoint_name(x, BLOCK_INPUT), layer_key, memory, memory_mask)
+            return x, (cache.with_own(kept) if kept else None)
 
         if kept is None:
-            body = rematerialized(body, self.remat)
-        x, caches = jax.lax.scan(body, x, (self.layers, keys))
-        return self.norm(x), caches
+            body = rematerialized(body, self.remat, scanned=self.scanned)
+        if self.scanned:
+            x, caches = jax.lax.scan(body, x, (self.layers, keys))
+            caches = kv_cache.unstacked(caches, self.num_layers) if kept else None
+        else:
+            caches = []
+            for index, layer in enumerate(self.blocks):
+                x, cache = body(x, (layer, None if keys is None else keys[index]))
+                caches.append(cache)
+        return self._normed(x), caches
 
     def unstacked(self) -> list[block.Block]:
         """The blocks one by one. Take them outside a decoding loop: inside, every step would copy all the weights."""
+        if not self.scanned:
+            return list(self.blocks)
         return [jax.tree.map(lambda leaf, i=index: leaf[i], self.layers) for index in range(self.num_layers)]
 
     def step(
-        self, layers: list[block.Block], x: jax.Array, caches: list[kv_cache.Cache], position: jax.Array
-    ) -> tuple[jax.Array, list[kv_cache.Cache]]:
+        self, layers: list[block.Block], x: jax.Array, caches: list[kv_cache.LayerCache], position: jax.Array
+    ) -> tuple[jax.Array, list[kv_cache.LayerCache]]:
         """One position.
 
         Args:
           layers: from `unstacked`.
           x: [B, D].
-          caches: one a layer, from `kv_cache.unstacked`; separate arrays, so that a loop updates each in place.
+          caches: one a layer, from `prefill`; separate arrays, so that a loop updates each in place.
           position: int32 scalar, index in the window.
 
         Returns:
@@ -129,4 +167,49 @@ class Stack(nnx.Module):
         for layer, cache in zip(layers, caches, strict=True):
             x, cache = layer.step(x, cache, position)
             updated.append(cache)
-        return self.norm(x), updated
+        return self._normed(x), updated
+
+    def _normed(self, x: jax.Array) -> jax.Array:
+        return x if self.norm is None else self.norm(x)
+
+
+class TokenStack(Stack):
+    """A causal stack over tokens whose places it learns by heart: the input at position t is the token before it."""
+
+    def __init__(
+        self,
+        settings: config.JukeboxTransformerConfig,
+        *,
+        vocabulary: int,
+        length: int,
+        prime_length: int = 0,
+        own_start: bool = False,
+        remat: bool = False,
+        axis_rules: rules.AxisRules,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        """Args:
+        settings: sizes and the order of the attention patterns.
+        vocabulary: tokens there are.
+        length: positions, a multiple of the settings' rows.
+        prime_length: keys of "prime" attention.
+        own_start: learn the vector before the first token; without it, it is an input.
+        remat: recompute each block's activations in the backward pass.
+        axis_rules: layout on a mesh.
+        dtype: of the blocks' activations.
+        rngs: initial parameters.
+        """
+        width, std = settings.width, settings.init_std
+        self.tokens = tables.table(vocabulary, width, rngs, std)
+        self.positions = tables.table(length, width, rngs, std / 2)
+        self.start = tables.table(1, width, rngs, std / 2) if own_start else None
+        span = attention.Span(row_length=length // settings.num_rows, prime_length=prime_length)
+        super().__init__(settings, span, axis_rules, dtype=dtype, rngs=rngs)
+        self.remat = "full" if remat else settings.remat
+
+    def inputs(self, tokens: jax.Array, start: jax.Array | None = None) -> jax.Array:
+        """int32 [B, T] and start vectors [B, D] (None: the learned one) -> [B, T, D] float32, shifted by one."""
+        start = jnp.broadcast_to(self.start[...], (tokens.shape[0], self.start.shape[1])) if start is None else start
+        embedded = jnp.concatenate([start[:, None], self.tokens[...][tokens[:, :-1]]], axis=1)
+        return embedded + self.positions[...][: tokens.shape[1]]

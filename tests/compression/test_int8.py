@@ -49,8 +49,8 @@ class GatedBlock(block.Block):
         super().__init__(settings, *arguments, dtype=dtype, rngs=rngs, **options)
         self.gate = weights.Linear(settings.width, settings.width, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x, key):
-        x, cache = super().__call__(x, key)
+    def __call__(self, *arguments):
+        x, cache = super().__call__(*arguments)
         return x * jax.nn.sigmoid(self.gate(x)), cache
 
 

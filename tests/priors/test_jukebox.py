@@ -38,11 +38,11 @@ def test_steps_equal_the_whole_window(model):
         prior = model.functional.bind(params, {})
         condition = prior.condition(batch)
         codes = jnp.where(jnp.arange(settings.context) < start, batch["codes"], 3)  # 3: anything, not yet known
-        caches = prior.prefill(codes, condition)
+        layers, caches = prior.stack.unstacked(), prior.prefill(codes, condition)
 
         def body(caches, position):
             previous = batch["codes"][:, jnp.maximum(position - 1, 0)]
-            logits, caches = prior.step(previous, condition, caches, position)
+            logits, caches = prior.step(layers, previous, condition.at(position), caches, position)
             return caches, logits
 
         return jax.lax.scan(body, caches, start + jnp.arange(settings.context - 9))[1]
@@ -104,8 +104,7 @@ def test_remat_changes_no_gradient():
         return jax.jit(jax.grad(lambda params: jnp.square(functional.bind(params, {})(batch)).mean())).trace(weights)
 
     plain, saved = (program(dataclasses.replace(settings, remat=remat)) for remat in (False, True))
-    assert "remat" in str(saved.jaxpr)
-    assert "remat" not in str(plain.jaxpr)
+    assert str(saved.jaxpr).count("remat") > str(plain.jaxpr).count("remat")
     gradients = [traced.lower().compile()(weights) for traced in (plain, saved)]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *gradients)
 

@@ -51,4 +51,4 @@ def test_in_a_traced_program_it_is_no_other_label(name):
     wrong = batch | {name: batch[name] + {"artist": 5, "genres": 7, "total": 40000, "offset": -20000}[name]}
     for given, finite in ((batch, True), (wrong, False)):
         condition = run(model.params, given)
-        assert np.isfinite(condition.start).all() & np.isfinite(condition.positions).all() == finite
+        assert np.isfinite(condition.start).all() & np.isfinite(condition.added).all() == finite

@@ -102,7 +102,7 @@ def test_lyric_encoder_agrees():
     model = jukebox_models.cached("5b_lyrics", LAYERS["5b_lyrics"])
     batch = jukebox_models.batch_of(model.config)
     _, expected = their_logits(their_prior(model), batch)
-    ours = model.run(lambda prior, lyrics: prior.lyrics.predict(prior.lyrics(lyrics)), batch["lyrics"])
+    ours = model.run(lambda prior, batch: (encoder := prior.conditions["lyrics"]).predict(encoder(batch).memory), batch)
     np.testing.assert_allclose(ours, expected, atol=1e-4)
 
 

@@ -130,11 +130,11 @@ def test_caches_are_donated_and_never_copied():
     held = sum(leaf.nbytes for leaf in jax.tree.leaves(caches))
     assert compiled.memory_analysis().alias_size_in_bytes >= held
     program = compiled.as_text()
-    shapes = {cache.keys.shape for cache in caches} | {x.shape for x in jax.tree.leaves(fixed.layers) if x.ndim > 1}
+    shapes = {cache.own.keys.shape for cache in caches} | {x.shape for x in jax.tree.leaves(fixed.layers) if x.ndim > 1}
     for shape in shapes:
         dimensions = ",".join(map(str, shape))
         assert not re.search(rf"= f32\[{dimensions}\]\S* (copy|transpose)\(", program), shape
-    size = ",".join(map(str, caches[0].keys.shape))
+    size = ",".join(map(str, caches[0].own.keys.shape))
     writes = re.findall(rf"= f32\[{size}\]\S* dynamic-update-slice\(", program)
     assert len(writes) == 2 * len(caches)
 

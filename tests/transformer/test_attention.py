@@ -18,7 +18,9 @@ SETTINGS = config.TransformerConfig(num_layers=2, width=12, num_heads=3, head_di
 def make(max_distance=LENGTH, **changes):
     settings = dataclasses.replace(SETTINGS, **changes)
     functional = modules.Functional(
-        lambda rngs: attention.SelfAttention(settings, max_distance, rules.AxisRules(), dtype=jnp.float32, rngs=rngs)
+        lambda rngs: attention.RelativeAttention(
+            settings, attention.Span(max_distance), rules.AxisRules(), dtype=jnp.float32, rngs=rngs
+        )
     )
     rng = np.random.default_rng(0)
     shapes = nnx.to_pure_dict(functional.abstract_params)
@@ -72,9 +74,9 @@ def test_writing_a_cache_replaces_one_row():
 
 def test_unstacked_caches_come_in_layer_order():
     keys = jnp.arange(3.0).reshape(3, 1, 1, 1, 1)
-    caches = kv_cache.unstacked(kv_cache.KVCache(keys=keys, values=-keys), 3)
-    assert [float(cache.keys.item()) for cache in caches] == [0, 1, 2]
-    assert [float(cache.values.item()) for cache in caches] == [0, -1, -2]
+    caches = kv_cache.unstacked(kv_cache.LayerCache(kv_cache.KVCache(keys=keys, values=-keys)), 3)
+    assert [float(cache.own.keys.item()) for cache in caches] == [0, 1, 2]
+    assert [float(cache.own.values.item()) for cache in caches] == [0, -1, -2]
 
 
 def test_a_window_hides_what_is_further_back():

@@ -11,9 +11,9 @@ BATCH, HEADS, DEPTH, ROW_LENGTH, PRIME_LENGTH = 2, 2, 3, 4, 6
 LENGTHS = {"row_length": ROW_LENGTH, "prime_length": PRIME_LENGTH}
 
 
-def drawn(length: int, keys: int) -> list[np.ndarray]:
+def drawn(length: int) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
-    return [rng.normal(size=(BATCH, size, HEADS, DEPTH)).astype(np.float32) for size in (length, keys, keys)]
+    return [rng.normal(size=(BATCH, length, HEADS, DEPTH)).astype(np.float32) for _ in range(3)]
 
 
 def slow_attention(query: np.ndarray, key: np.ndarray, value: np.ndarray, visible: np.ndarray) -> np.ndarray:
@@ -30,16 +30,15 @@ def slow_attention(query: np.ndarray, key: np.ndarray, value: np.ndarray, visibl
 @pytest.mark.parametrize("length", [16, 15, 3])
 @pytest.mark.parametrize("pattern", factored_attention.PATTERNS)
 def test_reshaped_equals_dense_masked(pattern, length):
-    num_keys = 5 if pattern == "cross" else length
-    query, key, value = drawn(length, num_keys)
-    visible = np.asarray(factored_attention.mask(pattern, length, num_keys, ROW_LENGTH, PRIME_LENGTH))
+    query, key, value = drawn(length)
+    visible = np.asarray(factored_attention.mask(pattern, length, length, ROW_LENGTH, PRIME_LENGTH))
     attended = factored_attention.attention(pattern, query, key, value, **LENGTHS)
     np.testing.assert_allclose(attended, slow_attention(query, key, value, visible), atol=2e-6)
 
 
 @pytest.mark.parametrize("pattern", factored_attention.PATTERNS)
 def test_steps_equal_the_whole_sequence(pattern):
-    query, key, value = drawn(16, 5 if pattern == "cross" else 16)
+    query, key, value = drawn(16)
     whole = factored_attention.attention(pattern, query, key, value, **LENGTHS)
 
     @jax.jit
@@ -48,16 +47,14 @@ def test_steps_equal_the_whole_sequence(pattern):
 
     cache = kv_cache.from_sequence(jnp.asarray(key), jnp.asarray(value))
     for position in range(16):
-        known = cache
-        if pattern != "cross":  # what comes later must not matter
-            later = jnp.arange(16)[:, None] > position
-            known = jax.tree.map(lambda part, later=later: jnp.where(later, 1e3, part), cache)
+        later = jnp.arange(16)[:, None] > position  # what comes there must not matter
+        known = jax.tree.map(lambda part, later=later: jnp.where(later, 1e3, part), cache)
         np.testing.assert_allclose(step(query[:, position], known, position), whole[:, position], atol=2e-6)
 
 
 def test_the_first_row_of_previous_row_attention_is_zero():
     """The published models attend to zero keys and values there."""
-    attended = factored_attention.attention("previous_row", *drawn(8, 8), **LENGTHS)
+    attended = factored_attention.attention("previous_row", *drawn(8), **LENGTHS)
     assert not np.asarray(attended[:, :4]).any()
     assert np.asarray(attended[:, 4:]).all()
 
@@ -72,7 +69,7 @@ def test_gradients_are_finite_where_a_query_sees_nothing():
 
 
 def test_float16_keeps_the_softmax_in_float32():
-    query, key, value = (20 * part for part in drawn(16, 16))
+    query, key, value = (20 * part for part in drawn(16))
     exact = factored_attention.attention("row", query, key, value, **LENGTHS)
     half = factored_attention.attention("row", *(part.astype(np.float16) for part in (query, key, value)), **LENGTHS)
     assert half.dtype == jnp.float16

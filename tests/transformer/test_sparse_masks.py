@@ -51,7 +51,6 @@ CASES = {
     "column": (sparse_masks.column, (ROW_LENGTH,), sees_column),
     "previous_row": (sparse_masks.previous_row, (ROW_LENGTH,), sees_previous_row),
     "prime": (sparse_masks.prime, (PRIME_LENGTH,), sees_prime),
-    "cross": (sparse_masks.cross, (), lambda query, key: True),
 }
 POSITIONS = np.arange(LENGTH)
 

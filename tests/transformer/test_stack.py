@@ -9,15 +9,16 @@ import pytest
 from musicgen_jax import config
 from musicgen_jax.nn import modules
 from musicgen_jax.sharding import rules
-from musicgen_jax.transformer import kv_cache, stack
+from musicgen_jax.transformer import attention, stack
 
 LENGTH = 9
+SPAN = attention.Span(LENGTH)
 SETTINGS = config.TransformerConfig(num_layers=2, width=12, num_heads=2, head_dim=4, mlp_width=16, remat="none")
 
 
-def make_functional(settings=SETTINGS):
+def make_functional(settings=SETTINGS, **options):
     return modules.Functional(
-        lambda rngs: stack.Stack(settings, LENGTH, rules.AxisRules(), dtype=jnp.float32, rngs=rngs)
+        lambda rngs: stack.Stack(settings, SPAN, rules.AxisRules(), dtype=jnp.float32, rngs=rngs, **options)
     )
 
 
@@ -70,13 +71,13 @@ def test_steps_equal_the_whole_sequence(weights, x):
     module = make_functional().bind(*weights)
     expected, whole = jax.jit(module.prefill)(x)
     layers = module.unstacked()
-    caches = kv_cache.unstacked(jax.tree.map(jnp.zeros_like, whole), SETTINGS.num_layers)
+    caches = jax.tree.map(jnp.zeros_like, whole)
     step = jax.jit(lambda x, caches, position: module.step(layers, x, caches, position))
     for position in range(LENGTH):
         out, caches = step(x[:, position], caches, position)
         np.testing.assert_allclose(out, expected[:, position], atol=1e-5)
-    for got, wanted in zip(caches, kv_cache.unstacked(whole, SETTINGS.num_layers), strict=True):
-        np.testing.assert_allclose(got.keys, wanted.keys, atol=1e-5)
+    for got, wanted in zip(caches, whole, strict=True):
+        np.testing.assert_allclose(got.own.keys, wanted.own.keys, atol=1e-5)
 
 
 def gradient_program(remat, x, **changes):
@@ -160,7 +161,7 @@ def test_dropout_keeps_the_mean_and_draws_apart(weights):
 
 def test_float32_parameters_under_bfloat16_compute(weights, x):
     functional = modules.Functional(
-        lambda rngs: stack.Stack(SETTINGS, LENGTH, rules.AxisRules(), dtype=jnp.bfloat16, rngs=rngs)
+        lambda rngs: stack.Stack(SETTINGS, SPAN, rules.AxisRules(), dtype=jnp.bfloat16, rngs=rngs)
     )
     shapes = jax.eval_shape(functional.init, jax.random.key(0))
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {np.dtype(np.float32)}

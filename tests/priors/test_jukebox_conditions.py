@@ -10,34 +10,42 @@ import jukebox_models
 import numpy as np
 import pytest
 
+from musicgen_jax import config
+from musicgen_jax.conditions import labels, timing
 from musicgen_jax.conversion import jukebox_prior
 from musicgen_jax.nn import modules
-from musicgen_jax.priors import jukebox_conditioner
+
+
+def small() -> config.JukeboxPriorConfig:
+    """The released 5b's ranges and bins at width 3; context 8."""
+    released = jukebox_prior.RELEASED["5b"]
+    transformer = dataclasses.replace(released.transformer, width=3)
+    return dataclasses.replace(released, context=8, num_genres=4, num_artists=4, transformer=transformer)
+
+
+def with_tables(module: type, tables: dict[str, np.ndarray]):
+    """What a condition gives with these tables, compiled: a function of its batch."""
+    functional = modules.Functional(lambda rngs: module(small(), rngs=rngs))
+    tables = jax.tree.map(jnp.asarray, tables)
+    run = jax.jit(lambda batch: functional.bind(tables, {})(batch))
+    return lambda **batch: run({name: np.int32(value) for name, value in batch.items()})
+
+
+def test_genre_words_are_summed_and_empty_places_count_nothing():
+    tables = {"genre": np.float32(10 ** np.arange(4))[:, None] * np.ones(3, np.float32)}
+    tables["artist"] = np.float32(0.1) * np.arange(4, dtype=np.float32)[:, None] * np.ones(3, np.float32)
+    start = with_tables(labels.StartLabels, tables)
+    found = start(artist=[1, 2], genres=[[0, 2, -1, -1, -1], [3, 3, 1, -1, 0]]).start
+    np.testing.assert_allclose(found[:, 0], [101.1, 2011.2], rtol=1e-6)
 
 
 @pytest.fixture(scope="module")
-def labels():
-    """The released 5b's ranges and bins at width 3, tables that tell which rows were added; context 8."""
-    released = jukebox_prior.RELEASED["5b"]
-    transformer = dataclasses.replace(released.transformer, width=3)
-    model = dataclasses.replace(released, context=8, num_genres=4, num_artists=4, transformer=transformer)
-    functional = modules.Functional(lambda rngs: jukebox_conditioner.LabelConditioner(model, rngs=rngs))
-    bins = np.arange(128.0, dtype=np.float32)
+def bins_of():
+    """Timing whose tables tell which rows were added: in the axes total, absolute and relative."""
     one_hot = {name: np.zeros((128, 3), np.float32) for name in ("total", "absolute", "relative")}
     for axis, table in enumerate(one_hot.values()):
-        table[:, axis] = bins
-    tables = {"genre": np.float32(10 ** np.arange(4))[:, None] * np.ones(3, np.float32)}
-    tables["artist"] = np.float32(0.1) * np.arange(4, dtype=np.float32)[:, None] * np.ones(3, np.float32)
-    tables = jax.tree.map(jnp.asarray, one_hot | tables)
-    timing = jax.jit(lambda *args: functional.bind(tables, {}).timing(*args))
-    start = jax.jit(lambda *args: functional.bind(tables, {}).start(*args))
-    return timing, start
-
-
-def test_genre_words_are_summed_and_empty_places_count_nothing(labels):
-    _, start = labels
-    genres = np.int32([[0, 2, -1, -1, -1], [3, 3, 1, -1, 0]])
-    np.testing.assert_allclose(start(np.int32([1, 2]), genres)[:, 0], [101.1, 2011.2], rtol=1e-6)
+        table[:, axis] = np.arange(128.0)
+    return with_tables(timing.SampleTiming, one_hot)
 
 
 def exact_bins(total: int, offset: int, length: int) -> np.ndarray:
@@ -64,21 +72,20 @@ def exact_bins(total: int, offset: int, length: int) -> np.ndarray:
         *((9529734 / 44100, 0), (11018109 / 44100, 0)),
     ],
 )
-def test_timing_falls_into_the_right_bins(labels, total, offset):
+def test_timing_falls_into_the_right_bins(bins_of, total, offset):
     """Durations of whole seconds often lie on the edge of a bin."""
-    timing, _ = labels
     total, offset, length = round(total * 44100), offset * 44100, 1048576
-    found = timing(*(np.int32([value]) for value in (total, offset, length)))
+    found = bins_of(total=[total], offset=[offset], length=[length]).added
     np.testing.assert_array_equal(found[0], exact_bins(total, offset, length))
 
 
 def test_only_the_middle_upsampler_scales_its_residual_blocks():
     """With the same weights, the two upsamplers differ; a factor on the blocks' last convolution makes up for it."""
     middle, bottom = (jukebox_models.cached(f"upsampler_{tier}") for tier in ("middle", "bottom"))
-    above = jukebox_models.batch_of(middle.config)["above"]
+    batch = jukebox_models.batch_of(middle.config)
 
     def compiled(model):
-        run = jax.jit(lambda params: model.functional.bind(params, {}).upsampler(above))
+        run = jax.jit(lambda params: model.functional.bind(params, {}).conditions["above"](batch).added)
         return lambda params: np.asarray(run(params))
 
     of_middle, of_bottom = compiled(middle), compiled(bottom)
