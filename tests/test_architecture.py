@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "ddsp": set(),
     "sharding": {"config"},
     "nn": {"sharding"},
-    "transformer": {"config", "sharding", "nn.parameters"},
+    "transformer": {"config", "sharding", "nn.parameters", "nn.tables"},
     "data": {"config", "sharding", "ddsp"},
     "codes": {"config", "sharding", "data"},
     "quantizers": {"config", "nn.parameters"},
