@@ -185,6 +185,7 @@ def test_vqvae_against_a_discriminator_by_data_statistics(tmp_path, tiny_audio_d
         "--config.loss.normalization=data",
         "--config.loss.linf=0.02",
         "--config.loss.data_seconds=20.0",
+        "--config.optimizer.name=adamw",  # Muon, above, takes thrice as long to compile and to load
     ]
     expected = ["model/params/discriminator/scales", "model/buffers/balancers/top/norms", "trainer/opt_state/"]
     check_resume("train_vqvae", [*VQVAE, *adversarial], tiny_audio_dataset, tmp_path, expected)
