@@ -6,21 +6,16 @@ starts see one device, as a person does.
 
 import fcntl
 import gc
-import importlib.metadata
 import os
 import pathlib
 import pickle
 import types
 from collections.abc import Callable
 
+import xla_flags
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Most of a test is compilation, and XLA compiles nine times faster without optimisation and with its older emitters of
-# loops, which JAX 0.11 and later have no more. `XLA_FLAGS= make test` compiles as production does.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
-    + (" --xla_cpu_use_fusion_emitters=false" if importlib.metadata.version("jax").startswith("0.10.") else ""),
-)
+os.environ.setdefault("XLA_FLAGS", xla_flags.FAST)  # `XLA_FLAGS= make test` compiles as production does
 
 import jax
 import numpy as np

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import test_resume
+import xla_flags
 
 from musicgen_jax.training import metrics
 
@@ -109,7 +110,7 @@ def server(monkeypatch) -> multiprocessing.context.BaseContext:
     paths = [str(test_resume.REPOSITORY), str(test_resume.REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    monkeypatch.setenv("XLA_FLAGS", xla_flags.FAST)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", test_resume.CACHE)
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     context = multiprocessing.get_context("forkserver")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import test_chaos
 import test_resume
+import xla_flags
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +35,7 @@ class Trainers(test_resume.Trainer):
         super().__init__("train_prior", PRIOR, data, workdir)
         self._command += LONGER  # the later flag wins
         # JAX's cache serves process 0 alone: each start compiles, and does so in 3 s instead of 30.
-        self._environment["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+        self._environment["XLA_FLAGS"] = xla_flags.FAST
 
     def start_all(self, num_processes: int) -> list[subprocess.Popen]:
         with socket.create_server(("", 0)) as server:

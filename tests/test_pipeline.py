@@ -11,6 +11,7 @@ import command_line
 import numpy as np
 import pytest
 import soundfile
+import xla_flags
 
 from musicgen_jax.data import audio_io, shards
 
@@ -24,7 +25,7 @@ FEW_STEPS = {
 
 def run_demo(out: pathlib.Path, *flags: str) -> subprocess.CompletedProcess:
     command = ["bash", str(ROOT / "launch" / "demo.sh"), str(out), *flags]
-    environment = os.environ | FEW_STEPS | {"PYTHON": sys.executable}
+    environment = os.environ | FEW_STEPS | {"PYTHON": sys.executable, "XLA_FLAGS": xla_flags.FAST}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import clean_environment
 import nbformat
 import pytest
+import xla_flags
 from IPython.core import inputtransformer2
 from nbclient import NotebookClient
 
@@ -40,7 +41,7 @@ def execute(notebook: nbformat.NotebookNode, folder: pathlib.Path, environment: 
         "argv": [str(environment / "bin" / "python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         "display_name": "clean",
         "language": "python",
-        "env": {"PYTHONPATH": "", "JAX_PLATFORMS": "cpu"} | offline,
+        "env": {"PYTHONPATH": "", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": xla_flags.FAST} | offline,
     }
     (kernel / "kernel.json").write_text(json.dumps(spec))
     monkeypatch.setenv("JUPYTER_PATH", str(environment.parent / "jupyter"))
