@@ -32,11 +32,11 @@ def code_nats(
         start = np.full(len(codes), window.start, np.int32)
         batch = tier_sampler.window_batch(model, request, codes, above, rows, start)
         losses = np.asarray(_scorer(prior.functional)(prior.weights, batch), np.float64)
-        nats[:, window.kept_in_track] = losses[:, window.kept]
+        nats[:, window.kept_in_track] = losses[:, window.kept, 0]
     return nats
 
 
 @functools.lru_cache(maxsize=2)
 def _scorer(functional: modules.Functional) -> Callable[[tuple, dict[str, Any]], jax.Array]:
-    """Jitted (weights, batch) -> -log p of every code, [B, T]."""
+    """Jitted (weights, batch) -> -log p of every code, [B, T, Q]."""
     return jax.jit(lambda weights, batch: loss.code_losses(functional.bind(*weights)(batch), batch["codes"]))

@@ -172,7 +172,7 @@ def make_case(model: config.PriorConfig, kind: str, batch_size: int, chip: jax.D
     begin = functools.partial(_begin, functional, kind, batch_size, num_rows)
     # Nothing of the stack's own weights stays: the layers are a copy of them.
     rest, fixed, caches = jax.jit(begin)(jax.random.key(0))
-    codes, draws = jnp.zeros((batch_size, model.context), jnp.int32), _draws(model, batch_size)
+    codes, draws = jnp.zeros((batch_size, model.context, 1), jnp.int32), _draws(model, batch_size)
     advance = jax.jit(functools.partial(_advance, functional), donate_argnames=("codes", "caches"))
     shapes = jax.eval_shape(lambda: (rest, fixed, draws, position, codes, caches))
     compiled = _lower(advance, shapes).compile()
@@ -223,7 +223,7 @@ def _begin(
         params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
     model: prior.Prior = functional.bind(params, buffers)
     rows = jnp.zeros(batch_size, jnp.int32)
-    batch = {"codes": jnp.zeros((batch_size, model.config.context), jnp.int32)}
+    batch = {"codes": jnp.zeros((batch_size, model.config.context, 1), jnp.int32)}
     batch |= {"genre": rows, "artist": rows, "start": rows, "length": rows + model.config.context}
     fixed, caches = decode._begin(
         functional,

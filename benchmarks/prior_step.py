@@ -94,7 +94,7 @@ def ours(run: config.PriorTraining, codes: np.ndarray) -> tuple[sides.Programs, 
     current = state.initial_state(task, run.training, tx, axis_rules, mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, current)
     rows = jnp.zeros(codes.shape[0], jnp.int32)
-    batch = {"codes": jnp.asarray(codes), "mask": jnp.ones(codes.shape, jnp.bool_)}
+    batch = {"codes": jnp.asarray(codes)[..., None], "mask": jnp.ones(codes.shape, jnp.bool_)}
     batch |= {"genre": rows, "artist": rows, "start": rows, "length": rows + codes.shape[1]}
     train_step = step.make_train_step(task, tx, run.training, run.optimizer, shardings).lower(current, batch).compile()
 

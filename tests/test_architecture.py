@@ -33,7 +33,7 @@ MAY_IMPORT = {
         *("training.state", "training.precision"),
     },
     "conditions": {"config", "nn", "sharding", "transformer"},
-    "priors": {"config", "nn", "sharding", "transformer", "conditions"},
+    "priors": {"config", "codes.patterns", "nn", "sharding", "transformer", "conditions"},
     "training": {"config", "nn", "sharding"},
     "sampling": {
         *("config", "nn", "sharding", "transformer", "data", "codes", "tokenizers", "training.rng"),

@@ -44,8 +44,8 @@ class JointTable:
     def condition(self, batch: dict[str, jax.Array]) -> None:
         return None
 
-    def inputs(self, codes: jax.Array, condition: None) -> jax.Array:
-        return codes
+    def run(self, codes: jax.Array, condition: None) -> jax.Array:
+        return self.stack(codes[..., 0])
 
     def stack(self, codes: jax.Array) -> jax.Array:
         """[B, T], K where masked -> log p(code_t = k | known) [B, T, K]."""

@@ -57,7 +57,7 @@ def batch(model: config.PriorConfig, size: int = 2, seed: int = 0) -> dict[str, 
         return rng.integers(high, size=shape, dtype=np.int32)
 
     arrays = {
-        "codes": integers(model.num_codes, size, model.context),
+        "codes": integers(model.num_codes, size, model.context, model.num_codebooks),
         "mask": np.ones((size, model.context), bool),
         "genre": integers(len(model.genres), size),
         "artist": integers(len(model.artists), size),
@@ -65,5 +65,5 @@ def batch(model: config.PriorConfig, size: int = 2, seed: int = 0) -> dict[str, 
         "length": np.full(size, 5 * model.context, np.int32),
     }
     if model.upsampling:
-        arrays["above"] = integers(model.num_codes, size, model.context // model.upsampling)
+        arrays["above"] = integers(model.num_codes, size, model.context // model.upsampling, model.num_codebooks)
     return arrays

@@ -50,7 +50,7 @@ def prior_batch(model: config.PriorConfig, step: int, lengths: tuple[int, ...] =
     rng = np.random.default_rng(step)
     rows = np.array(lengths or (model.context,) * BATCH_SIZE)
     batch = {
-        "codes": rng.integers(0, model.num_codes, (BATCH_SIZE, model.context)).astype(np.int32),
+        "codes": rng.integers(0, model.num_codes, (BATCH_SIZE, model.context, model.num_codebooks)).astype(np.int32),
         "mask": np.arange(model.context) < rows[:, None],
         "genre": rng.integers(0, 3, BATCH_SIZE).astype(np.int32),
         "artist": np.zeros(BATCH_SIZE, np.int32),
@@ -58,7 +58,7 @@ def prior_batch(model: config.PriorConfig, step: int, lengths: tuple[int, ...] =
         "length": np.full(BATCH_SIZE, 4 * model.context, np.int32),
     }
     if model.upsampling:
-        shape = (BATCH_SIZE, model.context // model.upsampling)
+        shape = (BATCH_SIZE, model.context // model.upsampling, model.num_codebooks)
         batch["above"] = rng.integers(0, model.num_codes, shape).astype(np.int32)
     return batch
 

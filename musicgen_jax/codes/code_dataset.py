@@ -64,7 +64,7 @@ def read_index(directory: str) -> list[TrackEntry]:
 
 
 def write_codebooks(directory: pathlib.Path, codebooks: dict[str, np.ndarray]) -> None:
-    """Writes codebooks.npz: tier -> the tokenizer's entries, float32 [K, W]."""
+    """Writes codebooks.npz: tier -> the tokenizer's entries, float32 [Q, K, W]."""
     np.savez(directory / CODEBOOKS_NAME, **codebooks)
 
 
@@ -74,8 +74,9 @@ def read_codebooks(directory: str) -> dict[str, np.ndarray]:
     codebooks = files.read_arrays(path, "pass the --out of extract_codes")
     for tier in read_facts(directory).layout.names:
         entries = codebooks.get(tier, np.empty(0))
-        sound = entries.ndim == 2 and entries.dtype == np.float32 and bool(np.isfinite(entries).all())
-        config.require(sound, f"{path} is damaged: {tier} must be finite float32 [K, W]")
+        codebooks[tier] = entries = entries[None] if entries.ndim == 2 else entries  # older than several codebooks
+        sound = entries.ndim == 3 and entries.dtype == np.float32 and bool(np.isfinite(entries).all())
+        config.require(sound, f"{path} is damaged: {tier} must be finite float32 [Q, K, W]")
     return codebooks
 
 
@@ -171,8 +172,8 @@ class Windows:
           start: first code; must be a multiple of the upsampling factor.
 
         Returns:
-          "codes" int32 [T]; "mask" bool [T], False behind the track's end, where codes are 0; "above" int32
-          [T / upsampling], absent at the top; "genre", "artist", "start", "length" int32 scalars, the last two in
+          "codes" int32 [T, 1]; "mask" bool [T], False behind the track's end, where codes are 0; "above" int32
+          [T / upsampling, 1], absent at the top; "genre", "artist", "start", "length" int32 scalars, the last two in
           codes of this tier.
         """
         model, record, entry = self.model, self.records[track], self.entries[track]
@@ -267,4 +268,4 @@ def code_sequences(directory: str, split: str, tier: str) -> list[np.ndarray]:
 
 
 def _padded(codes: np.ndarray, length: int) -> np.ndarray:
-    return np.pad(codes.astype(np.int32), (0, length - len(codes)))
+    return np.pad(codes.astype(np.int32), (0, length - len(codes)))[:, None]

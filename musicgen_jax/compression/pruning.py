@@ -104,7 +104,8 @@ def _largest_weights(model: trained.TrainedPrior) -> Callable[..., tuple[jax.Arr
     @jax.jit
     def sums(all_weights: tuple, batch: Batch) -> tuple[jax.Array, jax.Array]:
         module: prior.Prior = model.functional.bind(*all_weights)
-        mask = batch["mask"].astype(jnp.float32)
+        exists = jnp.broadcast_to(batch["mask"][..., None], batch["codes"].shape)
+        mask = jnp.any(module.pattern.placed(exists, False), axis=-1).astype(jnp.float32)
 
         def body(x: jax.Array, layer: Any) -> tuple[jax.Array, jax.Array]:
             largest = jnp.max(_attention_weights(layer, x), axis=-1)

@@ -31,8 +31,9 @@ class Above(nnx.Module):
         rngs: nnx.Rngs,
     ):
         settings, (doublings, dilations) = model.conditioner, _up_blocks(model)
-        codebook = codebooks.get(model.above)
-        table = tables.of_codebook(codebook, model.num_codes, settings.width, rngs)
+        entries = codebooks.get(model.above)
+        # The codebooks of a tokenizer are of one size and number in all of its streams.
+        table = tables.of_codebooks(entries, model.num_codebooks, model.num_codes, settings.width, rngs)
         self.codes = parameters.parameter(table, parameters.EMBEDDING)
         self.stack = resnet.ResidualStack(settings.width, dilations, dtype=dtype, rngs=rngs)
         self.upsampling = nnx.List(
@@ -48,13 +49,13 @@ class Above(nnx.Module):
         """Embeds the codes.
 
         Args:
-          batch: `above` int32 [B, T / upsampling].
+          batch: `above` int32 [B, T / upsampling, Q].
           hidden: bool [B], windows that are told a trained vector instead.
 
         Returns:
           added [B, T, D] in the compute dtype.
         """
-        x = self.stack(self.codes[...][batch["above"]].astype(self.dtype))
+        x = self.stack(tables.summed(self.codes[...].astype(self.dtype), batch["above"]))
         for upsampling in self.upsampling:
             x = upsampling(x)
         added = self.norm(self.project(x))

@@ -26,10 +26,6 @@ class Condition:
     start: jax.Array | None = None
     prefix: jax.Array | None = None
 
-    def first(self, length: int) -> "Condition":
-        """That of the first `length` positions alone."""
-        return dataclasses.replace(self, added=self.added[:, :length])
-
     def at(self, position: jax.Array) -> "Condition":
         """That of one position: `added` [B, D]; the memory is in the caches already."""
         added = jax.lax.dynamic_index_in_dim(self.added, position, axis=1, keepdims=False)

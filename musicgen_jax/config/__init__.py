@@ -10,6 +10,7 @@ from musicgen_jax.config.files import check_types, choose, from_dict, parse_arg,
 from musicgen_jax.config.jukebox import JukeboxPriorConfig, JukeboxTransformerConfig
 from musicgen_jax.config.prior import (
     ATTENTIONS,
+    PATTERNS,
     REMAT,
     ConditionerConfig,
     PriorConfig,
@@ -35,6 +36,7 @@ __all__ = [
     "IMPORTANCES",
     "MAX_SEED",
     "MODES",
+    "PATTERNS",
     "REMAT",
     "SAMPLERS",
     "SCHEDULES",

@@ -19,6 +19,11 @@ class DiffusionConfig(PriorConfig):
     def validate(self) -> None:
         super().validate()
         require(self.kind == DIFFUSION, f"model.kind={self.kind!r}: must be {DIFFUSION!r}")
+        require(
+            self.num_codebooks == 1,
+            f"model.num_codebooks={self.num_codebooks}: a diffusion model is of codes of one codebook; train a prior "
+            "(configs/prior.py) on these",
+        )
         require(self.schedule in SCHEDULES, f"model.schedule={self.schedule!r}: must be one of {', '.join(SCHEDULES)}")
 
 

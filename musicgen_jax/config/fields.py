@@ -13,6 +13,7 @@ YOUNGER = {
     "above_dropout": 0.0,
     "label_dropout": 0.0,
     "num_codebooks": 1,
+    "pattern": "delay",
     "quantization/activations": "float",
     "quantization/weights": "float",
     "quantizer/codebook_dropout": 0.0,

@@ -34,10 +34,10 @@ def parse_arg(arg: str | None, **defaults: str) -> dict[str, str]:
     return parsed
 
 
-def choose(scales: dict[str, Any], name: str) -> Any:
-    """scales[name]; UserError lists the names there are."""
-    require(name in scales, f"scale={name}: must be one of {', '.join(scales)}{nearest(name, scales)}")
-    return scales[name]
+def choose(values: dict[str, Any], name: str, what: str = "scale") -> Any:
+    """values[name]; UserError lists the names there are of `what`."""
+    require(name in values, f"{what}={name}: must be one of {', '.join(values)}{nearest(name, values)}")
+    return values[name]
 
 
 def to_dict(config: Any) -> dict:

@@ -20,6 +20,7 @@ ATTENTIONS = (
     "blocked",  # memory grows with the context, on any platform
     "pallas",  # likewise, as kernels for TPUs
 )
+PATTERNS = ("delay", "flat")  # in which order the codes of several codebooks are predicted: `codes/patterns.py`
 BEYOND = ("zero", "clamp")  # what relative attention knows of distances beyond its table
 
 
@@ -112,6 +113,7 @@ class PriorConfig:
     context: int = 8192  # frames of codes of a window
     num_codes: int = 2048  # codebook size; read from the codes
     num_codebooks: int = 1  # codes a frame, each of a codebook of its own; read from the codes
+    pattern: str = "delay"  # of several codebooks: see `PATTERNS`
     above: str = ""  # the stream whose codes it is told, or none; read from the codes
     upsampling: int = 0  # frames of this stream for one of that above, 0 without one; read from the codes
     codes_per_second: float = 0.0  # frames of this stream; read from the codes
@@ -124,7 +126,7 @@ class PriorConfig:
     label_dropout: float = 0.0  # share of training windows whose genre and artist are hidden; guidance needs some
     timing_dropout: float = 0.0  # share of training windows whose place and length of the track are hidden
     above_dropout: float = 0.0  # share of training windows whose codes of the tier above are hidden
-    loss_chunk: int = 0  # codes of each window whose logits the loss holds at a time; 0 is all of them
+    loss_chunk: int = 0  # steps of each window whose logits the loss holds at a time; 0 is all of them
     transformer: TransformerConfig = dataclasses.field(default_factory=TransformerConfig)
     conditioner: ConditionerConfig = dataclasses.field(default_factory=ConditionerConfig)
     quantization: QuantizationConfig = dataclasses.field(default_factory=QuantizationConfig)
@@ -133,9 +135,17 @@ class PriorConfig:
         """Share of training windows that are not told a condition."""
         return {"labels": self.label_dropout, "timing": self.timing_dropout, "above": self.above_dropout}[condition]
 
+    @property
+    def num_steps(self) -> int:
+        """Positions of the stack for the `context` frames of a window."""
+        extra = self.num_codebooks - 1 if self.pattern == "delay" else self.context * (self.num_codebooks - 1)
+        return self.context + extra
+
     def validate(self) -> None:
         require(self.tier.isidentifier(), f"model.tier={self.tier!r}: must be the name of a stream, such as top")
         require_range("model.context", self.context, 2, 2**24)
+        require_range("model.num_codebooks", self.num_codebooks, 1, 1024)
+        require(self.pattern in PATTERNS, f"model.pattern={self.pattern!r}: must be one of {', '.join(PATTERNS)}")
         if self.upsampling:
             require(
                 self.context % self.upsampling == 0,
@@ -178,7 +188,7 @@ class PriorTraining:
             f"training.accumulation_steps={self.training.accumulation_steps}",
         )
         require(
-            not self.shard_sequence or self.model.context % self.mesh.tensor == 0,
-            f"model.context={self.model.context}: with shard_sequence it must be a multiple of "
-            f"mesh.tensor={self.mesh.tensor}",
+            not self.shard_sequence or self.model.num_steps % self.mesh.tensor == 0,
+            f"model.context={self.model.context}: with shard_sequence the {self.model.num_steps} steps of a window "
+            f"must be a multiple of mesh.tensor={self.mesh.tensor}",
         )

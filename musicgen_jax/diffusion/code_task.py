@@ -43,7 +43,7 @@ def code_task(
         functional=functional(run, axis_rules, codebooks),
         loss=diffusion_loss.diffusion_loss if isinstance(run.model, config.DiffusionConfig) else _prior_loss,
         unit="codes",
-        units_per_step=run.data.batch_size * run.model.context,
+        units_per_step=run.data.batch_size * run.model.context * run.model.num_codebooks,
         weight=loss.num_losses,
         summarize=loss.summarize,
         flops_per_step=flops_per_step,

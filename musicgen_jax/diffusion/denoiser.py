@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from musicgen_jax.conditions.condition import Condition
-from musicgen_jax.nn import tables
 from musicgen_jax.priors import code_model
 from musicgen_jax.sharding import rules
 
@@ -17,15 +16,13 @@ from musicgen_jax.sharding import rules
 class Denoiser(code_model.CodeModel):
     """p(code_t | the codes of the window that are known, labels, timing, codes of the tier above), for every t at once.
 
-    Code K, one behind the codebook, is [MASK]: its embedding is the vector `start`. Attention looks both ways.
+    Codes are of one codebook, [B, T, 1]. Code K, one behind it, is [MASK]: its embedding is the vector `start`.
+    Attention looks both ways.
     """
 
     causal = False
 
     def inputs(self, codes: jax.Array, condition: Condition) -> jax.Array:
-        """codes int32 [B, T], K where they are masked -> the stack's input [B, T, D]."""
-        last = self.config.num_codes - 1
-        embedded = tables.lookup(self.codes[...].astype(self.dtype), jnp.minimum(codes, last), self.rules)
-        masked = (codes > last)[..., None]
-        x = jnp.where(masked, self.start[...].astype(self.dtype), embedded) + condition.added
+        """codes int32 [B, T, 1], K where they are masked -> the stack's input [B, T, D]."""
+        x = self.embedded(jnp.where(codes == self.config.num_codes, -1, codes)) + condition.added
         return rules.constrain(x, self.rules, ("batch", "residual_sequence", "residual"))

@@ -25,7 +25,7 @@ def diffusion_loss(
     known, weights = masking.draw(mask_key, batch["mask"], model.config.schedule)
     noised = batch | {"codes": masking.masked_codes(batch["codes"], known, model.config.num_codes)}
     hidden = model.hidden(noised, dropout_key if train else None)
-    return loss.mean_losses(model, hidden, batch["codes"], weights, loss.num_losses(batch))
+    return loss.mean_losses(model, hidden, batch["codes"], weights[..., None], loss.num_losses(batch))
 
 
 def parallel_loss(
@@ -50,7 +50,7 @@ def parallel_loss(
         known = exists & (place < bounds[step][:, None])
         drawn = exists & ~known & (place < bounds[step + 1][:, None])
         noised = batch | {"codes": masking.masked_codes(batch["codes"], known, model.config.num_codes)}
-        weights = drawn.astype(jnp.float32)
+        weights = drawn[..., None].astype(jnp.float32)
         return loss.mean_losses(model, model.hidden(noised), batch["codes"], weights, loss.num_losses(batch))[0]
 
     nats = jnp.sum(jax.lax.map(step_loss, jnp.arange(steps)))

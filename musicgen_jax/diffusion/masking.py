@@ -7,8 +7,8 @@ from musicgen_jax.diffusion import order, schedules
 
 
 def masked_codes(codes: jax.Array, known: jax.Array, num_codes: int) -> jax.Array:
-    """codes int32 [B, T] with K where they are not known (bool [B, T])."""
-    return jnp.where(known, codes, num_codes)
+    """codes int32 [B, T, 1] with K where they are not known (bool [B, T])."""
+    return jnp.where(known[..., None], codes, num_codes)
 
 
 def draw(key: jax.Array, exists: jax.Array, schedule: str) -> tuple[jax.Array, jax.Array]:

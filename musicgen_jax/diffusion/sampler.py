@@ -167,7 +167,7 @@ def make_unmask(functional: modules.Functional, steps: int) -> Callable[..., jax
         def body(step: jax.Array, codes: jax.Array) -> jax.Array:
             index = bounds[step][:, None] + jnp.arange(most)
             chosen = jnp.take_along_axis(places, jnp.minimum(index, length - 1), axis=1)
-            hidden = model.run(codes, condition)
+            hidden = model.run(codes[..., None], condition)
             # Only the codes of this step are predicted: over all steps, each of them once.
             step_logits = model.predict(hidden[rows, chosen])
             drawn = _drawn(step_logits, batch["noise"][rows, chosen], batch["temperature"][rows, chosen], top_p, top_k)
@@ -229,7 +229,7 @@ def _labels(model: config.PriorConfig, tracks: Tracks, rows: np.ndarray, begins:
     }
     if model.upsampling:
         size = model.context // model.upsampling
-        batch["above"] = _windows(tracks.above, rows, begins // model.upsampling, size)
+        batch["above"] = _windows(tracks.above, rows, begins // model.upsampling, size)[..., None]
     return batch
 
 

@@ -38,8 +38,8 @@ def prior_targets(teacher: prior.Prior, batch: Batch, key: jax.Array) -> Batch:
       key: of the masks.
 
     Returns:
-      `batch` with "noised" int32 [B, T], the student's input; "hard" and "soft" float32 [B, T], weights of the code and
-      of the teacher's probabilities, one of them 0 and both where the code is known; "taught" [B, T, D], which the
+      `batch` with "noised" int32 [B, T, 1], the student's input; "hard" and "soft" float32 [B, T], weights of the code
+      and of the teacher's probabilities, one of them 0 and both where the code is known; "taught" [B, T, D], which the
       teacher's `predict` turns into logits. A window's weights sum to its number of codes.
     """
     known = draw_known(key, batch["mask"], batch["start"])
@@ -142,7 +142,7 @@ def distillation_loss(
         logits = predict(hidden)
         wanted = jax.nn.log_softmax(predict_taught(taught))
         divergence = jnp.sum(jnp.exp(wanted) * (wanted - jax.nn.log_softmax(logits)), axis=-1)
-        return jnp.sum(loss.code_losses(logits, codes) * hard), jnp.sum(divergence * soft)
+        return jnp.sum(loss.code_losses(logits, codes[..., 0]) * hard), jnp.sum(divergence * soft)
 
     hidden = model.hidden(batch | {"codes": batch["noised"]}, key)
     whole = (hidden, *(batch[name] for name in ("codes", "hard", "soft", "taught")))

@@ -45,14 +45,14 @@ def sample(teacher: trained.TrainedPrior, windows: code_dataset.Windows, num: in
             batch = {name: array[rows] for name, array in arrays.items()}
             zeros = np.zeros(size, np.int32)
             settings = logit_filters.Settings(
-                temperature=np.ones(batch["codes"].shape, np.float32),
+                temperature=np.ones(batch["mask"].shape, np.float32),
                 top_p=np.ones(size, np.float32),
                 top_k=zeros,
                 guidance=np.ones(size, np.float32),
             )
             stop = batch["mask"].sum(axis=1).astype(np.int32)
             sampled = sample_window(teacher.weights, batch, zeros, stop, keys[rows], batch["start"], settings)
-            arrays["codes"][rows] = np.where(batch["mask"], np.asarray(sampled), 0)
+            arrays["codes"][rows] = np.where(batch["mask"][..., None], np.asarray(sampled), 0)
             progress.update(min(size, num - first))
     return arrays
 
@@ -62,7 +62,10 @@ def read_or_sample(
 ) -> Example:
     """`sample`, kept in the file `path` (npz): an interrupted distillation reads it again."""
     if path.is_file():
-        return files.read_arrays(path)
+        stored = files.read_arrays(path)
+        # Before there were several codebooks, codes were [num, T].
+        codes = {name: stored[name][..., None] for name in ("codes", "above") if np.ndim(stored.get(name)) == 2}
+        return stored | codes
     arrays = sample(teacher, windows, num, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_suffix(".writing.npz")

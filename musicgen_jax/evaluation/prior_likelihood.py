@@ -122,6 +122,6 @@ def _score(prior: trained.TrainedPrior, windows: code_dataset.Windows, limit: in
             nats = np.asarray(losses(prior.weights, batch), np.float64)
             for place, row in zip(chosen, nats, strict=False):
                 total += float(row[place.first : place.stop].sum())
-                count += place.stop - place.first
+                count += row[place.first : place.stop].size
             progress.update(len(chosen))
     return total, count

@@ -1,7 +1,11 @@
 """Tables of vectors that are looked up by number: embeddings of codes, labels and bins."""
 
+import functools
+import operator
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from musicgen_jax.nn import parameters
@@ -14,34 +18,61 @@ def table(num: int, width: int, rngs: nnx.Rngs, std: float = 0.02) -> nnx.Param:
     return parameters.parameter(values, parameters.EMBEDDING, (None, "width"))
 
 
-def of_codebook(codebook: jax.typing.ArrayLike | None, num_codes: int, width: int, rngs: nnx.Rngs) -> jax.Array:
-    """Initial table of codes [K, width] float32, each column of mean 0 and variance about 1.
+def of_codebooks(
+    entries: jax.typing.ArrayLike | None, num_codebooks: int, num_codes: int, width: int, rngs: nnx.Rngs
+) -> jax.Array:
+    """Initial table of codes [Q * K, width] float32, row q * K + k for code k of codebook q.
 
-    Entries of a tokenizer's codebook that lie near each other sound alike. A table that starts as a random projection
-    of the codebook knows that from the first step; one that starts at random must learn it code by code.
+    Each column has mean 0 and variance about 1 in every codebook. Entries of a tokenizer's codebook that lie near each
+    other sound alike. A table that starts as a random projection of the codebook knows that from the first step; one
+    that starts at random must learn it code by code.
 
     Args:
-      codebook: entries [K, W], or None for a table of independent normal values.
+      entries: [Q, K, W], or None for a table of independent normal values.
+      num_codebooks: Q.
       num_codes: K.
       width: of the embedding.
-      rngs: the projection, or the values.
+      rngs: the projections, or the values.
     """
-    if codebook is None:
-        return jax.random.normal(rngs.params(), (num_codes, width))
-    entries = jnp.asarray(codebook, jnp.float32)
+    if entries is None:
+        return jax.random.normal(rngs.params(), (num_codebooks * num_codes, width))
+    return jnp.concatenate([_projected(one, width, rngs) for one in jnp.asarray(entries, jnp.float32)])
+
+
+def _projected(entries: jax.Array, width: int, rngs: nnx.Rngs) -> jax.Array:
+    """[K, W] -> [K, width]."""
     # Standardised, so that directions in which the entries spread little count as much as the others.
     entries = (entries - jnp.mean(entries, axis=0)) / (jnp.std(entries, axis=0) + 1e-6)
     projection = jax.random.normal(rngs.params(), (entries.shape[1], width)) / entries.shape[1] ** 0.5
     return entries @ projection
 
 
-def lookup(table: jax.Array, indices: jax.Array, axis_rules: rules.AxisRules) -> jax.Array:
-    """table[indices]: [K, D] and int32 [...] -> [..., D].
+def summed(table: jax.Array, codes: jax.Array) -> jax.Array:
+    """Sum of the rows of Q codes: [Q * K, D], laid out as by `of_codebooks`, and int32 [..., Q] -> [..., D].
 
-    The table is collected first, as any matrix is where "fsdp" divides it: looked up in pieces, the rows would come out
-    divided over their width, and XLA would have to copy them whole to divide them over the batch.
+    A code of -1, which is none, adds nothing.
     """
-    return rules.constrain(table, axis_rules, (None, "residual"))[indices]
+    num_codebooks = codes.shape[-1]
+    firsts = np.arange(num_codebooks) * (len(table) // num_codebooks)
+    rows = (
+        jnp.where(codes[..., q, None] < 0, 0, table[first + jnp.maximum(codes[..., q], 0)])
+        for q, first in enumerate(firsts)
+    )
+    return functools.reduce(operator.add, rows)
+
+
+def collected(table: jax.Array, axis_rules: rules.AxisRules) -> jax.Array:
+    """The table [K, D], ready to be looked up: whole, where "fsdp" divides it.
+
+    Looked up in pieces, the rows would come out divided over their width, and XLA would have to copy them whole to
+    divide them over the batch.
+    """
+    return rules.constrain(table, axis_rules, (None, "residual"))
+
+
+def lookup(table: jax.Array, indices: jax.Array, axis_rules: rules.AxisRules) -> jax.Array:
+    """table[indices] of the collected table: [K, D] and int32 [...] -> [..., D]."""
+    return collected(table, axis_rules)[indices]
 
 
 def existing_rows(table: jax.Array, indices: jax.Array) -> jax.Array:

@@ -32,20 +32,21 @@ def prior_step_flops(model: config.PriorConfig, batch_size: int) -> StepFlops:
     transformer = model.transformer
     projections, logits, values = _block_macs(model)
     block = projections + 2 * logits + values  # codes and distances against the queries, then the mix
-    output = transformer.width * model.num_codes
-    forward = transformer.num_layers * block + output + _conditioner_macs(model)
+    output = transformer.width * model.num_codebooks * model.num_codes
+    conditioner = _conditioner_macs(model) * model.context / model.num_steps
+    forward = transformer.num_layers * block + output + conditioner
     again = {"none": 0.0, "dots": block - projections, "full": block, "offload": block}[transformer.remat]
     if transformer.attention != "reference":
         again += 2 * logits  # the backward pass of blockwise attention never had the logits of the forward pass
     recomputed = transformer.num_layers * again + (output if model.loss_chunk else 0)
-    num_codes = batch_size * model.context
-    return StepFlops(model=6 * forward * num_codes, recomputed=2 * recomputed * num_codes)
+    num_steps = batch_size * model.num_steps
+    return StepFlops(model=6 * forward * num_steps, recomputed=2 * recomputed * num_steps)
 
 
 def _block_macs(model: config.PriorConfig) -> tuple[float, float, float]:
-    """Multiply-accumulates of a block for one code: projections and MLP, logits, values. Distances count as logits, up
+    """Multiply-accumulates of a block for one step: projections and MLP, logits, values. Distances count as logits, up
     to the furthest that is known."""
-    settings, context = model.transformer, model.context
+    settings, context = model.transformer, model.num_steps
     inner = settings.num_heads * settings.head_dim
     projections = settings.width * (4 * inner + 2 * settings.mlp_width)
     limit = settings.window + 1 if settings.window else context
@@ -62,7 +63,7 @@ def _mean_seen(context: int, limit: int) -> float:
 
 
 def _conditioner_macs(model: config.PriorConfig) -> float:
-    """Of an upsampler's conditioner, for each code of this tier."""
+    """Of an upsampler's conditioner, for each frame of this tier."""
     if not model.upsampling:
         return 0.0
     width, depth = model.conditioner.width, model.conditioner.depth

@@ -91,10 +91,10 @@ def _prior(run: config.PriorTraining) -> Workload:
     model, batch_size = run.model, run.data.batch_size
     axis_rules = prior.axis_rules(run)
     task = code_task.code_task(run, axis_rules)
-    shapes: dict[str, Any] = {"codes": (model.context,), "mask": (model.context,)}
+    shapes: dict[str, Any] = {"codes": (model.context, model.num_codebooks), "mask": (model.context,)}
     shapes |= dict.fromkeys(("genre", "artist", "start", "length"), ())
     if model.upsampling:
-        shapes["above"] = (model.context // model.upsampling,)
+        shapes["above"] = (model.context // model.upsampling, model.num_codebooks)
     batch = {
         name: jax.ShapeDtypeStruct((batch_size, *shape), jnp.bool_ if name == "mask" else jnp.int32)
         for name, shape in shapes.items()

@@ -1,5 +1,6 @@
 """What the models over the codes of one tier share: embeddings, conditioning, blocks, prediction."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax import config
+from musicgen_jax.codes import patterns
 from musicgen_jax.conditions import above, labels, timing
 from musicgen_jax.conditions.condition import Condition, hidden_rows, joined
 from musicgen_jax.nn import tables
@@ -29,8 +31,9 @@ def stored_path(path: tuple) -> tuple:
 class CodeModel(nnx.Module):
     """Codes and what is known besides them -> a distribution for every code of the window.
 
-    A subclass says whether attention is `causal`, and has a method `inputs(codes, condition)`: codes [B, T] and what is
-    known besides them -> the stack's input [B, T, D].
+    A window of T frames of Q codes takes S steps of the stack, one a frame where there is one codebook; see
+    `codes.patterns`. A subclass says whether attention is `causal`, and has a method `inputs(codes, condition)`: codes
+    [B, T, Q] and what is known besides them -> the stack's input [B, S, D].
     """
 
     causal: bool
@@ -48,7 +51,7 @@ class CodeModel(nnx.Module):
         """Args:
         model: sizes, labels, tier.
         axis_rules: layout on a mesh; the default rules if None.
-        codebooks: tier -> the tokenizer's entries [K, W], which the code embeddings start from; without them (a
+        codebooks: tier -> the tokenizer's entries [Q, K, W], which the code embeddings start from; without them (a
           checkpoint will be loaded) they start at random.
         dtype: of activations.
         rngs: initial parameters.
@@ -56,10 +59,13 @@ class CodeModel(nnx.Module):
         axis_rules = rules.AxisRules() if axis_rules is None else axis_rules
         width = model.transformer.width
         self.config, self.rules, self.dtype = model, axis_rules, dtype
-        # As large as the conditioning of the tier above, which arrives normalised: else it would drown the past.
-        table = tables.of_codebook(codebooks.get(model.tier), model.num_codes, width, rngs)
+        sizes = (codebooks.get(model.tier), model.num_codebooks, model.num_codes, width, rngs)
+        # A frame is as large as the conditioning of the tier above, which arrives normalised: else it would drown the
+        # past.
+        table = tables.of_codebooks(*sizes) / model.num_codebooks**0.5
         self.codes = parameter(table, EMBEDDING, ("codes", "width"))
-        # Stands where no code is known: before the first code of a prior, at the masked codes of a denoiser.
+        # Stands where no code is known, for each of Q a share of it: before the first codes of a prior, at the masked
+        # codes of a denoiser.
         self.start = parameter(jax.random.normal(rngs.params(), (width,)), VECTOR, ("width",))
         conditions = {
             "labels": labels.Labels(model, axis_rules, rngs=rngs),
@@ -69,18 +75,23 @@ class CodeModel(nnx.Module):
             conditions["above"] = above.Above(model, codebooks=codebooks, dtype=dtype, rngs=rngs)
         self.told = tuple(conditions)  # in this order they are summed; a bound module has its own
         self.conditions = nnx.Dict(conditions)
-        span = attention.Span(model.transformer.max_distance or model.context, self.causal)
+        span = attention.Span(model.transformer.max_distance or model.num_steps, self.causal)
         reads = any(told.is_memory for told in conditions.values())
         self.stack = stack.Stack(model.transformer, span, axis_rules, reads_memory=reads, dtype=dtype, rngs=rngs)
         # Likewise from the codebook: neighbouring entries start with similar logits.
-        logits = 0.02 * tables.of_codebook(codebooks.get(model.tier), model.num_codes, width, rngs).T
+        logits = 0.02 * tables.of_codebooks(*sizes).T
         self.logits = parameter(logits, EMBEDDING, ("width", "codes"), inputs=(-2,), int8=BOTH)
-        self.bias = parameter(jnp.zeros((model.num_codes,)), BIAS, ("codes",))
+        self.bias = parameter(jnp.zeros((model.num_codebooks * model.num_codes,)), BIAS, ("codes",))
+
+    @property
+    def pattern(self) -> patterns.Pattern:
+        """In which steps the codes of a window are predicted."""
+        return patterns.of(self.config.pattern, self.config.context, self.config.num_codebooks)
 
     def condition(
         self, batch: dict[str, jax.Array], hidden: Mapping[str, jax.Array] = MappingProxyType({})
     ) -> Condition:
-        """What is known of every position besides its code.
+        """What is known at every step besides the codes: what is known of the latest frame that it predicts.
 
         Args:
           batch: see `code_dataset.Windows.window` for its arrays.
@@ -88,14 +99,25 @@ class CodeModel(nnx.Module):
             others from one that was trained with some of them hidden.
         """
         parts = [self.conditions[name](batch, hidden.get(name)) for name in self.told]
-        return joined(parts, self.config.context, self.dtype)
+        of_frames = joined(parts, self.config.context, self.dtype)
+        if self.config.num_codebooks == 1:
+            return of_frames
+        return dataclasses.replace(of_frames, added=of_frames.added[:, self.pattern.newest])
+
+    def embedded(self, codes: jax.Array) -> jax.Array:
+        """Sum of the embeddings of the codes of each step, int32 [..., Q] with -1 where none is known: [..., D]."""
+        table = tables.collected(self.codes[...].astype(self.dtype), self.rules)
+        share = jnp.mean(codes < 0, axis=-1, keepdims=True, dtype=jnp.float32)
+        return tables.summed(table, codes) + (share * self.start[...]).astype(self.dtype)
 
     def __call__(self, batch: dict[str, jax.Array], key: jax.Array | None = None) -> jax.Array:
-        """Logits [B, T, K] float32 of a window given its own codes and conditions; `key` turns dropout on."""
-        return self.predictor()(self.hidden(batch, key))
+        """Logits [B, T, Q, K] float32 of a window given its own codes and conditions; `key` turns dropout on."""
+        logits = self.predictor()(self.hidden(batch, key))
+        by_codebook = logits.reshape(*logits.shape[:2], self.config.num_codebooks, self.config.num_codes)
+        return self.pattern.restored(by_codebook)
 
     def hidden(self, batch: dict[str, jax.Array], key: jax.Array | None = None) -> jax.Array:
-        """What `__call__` predicts from: the stack's output [B, T, D]. `key` turns dropout of conditions on, too."""
+        """What `__call__` predicts from: the stack's output [B, S, D]. `key` turns dropout of conditions on, too."""
         hidden = {}
         if key is not None:
             # No layer's number among the streams: the keys of the layers' dropout are others.
@@ -105,15 +127,15 @@ class CodeModel(nnx.Module):
         return self.run(batch["codes"], self.condition(batch, hidden), key)
 
     def run(self, codes: jax.Array, told: Condition, key: jax.Array | None = None) -> jax.Array:
-        """The stack's output [B, T, D] for codes int32 [B, T]; `key` turns the dropout of layers on."""
+        """The stack's output [B, S, D] for codes int32 [B, T, Q]; `key` turns the dropout of layers on."""
         return self.stack(self.inputs(codes, told), key, told.memory, told.memory_mask)
 
     def predict(self, x: jax.Array) -> jax.Array:
-        """The stack's output [..., D] -> logits [..., K] float32."""
+        """The stack's output [..., D] -> logits [..., Q * K] float32."""
         return self._predict(x, self.logits[...])
 
     def predictor(self) -> Callable[[jax.Array], jax.Array]:
-        """`predict` for [B, T, D] on a mesh: it collects the table now, and not at every turn of a loop."""
+        """`predict` for [B, S, D] on a mesh: it collects the table now, and not at every turn of a loop."""
         names = ("residual", "codes")
         table = jax.tree.map(lambda leaf: rules.constrain(leaf, self.rules, names), self.logits[...])
 

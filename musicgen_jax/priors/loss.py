@@ -12,13 +12,13 @@ from musicgen_jax.priors import code_model, prior
 
 
 def code_losses(logits: jax.Array, codes: jax.Array) -> jax.Array:
-    """-log p of every code: logits [B, T, K] float32, codes [B, T] -> [B, T]."""
+    """-log p of every code: logits [..., K] float32, codes [...] -> [...]."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, codes)
 
 
 def num_losses(batch: dict[str, jax.Array]) -> jax.Array:
-    """Codes that `prior_loss` averages over: those that exist. Scalar float32."""
-    return jnp.sum(batch["mask"].astype(jnp.float32))
+    """Codes that `prior_loss` averages over: those of the frames that exist. Scalar float32."""
+    return jnp.sum(batch["mask"].astype(jnp.float32)) * batch["codes"].shape[-1]
 
 
 def summarize(means: dict[str, Any]) -> dict[str, Any]:
@@ -29,12 +29,14 @@ def summarize(means: dict[str, Any]) -> dict[str, Any]:
 def prior_loss(
     model: prior.Prior, batch: dict[str, jax.Array], key: jax.Array | None
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Mean nats per code over the codes that exist (mask), and metrics. `key` turns dropout on.
+    """Mean nats per code over the codes of the frames that exist (mask), and metrics. `key` turns dropout on.
 
-    The logits, [B, T, K] float32 in all, exist for `model.config.loss_chunk` codes of each window at a time.
+    The logits, [B, S, Q * K] float32 in all, exist for `model.config.loss_chunk` steps of each window at a time.
     """
-    weights = batch["mask"].astype(jnp.float32)
-    return mean_losses(model, model.hidden(batch, key), batch["codes"], weights, num_losses(batch))
+    codes = batch["codes"]
+    exists = jnp.broadcast_to(batch["mask"][..., None], codes.shape)
+    weights = model.pattern.placed(exists, False).astype(jnp.float32)
+    return mean_losses(model, model.hidden(batch, key), model.pattern.placed(codes, 0), weights, num_losses(batch))
 
 
 def mean_losses(
@@ -44,16 +46,16 @@ def mean_losses(
 
     Args:
       model: predicts from `hidden`; its config's `loss_chunk` bounds the logits in memory.
-      hidden: [B, T, D], the stack's output.
-      codes: int32 [B, T].
-      weights: float32 [B, T].
+      hidden: [B, S, D], the stack's output.
+      codes: int32 [B, S, Q], those of each step.
+      weights: float32 [B, S, Q], 0 where a step has no code.
       num: what the sums are divided by, or 1 if that is more.
     """
     predict = model.predictor()
 
     def sums(part: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         hidden, codes, weights = part
-        logits = predict(hidden)
+        logits = predict(hidden).reshape(*codes.shape, -1)
         return jnp.sum(code_losses(logits, codes) * weights), jnp.sum((jnp.argmax(logits, axis=-1) == codes) * weights)
 
     total = jnp.maximum(num, 1.0)

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 
 from musicgen_jax import config
 from musicgen_jax.conditions.condition import Condition
-from musicgen_jax.nn import tables
 from musicgen_jax.priors import code_model
 from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import block, kv_cache, stack
@@ -22,19 +21,18 @@ def axis_rules(run: config.PriorTraining) -> rules.AxisRules:
 
 
 class Prior(code_model.CodeModel):
-    """p(code_t | codes before t in the window, labels, timing, codes of the tier above).
+    """p(codes of step s | codes of the steps before s in the window, labels, timing, codes of the tier above).
 
-    The input at position t is the embedding of code t - 1 (a learned start vector at t = 0) plus the conditioning of
-    position t; positions are known by relative attention alone.
+    The input at step s is the embedding of the codes of step s - 1 (a learned start vector at s = 0) plus the
+    conditioning of step s; positions are known by relative attention alone.
     """
 
     causal = True
 
     def inputs(self, codes: jax.Array, condition: Condition) -> jax.Array:
-        """codes [B, T] -> the stack's input [B, T, D]: shifted by one, so that position t has not seen code t."""
-        embedded = tables.lookup(self.codes[...].astype(self.dtype), codes[:, :-1], self.rules)
-        start = jnp.broadcast_to(self.start[...].astype(self.dtype), (codes.shape[0], 1, embedded.shape[-1]))
-        x = jnp.concatenate([start, embedded], axis=1) + condition.added
+        """codes [B, T, Q] -> the stack's input [B, S, D]: shifted by one, so that a step has not seen its own codes."""
+        before = jnp.pad(self.pattern.placed(codes, -1)[:, :-1], ((0, 0), (1, 0), (0, 0)), constant_values=-1)
+        x = self.embedded(before) + condition.added
         return rules.constrain(x, self.rules, ("batch", "residual_sequence", "residual"))
 
     def prefill(
@@ -42,15 +40,18 @@ class Prior(code_model.CodeModel):
         codes: jax.Array,
         condition: Condition,
         kept: stack.Kept = lambda cache: cache,
+        num_steps: int | None = None,
     ) -> list[kv_cache.LayerCache]:
-        """Caches after the codes [B, T] of a whole window; rows of codes that are not known yet get overwritten.
+        """Caches after the codes of a whole window; rows of codes that are not known yet get overwritten.
 
         Args:
-          codes: int32 [B, T].
-          condition: of these positions.
-          kept: what to keep of a layer's cache of the window, [B, H, T, D].
+          codes: int32 [B, T, Q].
+          condition: of all S steps.
+          kept: what to keep of a layer's cache of the window, [B, H, S, D].
+          num_steps: of the window's beginning that the caches have; None: all.
         """
-        return self.stack.prefill(self.inputs(codes, condition), condition.memory, condition.memory_mask, kept)[1]
+        x = self.inputs(codes, condition)[:, :num_steps]
+        return self.stack.prefill(x, condition.memory, condition.memory_mask, kept)[1]
 
     def step(
         self,
@@ -60,19 +61,18 @@ class Prior(code_model.CodeModel):
         caches: list[kv_cache.LayerCache],
         position: jax.Array,
     ) -> tuple[jax.Array, list[kv_cache.LayerCache]]:
-        """Logits of one position.
+        """Logits of one step.
 
         Args:
           layers: `self.stack.unstacked()`, taken outside the loop.
-          previous: int32 [B], the code before; ignored at position 0.
-          condition: of this position.
+          previous: int32 [B, Q], the codes of the step before, -1 where it has none.
+          condition: of this step.
           caches: one a layer.
-          position: int32 scalar.
+          position: int32 scalar, of the step.
 
         Returns:
-          (logits float32 [B, K], the caches with this position).
+          (logits float32 [B, Q * K], the caches with this step).
         """
-        embedded = self.codes[...].astype(self.dtype)[previous]
-        x = jnp.where(position == 0, self.start[...].astype(self.dtype), embedded) + condition.added
+        x = self.embedded(previous) + condition.added
         x, caches = self.stack.step(layers, x, caches, position)
         return self.predict(x), caches

@@ -1,4 +1,4 @@
-"""The token loop of one window, on the device: prefill once, then one cached step a code.
+"""The token loop of one window, on the device: prefill once, then one cached step for each step of the codes' pattern.
 
 A step reads every weight and every cached row once. The rows are as many as attention can look back from where the loop
 is: a ring of window + 1 where attention has a window; else the loop runs in stretches, each with more rows than the one
@@ -81,20 +81,21 @@ class SampleWindow:
         Args:
           weights: of the prior.
           batch: the windows' arrays as in `code_dataset.Windows.window`; the codes of row b are right in [0, known[b]).
-          known, stop: int32 [B]: [known[b], stop[b]) are sampled, the rest stays.
-          keys: [B], the samples' own. Code t of row b is drawn with fold_in(keys[b], offset[b] + t), whatever the batch
-            or the windows.
+          known, stop: int32 [B]: the frames [known[b], stop[b]) are sampled, the rest stays.
+          keys: [B], the samples' own. Code q of frame t of row b is drawn with fold_in(keys[b], n), n being its number
+            in the track, (offset[b] + t) * Q + q, whatever the batch, the pattern or the windows.
           offset: int32 [B], start of the windows.
           settings: of the draws. With guidance, a step works on twice as many rows.
 
         Returns:
-          int32 [B, context].
+          int32 [B, context, Q].
         """
-        model: config.PriorConfig = self._functional.bind(*weights).config
-        position, last = int(np.min(known)), int(np.max(stop))
+        model: prior.Prior = self._functional.bind(*weights)
+        first, last = int(np.min(known)), int(np.max(stop)) - 1
+        position, last = int(model.pattern.steps[first, 0]), int(model.pattern.steps[last, -1]) + 1
         guided = bool(np.any(np.asarray(settings.guidance) != 1))
         codes, fixed, caches = batch["codes"], None, None
-        for end, num_rows in stretches(model.context, model.transformer.window):
+        for end, num_rows in stretches(model.config.num_steps, model.config.transformer.window):
             if position >= min(end, last):
                 continue
             if fixed is None:
@@ -113,12 +114,12 @@ class SampleWindow:
         return sum(program._cache_size() for program in (self._begin, self._advance, self._resize))
 
 
-def stretches(context: int, window: int) -> list[tuple[int, int]]:
-    """(end, rows of the cache) of the stretches of a window's loop: the steps up to code `end` need so many rows."""
-    if window and window + 1 < context:
-        return [(context, window + 1)]
-    number = max(min(NUM_STRETCHES, context // SHORTEST_STRETCH), 1)
-    ends = [-(-context * part // number) for part in range(1, number + 1)]
+def stretches(num_steps: int, window: int) -> list[tuple[int, int]]:
+    """(end, rows of the cache) of the stretches of a window's loop: the steps before step `end` need so many rows."""
+    if window and window + 1 < num_steps:
+        return [(num_steps, window + 1)]
+    number = max(min(NUM_STRETCHES, num_steps // SHORTEST_STRETCH), 1)
+    ends = [-(-num_steps * part // number) for part in range(1, number + 1)]
     return [(end, end) for end in ends]
 
 
@@ -135,7 +136,7 @@ def _begin(
 ) -> tuple[Fixed, list[kv_cache.LayerCache]]:
     """What the steps from `position` on read, and caches of `num_rows` rows with the codes before it.
 
-    Only the first `length` codes are looked at; what stands in them from `position` on does not matter.
+    Only the first `length` steps are looked at; the codes of steps from `position` on do not matter.
     """
     model: prior.Prior = functional.bind(*weights)
     hidden = {}
@@ -149,7 +150,7 @@ def _begin(
         return kv_cache.quantized(cache) if cache_dtype == "int8" else cache
 
     def prefill() -> list[kv_cache.LayerCache]:
-        return model.prefill(batch["codes"][:, :length], condition.first(length), kept)
+        return model.prefill(batch["codes"], condition, kept, length)
 
     def empty() -> list[kv_cache.LayerCache]:
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(prefill))
@@ -169,29 +170,59 @@ def _advance(
     codes: jax.Array,
     caches: list[kv_cache.LayerCache],
 ) -> tuple[jax.Array, list[kv_cache.LayerCache]]:
-    """Samples the codes in [position, until) of those rows where they are unknown."""
+    """Samples the codes of the steps [position, until) of those rows where they are unknown."""
     model: prior.Prior = functional.bind(*weights)
     known, stop, keys, offset, settings = draws
+    num_codebooks = codes.shape[-1]
+    frames, codebooks = jnp.asarray(model.pattern.frames), np.arange(num_codebooks)
+
+    def of_step(codes: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(frames [Q] that a step has the codes of, -1 where none; the codes [B, Q])."""
+        its_frames = jnp.where(step < 0, -1, frames[jnp.maximum(step, 0)])
+        return its_frames, codes[:, jnp.maximum(its_frames, 0), codebooks]
 
     def body(position: jax.Array, carry: tuple) -> tuple:
         codes, caches = carry
         condition = fixed.condition.at(position)
         copies = condition.added.shape[0] // codes.shape[0]
-        previous = jnp.repeat(codes[:, jnp.maximum(position - 1, 0)], copies)
+        before, previous = of_step(codes, position - 1)
+        previous = jnp.repeat(jnp.where(before < 0, -1, previous), copies, axis=0)
         step_logits, caches = model.step(fixed.layers, previous, condition, caches, position)
+        step_logits = step_logits.reshape(len(step_logits), num_codebooks, -1)
         if copies == 2:
-            step_logits = guide(step_logits[0::2], step_logits[1::2], settings.guidance[:, None])
-        place_keys = jax.vmap(jax.random.fold_in)(keys, offset + position)
-        columns = settings.temperature[:, position, None], settings.top_p[:, None], settings.top_k[:, None]
-        drawn = logit_filters.sample(place_keys, step_logits, *columns)
-        unknown = (known <= position) & (position < stop)
-        return codes.at[:, position].set(jnp.where(unknown, drawn, codes[:, position])), caches
+            step_logits = guide(step_logits[0::2], step_logits[1::2], settings.guidance[:, None, None])
+        its_frames, present = of_step(codes, position)
+        drawn = _drawn(step_logits, keys, offset[:, None] + its_frames, its_frames, settings)
+        unknown = (known[:, None] <= its_frames) & (its_frames < stop[:, None])
+        return codes.at[:, jnp.maximum(its_frames, 0), codebooks].set(jnp.where(unknown, drawn, present)), caches
 
     return jax.lax.fori_loop(position, until, body, (codes, caches))
 
 
+def _drawn(
+    step_logits: jax.Array, keys: jax.Array, places: jax.Array, frames: jax.Array, settings: logit_filters.Settings
+) -> jax.Array:
+    """Codes int32 [B, Q] of one step.
+
+    Args:
+      step_logits: float32 [B, Q, K].
+      keys: [B], the samples'.
+      places: int32 [B, Q], frames in their tracks.
+      frames: int32 [Q], the same in the window.
+      settings: of the draws.
+    """
+    batch_size, num_codebooks, num_codes = step_logits.shape
+    numbers = places * num_codebooks + np.arange(num_codebooks)
+    place_keys = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)))(keys, numbers)
+    of_frames = settings.temperature[:, frames]
+    columns = of_frames, *(jnp.broadcast_to(x[:, None], of_frames.shape) for x in (settings.top_p, settings.top_k))
+    rows = [x.reshape(-1, 1) for x in columns]
+    drawn = logit_filters.sample(place_keys.reshape(-1), step_logits.reshape(-1, num_codes), *rows)
+    return drawn.reshape(batch_size, num_codebooks)
+
+
 def guide(labelled: jax.Array, unlabelled: jax.Array, guidance: jax.Array) -> jax.Array:
-    """Logits [B, K] with and without labels -> unlabelled + guidance * (labelled - unlabelled).
+    """Logits [B, Q, K] with and without labels -> unlabelled + guidance * (labelled - unlabelled).
 
     Classifier-free guidance (Ho & Salimans 2022) in logits: 0 ignores the labels, 1 takes them as the data has them.
     The largest difference is subtracted from all, which changes no probability: however large the guidance, what

@@ -118,7 +118,7 @@ class TierSampler:
         arguments = (batch, known, stop, self._keys[rows], start, settings)
         if self._sharding is not None:
             arguments = jax.device_put(arguments, self._sharding)
-        return np.asarray(self._sample_window(self._weights, *arguments))[: len(jobs)]
+        return np.asarray(self._sample_window(self._weights, *arguments))[: len(jobs), :, 0]
 
     def _show(self, jobs: list[Job], restored: bool) -> None:
         if not self._show_progress or not jobs:
@@ -162,7 +162,7 @@ def window_batch(
 
 
 def _slices(codes: np.ndarray, rows: np.ndarray, start: np.ndarray, size: int) -> np.ndarray:
-    """codes[row, start : start + size] for every pair, zeros behind the end: [B, size]."""
+    """codes[row, start : start + size] for every pair, zeros behind the end: [B, size, 1]."""
     places = start[:, None] + np.arange(size)
     inside = places < codes.shape[1]
-    return np.where(inside, codes[rows[:, None], np.minimum(places, codes.shape[1] - 1)], 0).astype(np.int32)
+    return np.where(inside, codes[rows[:, None], np.minimum(places, codes.shape[1] - 1)], 0).astype(np.int32)[..., None]

@@ -36,9 +36,9 @@ class Tokenizer:
         return self.layout.fingerprint
 
     def codebooks(self) -> dict[str, np.ndarray]:
-        """What the codes of every stream decode to, before the decoder: float32 [K, code_width]."""
+        """What the codes of every stream decode to, before the decoder: float32 [Q, K, code_width]."""
         model: vqvae.VQVAE = self._functional.bind(*self._weights)
-        return {tier: np.asarray(model.tier(tier).quantizer.codebook())[0] for tier in self.layout.names}
+        return {tier: np.asarray(model.tier(tier).quantizer.codebook()) for tier in self.layout.names}
 
     @functools.cached_property
     def _encode(self) -> Any:

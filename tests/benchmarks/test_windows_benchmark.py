@@ -51,7 +51,7 @@ def test_nats_of_codes_by_a_slow_loop():
         for window in windows.plan(40, model.context, 0.5, model.upsampling):
             start = np.array([window.start])
             batch = tier_sampler.window_batch(model, request, codes, above, np.array([row]), start)
-            shares = jax.nn.softmax(prior.functional.bind(*prior.weights)(batch)[0])
+            shares = jax.nn.softmax(prior.functional.bind(*prior.weights)(batch)[0, :, 0])
             for place in range(window.known, window.stop):
                 code = codes[row, window.start + place]
                 np.testing.assert_allclose(found[row, window.start + place], -np.log(shares[place, code]), rtol=1e-4)

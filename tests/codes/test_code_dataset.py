@@ -47,13 +47,13 @@ def test_consecutive_windows_hold_every_code_once(tiny_codes, tier, split):
     above = ABOVE[tier] and code_dataset.code_sequences(tiny_codes, split, ABOVE[tier])
     for track, places in itertools.groupby(windows.consecutive(), key=lambda place: place[0]):
         examples = [windows.window(*place) for place in places]
-        got = np.concatenate([example["codes"][example["mask"]] for example in examples])
+        got = np.concatenate([example["codes"][example["mask"], 0] for example in examples])
         np.testing.assert_array_equal(got, sequences[track])
         assert all(not example["codes"][~example["mask"]].any() for example in examples)
         assert [int(example["start"]) for example in examples] == list(range(0, len(got), CONTEXT))
         assert {int(example["length"]) for example in examples} == {len(sequences[track])}
         if above:
-            coarse = np.concatenate([example["above"] for example in examples])
+            coarse = np.concatenate([example["above"][:, 0] for example in examples])
             np.testing.assert_array_equal(coarse[: len(above[track])], above[track])
             assert not coarse[len(above[track]) :].any() and coarse.size == CONTEXT // 4 * len(examples)
         else:
@@ -65,8 +65,8 @@ def test_a_window_is_aligned_with_the_tier_above(tiny_codes):
     windows = code_dataset.Windows(tiny_codes, "train", resolved(tiny_codes, "bottom"))
     example = windows.window(2, 20)
     middle, bottom = (code_dataset.code_sequences(tiny_codes, "train", tier)[2] for tier in ("middle", "bottom"))
-    np.testing.assert_array_equal(example["above"], middle[5 : 5 + 16])
-    np.testing.assert_array_equal(example["codes"], bottom[20 : 20 + CONTEXT])
+    np.testing.assert_array_equal(example["above"][:, 0], middle[5 : 5 + 16])
+    np.testing.assert_array_equal(example["codes"][:, 0], bottom[20 : 20 + CONTEXT])
     assert {value.dtype for name, value in example.items() if name != "mask"} == {np.dtype(np.int32)}
     assert example["mask"].all() and example["mask"].dtype == bool
 
@@ -134,7 +134,7 @@ def test_batches_resume_and_validate(tiny_codes):
     batches_from = code_dataset.training_batches(tiny_codes, model, data, one_device())
     batches = list(itertools.islice(batches_from(0), 4))
     assert {name: value.shape for name, value in batches[0].items()} == {
-        "codes": (4, CONTEXT), "mask": (4, CONTEXT), "above": (4, CONTEXT // 4),
+        "codes": (4, CONTEXT, 1), "mask": (4, CONTEXT), "above": (4, CONTEXT // 4, 1),
         "genre": (4,), "artist": (4,), "start": (4,), "length": (4,),
     }  # fmt: skip
     jax.tree.map(np.testing.assert_array_equal, next(batches_from(3)), batches[3])

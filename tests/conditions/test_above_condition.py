@@ -16,7 +16,7 @@ def built():
 
 def test_each_code_above_reaches_its_own_span_and_both_sides(built):
     _, added = built
-    codes = np.zeros((1, 8), np.int32)
+    codes = np.zeros((1, 8, 1), np.int32)
     changed = codes.copy()
     changed[0, 4] = 7
     plain, other = added(above=codes), added(above=changed)
@@ -29,7 +29,7 @@ def test_each_code_above_reaches_its_own_span_and_both_sides(built):
 
 def test_hidden_codes_are_a_trained_vector(built):
     params, added = built
-    codes = np.arange(16).reshape(2, 8) % 11
+    codes = np.arange(16).reshape(2, 8, 1) % 11
     hidden = added(np.array([False, True]), above=codes)
     np.testing.assert_array_equal(hidden[1], np.tile(params["no_codes"], (32, 1)))
     np.testing.assert_allclose(hidden[0], added(above=codes)[0], atol=1e-6)

@@ -23,11 +23,11 @@ def test_every_known_code_is_seen_from_both_sides_and_masked_ones_are_not():
     batch = tiny_priors.batch(MODEL)
     batch["codes"][:, ::2] = MASK
     before = logits(batch)
-    assert before.shape == (2, MODEL.context, MODEL.num_codes) and before.dtype == np.float32
+    assert before.shape == (2, MODEL.context, 1, MODEL.num_codes) and before.dtype == np.float32
     for place in (1, 7, 11):
         changed = batch | {"codes": batch["codes"].copy()}
         changed["codes"][:, place] = (changed["codes"][:, place] + 1) % MODEL.num_codes
-        assert np.all(np.abs(logits(changed) - before).max(axis=(0, 2)) > 1e-4)  # everywhere
+        assert np.all(np.abs(logits(changed) - before).max(axis=(0, 3)) > 1e-4)  # everywhere
 
 
 def test_all_masked_still_depends_on_the_tier_above_and_the_labels():
@@ -40,7 +40,7 @@ def test_all_masked_still_depends_on_the_tier_above_and_the_labels():
 
 def test_the_mask_has_an_embedding_of_its_own():
     module = TRAINED.functional.bind(*TRAINED.weights)
-    codes = jnp.array([[0, MASK, MODEL.num_codes - 1]])
+    codes = jnp.array([[[0], [MASK], [MODEL.num_codes - 1]]])
     nothing = jnp.zeros((1, 3, MODEL.transformer.width))
     x = module.inputs(codes, Condition(nothing))[0]
     np.testing.assert_array_equal(x[1], module.start[...])

@@ -63,10 +63,10 @@ def test_code_by_code_the_samplers_likelihood_is_the_joint():
     """A table of a joint distribution, by the chain rule in any order: -log p of the whole sequence."""
     joint = tiny_diffusion.joint((3, 3, 3, 3))
     table = tiny_diffusion.JointTable(joint)
-    table.hidden = lambda batch, key=None: table.stack(batch["codes"])
+    table.hidden = lambda batch, key=None: table.stack(batch["codes"][..., 0])
     table.predictor = lambda: table.predict
     codes = np.random.default_rng(0).integers(0, 3, (8, 4))
-    batch = {"codes": codes, "mask": np.ones((8, 4), bool), "start": np.zeros(8, np.int32)}
+    batch = {"codes": codes[..., None], "mask": np.ones((8, 4), bool), "start": np.zeros(8, np.int32)}
     expected = -np.log(joint[tuple(codes.T)]).mean() / 4
     assert float(loss.parallel_loss(table, batch, 4)[0]) == pytest.approx(expected, rel=1e-4)
     marginals = [joint.sum(axis=tuple(a for a in range(4) if a != axis)) for axis in range(4)]

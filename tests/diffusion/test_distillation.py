@@ -71,7 +71,7 @@ def test_teachers_samples_are_its_own_and_the_labels_those_of_the_data(tiny_code
     model = run_config(tiny_codes).model
     windows = code_dataset.Windows(tiny_codes, "train", model)
     found = teacher_samples.sample(teacher(tiny_codes), windows, 5, seed=0)
-    assert found["codes"].shape == (5, 16) and found["above"].shape == (5, 4)
+    assert found["codes"].shape == (5, 16, 1) and found["above"].shape == (5, 4, 1)
     assert np.all((found["codes"] >= 0) & (found["codes"] < model.num_codes))
     assert not found["codes"][~found["mask"]].any()
     again = teacher_samples.sample(teacher(tiny_codes), windows, 5, seed=0)

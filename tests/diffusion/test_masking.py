@@ -49,5 +49,5 @@ def test_the_mean_is_the_bound_in_continuous_time(name):
 
 
 def test_masked_codes():
-    codes = np.array([[3, 1, 4]])
-    np.testing.assert_array_equal(masking.masked_codes(codes, np.array([[True, False, True]]), 9), [[3, 9, 4]])
+    codes = np.array([[[3], [1], [4]]])
+    np.testing.assert_array_equal(masking.masked_codes(codes, np.array([[True, False, True]]), 9), [[[3], [9], [4]]])

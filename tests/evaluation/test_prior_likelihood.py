@@ -33,8 +33,8 @@ def slow_nats(prior, num_codes):
             window = windows.window(track, start)
             assert window["mask"][position - start]
             logits = full_pass(prior.weights, {name: array[None] for name, array in window.items()})
-            row = np.asarray(logits)[0, position - start].astype(np.float64)
-            scores.append(np.log(np.exp(row).sum()) - row[window["codes"][position - start]])
+            row = np.asarray(logits)[0, position - start, 0].astype(np.float64)
+            scores.append(np.log(np.exp(row).sum()) - row[window["codes"][position - start, 0]])
     return scores
 
 

@@ -8,14 +8,16 @@ import pytest
 import tiny_priors
 
 from musicgen_jax import config
+from musicgen_jax.codes import patterns
 from musicgen_jax.priors import loss
 
 
 class FixedLogits:
     """A prior whose logits are given: its hidden states are the logits."""
 
-    def __init__(self, logits, loss_chunk=0):
+    def __init__(self, logits, loss_chunk=0, num_codebooks=1):
         self.logits, self.config = jnp.asarray(logits, jnp.float32), config.PriorConfig(loss_chunk=loss_chunk)
+        self.pattern = patterns.delay(self.logits.shape[1] - num_codebooks + 1, num_codebooks)
 
     def hidden(self, batch, key):
         return self.logits
@@ -30,7 +32,7 @@ def test_against_numpy(loss_chunk):
     logits = rng.normal(scale=3, size=(2, 6, 5))
     codes = rng.integers(5, size=(2, 6))
     mask = rng.random((2, 6)) < 0.6
-    nats, metrics = loss.prior_loss(FixedLogits(logits, loss_chunk), {"codes": codes, "mask": mask}, None)
+    nats, metrics = loss.prior_loss(FixedLogits(logits, loss_chunk), {"codes": codes[..., None], "mask": mask}, None)
     log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     chosen = -np.take_along_axis(log_p, codes[..., None], axis=-1)[..., 0]
     np.testing.assert_allclose(nats, chosen[mask].mean(), rtol=1e-5)
@@ -39,10 +41,29 @@ def test_against_numpy(loss_chunk):
     np.testing.assert_allclose(metrics["accuracy"], (logits.argmax(axis=-1) == codes)[mask].mean(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("loss_chunk", [0, 3])
+def test_of_a_delayed_frame_every_code_counts_once(loss_chunk):
+    """Code q of frame t is predicted at step t + q by its own head; steps without it do not count."""
+    rng = np.random.default_rng(0)
+    logits, codes = rng.normal(scale=3, size=(2, 8, 3 * 5)), rng.integers(5, size=(2, 6, 3))
+    mask = np.arange(6) < np.array([[6], [4]])
+    batch = {"codes": codes, "mask": mask}
+    nats, metrics = loss.prior_loss(FixedLogits(logits, loss_chunk, num_codebooks=3), batch, None)
+    losses, hits = [], []
+    for b, t in zip(*np.nonzero(mask), strict=True):
+        for q in range(3):
+            row = logits[b, t + q, 5 * q : 5 * q + 5]
+            losses.append(np.log(np.exp(row).sum()) - row[codes[b, t, q]])
+            hits.append(row.argmax() == codes[b, t, q])
+    assert float(loss.num_losses(batch)) == len(losses) == 30
+    np.testing.assert_allclose(nats, np.mean(losses), rtol=1e-5)
+    np.testing.assert_allclose(metrics["accuracy"], np.mean(hits), rtol=1e-5)
+
+
 def test_padding_does_not_count():
     logits = np.zeros((1, 4, 7))
     logits[0, 2:] = 1e4 * np.eye(7)[3]  # sure of a code that padding is not
-    batch = {"codes": np.zeros((1, 4), np.int32), "mask": np.array([[True, True, False, False]])}
+    batch = {"codes": np.zeros((1, 4, 1), np.int32), "mask": np.array([[True, True, False, False]])}
     nats, metrics = loss.prior_loss(FixedLogits(logits), batch, None)
     assert float(nats) == pytest.approx(np.log(7), rel=1e-6)
     assert float(metrics["accuracy"]) == 1.0
@@ -50,14 +71,14 @@ def test_padding_does_not_count():
 
 
 def test_uniform_logits_give_log_k():
-    batch = {"codes": np.arange(10, dtype=np.int32)[None], "mask": np.ones((1, 10), bool)}
+    batch = {"codes": np.arange(10, dtype=np.int32)[None, :, None], "mask": np.ones((1, 10), bool)}
     nats, metrics = loss.prior_loss(FixedLogits(np.full((1, 10, 16), 3.0)), batch, None)
     assert float(nats) == pytest.approx(np.log(16), rel=1e-6)
     assert float(metrics["perplexity"]) == pytest.approx(16, rel=1e-5)
 
 
 def test_nothing_but_padding_is_no_nan():
-    batch = {"codes": np.zeros((1, 4), np.int32), "mask": np.zeros((1, 4), bool)}
+    batch = {"codes": np.zeros((1, 4, 1), np.int32), "mask": np.zeros((1, 4), bool)}
     assert float(loss.prior_loss(FixedLogits(np.zeros((1, 4, 3))), batch, None)[0]) == 0
 
 
@@ -78,7 +99,7 @@ def test_chunks_give_the_loss_and_the_gradients_of_the_whole(loss_chunk):
 
 
 def test_chunks_never_hold_all_logits():
-    batch = {"codes": np.zeros((2, 512), np.int32), "mask": np.ones((2, 512), bool)}
+    batch = {"codes": np.zeros((2, 512, 1), np.int32), "mask": np.ones((2, 512), bool)}
 
     def program(loss_chunk):
         def value(hidden, table):

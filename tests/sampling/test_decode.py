@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tiny_priors
 
+from musicgen_jax.codes import patterns
 from musicgen_jax.sampling import decode, logit_filters
 
 SETTINGS = (0.9, 0.95, 0)
@@ -21,29 +22,32 @@ def arrays(known, stop, offset, temperature, top_p, top_k):
     return ones * known, ones * stop, jax.random.split(jax.random.key(5), 2), ones * offset, settings
 
 
-@pytest.fixture(scope="module")
-def parts():
+@pytest.fixture(scope="module", params=["plain", "delay", "flat"])
+def parts(request):
     """(prior, batch with random codes, keys, jitted logits of a whole window)."""
-    model = tiny_priors.model_config("middle", num_layers=1)
+    several = {"num_codebooks": 3, "pattern": request.param}
+    model = tiny_priors.model_config("middle", num_layers=1, **{} if request.param == "plain" else several)
     prior = tiny_priors.trained_prior(model)
     full_pass = jax.jit(lambda weights, batch: prior.functional.bind(*weights)(batch))
     return prior, tiny_priors.batch(model), jax.random.split(jax.random.key(5), 2), full_pass
 
 
 @jax.jit
-def draw(logits, keys, position):
-    """The rule of the sampler, written out: the code at a position of the track has the key folded with it."""
-    step_keys = jnp.stack([jax.random.fold_in(keys[row], position) for row in range(2)])
+def draw(logits, keys, number):
+    """The rule of the sampler, written out: a code's number in the track is folded into its key."""
+    step_keys = jnp.stack([jax.random.fold_in(keys[row], number) for row in range(2)])
     return logit_filters.sample(step_keys, logits, *SETTINGS)
 
 
 def sample_slowly(prior, batch, full_pass, known, stop, keys, offset):
     """The full forward pass for every code."""
-    codes = batch["codes"].copy()
-    codes[:, known:] = 0
-    for position in range(known, stop):
+    codes, num_codebooks = batch["codes"].copy(), prior.config.num_codebooks
+    codes[:, known:stop] = 0
+    steps = patterns.of(prior.config.pattern, prior.config.context, num_codebooks).steps
+    places = [(t, q) for t in range(known, stop) for q in range(num_codebooks)]
+    for t, q in sorted(places, key=lambda place: steps[place]):
         logits = full_pass(prior.weights, batch | {"codes": codes})
-        codes[:, position] = draw(logits[:, position], keys, offset + position)
+        codes[:, t, q] = draw(logits[:, t, q], keys, (offset + t) * num_codebooks + q)
     return codes
 
 
@@ -61,7 +65,8 @@ def test_cached_loop_equals_the_slow_one(parts, known, stop, offset):
 def test_what_stood_in_the_unknown_codes_does_not_matter(parts):
     prior, batch, _, _ = parts
     sample_window = decode.make_sample_window(prior.functional)
-    other = batch | {"codes": np.where(np.arange(12) < 5, batch["codes"], 3).astype(np.int32)}
+    known = np.arange(12)[:, None] < 5
+    other = batch | {"codes": np.where(known, batch["codes"], 3).astype(np.int32)}
     results = [np.asarray(sample_window(prior.weights, b, *arrays(5, 12, 0, *SETTINGS))) for b in (batch, other)]
     np.testing.assert_array_equal(*results)
 

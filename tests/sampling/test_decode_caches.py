@@ -42,11 +42,13 @@ def slowly(prior, batch, known, stop, keys, offset, settings):
     unlabelled = batch | {name: np.zeros_like(batch[name]) for name in ("genre", "artist")}
     codes = batch["codes"].copy()
     for position in range(min(known), max(stop)):
-        with_labels, without = (np.asarray(full_pass(b | {"codes": codes}))[:, position] for b in (batch, unlabelled))
+        with_labels, without = (
+            np.asarray(full_pass(b | {"codes": codes}))[:, position, 0] for b in (batch, unlabelled)
+        )
         logits = without + settings.guidance[:, None] * (with_labels - without)
         columns = settings.temperature[:, position, None], settings.top_p[:, None], settings.top_k[:, None]
         drawn = logit_filters.sample(jax.vmap(jax.random.fold_in)(keys, offset + position), logits, *columns)
-        codes[:, position] = np.where((known <= position) & (position < stop), drawn, codes[:, position])
+        codes[:, position, 0] = np.where((known <= position) & (position < stop), drawn, codes[:, position, 0])
     return codes
 
 
@@ -167,9 +169,9 @@ def test_an_int8_cache_predicts_as_well():
         )
         total = 0.0
         for position in range(CONTEXT):
-            previous = batch["codes"][:, max(position - 1, 0)]
+            previous = batch["codes"][:, position - 1] if position else jnp.full((2, 1), -1)
             logits, caches = model.step(fixed.layers, previous, fixed.condition.at(position), caches, position)
-            total += loss.code_losses(logits, batch["codes"][:, position]).mean() / CONTEXT
+            total += loss.code_losses(logits, batch["codes"][:, position, 0]).mean() / CONTEXT
         return total
 
     low, exact = (float(nats(prior.weights, batch, kind)) for kind in ("int8", "compute"))

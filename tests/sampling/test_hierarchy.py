@@ -104,15 +104,15 @@ def test_greedy_codes_are_the_argmax_of_hand_made_windows(priors, request_):
             # Zeros behind the end.
             padded = {name: np.pad(array, ((0, 0), (0, 12))) for name, array in codes.items()}
             batch = {
-                "codes": padded[tier][:, start : start + 12],
+                "codes": padded[tier][:, start : start + 12, None],
                 "genre": np.full(3, 1, np.int32),
                 "artist": np.zeros(3, np.int32),
                 "start": np.full(3, start, np.int32),
                 "length": np.full(3, {"top": 30, "middle": 120}[tier], np.int32),
             }
             if tier == "middle":
-                batch["above"] = padded["top"][:, start // 4 : start // 4 + 3]
-            predicted = np.asarray(full_pass(prior.weights, batch)).argmax(axis=-1)
+                batch["above"] = padded["top"][:, start // 4 : start // 4 + 3, None]
+            predicted = np.asarray(full_pass(prior.weights, batch)).argmax(axis=-1)[..., 0]
             stop = min(start + 12, length)
             np.testing.assert_array_equal(codes[tier][:, first:stop], predicted[:, first - start : stop - start])
             first, start = stop, min(start + hop, length - 12)
@@ -153,13 +153,13 @@ def test_all_tiers_continue(priors, request_, codes, prompt):
 def greedy_top(prior, codes):
     """Most probable codes of the first window."""
     batch = {
-        "codes": codes[:, :12],
+        "codes": codes[:, :12, None],
         "genre": np.zeros(3, np.int32),
         "artist": np.zeros(3, np.int32),
         "start": np.zeros(3, np.int32),
         "length": np.full(3, 40, np.int32),
     }
-    return np.asarray(prior.functional.bind(*prior.weights)(batch)).argmax(axis=-1)
+    return np.asarray(prior.functional.bind(*prior.weights)(batch)).argmax(axis=-1)[..., 0]
 
 
 def test_primed_takes_the_top_tier_alone(priors, request_, codes):

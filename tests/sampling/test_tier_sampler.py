@@ -51,8 +51,8 @@ def test_arrays_end_with_zeros(priors):
     codes, above = np.arange(1, 31)[None].astype(np.int32), np.arange(1, 9)[None].astype(np.int32)
     request, start = requests.Request(seconds=0.75), np.array([0, 24], np.int32)
     batch = tier_sampler.window_batch(priors["middle"].config, request, codes, above, np.zeros(2, int), start)
-    assert batch["codes"].tolist() == [list(range(1, 13)), [*range(25, 31), *[0] * 6]]
-    assert batch["above"].tolist() == [[1, 2, 3], [7, 8, 0]]
+    assert batch["codes"][..., 0].tolist() == [list(range(1, 13)), [*range(25, 31), *[0] * 6]]
+    assert batch["above"][..., 0].tolist() == [[1, 2, 3], [7, 8, 0]]
 
 
 def test_windows_side_by_side_are_each_sampled_alone(priors, request_):
@@ -101,4 +101,4 @@ def test_sharded_windows_lie_on_all_devices(priors, request_, monkeypatch):
     monkeypatch.setattr(sampler, "_sample_window", lambda weights, batch, *rest: seen.append(batch) or batch["codes"])
     sampler.advance(np.zeros((2, 16), np.int32))
     assert len(seen[0]["codes"].sharding.device_set) == 8
-    assert seen[0]["codes"].addressable_shards[0].data.shape == (1, 12)
+    assert seen[0]["codes"].addressable_shards[0].data.shape == (1, 12, 1)

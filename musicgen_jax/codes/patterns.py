@@ -1,0 +1,73 @@
+"""In which order codes are modelled where a frame has several (Copet et al. 2023, MusicGen, section 2.2).
+
+A model of the codes [T, Q] takes S steps, each of which predicts at most one code of every codebook:
+
+    delay    codebook q lags q steps behind the first: S = T + Q - 1. Given the past, the codes of a step are
+             independent, and each has seen the codes of its own frame that belong to the codebooks before it.
+    flat     one code a step, frame by frame: S = T * Q. Exact, and Q times as many steps.
+
+Of one codebook both are the codes themselves.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pattern:
+    """Which code is predicted at which step.
+
+    Attributes:
+      steps: int32 [T, Q], the step of each code; it grows with the frame and with the codebook.
+      frames: int32 [S, Q], its inverse: the frame of each codebook whose code a step predicts, -1 where it has none.
+    """
+
+    steps: np.ndarray
+    frames: np.ndarray
+
+    @property
+    def newest(self) -> np.ndarray:
+        """int32 [S]: the latest frame that a step predicts a code of."""
+        return self.frames.max(axis=1)
+
+    def placed(self, codes: jax.Array, fill: int | bool) -> jax.Array:
+        """What belongs to each code, [B, T, Q, ...], step by step: [B, S, Q, ...], `fill` where there is no code."""
+        if self._is_plain:
+            return codes
+        moved = jnp.asarray(codes)[:, np.maximum(self.frames, 0), np.arange(self.frames.shape[1])]
+        absent = (self.frames < 0).reshape(*self.frames.shape, *(1,) * (moved.ndim - 3))
+        return jnp.where(absent, jnp.asarray(fill, moved.dtype), moved)
+
+    def restored(self, placed: jax.Array) -> jax.Array:
+        """The inverse of `placed`: [B, S, Q, ...] -> [B, T, Q, ...]."""
+        return placed if self._is_plain else placed[:, self.steps, np.arange(self.steps.shape[1])]
+
+    @property
+    def _is_plain(self) -> bool:
+        return self.steps.shape[1] == 1
+
+
+def delay(num_frames: int, num_codebooks: int) -> Pattern:
+    """MusicGen's pattern for T frames of Q codes."""
+    return _of_steps(np.arange(num_frames)[:, None] + np.arange(num_codebooks))
+
+
+def flat(num_frames: int, num_codebooks: int) -> Pattern:
+    """One code a step, for T frames of Q codes."""
+    return _of_steps(np.arange(num_frames * num_codebooks).reshape(num_frames, num_codebooks))
+
+
+@functools.cache
+def of(name: str, num_frames: int, num_codebooks: int) -> Pattern:
+    """The pattern of a config: one of `config.PATTERNS`."""
+    return {"delay": delay, "flat": flat}[name](num_frames, num_codebooks)
+
+
+def _of_steps(steps: np.ndarray) -> Pattern:
+    frames = np.full((steps.max() + 1, steps.shape[1]), -1, np.int32)
+    frames[steps, np.arange(steps.shape[1])] = np.arange(len(steps))[:, None]
+    return Pattern(steps.astype(np.int32), frames)
