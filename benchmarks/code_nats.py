@@ -20,11 +20,11 @@ def code_nats(
     Args:
       prior: of a tier below the top.
       request: labels and length.
-      codes: int32 [N, T].
-      above: int32 [N, T / upsampling].
+      codes: int32 [N, T, Q].
+      above: int32 [N, T / upsampling, Q].
 
     Returns:
-      float64 [N, T].
+      float64 [N, T, Q].
     """
     model, rows = prior.config, np.arange(len(codes))
     nats = np.zeros(codes.shape)
@@ -32,7 +32,7 @@ def code_nats(
         start = np.full(len(codes), window.start, np.int32)
         batch = tier_sampler.window_batch(model, request, codes, above, rows, start)
         losses = np.asarray(_scorer(prior.functional)(prior.weights, batch), np.float64)
-        nats[:, window.kept_in_track] = losses[:, window.kept, 0]
+        nats[:, window.kept_in_track] = losses[:, window.kept]
     return nats
 
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a
 
 from benchmarks import code_nats, flag_values
 from musicgen_jax import config, pretrained
-from musicgen_jax.codes import code_dataset
+from musicgen_jax.codes import code_shards
 from musicgen_jax.codes.layout import Layout
 from musicgen_jax.command_line import cli
 from musicgen_jax.data import audio_dataset
@@ -101,23 +101,21 @@ def read_held_out(layout: Layout) -> HeldOut:
     hop = layout.hop_length
     num_top = int(_SECONDS.value * layout.sample_rate) // hop
     first_top = SKIPPED_SECONDS * layout.sample_rate // hop
-    entries = [entry for entry in code_dataset.read_index(_CODES.value) if entry.split == _SPLIT.value]
-    chosen = [i for i, entry in enumerate(entries) if entry.top_codes >= first_top + num_top][: _NUM_TRACKS.value]
+    tracks = code_shards.Tracks(_CODES.value, _SPLIT.value)
+    first, stop = first_top * hop, (first_top + num_top) * hop
+    chosen = [i for i, entry in enumerate(tracks.entries) if entry.num_samples >= stop][: _NUM_TRACKS.value]
     config.require(
         len(chosen) == _NUM_TRACKS.value, f"--num_tracks={_NUM_TRACKS.value}: only {len(chosen)} are long enough"
     )
-    codes = {}
-    for tier in layout.names:
-        ratio = hop // layout.stream(tier).hop_length
-        sequences = code_dataset.code_sequences(_CODES.value, _SPLIT.value, tier)
-        codes[tier] = np.stack([sequences[i][first_top * ratio :][: num_top * ratio] for i in chosen]).astype(np.int32)
-    tracks = [np.concatenate(list(blocks)) for _, blocks in audio_dataset.read_tracks(_AUDIO.value, _SPLIT.value)]
-    audio = np.stack([tracks[i][first_top * hop :][: num_top * hop] for i in chosen])
-    return HeldOut(codes, audio, tuple(entries[i].genre for i in chosen))
+    read = [tracks.read(i, layout.names, first, stop) for i in chosen]
+    codes = {name: np.stack([one[name] for one in read]).astype(np.int32) for name in layout.names}
+    sounds = [np.concatenate(list(blocks)) for _, blocks in audio_dataset.read_tracks(_AUDIO.value, _SPLIT.value)]
+    audio = np.stack([sounds[i][first:stop] for i in chosen])
+    return HeldOut(codes, audio, tuple(tracks.entries[i].genre for i in chosen))
 
 
 def sampled(layout: Layout, model: trained.TrainedPrior, held_out: HeldOut, steps: int) -> tuple[np.ndarray, float]:
-    """(codes int32 [N, T], median seconds of a track, one by one, compilation apart)."""
+    """(codes int32 [N, T, Q], median seconds of a track, one by one, compilation apart)."""
     tier = model.config.tier
     above = held_out.codes[model.config.above]
 
@@ -160,7 +158,7 @@ def sequential_steps(model: trained.TrainedPrior, num_codes: int, steps: int) ->
 
 
 def judged(tokenizer: Tokenizer, teacher: trained.TrainedPrior, held_out: HeldOut, codes: np.ndarray) -> dict[str, Any]:
-    """The quality of codes int32 [N, T] of the teacher's tier."""
+    """The quality of codes int32 [N, T, Q] of the teacher's tier."""
     audio = [tokenizer.decode(row, teacher.config.tier) for row in codes]
     rate = tokenizer.layout.sample_rate
     ours, theirs = (
@@ -168,7 +166,7 @@ def judged(tokenizer: Tokenizer, teacher: trained.TrainedPrior, held_out: HeldOu
         for clips in (audio, held_out.audio)
     )
     distance = frechet_distance.frechet_distance(ours, theirs)
-    counts = codebook_usage.histogram([codes], teacher.config.num_codes)
+    counts = codebook_usage.histograms([codes], teacher.config.num_codes)
     return {
         "value": nats_per_code(teacher, held_out, codes),
         "fad": distance.value,
@@ -179,7 +177,7 @@ def judged(tokenizer: Tokenizer, teacher: trained.TrainedPrior, held_out: HeldOu
 
 
 def nats_per_code(teacher: trained.TrainedPrior, held_out: HeldOut, codes: np.ndarray) -> float:
-    """Of codes int32 [N, T], each having seen half a context or all before it."""
+    """Of codes int32 [N, T, Q], each having seen half a context or all before it."""
     wanted = request_of(teacher, held_out, list(range(len(codes))), 0)
     above = held_out.codes[teacher.config.above]
     return float(code_nats.code_nats(teacher, wanted, codes, above).mean())

@@ -108,8 +108,8 @@ def _decode(compiled: Callable, weights: tuple, codes: jax.Array) -> None:
 
 
 def random_codes(run: config.VQVAETraining, audio: np.ndarray, hop_length: int) -> np.ndarray:
-    """Codes of as much audio: int32 [B, S / hop_length]."""
-    shape = (audio.shape[0], audio.shape[1] // hop_length)
+    """Codes of as much audio: int32 [B, S / hop_length, 1]."""
+    shape = (audio.shape[0], audio.shape[1] // hop_length, 1)
     return np.random.default_rng(1).integers(0, run.model.quantizer.num_codes, shape, np.int32)
 
 
@@ -133,7 +133,7 @@ def peers(run: config.VQVAETraining, audio: np.ndarray, device: str) -> tuple[si
     peer = jukebox_torch.Peer(run, getattr(torch, _COMPUTE_DTYPE.value), device)
     programs: sides.Programs = {"peer_step": functools.partial(peer.step, torch.from_numpy(audio).to(device))}
     for tier, hop_length in run.model.hop_lengths.items():
-        codes = torch.from_numpy(random_codes(run, audio, hop_length)).long().to(device)
+        codes = torch.from_numpy(random_codes(run, audio, hop_length)[..., 0]).long().to(device)
         programs[f"peer_decode_{tier}"] = functools.partial(peer.decode, tier, codes)
     return programs, {}
 

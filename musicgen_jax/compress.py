@@ -85,7 +85,7 @@ def main() -> None:
     allocator.keep_memory()
     _check_flags()
     from musicgen_jax import pretrained
-    from musicgen_jax.codes import code_dataset
+    from musicgen_jax.codes import code_shards
     from musicgen_jax.command_line import closing
     from musicgen_jax.compression import figures
 
@@ -109,7 +109,7 @@ def main() -> None:
     else:
         _prune(prior, run, out)
     if complete:
-        streams = code_dataset.stream_names(_DATA.value or prior.codes_path)
+        streams = code_shards.stream_names(_DATA.value or prior.codes_path)
         closing.after_compress(_OUT.value, _PRIOR.value, prior.config.tier, streams)
 
 

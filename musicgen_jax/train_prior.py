@@ -41,7 +41,7 @@ def _train(run: config.PriorTraining) -> None:
     import jax
 
     from musicgen_jax import pretrained
-    from musicgen_jax.codes import code_dataset
+    from musicgen_jax.codes import code_dataset, code_shards
     from musicgen_jax.command_line import closing
     from musicgen_jax.diffusion import code_task
     from musicgen_jax.planning import flops
@@ -58,7 +58,7 @@ def _train(run: config.PriorTraining) -> None:
         print(f"warning: {sentence}", file=sys.stderr)
     axis_rules = prior.axis_rules(run)
     step_flops = flops.prior_step_flops(run.model, run.data.batch_size).model
-    task = code_task.code_task(run, axis_rules, code_dataset.read_codebooks(run.data.path), step_flops)
+    task = code_task.code_task(run, axis_rules, code_shards.read_codebooks(run.data.path), step_flops)
     final = loop.train(
         task,
         run,
@@ -69,7 +69,7 @@ def _train(run: config.PriorTraining) -> None:
         axis_rules,
     )
     if int(final.step) >= run.training.num_steps:  # else it was told to stop, and has said so
-        closing.after_train_prior(_WORKDIR.value, run, code_dataset.stream_names(run.data.path))
+        closing.after_train_prior(_WORKDIR.value, run, code_shards.stream_names(run.data.path))
 
 
 if __name__ == "__main__":

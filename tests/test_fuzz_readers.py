@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from musicgen_jax import config, pretrained
-from musicgen_jax.codes import code_dataset, code_file
+from musicgen_jax.codes import code_dataset, code_file, code_shards
 from musicgen_jax.data import audio_dataset, manifest, shards
 from musicgen_jax.runtime import files
 from musicgen_jax.sampling import output, prompts
@@ -64,7 +64,7 @@ def windows(folder: pathlib.Path) -> None:
     found = code_dataset.Windows(str(folder), "train", model)
     for track in range(len(found.entries)):
         found.window(track, 0)
-    code_dataset.read_codebooks(str(folder))
+    code_shards.read_codebooks(str(folder))
 
 
 def test_index_of_codes(codes):
@@ -81,7 +81,7 @@ def test_facts_about_codes(codes):
 
 def test_codebooks(codes):
     inputs = fuzzing.zip_mutations((codes / "codebooks.npz").read_bytes(), 5, COUNT)
-    fuzzing.survey_file(codes / "codebooks.npz", lambda path: code_dataset.read_codebooks(str(codes)), inputs)
+    fuzzing.survey_file(codes / "codebooks.npz", lambda path: code_shards.read_codebooks(str(codes)), inputs)
 
 
 @pytest.mark.parametrize("name", ["metadata.json", "dataset_info.json", "features.json", "shard"])
@@ -106,7 +106,7 @@ def test_code_file(tiny_tokenizer, tmp_path):
     rng = np.random.default_rng(0)
     recording = code_file.Recording(
         tiny_tokenizer.layout, 128 * 20 - 3,
-        {tier: rng.integers(0, 16, size).astype(np.int16) for tier, size in sizes.items()},
+        {tier: rng.integers(0, 16, (size, 1)).astype(np.int16) for tier, size in sizes.items()},
     )  # fmt: skip
     code_file.write(path, recording)
     whole = path.read_bytes()

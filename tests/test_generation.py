@@ -190,6 +190,20 @@ def test_paths_in_the_home_folder_and_what_is_no_path(models, generator, tmp_pat
             call()
 
 
+def test_models_are_found_by_what_they_are(models, tmp_path):
+    for name, other in (("vqvae", "codec"), ("top", "first"), ("middle", "middle")):
+        (tmp_path / other).symlink_to(models / name)
+    (tmp_path / "audio").mkdir()
+    wanted = {"vqvae": "codec", "top": "first", "middle": "middle"}
+    assert musicgen_jax.load(tmp_path).models == {name: str(tmp_path / folder) for name, folder in wanted.items()}
+    (tmp_path / "second").symlink_to(models / "top")
+    with pytest.raises(ValueError, match=r"holds several models of top \(first, second\): name the one that is meant"):
+        musicgen_jax.load(tmp_path)
+    assert musicgen_jax.load(tmp_path, top=tmp_path / "second").models["top"] == str(tmp_path / "second")
+    (tmp_path / "top").symlink_to(models / "top")
+    assert musicgen_jax.load(tmp_path, tokenizer=models / "vqvae").models["top"] == str(tmp_path / "top")
+
+
 def test_bad_folders(models, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no such folder: .*nowhere; pass one that holds vqvae, top"):
         musicgen_jax.load(tmp_path / "nowhere")

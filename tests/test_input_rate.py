@@ -9,7 +9,7 @@ import tiny_layouts
 
 from configs import prior as prior_configs
 from musicgen_jax import config
-from musicgen_jax.codes import code_dataset
+from musicgen_jax.codes import code_dataset, code_shards
 from musicgen_jax.data import loader, shards
 from musicgen_jax.planning import flops
 from musicgen_jax.sharding import meshes
@@ -24,19 +24,21 @@ def codes(tmp_path_factory) -> str:
     """Random codes of six tracks of four minutes at 44.1 kHz."""
     out = tmp_path_factory.mktemp("codes") / "codes"
     rng = np.random.default_rng(0)
-    metadata = {"hop_lengths": tiny_layouts.HOP_LENGTHS, "num_codes": 2048, "sample_rate": 44_100, "vqvae": "f00d"}
+    layout = tiny_layouts.of_vqvae(44_100, 2048)
+    metadata = code_shards.metadata(layout, "", "")
     entries = []
-    features = code_dataset.code_features(tiny_layouts.of_vqvae())
-    with shards.ShardWriter(str(out), code_dataset.DATASET_NAME, features, ["train"], metadata) as writer:
+    features = code_shards.features(layout)
+    with shards.ShardWriter(str(out), code_shards.DATASET_NAME, features, ["train"], metadata) as writer:
         for index in range(NUM_TRACKS):
             labels = {"track_id": f"track{index}", "genre": "organ", "artist": "nobody"}
-            record = {
-                tier: rng.integers(0, 2048, TOP_CODES * 128 // hop).astype(np.int16)
+            codes = {
+                tier: rng.integers(0, 2048, (TOP_CODES * 128 // hop, 1)).astype(np.int16)
                 for tier, hop in tiny_layouts.HOP_LENGTHS.items()
             }
-            writer.write("train", record | labels | {"lyrics": ""})
-            entries.append(code_dataset.TrackEntry(**labels, split="train", top_codes=TOP_CODES))
-        code_dataset.write_index(writer.path, entries)
+            for segment in code_shards.segments(layout, codes):
+                writer.write("train", segment | labels | {"lyrics": ""})
+            entries.append(code_shards.TrackEntry(**labels, split="train", num_samples=TOP_CODES * 128))
+        code_shards.write_index(writer.path, entries)
     return str(out)
 
 
@@ -52,7 +54,7 @@ def test_small_waits_less_than_two_percent_for_data(codes, tier):
     for step in range(1, 1 + NUM_BATCHES):
         batch = loader.to_device(dataset[step], mesh)
     batch_seconds = (time.process_time() - start) / NUM_BATCHES
-    assert batch["codes"].shape == (32, 8192)
+    assert batch["codes"].shape == (32, 8192, 1)
     step_flops = flops.prior_step_flops(model, run.data.batch_size).model
     # Even if nothing of it ran while the devices work, and in one thread.
     assert batch_seconds < 0.02 * step_flops / throughput.peak_flops(mesh)

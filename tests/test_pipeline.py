@@ -13,7 +13,8 @@ import pytest
 import soundfile
 import xla_flags
 
-from musicgen_jax.data import audio_io, shards
+from musicgen_jax.codes import code_shards
+from musicgen_jax.data import audio_io
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FEW_STEPS = {
@@ -54,7 +55,7 @@ def test_every_step_leaves_what_other_programs_read(demo: pathlib.Path):
     for name in ("original", "top", "middle", "bottom"):
         facts = soundfile.info(demo / "vqvae" / "reconstruction" / f"{name}.wav")
         assert facts.samplerate == 16000 and 5 < facts.duration <= 8
-    assert shards.read_metadata(demo / "codes")["hop_lengths"] == {"top": 128, "middle": 32, "bottom": 8}
+    assert code_shards.read_facts(demo / "codes").layout.hop_lengths == {"top": 128, "middle": 32, "bottom": 8}
     info = json.loads((demo / "samples" / "samples.json").read_text())
     assert (info["request"]["seed"], info["request"]["settings"]["top_p"]) == (3, 0.95)
     for item in info["samples"]:

@@ -2,15 +2,17 @@
 
     offset            content
     0                 7 bytes   "MGCODES"
-    7                 1 byte    version of the format: 1
+    7                 1 byte    version of the format: 2
     8                 4 bytes   N, length of the header; unsigned, little-endian
-    12                N bytes   header, JSON in UTF-8: the fields of `Recording`; for the codes, "lengths" of the tiers
-    12 + N            codes, tier after tier in the order of "lengths", each from a whole byte on: integers of
-                      ceil(log2(num_codes)) bits, most significant bit first, the last byte filled up with zeros
+    12                N bytes   header, JSON in UTF-8: "layout", "num_samples", and "lengths", the frames of each stream
+    12 + N            codes, stream after stream, coarse to fine, frame by frame, each stream from a whole byte on:
+                      integers of ceil(log2(num_codes)) bits, most significant bit first, the last byte filled up with
+                      zeros
     file size - 4     4 bytes   CRC-32 (zlib) of all before; unsigned, little-endian
 
 Packed bits come within a byte a tier of codes x bits; npz would store whole bytes and a zip directory, and Deflate
-finds little in codes that are used about equally often. A person reads the header with `head -c 400`.
+finds little in codes that are used about equally often. A person reads the header with `head -c 600`. Version 1, which
+is read too, has the fields `layout.VERSION_1` instead of a layout, and one codebook a stream.
 """
 
 import contextlib
@@ -20,9 +22,11 @@ import json
 import math
 import os
 import pathlib
+import reprlib
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -33,23 +37,11 @@ from musicgen_jax.runtime import files, records
 from musicgen_jax.runtime.errors import NotFoundError, UserError
 
 MAGIC = b"MGCODES"
-VERSION = 1
+VERSION, OLDER_VERSION = 2, 1
 OPENING, CHECKSUM = struct.Struct("<7sBI"), struct.Struct("<I")
 BLOCK_CODES = 1 << 16  # packed at a time; a multiple of 8, so that a block of any width ends with a whole byte
 SAMPLE_RATES = 2_000, 768_000  # Hz, the least and the most
 MAX_HEADER_BYTES = 1 << 16
-
-
-@dataclasses.dataclass(frozen=True)
-class Header:
-    """What precedes the codes in a file, as JSON."""
-
-    vqvae: str
-    sample_rate: int
-    num_samples: int
-    num_codes: int
-    hop_lengths: dict[str, int]
-    lengths: dict[str, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +52,7 @@ class Recording:
       layout: the tokenizer's, with those of its streams that the file has codes of.
       num_samples: of the recording at the tokenizer's rate; the codes reach to the next whole frame of its coarsest
         stream.
-      codes: {stream: int16 [T]}.
+      codes: {stream: int16 [T, Q]}, coarse to fine.
     """
 
     layout: Layout
@@ -88,7 +80,7 @@ def bits_per_code(num_codes: int) -> int:
 
 
 def packed_bytes(length: int, num_codes: int) -> int:
-    """Bytes that a tier of `length` codes takes in the file."""
+    """Bytes that a stream of `length` codes takes in the file."""
     return -(-length * bits_per_code(num_codes) // 8)
 
 
@@ -114,10 +106,8 @@ def write(path: str | os.PathLike[str], recording: Recording) -> None:
     Raises:
       UserError: a code is not in [0, num_codes), or there are too few for the samples.
     """
-    layout = recording.layout
-    header = {"vqvae": layout.fingerprint, "sample_rate": layout.sample_rate, "num_samples": recording.num_samples}
-    lengths = {tier: len(codes) for tier, codes in recording.codes.items()}
-    header |= {"num_codes": layout.streams[0].num_codes, "hop_lengths": layout.hop_lengths, "lengths": lengths}
+    lengths = {name: len(codes) for name, codes in recording.codes.items()}
+    header = {"layout": recording.layout.to_dict(), "num_samples": recording.num_samples, "lengths": lengths}
     with open(path, "wb") as file:
         checksum = 0
         for part in _parts(json.dumps(header).encode(), recording):
@@ -128,17 +118,20 @@ def write(path: str | os.PathLike[str], recording: Recording) -> None:
 
 def _parts(header: bytes, recording: Recording) -> Iterator[bytes]:
     yield OPENING.pack(MAGIC, VERSION, len(header)) + header
-    for tier, codes in recording.codes.items():
-        stream = recording.layout.stream(tier)
+    for stream in recording.layout.streams:
+        codes = recording.codes[stream.name]
         covered = len(codes) * stream.hop_length
         config.require(
             covered >= recording.num_samples > 0,
-            f"{len(codes)} codes of the {tier} tier are {covered} samples; the recording has {recording.num_samples}",
+            f"{len(codes)} codes of the {stream.name} tier are {covered} samples; the recording has "
+            f"{recording.num_samples}",
         )
+        config.require(codes.shape[1] == stream.num_codebooks, f"codes of {codes.shape}: not those of {stream}")
         inside = codes.min() >= 0 and codes.max() < stream.num_codes
-        config.require(inside, f"codes of the {tier} tier lie outside of [0, {stream.num_codes})")
-        for start in range(0, len(codes), BLOCK_CODES):
-            yield pack(codes[start : start + BLOCK_CODES], bits_per_code(stream.num_codes))
+        config.require(inside, f"codes of the {stream.name} tier lie outside of [0, {stream.num_codes})")
+        flat = codes.reshape(-1)
+        for start in range(0, len(flat), BLOCK_CODES):
+            yield pack(flat[start : start + BLOCK_CODES], bits_per_code(stream.num_codes))
 
 
 def read(path: str | os.PathLike[str]) -> Recording:
@@ -158,14 +151,16 @@ def read(path: str | os.PathLike[str]) -> Recording:
     again = "copy the file again, or encode the recording again"
     config.require(len(content) >= OPENING.size, f"{path}: truncated: {len(content)} bytes; {again}")
     _, version, header_bytes = OPENING.unpack(content[: OPENING.size])
-    config.require(version == VERSION, f"{path}: format version {version}; this program reads version {VERSION}")
+    known = version in (VERSION, OLDER_VERSION)
+    config.require(known, f"{path}: format version {version}; this program reads versions 1 to {VERSION}")
     start = OPENING.size + header_bytes
     config.require(start <= len(content), f"{path}: truncated or damaged: it ends within its header; {again}")
     config.require(header_bytes <= MAX_HEADER_BYTES, f"{path}: damaged: its header has {header_bytes} bytes; {again}")
     where = f"{path}: damaged: header"
-    header = records.parse(Header, files.parse_json(bytes(content[OPENING.size : start]), where), where)
-    _check_header(header, where)
-    parts = [packed_bytes(length, header.num_codes) for length in header.lengths.values()]
+    header = files.parse_json(bytes(content[OPENING.size : start]), where)
+    layout, num_samples, lengths = _parsed(header, version, where)
+    counts = {one.name: lengths[one.name] * one.num_codebooks for one in layout.streams}
+    parts = [packed_bytes(counts[one.name], one.num_codes) for one in layout.streams]
     stops = list(itertools.accumulate(parts, initial=start))
     promised = stops[-1] + CHECKSUM.size
     config.require(
@@ -174,15 +169,13 @@ def read(path: str | os.PathLike[str]) -> Recording:
     )
     (checksum,) = CHECKSUM.unpack(content[-CHECKSUM.size :])
     config.require(zlib.crc32(content[: -CHECKSUM.size]) == checksum, f"{path}: damaged: wrong checksum; {again}")
-    codes = {
-        tier: unpack(content[begin:end], length, bits_per_code(header.num_codes))
-        for (tier, length), (begin, end) in zip(header.lengths.items(), itertools.pairwise(stops), strict=True)
-    }
-    for tier, array in codes.items():
-        inside = array.min() >= 0 and array.max() < header.num_codes
-        config.require(inside, f"{path}: damaged: codes of the {tier} tier lie outside of [0, {header.num_codes})")
-    facts = {name: getattr(header, name) for name in layouts.VERSION_1}
-    return Recording(layouts.from_dict(facts, where), header.num_samples, codes)
+    codes = {}
+    for one, (begin, end) in zip(layout.streams, itertools.pairwise(stops), strict=True):
+        flat = unpack(content[begin:end], counts[one.name], bits_per_code(one.num_codes))
+        inside = flat.min() >= 0 and flat.max() < one.num_codes
+        config.require(inside, f"{path}: damaged: codes of the {one.name} tier lie outside of [0, {one.num_codes})")
+        codes[one.name] = flat.reshape(-1, one.num_codebooks)
+    return Recording(layout, num_samples, codes)
 
 
 def require_fit(recording: Recording, layout: Layout, path: str | os.PathLike[str]) -> None:
@@ -194,9 +187,12 @@ def require_fit(recording: Recording, layout: Layout, path: str | os.PathLike[st
       path: of the file, for the message.
     """
     there, known = recording.layout, layout.only(recording.codes)
+    pairs = list(zip(there.streams, known.streams, strict=False))
+    sizes = [(one.num_codebooks, one.num_codes) for one, _ in pairs]  # of some of the codebooks, the first
+    most = [(min(one.num_codebooks, other.num_codebooks), other.num_codes) for one, other in pairs]
     for name, found, wanted in (
         ("sample_rate", there.sample_rate, known.sample_rate),
-        ("num_codes", [one.num_codes for one in there.streams], [one.num_codes for one in known.streams]),
+        ("codebooks and entries", sizes, most),
         ("hop_lengths", there.hop_lengths, known.hop_lengths),
         ("samples that the codes cover", recording.covered, layout.padded(recording.num_samples)),
     ):
@@ -207,25 +203,35 @@ def require_fit(recording: Recording, layout: Layout, path: str | os.PathLike[st
         )
 
 
-def _check_header(header: Header, where: str) -> None:
-    """Raises UserError where a header contradicts itself; sizes are in bounds before anything is made of them."""
+def _parsed(header: Any, version: int, where: str) -> tuple[Layout, int, dict[str, int]]:
+    """(layout, samples of the recording, frames of each stream), in bounds before anything is made of them.
+
+    Raises:
+      UserError: the header contradicts itself.
+    """
+    config.require(isinstance(header, dict), f"{where} is {reprlib.repr(header)} and must be an object with fields")
+    described = layouts.VERSION_1 if version == OLDER_VERSION else ("layout",)
+    fields = (*described, "num_samples", "lengths")
+    has, needs = (", ".join(map(str, names)) for names in (header, fields))
+    config.require(set(header) == set(fields), f"{where} has the fields {has}, and not {needs}")
+    if version == OLDER_VERSION:
+        layout = layouts.from_dict({name: header[name] for name in described}, where)
+    else:
+        layout = layouts.from_dict(header["layout"], f"{where}.layout")
     least, most = SAMPLE_RATES
-    rate = header.sample_rate
+    rate = layout.sample_rate
     config.require(least <= rate <= most, f"{where}.sample_rate is {rate} and must be in [{least}, {most}] Hz")
-    config.require(1 < header.num_codes < 2**15, f"{where}.num_codes is {header.num_codes} and must be in [2, 32767]")
-    layout = layouts.from_dict({name: getattr(header, name) for name in layouts.VERSION_1}, where)
-    for name, by_tier in (("lengths", header.lengths), ("hop_lengths", header.hop_lengths)):
-        sound = tuple(by_tier) == layout.names and min(by_tier.values()) > 0
-        config.require(sound, f"{where}.{name} is {by_tier} and must have positive numbers of tiers, coarse to fine")
-    covered = {tier: length * header.hop_lengths[tier] for tier, length in header.lengths.items()}
+    num_samples = records.check(int, header["num_samples"], f"{where}.num_samples")
+    lengths = records.check(dict[str, int], header["lengths"], f"{where}.lengths")
+    sound = tuple(lengths) == layout.names and min(lengths.values()) > 0
+    config.require(sound, f"{where}.lengths is {lengths} and must have positive numbers of tiers, coarse to fine")
+    covered = {name: length * layout.stream(name).hop_length for name, length in lengths.items()}
     config.require(len(set(covered.values())) == 1, f"{where}: its tiers differ in length: {covered} samples")
     samples = next(iter(covered.values()))
-    # Only the top tier's own last code may reach beyond the recording.
-    least = samples - header.hop_lengths["top"] if "top" in covered else 0
-    config.require(
-        least < header.num_samples <= samples,
-        f"{where}.num_samples is {header.num_samples} and must be in ({least}, {samples}], as long as its codes",
-    )
+    inside = 0 < num_samples <= samples
+    rule = f"must be in (0, {samples}], no longer than its codes"
+    config.require(inside, f"{where}.num_samples is {num_samples} and {rule}")
+    return layout, num_samples, lengths
 
 
 def pack(codes: np.ndarray, bits: int) -> bytes:

@@ -5,7 +5,7 @@ import json
 import pathlib
 from typing import Any
 
-from musicgen_jax.codes import code_dataset
+from musicgen_jax.codes import code_shards
 from musicgen_jax.data import manifest, shards
 
 
@@ -26,11 +26,13 @@ def of_codes(directory: str) -> str:
     Raises:
       NotFoundError: no codes there.
     """
-    facts = code_dataset.read_facts(directory)
+    facts = code_shards.read_facts(directory)
     layout = facts.layout
     # As it was before there were layouts: folders remember the digest.
     told = {"vqvae": layout.fingerprint, "sample_rate": layout.sample_rate, "num_codes": layout.streams[0].num_codes}
-    return _digest(told | {"hop_lengths": layout.hop_lengths, "audio": facts.audio, "manifest": facts.manifest})
+    told |= {"hop_lengths": layout.hop_lengths, "audio": facts.audio, "manifest": facts.manifest}
+    several = {one.name: one.num_codebooks for one in layout.streams if one.num_codebooks > 1}
+    return _digest(told | ({"num_codebooks": several} if several else {}))
 
 
 def other_audio(codes: str, data: str) -> str:
@@ -46,16 +48,15 @@ def other_audio(codes: str, data: str) -> str:
     Raises:
       NotFoundError: one of them is not there.
     """
-    facts = code_dataset.read_facts(codes)
+    facts = code_shards.read_facts(codes)
     if facts.audio:
         return _change("audio", facts.audio, of_audio(data))
     if facts.manifest:
         now = hashlib.sha256((pathlib.Path(data) / manifest.FILE_NAME).read_bytes()).hexdigest()[:16]
         return _change("manifest", facts.manifest, now)
-    hop_length = facts.layout.hop_length
     rows = [row for row in manifest.read(data) if row.status == "ok"]
-    there = {entry.track_id: (entry.split, entry.top_codes) for entry in code_dataset.read_index(codes)}
-    now = {row.track_id: (row.split, -(-row.num_samples // hop_length)) for row in rows}
+    there = {entry.track_id: (entry.split, entry.num_samples) for entry in code_shards.read_index(codes)}
+    now = {row.track_id: (row.split, facts.layout.padded(row.num_samples)) for row in rows}
     different = sorted(name for name in there | now if there.get(name) != now.get(name))
     return f"{len(different)} tracks, {different[0]!r} among them" if different else ""
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from musicgen_jax import config
-from musicgen_jax.codes import code_dataset
+from musicgen_jax.codes import code_dataset, code_shards
 from musicgen_jax.data import shards
 from musicgen_jax.evaluation import prior_likelihood
 from musicgen_jax.priors import trained
@@ -19,8 +19,8 @@ FILE_NAME = "compression.json"
 
 def check_codes(codes: str, model: config.PriorConfig) -> None:
     """Raises UserError unless `codes` holds validation tracks of the tokenizer that the prior was trained with."""
-    code_dataset.read_index(codes)  # says so where it is no folder of codes
-    tokenizer = code_dataset.read_facts(codes).layout.fingerprint
+    code_shards.read_index(codes)  # says so where it is no folder of codes
+    tokenizer = code_shards.read_facts(codes).layout.fingerprint
     config.require(
         tokenizer == model.vqvae,
         f"--data={codes} holds codes of VQ-VAE {tokenizer}, but the prior was trained on those of {model.vqvae}: pass "

@@ -129,7 +129,7 @@ def _score_priors(
         absent["prior.bits_per_second"] = f"there is no {' and no '.join(missing)} prior: only all tiers make the music"
     else:
         nats = {tier: results[tier]["nats_per_code"] for tier in priors}
-        results["bits_per_second"] = likelihood.bits_per_second(nats, layout.hop_lengths, layout.sample_rate)
+        results["bits_per_second"] = likelihood.bits_per_second(nats, layout)
     return results
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from musicgen_jax import config
-from musicgen_jax.codes import code_dataset, provenance
+from musicgen_jax.codes import code_shards, provenance
 from musicgen_jax.data import audio_dataset, shards
 from musicgen_jax.evaluation import report_media
 from musicgen_jax.priors import trained
@@ -104,7 +104,7 @@ def _check_codes(codes: str, flag: str, fingerprint: str, data: str) -> None:
     which = f"--codes={codes}" if flag == "--codes" else f"{flag}: the codes that this prior was trained on, {codes},"
     remedy = "pass --codes=DIR, which extract_codes wrote with this --vqvae and --data"
     try:
-        made_with = code_dataset.read_facts(codes).layout.fingerprint
+        made_with = code_shards.read_facts(codes).layout.fingerprint
     except NotFoundError as error:
         raise NotFoundError(f"{which} cannot be found ({error}): {remedy}") from error
     same = made_with == fingerprint

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from musicgen_jax.codes.layout import Layout
 from musicgen_jax.runtime.errors import UserError
 
 NUM_FOLDS = 5
@@ -116,22 +117,22 @@ def nats_per_code(model: UnigramModel | BigramModel, sequences: Iterable[np.ndar
     return sum(model.nats(codes) for codes in checked) / sum(len(codes) for codes in checked)
 
 
-def bits_per_second(nats: Mapping[str, float], hop_lengths: Mapping[str, int], sample_rate: int) -> float:
-    """Bits that the priors together need for one second of audio: the sum over tiers of codes per second * nats / ln 2.
+def bits_per_second(nats: Mapping[str, float], layout: Layout) -> float:
+    """Bits that the priors together need for a second of audio: the sum over streams of codes per second * nats / ln 2.
 
     The one figure that compares across tokenizers; it says nothing about how well they reconstruct.
 
     Args:
-      nats: nats per code of each tier.
-      hop_lengths: samples per code of each tier, the same tiers.
-      sample_rate: Hz.
+      nats: nats per code of each stream.
+      layout: of these streams.
 
     Raises:
-      UserError: the tiers of the two differ.
+      UserError: they are not those of the layout.
     """
-    if set(nats) != set(hop_lengths):
-        raise UserError(f"nats for tiers {sorted(nats)} but hop lengths for {sorted(hop_lengths)}: give both for all")
-    return float(sum(sample_rate / hop_lengths[tier] * nats[tier] / np.log(2) for tier in nats))
+    if set(nats) != set(layout.names):
+        raise UserError(f"nats for {sorted(nats)}, and the streams are {', '.join(layout.names)}: give those of all")
+    codes = {one.name: layout.frames_per_second(one.name) * one.num_codebooks for one in layout.streams}
+    return float(sum(codes[name] * nats[name] / np.log(2) for name in nats))
 
 
 def _checked(sequences: Iterable[np.ndarray], codebook_size: int) -> list[np.ndarray]:

@@ -1,14 +1,14 @@
 """How well a prior predicts held-out codes, beside unigram and bigram models of the same training codes."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.codes import code_dataset
+from musicgen_jax.codes import code_dataset, code_shards
 from musicgen_jax.evaluation import likelihood
 from musicgen_jax.priors import loss, trained
 from musicgen_jax.runtime import progress_report
@@ -36,7 +36,7 @@ def evaluate_prior(prior: trained.TrainedPrior, split: str, max_codes: int) -> d
       NotFoundError: the prior's code shards are not where they were in training.
     """
     windows = code_dataset.Windows(prior.codes_path, split, prior.config)
-    return _evaluate(prior, split, windows, _codes_a_track(windows, max_codes))
+    return _evaluate(prior, split, windows, _frames_a_track(windows, max_codes))
 
 
 def evaluate_priors(
@@ -44,43 +44,57 @@ def evaluate_priors(
 ) -> dict[str, dict[str, float | int]]:
     """`evaluate_prior` of several tiers, all on the seconds of audio that `max_codes` codes of the finest take."""
     windows = {tier: code_dataset.Windows(prior.codes_path, split, prior.config) for tier, prior in priors.items()}
-    finest = max(windows.values(), key=lambda of_tier: of_tier.codes_per_top_code, default=None)
-    top_codes = -(-_codes_a_track(finest, max_codes) // finest.codes_per_top_code) if finest else 0
+    finest = min(windows.values(), key=lambda of_stream: of_stream.hop_length, default=None)
+    num_samples = finest.tracks.layout.padded(_frames_a_track(finest, max_codes) * finest.hop_length) if finest else 0
     return {
-        tier: _evaluate(prior, split, windows[tier], top_codes * windows[tier].codes_per_top_code)
+        tier: _evaluate(prior, split, windows[tier], num_samples // windows[tier].hop_length)
         for tier, prior in priors.items()
     }
 
 
-def _codes_a_track(windows: code_dataset.Windows, max_codes: int) -> int:
-    """How many codes of each track are scored: whole hops, so that no window is run for a few codes."""
+def _frames_a_track(windows: code_dataset.Windows, max_codes: int) -> int:
+    """How many frames of each track are scored: whole hops, so that no window is run for a few codes."""
     hop = _hop(windows.model)
-    return max(max_codes // len(windows.entries) // hop, 1) * hop
+    return max(max_codes // windows.model.num_codebooks // len(windows.entries) // hop, 1) * hop
 
 
 def _evaluate(
     prior: trained.TrainedPrior, split: str, windows: code_dataset.Windows, limit: int
 ) -> dict[str, float | int]:
-    """See `evaluate_prior`; of each track the first `limit` codes."""
+    """See `evaluate_prior`; of each track the first `limit` frames."""
+    model = prior.config
     total, count = _score(prior, windows, limit)
-    held_out = code_dataset.code_sequences(prior.codes_path, split, prior.config.tier)
-    held_out = [codes[:limit] for codes in held_out]
-    train = code_dataset.code_sequences(prior.codes_path, "train", prior.config.tier)
+    held_out = [codes[:limit] for codes in windows.tracks.all_codes(model.tier)]
+    train = code_shards.Tracks(prior.codes_path, "train").all_codes(model.tier)
     nats = total / count
     return {
         "nats_per_code": nats,
         "perplexity": float(np.exp(nats)),
-        "unigram_nats": likelihood.nats_per_code(likelihood.fit_unigram(train, prior.config.num_codes), held_out),
-        "bigram_nats": likelihood.nats_per_code(likelihood.fit_bigram(train, prior.config.num_codes), held_out),
+        "unigram_nats": _baseline(likelihood.fit_unigram, train, held_out, model),
+        "bigram_nats": _baseline(likelihood.fit_bigram, train, held_out, model),
         "num_codes": count,
         "num_tracks": len(held_out),
-        "seconds": count / prior.config.codes_per_second,
+        "seconds": count / model.num_codebooks / model.codes_per_second,
     }
+
+
+def _baseline(
+    fit: Callable[..., likelihood.UnigramModel | likelihood.BigramModel],
+    train: list[np.ndarray],
+    held_out: list[np.ndarray],
+    model: config.PriorConfig,
+) -> float:
+    """Mean nats of held-out codes [T, Q] under a model of each codebook by itself."""
+    nats = []
+    for q in range(model.num_codebooks):
+        fitted = fit([codes[:, q] for codes in train], model.num_codes)
+        nats.append(likelihood.nats_per_code(fitted, [codes[:, q] for codes in held_out]))
+    return float(np.mean(nats))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Place:
-    """A window and the codes [first, stop) of it that are scored."""
+    """A window and the frames [first, stop) of it that are scored."""
 
     track: int
     start: int
@@ -97,7 +111,7 @@ def _hop(model: config.PriorConfig) -> int:
 def _places(windows: code_dataset.Windows, limit: int) -> Iterator[_Place]:
     context, hop = windows.model.context, _hop(windows.model)
     for track in range(len(windows.entries)):
-        length = min(windows.num_codes(track), limit)
+        length = min(windows.num_frames(track), limit)
         yield _Place(track, 0, 0, min(context, length))
         for start in range(hop, length - context + hop, hop):
             yield _Place(track, start, context - hop, min(context, length - start))

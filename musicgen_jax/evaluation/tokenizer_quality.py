@@ -47,7 +47,7 @@ def evaluate_tokenizer(
     layout, sample_rate = tokenizer.layout, tokenizer.layout.sample_rate
     audio_dataset.check_sample_rate(data, sample_rate)
     accumulators = {name: reconstruction.ReconstructionAccumulator() for name in layout.names}
-    histograms = {one.name: np.zeros(one.num_codes, np.int64) for one in layout.streams}
+    histograms = {one.name: np.zeros((one.num_codebooks, one.num_codes), np.int64) for one in layout.streams}
     players = _players(data, split, num_clips)
     clips, references = [], []
     limit = max(round(max_seconds * sample_rate), 1)
@@ -59,7 +59,7 @@ def evaluate_tokenizer(
             references.append(audio)
             sounds = {"original": audio}
             for tier, codes in tokenizer.encode(iter([audio])).items():
-                histograms[tier] += codebook_usage.histogram([codes], len(histograms[tier]))
+                histograms[tier] += codebook_usage.histograms([codes], layout.stream(tier).num_codes)
                 sounds[tier] = tokenizer.decode(codes, tier)[: len(audio)]
                 accumulators[tier].add(audio, sounds[tier])
             if facts["track_id"] in players:

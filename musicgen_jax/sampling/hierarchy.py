@@ -17,7 +17,7 @@ class Hierarchy:
     """The codes of a request. Which tier is sampled first, and how far, does not change them.
 
     Attributes:
-      codes: {tier: int32 [N, T]}, those that the prompt gives and those that are sampled, coarse to fine.
+      codes: {stream: int32 [N, T, Q]}, those that the prompt gives and those that are sampled, coarse to fine.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Hierarchy:
         self._samplers: dict[str, tier_sampler.TierSampler | parallel_sampler.ParallelSampler] = {}
         for tier in layout.names:
             num_codes = request.num_frames(layout, tier)
-            known = np.zeros((request.num_samples, 0), np.int32)
+            known = np.zeros((request.num_samples, 0, layout.stream(tier).num_codebooks), np.int32)
             if tier in given:
                 known = prompt.rows(tier, request.num_samples)[:, :num_codes]
             if tier in sampled:
@@ -92,5 +92,5 @@ def sample_codes(
     request: requests.Request,
     prompt: prompts.Prompt | None = None,
 ) -> Codes:
-    """Codes of every tier that is given or sampled: {tier: int32 [num_samples, T]}."""
+    """Codes of every tier that is given or sampled: {stream: int32 [num_samples, T, Q]}."""
     return Hierarchy(layout, priors, request, prompt).complete()

@@ -14,7 +14,7 @@ class ParallelSampler:
     """As `tier_sampler.TierSampler`, but the whole length comes into being together.
 
     Attributes:
-      codes: int32 [N, T]; those at [0, done) are final.
+      codes: int32 [N, T, Q]; those at [0, done) are final.
       done: number of them.
     """
 
@@ -31,13 +31,14 @@ class ParallelSampler:
         """Args:
         model: of the tier: a `diffusion.trained.TrainedDiffusion`.
         request: what to sample.
-        known: the prompt's codes, int32 [N, P].
+        known: the prompt's codes, int32 [N, P, Q].
         num_codes: T.
         journal: keeps the finished tier, and gives back that of an interrupted run.
         show_progress: a bar with the time left.
         """
         self._model, self._request, self._journal = model, request, journal
-        self.codes, self.done = np.zeros((request.num_samples, num_codes), np.int32), known.shape[1]
+        shape = request.num_samples, num_codes, model.config.num_codebooks
+        self.codes, self.done = np.zeros(shape, np.int32), known.shape[1]
         self.codes[:, : self.done] = known
         self._show_progress = show_progress
 
@@ -48,27 +49,28 @@ class ParallelSampler:
         return -(-self.codes.shape[1] // upsampling) if upsampling else 0
 
     def advance(self, above: np.ndarray | None) -> None:
-        """Samples the tier, given the tier above, int32 [N, T / upsampling]."""
-        tier, total = self._model.config.tier, self.codes.size - self.done * len(self.codes)
+        """Samples the tier, given the tier above, int32 [N, T / upsampling, Q]."""
+        tier, total = self._model.config.tier, (self.codes.shape[1] - self.done) * len(self.codes)
         sampled = self._journal.read(tier) if self._journal else None
         done = 0 if sampled is None else total
         with progress_report.Progress(
             f"sample {tier}", total, "codes", done=done, show=self._show_progress
         ) as progress:
             if sampled is None:
-                sampled = self._sample(above, progress)
+                sampled = self._sample(above, progress)[..., None]
                 if self._journal:
                     self._journal.write(tier, sampled)
-        self.codes[...], self.done = sampled, self.codes.shape[1]
+        # What an older version kept is [N, T].
+        self.codes[...], self.done = sampled.reshape(self.codes.shape), self.codes.shape[1]
 
     def _sample(self, above: np.ndarray | None, progress: progress_report.Progress) -> np.ndarray:
         request, model = self._request, self._model.config
-        num_samples, num_codes = self.codes.shape
-        places = np.broadcast_to(np.arange(num_codes), self.codes.shape)
+        num_samples, num_codes, _ = self.codes.shape
+        places = np.broadcast_to(np.arange(num_codes), (num_samples, num_codes))
         tracks = self._model.tracks(
-            codes=self.codes,
+            codes=self.codes[..., 0],  # a diffusion model is of one codebook
             known=places < self.done,
-            above=above,
+            above=None if above is None else above[..., 0],
             genre=np.array([labels.encode(request.genre_of(row), model.genres) for row in range(num_samples)]),
             artist=np.full(num_samples, labels.encode(request.artist, model.artists)),
             length=round(request.told_seconds(model) * model.codes_per_second),

@@ -28,7 +28,7 @@ class Prompt:
 
     Attributes:
       name: where they come from, for messages.
-      codes: {tier: int32 [N, T]} of the same stretch, whole codes of the top tier.
+      codes: {stream: int32 [N, T, Q]} of the same stretch, whole frames of the coarsest stream.
       seconds: their length.
     """
 
@@ -41,11 +41,12 @@ class Prompt:
         """Hexadecimal digest of the codes, 16 characters."""
         digest = hashlib.sha256()
         for tier, codes in self.codes.items():
-            digest.update(f"{tier}{codes.shape}".encode() + codes.tobytes())
+            shape = codes.shape if codes.shape[2] > 1 else codes.shape[:2]  # as it was before there were several
+            digest.update(f"{tier}{shape}".encode() + codes.tobytes())
         return digest.hexdigest()[:16]
 
     def rows(self, tier: str, num_samples: int) -> np.ndarray:
-        """Codes of one tier for every sample, int32 [num_samples, T]."""
+        """Codes of one stream for every sample, int32 [num_samples, T, Q]."""
         return self.codes[tier][np.arange(num_samples) % len(self.codes[tier])]
 
 
@@ -135,8 +136,10 @@ def _from_samples(path: pathlib.Path, tokenizer: Tokenizer) -> Prompt:
     facts, stored = files.read_json(info), files.read_arrays(path)
     codes = {tier: stored[tier] for tier in tokenizer.layout.names if tier in stored}
     for tier, array in codes.items():
-        sound = array.ndim == 2 and len(array) > 0 and np.issubdtype(array.dtype, np.integer)
-        config.require(sound, f"{path} is damaged: {tier} must be integers [N, T], N at least 1")
+        codes[tier] = array = array[..., None] if array.ndim == 2 else array  # older: of the one codebook
+        fits = array.ndim == 3 and array.shape[2] == tokenizer.layout.stream(tier).num_codebooks
+        sound = fits and len(array) > 0 and np.issubdtype(array.dtype, np.integer)
+        config.require(sound, f"{path} is damaged: {tier} must be integers [N, T, Q], N at least 1")
     config.require(len({len(array) for array in codes.values()}) <= 1, f"{path}: its tiers differ in number of samples")
     _require_tokenizer(path, facts.get("vqvae_fingerprint", "unknown"), tokenizer.fingerprint)
     return _checked(str(path), codes, tokenizer.layout)
@@ -151,7 +154,7 @@ def _require_tokenizer(path: pathlib.Path, found: str, wanted: str) -> None:
 
 
 def _checked(name: str, codes: dict[str, np.ndarray], layout: Layout) -> Prompt:
-    """The prompt of these codes, integers [N, T] of any subset of the tiers."""
+    """The prompt of these codes, integers [N, T, Q] of any of the streams."""
     config.require(bool(codes), f"{name} holds codes of no tier")
     lengths = {tier: array.shape[1] * layout.stream(tier).hop_length for tier, array in codes.items()}
     samples = next(iter(lengths.values()))
@@ -159,7 +162,9 @@ def _checked(name: str, codes: dict[str, np.ndarray], layout: Layout) -> Prompt:
     config.require(samples >= hop, f"{name}: shorter than one code of the {coarsest} tier, {hop} samples")
     config.require(set(lengths.values()) == {samples}, f"{name}: its tiers differ in length: {lengths} samples")
     for tier, array in codes.items():
-        num_codes = layout.stream(tier).num_codes
+        num_codes, num_codebooks = layout.stream(tier).num_codes, layout.stream(tier).num_codebooks
+        rule = f"{name}: codes of the {tier} tier are of {array.shape[2]} codebooks, and all {num_codebooks} are needed"
+        config.require(array.shape[2] == num_codebooks, rule)
         inside = array.min() >= 0 and array.max() < num_codes
         config.require(inside, f"{name}: codes of the {tier} tier are outside of [0, {num_codes})")
     return Prompt(name, {tier: array.astype(np.int32) for tier, array in codes.items()}, samples / layout.sample_rate)

@@ -209,7 +209,7 @@ class Request:
         there = ", ".join(prompt.codes)
         rule = f"--mode={self.mode} needs {missing}"
         config.require(not missing, f"{prompt.name} has codes of {there} only; {rule}: {remedy}")
-        pieces, known = prompt.codes[given[0]].shape
+        pieces, known, _ = prompt.codes[given[0]].shape
         config.require(
             self.num_samples >= pieces,
             f"--num_samples={self.num_samples}: {prompt.name} holds {pieces} pieces: pass as many or more; one piece "

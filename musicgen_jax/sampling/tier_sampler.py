@@ -21,8 +21,8 @@ class TierSampler:
     """Draws one tier of all samples, in the order of time.
 
     Attributes:
-      codes: int32 [N, T]; those at [0, done) are final.
-      done: number of them.
+      codes: int32 [N, T, Q]; those at [0, done) are final.
+      done: number of these frames.
     """
 
     def __init__(
@@ -39,14 +39,15 @@ class TierSampler:
         """Args:
         prior: of the tier.
         request: what to sample.
-        known: the prompt's codes, int32 [N, P].
+        known: the prompt's codes, int32 [N, P, Q].
         num_codes: T.
         journal: keeps every finished window, and gives back those of an interrupted run.
         devices: which divide a batch of parallel windows among them; none are the prior's own.
         show_progress: a bar with the time left.
         """
         self._prior, self._request, self._journal = prior, request, journal
-        self.codes, self.done = np.zeros((request.num_samples, num_codes), np.int32), known.shape[1]
+        shape = request.num_samples, num_codes, prior.config.num_codebooks
+        self.codes, self.done = np.zeros(shape, np.int32), known.shape[1]
         self.codes[:, : self.done] = known
         model = prior.config
         hop_fraction = request.hop_fraction_of(model.tier)
@@ -79,7 +80,7 @@ class TierSampler:
         """Samples the next window of every sample, or the next windows that do not wait for each other.
 
         Args:
-          above: codes of the tier above, int32 [N, T / upsampling], the first `needs` of them final.
+          above: codes of the stream above, int32 [N, T / upsampling, Q], the first `needs` of them final.
         """
         group = self._groups.pop(0)
         jobs = [(row, window) for window in group for row in range(self._request.num_samples)]
@@ -100,11 +101,13 @@ class TierSampler:
             if self._journal:
                 self._journal.write(names[job], codes)
         for row, window in jobs:
-            self.codes[row, window.kept_in_track] = found[row, window][window.kept]
+            # Windows that an older version kept are [T].
+            codes = found[row, window].reshape(-1, self.codes.shape[2])
+            self.codes[row, window.kept_in_track] = codes[window.kept]
         self._show(missing, restored=False)
 
     def _sample(self, jobs: list[Job], above: np.ndarray | None) -> np.ndarray:
-        """int32 [len(jobs), context]."""
+        """int32 [len(jobs), context, Q]."""
         # One shape, compiled once: a batch that is not full repeats its last window.
         padded = jobs + jobs[-1:] * (self._batch_size - len(jobs))
         rows = np.array([row for row, _ in padded])
@@ -118,7 +121,7 @@ class TierSampler:
         arguments = (batch, known, stop, self._keys[rows], start, settings)
         if self._sharding is not None:
             arguments = jax.device_put(arguments, self._sharding)
-        return np.asarray(self._sample_window(self._weights, *arguments))[: len(jobs), :, 0]
+        return np.asarray(self._sample_window(self._weights, *arguments))[: len(jobs)]
 
     def _show(self, jobs: list[Job], restored: bool) -> None:
         if not self._show_progress or not jobs:
@@ -144,8 +147,8 @@ def window_batch(
     Args:
       model: config of the tier's prior.
       request: labels and total length.
-      codes: of the tier, int32 [N, T].
-      above: of the tier above, int32 [N, T / upsampling].
+      codes: of the stream, int32 [N, T, Q].
+      above: of the stream above, int32 [N, T / upsampling, Q].
       rows: int [B], which samples.
       start: int32 [B], where the windows begin.
     """
@@ -162,7 +165,7 @@ def window_batch(
 
 
 def _slices(codes: np.ndarray, rows: np.ndarray, start: np.ndarray, size: int) -> np.ndarray:
-    """codes[row, start : start + size] for every pair, zeros behind the end: [B, size, 1]."""
+    """codes[row, start : start + size] for every pair, zeros behind the end: [B, size, Q]."""
     places = start[:, None] + np.arange(size)
-    inside = places < codes.shape[1]
-    return np.where(inside, codes[rows[:, None], np.minimum(places, codes.shape[1] - 1)], 0).astype(np.int32)[..., None]
+    inside = (places < codes.shape[1])[..., None]
+    return np.where(inside, codes[rows[:, None], np.minimum(places, codes.shape[1] - 1)], 0).astype(np.int32)

@@ -128,15 +128,16 @@ def encode(
     The waveform's end is padded with zeros to a multiple of the top hop length, so that the tiers stay aligned.
 
     Args:
-      encode_window: jitted {tier: codes [1, T]} of a waveform [1, S].
+      encode_window: jitted {tier: codes [1, T, Q]} of a waveform [1, S].
       blocks: float32 arrays [S], in order.
       vqvae_config: hop lengths and receptive field.
       window: samples of a window, from `window_samples`.
 
     Returns:
-      {tier: int16 [ceil(S / top hop) * top hop / hop]}.
+      {tier: int16 [ceil(S / top hop) * top hop / hop, Q]}.
     """
-    parts = {tier: [np.zeros(0, np.int16)] for tier in vqvae_config.streams}
+    none = np.zeros((0, vqvae_config.quantizer.num_codebooks), np.int16)
+    parts = {tier: [none] for tier in vqvae_config.streams}
     for audio, span in _windows(blocks, vqvae_config, window):
         for tier, codes in encode_window(audio[None]).items():
             kept = np.asarray(codes)[0, span.kept(vqvae_config.hop_lengths[tier])]
@@ -177,10 +178,10 @@ def decode(
     vqvae_config: config.VQVAEConfig,
     window: int,
 ) -> Iterator[np.ndarray]:
-    """Waveform of one tier's codes int [T]: consecutive float32 blocks [S], T * hop_length samples together.
+    """Waveform of one tier's codes int [T, Q'], Q' <= Q: consecutive float32 blocks [S], T * hop_length samples in all.
 
     Args:
-      decode_window: jitted (codes [1, N] int32, index of the first of them in the track) -> waveform
+      decode_window: jitted (codes [1, N, Q'] int32, index of the first of them in the track) -> waveform
         [1, N * hop_length]. The index is never negative.
       codes: of one track.
       tier: which tier they are of.

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.codes import code_dataset, code_file, provenance
+from musicgen_jax.codes import code_file, code_shards, provenance
+from musicgen_jax.codes.layout import Layout
 from musicgen_jax.data import audio_check, audio_dataset, audio_io, manifest, output_folder, shards
 from musicgen_jax.runtime import console, progress_report
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
@@ -24,45 +25,36 @@ def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float) ->
     """
     layout = tokenizer.layout
     audio_dataset.check_sample_rate(data, layout.sample_rate)
-    metadata = {
-        "vqvae": layout.fingerprint,
-        "sample_rate": layout.sample_rate,
-        "hop_lengths": layout.hop_lengths,
-        "num_codes": layout.streams[0].num_codes,
-        "audio": provenance.of_audio(data),
-        "data": str(pathlib.Path(data).absolute()),
-    }
-    if is_complete(out, metadata, data):
+    metadata = code_shards.metadata(layout, provenance.of_audio(data), str(pathlib.Path(data).absolute()))
+    if is_complete(out, layout, data):
         print(f"{audio_io.describe_path(out)} is complete already, with the same tokenizer and data; nothing to do")
         return
     with output_folder.claim(out, "extract_codes") as folder:
-        if not is_complete(out, metadata, data):  # it may have been interrupted as it moved into its place
+        if not is_complete(out, layout, data):  # it may have been interrupted as it moved into its place
             _write_codes(tokenizer, data, folder, metadata, window_seconds)
-    entries = code_dataset.read_index(out)
+    entries = code_shards.read_index(out, layout)
     counts = collections.Counter(entry.split for entry in entries)
     rates = ", ".join(f"{name} {layout.bits_per_second(name) / 1000:.2f} kbit/s" for name in layout.names)
     print(f"{audio_io.describe_path(out)}: tracks {dict(counts)}; {rates}")
 
 
 def _write_codes(tokenizer: Tokenizer, data: str, folder: pathlib.Path, metadata: dict, window_seconds: float) -> None:
-    splits = shards.split_names(data)
-    features = code_dataset.code_features(tokenizer.layout)
+    splits, layout = shards.split_names(data), tokenizer.layout
     entries = []
     with (
-        shards.ShardWriter(folder, code_dataset.DATASET_NAME, features, splits, metadata) as writer,
+        shards.ShardWriter(folder, code_shards.DATASET_NAME, code_shards.features(layout), splits, metadata) as writer,
         progress_report.Progress("extract codes", _seconds(data), "audio-s") as progress,
     ):
         for split in splits:
             for facts, blocks in audio_dataset.read_tracks(data, split):
-                counted = _count_seconds(blocks, tokenizer.layout.sample_rate, progress)
-                codes = tokenizer.encode(counted, window_seconds)
+                codes = tokenizer.encode(_count_seconds(blocks, layout.sample_rate, progress), window_seconds)
                 labels = {name: facts[name] for name in ("track_id", "genre", "artist")}
-                writer.write(split, codes | labels | {"lyrics": ""})
-                entries.append(
-                    code_dataset.TrackEntry(**labels, split=split, top_codes=len(next(iter(codes.values()))))
-                )
-        code_dataset.write_index(writer.path, entries)
-        code_dataset.write_codebooks(writer.path, tokenizer.codebooks())
+                for segment in code_shards.segments(layout, codes):
+                    writer.write(split, segment | labels | {"lyrics": ""})
+                num_samples = len(codes[layout.names[0]]) * layout.hop_length
+                entries.append(code_shards.TrackEntry(**labels, split=split, num_samples=num_samples))
+        code_shards.write_index(writer.path, entries)
+        code_shards.write_codebooks(writer.path, tokenizer.codebooks())
 
 
 def extract_file(tokenizer: Tokenizer, path: str, out: str, window_seconds: float) -> None:
@@ -115,36 +107,33 @@ def _checked_seconds(path: str) -> float:
     return facts.duration
 
 
-def _describe_rate(recording: code_file.Recording, tier: str) -> str:
-    """One line: what the tier's codes take by their number, and what they take in the file."""
-    layout, num_codes = recording.layout, recording.layout.stream(tier).num_codes
-    codes_per_second = layout.frames_per_second(tier)
-    nominal = layout.bits_per_second(tier) / 1000
-    in_file = code_file.packed_bytes(len(recording.codes[tier]), num_codes)
+def _describe_rate(recording: code_file.Recording, name: str) -> str:
+    """One line: what the stream's codes take by their number, and what they take in the file."""
+    layout, stream = recording.layout, recording.layout.stream(name)
+    num_frames, num_codebooks = recording.codes[name].shape
+    nominal, rate = layout.bits_per_second(name) / 1000, layout.frames_per_second(name) * num_codebooks
+    in_file = code_file.packed_bytes(num_frames * num_codebooks, stream.num_codes)
     return (
-        f"{tier}: {nominal:.2f} kbit/s ({codes_per_second:g} codes/s x {np.log2(num_codes):.4g} bits); "
+        f"{name}: {nominal:.2f} kbit/s ({rate:g} codes/s x {np.log2(stream.num_codes):.4g} bits); "
         f"{in_file} bytes in the file ({in_file * 8 / recording.seconds / 1000:.2f} kbit/s)"
     )
 
 
-def is_complete(out: str, metadata: dict, data: str) -> bool:
+def is_complete(out: str, layout: Layout, data: str) -> bool:
     """Whether `out` already holds these codes, wherever the tokenizer and the audio lay when they were made.
 
     Args:
       out: folder.
-      metadata: of the codes that are wanted.
+      layout: of the tokenizer whose codes are wanted.
       data: the audio that they are wanted of.
 
     Raises:
       UserError: it holds codes of another tokenizer or of other audio.
     """
-    if not ((pathlib.Path(out) / code_dataset.INDEX_NAME).is_file() and shards.is_complete(out)):
+    if not ((pathlib.Path(out) / code_shards.INDEX_NAME).is_file() and shards.is_complete(out)):
         return False
-    found = shards.read_metadata(out)
-    compared = {name: value for name, value in metadata.items() if name not in ("audio", "data")}
-    different = [
-        f"{name} {found.get(name)!r}, now {value!r}" for name, value in compared.items() if found.get(name) != value
-    ]
+    found, wanted = code_shards.read_facts(out).layout.to_dict(), layout.to_dict()
+    different = [f"{name} {found[name]!r}, now {value!r}" for name, value in wanted.items() if found[name] != value]
     different += filter(None, [provenance.other_audio(out, data)])
     config.require(
         not different, f"{out} holds other codes ({'; '.join(different)}); remove it or choose another --out"

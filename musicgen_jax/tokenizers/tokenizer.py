@@ -52,12 +52,12 @@ class Tokenizer:
         return jax.jit(decode, static_argnames="tier")
 
     def encode(self, blocks: Iterator[np.ndarray], window_seconds: float = 10.0) -> dict[str, np.ndarray]:
-        """Mono float32 blocks [S] at the layout's sample rate -> {tier: int16 [T]}; see `chunked.encode`."""
+        """Mono float32 blocks [S] at the layout's sample rate -> {stream: int16 [T, Q]}; see `chunked.encode`."""
         window = chunked.window_samples(self.config, window_seconds, chunked.encoder_margin(self.config))
         return chunked.encode(lambda audio: self._encode(self._weights, audio), blocks, self.config, window)
 
     def decode(self, codes: np.ndarray, tier: str, window_seconds: float = 10.0) -> np.ndarray:
-        """Integer codes [T] of one tier -> float32 [T * hop_length]."""
+        """Integer codes [T, Q'] of one stream, of its first Q' <= Q codebooks -> float32 [T * hop_length]."""
         return np.concatenate([np.zeros(0, np.float32), *self.decode_blocks(codes, tier, window_seconds)])
 
     def decode_blocks(self, codes: np.ndarray, tier: str, window_seconds: float = 10.0) -> Iterator[np.ndarray]:
@@ -74,7 +74,7 @@ class Tokenizer:
 
 def _layout(vqvae_config: config.VQVAEConfig, fingerprint: str) -> Layout:
     """Each stream is told the one before it."""
-    num_codes, hops = vqvae_config.quantizer.num_codes, vqvae_config.hop_lengths
+    hops, sizes = vqvae_config.hop_lengths, (vqvae_config.quantizer.num_codebooks, vqvae_config.quantizer.num_codes)
     above = dict(zip(hops, ["", *hops], strict=False))
-    streams = [Stream(name, hop, 1, num_codes, above[name]) for name, hop in hops.items()]
+    streams = [Stream(name, hop, *sizes, above[name]) for name, hop in hops.items()]
     return Layout(vqvae_config.sample_rate, 1, tuple(streams), fingerprint)

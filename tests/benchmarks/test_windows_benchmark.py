@@ -44,7 +44,7 @@ def test_nats_of_codes_by_a_slow_loop():
     model = tiny_priors.model_config("middle", num_layers=1)
     prior = tiny_priors.trained_prior(model)
     draw = np.random.default_rng(0)
-    codes, above = (draw.integers(0, model.num_codes, (2, length), dtype=np.int32) for length in (40, 10))
+    codes, above = (draw.integers(0, model.num_codes, (2, length, 1), dtype=np.int32) for length in (40, 10))
     request = requests.Request(seconds=1.0, num_samples=2)
     found = code_nats.code_nats(prior, request, codes, above)
     for row in range(2):
@@ -53,7 +53,7 @@ def test_nats_of_codes_by_a_slow_loop():
             batch = tier_sampler.window_batch(model, request, codes, above, np.array([row]), start)
             shares = jax.nn.softmax(prior.functional.bind(*prior.weights)(batch)[0, :, 0])
             for place in range(window.known, window.stop):
-                code = codes[row, window.start + place]
+                code = codes[row, window.start + place, 0]
                 np.testing.assert_allclose(found[row, window.start + place], -np.log(shares[place, code]), rtol=1e-4)
 
 

@@ -9,13 +9,14 @@ import pytest
 import tiny_layouts
 
 from musicgen_jax.codes import code_file
+from musicgen_jax.codes.layout import Layout, Stream
 from musicgen_jax.runtime.errors import UserError
 
 
 def recording(num_codes: int = 2048, top_codes: int = 1000) -> code_file.Recording:
     rng = np.random.default_rng(num_codes)
     lengths = {"top": top_codes, "middle": 4 * top_codes, "bottom": 16 * top_codes}
-    codes = {tier: rng.integers(0, num_codes, length).astype(np.int16) for tier, length in lengths.items()}
+    codes = {tier: rng.integers(0, num_codes, (length, 1)).astype(np.int16) for tier, length in lengths.items()}
     layout = tiny_layouts.of_vqvae(44100, num_codes, "0123456789abcdef")
     return code_file.Recording(layout, 128 * top_codes - 77, codes)
 
@@ -54,23 +55,51 @@ def test_what_is_written_is_read(tmp_path, num_codes):
 
 def test_a_code_takes_11_bits_of_the_file_at_2048_codes(path):
     num_codes = sum(map(len, recording().codes.values()))
-    header = 300  # bytes of JSON, and 16 of framing
+    header = 600  # bytes of JSON, and 16 of framing
     assert num_codes * 11 / 8 < path.stat().st_size < num_codes * 11 / 8 + header
 
 
 def test_the_layout_is_as_documented(path):
     content = path.read_bytes()
-    assert content[:8] == b"MGCODES\x01"
+    assert content[:8] == b"MGCODES\x02"
     size = int.from_bytes(content[8:12], "little")
     header = json.loads(content[12 : 12 + size])
     assert header == {
-        "vqvae": "0123456789abcdef", "sample_rate": 44100, "num_samples": 127923, "num_codes": 2048,
-        "hop_lengths": {"top": 128, "middle": 32, "bottom": 8},
+        "layout": tiny_layouts.of_vqvae(44100, 2048, "0123456789abcdef").to_dict(), "num_samples": 127923,
         "lengths": {"top": 1000, "middle": 4000, "bottom": 16000},
     }  # fmt: skip
     assert int.from_bytes(content[-4:], "little") == zlib.crc32(content[:-4])
     second = int.from_bytes(content[12 + size : 12 + size + 4], "big") >> 10 & 0x7FF  # bits 11 to 21
-    assert second == recording().codes["top"][1]
+    assert second == recording().codes["top"][1, 0]
+
+
+def older(path) -> None:
+    """Makes version 1 of a file."""
+    content = path.read_bytes()
+    size = int.from_bytes(content[8:12], "little")
+    header = json.loads(content[12 : 12 + size])
+    layout = header.pop("layout")
+    header |= {"vqvae": layout["fingerprint"], "sample_rate": layout["sample_rate"], "num_codes": 2048}
+    header["hop_lengths"] = {stream["name"]: stream["hop_length"] for stream in layout["streams"]}
+    write_with_header(path, json.dumps(header).encode(), content[12 + size : -4], version=1)
+
+
+def test_version_1_is_read(path):
+    older(path)
+    assert equal(code_file.read(path), recording())
+
+
+def test_several_codebooks_of_which_a_file_may_have_the_first(tmp_path):
+    rng = np.random.default_rng(0)
+    for num_codebooks in (4, 2):
+        stream = Stream("codes", 320, num_codebooks, 1024)
+        codes = {"codes": rng.integers(0, 1024, (50, num_codebooks)).astype(np.int16)}
+        wanted = code_file.Recording(Layout(16_000, 1, (stream,), "beef"), 15_900, codes)
+        path = tmp_path / f"{num_codebooks}.codes"
+        code_file.write(path, wanted)
+        assert equal(code_file.read(path), wanted)
+        codec = Layout(16_000, 1, (Stream("codes", 320, 4, 1024),), "beef")
+        code_file.require_fit(code_file.read(path), codec, path)
 
 
 def test_a_file_with_some_of_the_tiers(tmp_path):
@@ -101,9 +130,9 @@ def test_every_flipped_byte_is_told(path):
             code_file.read(path)
 
 
-def write_with_header(path, header: bytes, codes: bytes = b"") -> None:
+def write_with_header(path, header: bytes, codes: bytes = b"", version: int = code_file.VERSION) -> None:
     """A file of these bytes with the right magic, sizes and checksum."""
-    content = code_file.OPENING.pack(code_file.MAGIC, code_file.VERSION, len(header)) + header + codes
+    content = code_file.OPENING.pack(code_file.MAGIC, version, len(header)) + header + codes
     path.write_bytes(content + zlib.crc32(content).to_bytes(4, "little"))
 
 
@@ -123,8 +152,7 @@ def test_a_header_that_is_none(tmp_path, header):
         ({"num_codes": 1, "lengths": {"top": 10**9}}, r"header\.num_codes is 1 and must be in \[2, 32767\]"),
         ({"num_codes": -4}, r"header\.num_codes is -4"),
         ({"num_codes": 2**40}, r"header\.num_codes is 1099511627776"),
-        ({"num_samples": 10**9}, r"num_samples is 1000000000 and must be in \(127872, 128000\]"),
-        ({"num_samples": 127872}, r"num_samples is 127872"),
+        ({"num_samples": 10**9}, r"num_samples is 1000000000 and must be in \(0, 128000\]"),
         ({"num_samples": -1}, r"num_samples is -1"),
         ({"lengths": {}}, r"header\.lengths is \{\}"),
         ({"lengths": {"x": 1}}, r"header\.lengths is \{'x': 1\} and must have positive numbers of tiers"),
@@ -136,14 +164,15 @@ def test_a_header_that_is_none(tmp_path, header):
         ({"hop_lengths": {"top": 128, "middle": 48, "bottom": 8}}, "each must divide that of the tier above"),
         ({"hop_lengths": {"top": 8, "middle": 8, "bottom": 8}}, "each must divide that of the tier above"),
         ({"hop_lengths": [1, 2, 3]}, r"header\.hop_lengths is \[1, 2, 3\]"),
-        ({"seconds": 3}, "header has no field seconds"),
+        ({"seconds": 3}, "header has the fields .*seconds, and not vqvae, sample_rate"),
     ],
 )
 def test_a_header_that_contradicts_itself(path, change, message):
+    older(path)
     content = path.read_bytes()
     size = int.from_bytes(content[8:12], "little")
     header = json.loads(content[12 : 12 + size]) | change
-    write_with_header(path, json.dumps(header).encode(), content[12 + size : -4])
+    write_with_header(path, json.dumps(header).encode(), content[12 + size : -4], version=1)
     with pytest.raises(UserError, match=message):
         code_file.read(path)
 
@@ -152,7 +181,7 @@ def test_a_header_that_promises_more_than_there_is_costs_nothing(tmp_path):
     lengths = {"top": 10**15, "middle": 4 * 10**15, "bottom": 16 * 10**15}
     header = {"vqvae": "x", "sample_rate": 44100, "num_samples": 128 * 10**15, "num_codes": 2, "lengths": lengths}
     header["hop_lengths"] = {"top": 128, "middle": 32, "bottom": 8}
-    write_with_header(tmp_path / "x.codes", json.dumps(header).encode(), b"\0" * 100)
+    write_with_header(tmp_path / "x.codes", json.dumps(header).encode(), b"\0" * 100, version=1)
     with pytest.raises(UserError, match="bytes where its header promises 2625000000000"):
         code_file.read(tmp_path / "x.codes")
     (tmp_path / "x.codes").write_bytes(code_file.OPENING.pack(code_file.MAGIC, 1, 2**17) + b"\0" * 2**18)
@@ -161,10 +190,11 @@ def test_a_header_that_promises_more_than_there_is_costs_nothing(tmp_path):
 
 
 def test_codes_beyond_the_codebook_are_told(path):
+    older(path)
     content = path.read_bytes()
     size = int.from_bytes(content[8:12], "little")
     header = json.loads(content[12 : 12 + size]) | {"num_codes": 1500}  # of 11 bits as 2048
-    write_with_header(path, json.dumps(header).encode(), content[12 + size : -4])
+    write_with_header(path, json.dumps(header).encode(), content[12 + size : -4], version=1)
     with pytest.raises(UserError, match=r"codes of the top tier lie outside of \[0, 1500\)"):
         code_file.read(path)
 
@@ -173,7 +203,7 @@ def test_codes_beyond_the_codebook_are_told(path):
     ("change", "message"),
     [
         ({"layout": tiny_layouts.of_vqvae(16000)}, r"sample_rate: 16000, and the tokenizer that it names makes 44100"),
-        ({"layout": tiny_layouts.of_vqvae(44100, 1024)}, r"num_codes: .1024, .*, and .* makes .2048"),
+        ({"layout": tiny_layouts.of_vqvae(44100, 1024)}, r"codebooks and entries: .*1024.*, and .* makes .*2048"),
         ({"num_samples": 60000}, r"samples that the codes cover: 128000, and .* makes 60032"),
     ],
 )
@@ -185,8 +215,8 @@ def test_a_file_must_be_what_its_tokenizer_writes(change, message):
 
 
 def test_another_version_another_kind_of_file_or_none(path, tmp_path):
-    path.write_bytes(b"MGCODES\x02" + path.read_bytes()[8:])
-    with pytest.raises(ValueError, match="format version 2; this program reads version 1"):
+    path.write_bytes(b"MGCODES\x03" + path.read_bytes()[8:])
+    with pytest.raises(ValueError, match="format version 3; this program reads versions 1 to 2"):
         code_file.read(path)
     (tmp_path / "x.wav").write_bytes(b"RIFF....WAVE")
     with pytest.raises(ValueError, match="is not a file of codes"):

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from musicgen_jax.codes import code_dataset, provenance
+from musicgen_jax.codes import code_shards, provenance
 from musicgen_jax.data import manifest, shards
 
 
@@ -69,7 +69,8 @@ def test_codes_are_known_by_tokenizer_and_audio(tiny_codes, tmp_path):
     metadata = shards.read_metadata(moved)
     (moved / "metadata.json").write_text(json.dumps(metadata | {"data": "elsewhere"}))
     assert provenance.of_codes(moved) == provenance.of_codes(tiny_codes)
-    (moved / "metadata.json").write_text(json.dumps(metadata | {"vqvae": "f00d"}))
+    other = metadata["layout"] | {"fingerprint": "f00d"}
+    (moved / "metadata.json").write_text(json.dumps(metadata | {"layout": other}))
     assert provenance.of_codes(moved) != provenance.of_codes(tiny_codes)
 
 
@@ -78,4 +79,4 @@ def test_folders_that_are_not_there(tiny_codes, tiny_audio_dataset, tmp_path):
         provenance.other_audio(str(tmp_path / "none"), tiny_audio_dataset)
     with pytest.raises(FileNotFoundError, match=r"no manifest\.jsonl .*: pass the --out of prepare_data"):
         provenance.of_audio(tiny_codes)
-    assert code_dataset.read_index(tiny_codes)
+    assert code_shards.read_index(tiny_codes)

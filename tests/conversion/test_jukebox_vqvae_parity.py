@@ -65,9 +65,9 @@ def test_codes_are_identical_and_audio_is_within_1e_5(oracle, ours, audio):
     decode = jax.jit(lambda tree, codes: functional.bind(*tree).decode(codes))
     expected = jukebox_oracle.run(oracle, audio)
     codes = encode(tree, audio[None])
-    decoded = decode(tree, {tier: expected[tier]["codes"][None].astype(np.int32) for tier in TIERS})
+    decoded = decode(tree, {tier: expected[tier]["codes"][None, :, None].astype(np.int32) for tier in TIERS})
     for tier in TIERS:
-        np.testing.assert_array_equal(codes[tier][0], expected[tier]["codes"])
+        np.testing.assert_array_equal(codes[tier][0, :, 0], expected[tier]["codes"])
         assert len(np.unique(codes[tier])) > DISTINCT_CODES[tier]
         np.testing.assert_allclose(decoded[tier][0], expected[tier]["audio"], atol=1e-5)
         assert np.std(expected[tier]["audio"]) > 0.01

@@ -121,7 +121,9 @@ def test_codes_that_are_gone_or_of_another_tokenizer(judge, nothing_long, tiny_c
     with pytest.raises(FileNotFoundError, match=r"--top: the codes .* on, nowhere, cannot be found.*--codes"):
         judge(prior={"codes_path": "nowhere"})
     other = shutil.copytree(tiny_codes, tmp_path / "codes")
-    (other / "metadata.json").write_text(json.dumps(shards.read_metadata(tiny_codes) | {"vqvae": "f00d"}))
+    metadata = shards.read_metadata(tiny_codes)
+    metadata["layout"]["fingerprint"] = "f00d"
+    (other / "metadata.json").write_text(json.dumps(metadata))
     with pytest.raises(ValueError, match=r"--codes=.* are of VQ-VAE f00d, and --vqvae is .*: pass --codes"):
         judge(codes=str(other))
 

@@ -3,7 +3,10 @@ import itertools
 import numpy as np
 import pytest
 
+from musicgen_jax.codes.layout import Layout, Stream
 from musicgen_jax.evaluation import likelihood
+
+LAYOUT = Layout(12_800, 1, (Stream("top", 128, 1, 16), Stream("bottom", 8, 3, 16)), "f00d")
 
 
 def _markov(rng, transition, length):
@@ -98,9 +101,9 @@ def test_bigram_is_stronger_than_witten_bell_where_counts_are_few():
 
 def test_bits_per_second_sums_over_tiers():
     nats = {"top": np.log(2), "bottom": 2 * np.log(2)}
-    assert likelihood.bits_per_second(nats, {"top": 128, "bottom": 8}, 12_800) == pytest.approx(100 + 2 * 1600)
-    with pytest.raises(ValueError, match="give both for all"):
-        likelihood.bits_per_second(nats, {"top": 128}, 12_800)
+    assert likelihood.bits_per_second(nats, LAYOUT) == pytest.approx(100 + 3 * 2 * 1600)
+    with pytest.raises(ValueError, match=r"nats for \['top'\], and the streams are top, bottom: give those of all"):
+        likelihood.bits_per_second({"top": 1.0}, LAYOUT)
 
 
 @pytest.mark.parametrize(

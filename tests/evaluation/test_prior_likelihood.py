@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tiny_priors
 
-from musicgen_jax.codes import code_dataset
+from musicgen_jax.codes import code_dataset, code_shards
 from musicgen_jax.evaluation import likelihood, prior_likelihood
 from musicgen_jax.priors import trained
 
@@ -27,7 +27,7 @@ def slow_nats(prior, num_codes):
     full_pass = jax.jit(lambda weights, batch: prior.functional.bind(*weights)(batch))
     scores = []
     for track in range(len(windows.entries)):
-        for position in range(min(num_codes, windows.num_codes(track))):
+        for position in range(min(num_codes, windows.num_frames(track))):
             # The earliest window on the grid of hops that holds the code has the most of the past.
             start = max(-(-(position - model.context + 1) // hop), 0) * hop
             window = windows.window(track, start)
@@ -52,7 +52,8 @@ def test_equals_one_window_a_code(prior):
 def test_baselines_score_the_same_codes(prior):
     result = prior_likelihood.evaluate_prior(prior, "validation", max_codes=60)
     train, held_out = (
-        code_dataset.code_sequences(prior.codes_path, split, prior.config.tier) for split in ("train", "validation")
+        [codes[:, 0] for codes in code_shards.Tracks(prior.codes_path, split).all_codes(prior.config.tier)]
+        for split in ("train", "validation")
     )
     limit = max(len(codes) for codes in held_out)
     while sum(min(len(codes), limit) for codes in held_out) > result["num_codes"]:
@@ -77,7 +78,7 @@ def test_every_code_is_scored_once_with_enough_past():
     lengths = (1, 2, 3, 7, 8, 12, 13, 24, 25, 50)
     for context, upsampling in ((2, 0), (7, 0), (8, 0), (8, 2), (12, 4), (4, 4), (32, 4)):
         model = types.SimpleNamespace(context=context, upsampling=upsampling)
-        windows = types.SimpleNamespace(model=model, entries=lengths, num_codes=lambda track: lengths[track])
+        windows = types.SimpleNamespace(model=model, entries=lengths, num_frames=lambda track: lengths[track])
         multiple = max(upsampling, 1)
         for limit in (1, 5, 12, 24, 1000):
             scored = {track: [] for track in range(len(lengths))}

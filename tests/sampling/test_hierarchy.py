@@ -33,8 +33,8 @@ def codes(priors, request_):
 
 def test_lengths_and_types(codes):
     assert list(codes) == ["top", "middle"]
-    assert codes["top"].shape == (3, 16)  # 15.5 codes, rounded up
-    assert codes["middle"].shape == (3, 64)
+    assert codes["top"].shape == (3, 16, 1)  # 15.5 codes, rounded up
+    assert codes["middle"].shape == (3, 64, 1)
     for tier_codes in codes.values():
         assert tier_codes.dtype == np.int32
         assert tier_codes.min() >= 0
@@ -83,7 +83,7 @@ def test_a_longer_request_and_another_setting_compile_nothing(priors, request_, 
         request_, seconds=4.0, hop_fraction=0.25, settings=sampler_settings.SamplingSettings(0.7, 0.8, 5)
     )
     sampled = hierarchy.sample_codes(LAYOUT, {"top": priors["top"]}, longer)
-    assert sampled["top"].shape == (3, 40)
+    assert sampled["top"].shape == (3, 40, 1)
     assert sample_window.num_programs() == compiled
 
 
@@ -102,17 +102,17 @@ def test_greedy_codes_are_the_argmax_of_hand_made_windows(priors, request_):
         first, start = 0, 0
         while first < length:
             # Zeros behind the end.
-            padded = {name: np.pad(array, ((0, 0), (0, 12))) for name, array in codes.items()}
+            padded = {name: np.pad(array, ((0, 0), (0, 12), (0, 0))) for name, array in codes.items()}
             batch = {
-                "codes": padded[tier][:, start : start + 12, None],
+                "codes": padded[tier][:, start : start + 12],
                 "genre": np.full(3, 1, np.int32),
                 "artist": np.zeros(3, np.int32),
                 "start": np.full(3, start, np.int32),
                 "length": np.full(3, {"top": 30, "middle": 120}[tier], np.int32),
             }
             if tier == "middle":
-                batch["above"] = padded["top"][:, start // 4 : start // 4 + 3, None]
-            predicted = np.asarray(full_pass(prior.weights, batch)).argmax(axis=-1)[..., 0]
+                batch["above"] = padded["top"][:, start // 4 : start // 4 + 3]
+            predicted = np.asarray(full_pass(prior.weights, batch)).argmax(axis=-1)
             stop = min(start + 12, length)
             np.testing.assert_array_equal(codes[tier][:, first:stop], predicted[:, first - start : stop - start])
             first, start = stop, min(start + hop, length - 12)
@@ -153,13 +153,13 @@ def test_all_tiers_continue(priors, request_, codes, prompt):
 def greedy_top(prior, codes):
     """Most probable codes of the first window."""
     batch = {
-        "codes": codes[:, :12, None],
+        "codes": codes[:, :12],
         "genre": np.zeros(3, np.int32),
         "artist": np.zeros(3, np.int32),
         "start": np.zeros(3, np.int32),
         "length": np.full(3, 40, np.int32),
     }
-    return np.asarray(prior.functional.bind(*prior.weights)(batch)).argmax(axis=-1)[..., 0]
+    return np.asarray(prior.functional.bind(*prior.weights)(batch)).argmax(axis=-1)
 
 
 def test_primed_takes_the_top_tier_alone(priors, request_, codes):
@@ -188,7 +188,7 @@ def test_upsampling_what_was_sampled_gives_its_finer_codes(priors, request_, cod
 
 def test_a_prompt_longer_than_the_context_counts_by_its_tail(priors, request_):
     rng = np.random.default_rng(0)
-    long = rng.integers(0, tiny_priors.NUM_CODES, (1, 30)).astype(np.int32)
+    long = rng.integers(0, tiny_priors.NUM_CODES, (1, 30, 1)).astype(np.int32)
     other = long.copy()
     other[:, :20] = (other[:, :20] + 1) % tiny_priors.NUM_CODES
     continued = dataclasses.replace(request_, num_samples=1, seconds=4.0, mode="continue")

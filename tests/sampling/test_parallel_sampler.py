@@ -28,7 +28,7 @@ def codes(models):
 
 
 def test_both_ways_in_one_hierarchy(models, codes):
-    assert codes["middle"].shape == (2, 64) and codes["middle"].dtype == np.int32
+    assert codes["middle"].shape == (2, 64, 1) and codes["middle"].dtype == np.int32
     alone = hierarchy.sample_codes(
         LAYOUT, {"top": models["top"]}, dataclasses.replace(REQUEST, sampler="autoregressive")
     )

@@ -30,7 +30,7 @@ def whole(tiny_tokenizer, audio):
 def assert_equal(prompt, expected):
     assert list(prompt.codes) == list(expected)
     for tier, codes in expected.items():
-        np.testing.assert_array_equal(prompt.codes[tier], np.atleast_2d(codes))
+        np.testing.assert_array_equal(prompt.codes[tier], codes if codes.ndim == 3 else codes[None])
         assert prompt.codes[tier].dtype == np.int32
 
 
@@ -66,7 +66,7 @@ def test_recordings_are_read_whole_or_refused(tiny_tokenizer, audio, tmp_path, c
 
 def test_other_rates_and_channels(tiny_tokenizer, tones_folder):
     prompt = prompts.load(tones_folder / "flute" / "b.flac", tiny_tokenizer)  # 44.1 kHz, stereo, 6 s
-    assert prompt.codes["top"].shape == (1, 187)
+    assert prompt.codes["top"].shape == (1, 187, 1)
 
 
 def test_several_waveforms(tiny_tokenizer, audio, whole):
@@ -132,7 +132,7 @@ def test_a_file_of_codes(tiny_tokenizer, audio, tmp_path):
 def samples(tiny_tokenizer, tmp_path):
     """A folder as sample leaves it, with two samples of 4 codes."""
     rng = np.random.default_rng(0)
-    codes = {"top": rng.integers(0, 16, (2, 4), np.int16), "middle": rng.integers(0, 16, (2, 16), np.int16)}
+    codes = {"top": rng.integers(0, 16, (2, 4, 1), np.int16), "middle": rng.integers(0, 16, (2, 16, 1), np.int16)}
     np.savez_compressed(tmp_path / "codes.npz", **codes)
     (tmp_path / "samples.json").write_text(json.dumps({"vqvae_fingerprint": tiny_tokenizer.fingerprint}))
     return tmp_path, codes
@@ -140,7 +140,13 @@ def samples(tiny_tokenizer, tmp_path):
 
 def test_former_samples(tiny_tokenizer, samples):
     folder, codes = samples
-    assert_equal(prompts.load(folder / "codes.npz", tiny_tokenizer), codes)
+    prompt = prompts.load(folder / "codes.npz", tiny_tokenizer)
+    assert_equal(prompt, codes)
+    # As they were written before there were several codebooks.
+    np.savez_compressed(folder / "codes.npz", **{tier: array[..., 0] for tier, array in codes.items()})
+    older = prompts.load(folder / "codes.npz", tiny_tokenizer)
+    assert_equal(older, codes)
+    assert older.digest == prompt.digest
 
 
 def test_codes_of_another_tokenizer(tiny_tokenizer, samples, audio, tmp_path):
@@ -152,7 +158,7 @@ def test_codes_of_another_tokenizer(tiny_tokenizer, samples, audio, tmp_path):
     with pytest.raises(ValueError, match=r"no samples.json beside it"):
         prompts.load(folder / "codes.npz", tiny_tokenizer)
     recording = code_file.Recording(
-        tiny_layouts.of_vqvae(RATE, 16, "beef").only(["top"]), 256, {"top": np.zeros(2, np.int16)}
+        tiny_layouts.of_vqvae(RATE, 16, "beef").only(["top"]), 256, {"top": np.zeros((2, 1), np.int16)}
     )
     code_file.write(tmp_path / "other.codes", recording)
     with pytest.raises(ValueError, match=r"other.codes: its codes are of the tokenizer beef"):

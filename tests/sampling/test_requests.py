@@ -17,7 +17,7 @@ def priors():
 
 def prompt(seconds=0.5, tiers=("top", "middle"), pieces=1):
     ratios = {"top": 1, "middle": 4, "bottom": 16}
-    codes = {tier: np.zeros((pieces, round(10 * seconds) * ratios[tier]), np.int32) for tier in tiers}
+    codes = {tier: np.zeros((pieces, round(10 * seconds) * ratios[tier], 1), np.int32) for tier in tiers}
     return prompts.Prompt("p.codes", codes, seconds)
 
 

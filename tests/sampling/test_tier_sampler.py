@@ -33,7 +33,7 @@ def sampled(priors, request, devices=()):
 
 
 def test_length_defaults_to_the_usual_track(priors):
-    codes = np.zeros((1, 30), np.int32)
+    codes = np.zeros((1, 30, 1), np.int32)
 
     def length(seconds=1.0, **changes):
         request = requests.Request(seconds=seconds, **changes)
@@ -48,7 +48,7 @@ def test_length_defaults_to_the_usual_track(priors):
 
 
 def test_arrays_end_with_zeros(priors):
-    codes, above = np.arange(1, 31)[None].astype(np.int32), np.arange(1, 9)[None].astype(np.int32)
+    codes, above = (np.arange(1, size)[None, :, None].astype(np.int32) for size in (31, 9))
     request, start = requests.Request(seconds=0.75), np.array([0, 24], np.int32)
     batch = tier_sampler.window_batch(priors["middle"].config, request, codes, above, np.zeros(2, int), start)
     assert batch["codes"][..., 0].tolist() == [list(range(1, 13)), [*range(25, 31), *[0] * 6]]
@@ -63,7 +63,7 @@ def test_windows_side_by_side_are_each_sampled_alone(priors, request_):
     sequential = sampled(priors, dataclasses.replace(request, parallel_windows=False))
     np.testing.assert_array_equal(codes["top"], sequential["top"])
     for start in (0, 12, 24):
-        alone = tier_sampler.TierSampler(prior, request, np.zeros((2, 0), np.int32), 64)
+        alone = tier_sampler.TierSampler(prior, request, np.zeros((2, 0, 1), np.int32), 64)
         alone.codes[:] = 5  # what stands to the left of the window must not matter
         jobs = [(row, windows.Window(start, 0, size)) for row in range(2)]
         np.testing.assert_array_equal(alone._sample(jobs, codes["top"]), codes["middle"][:, start : start + size])
@@ -79,7 +79,7 @@ def test_the_batch_does_not_matter(priors, request_, batch_size):
 def test_shared_stretches_come_to_agree(priors, request_):
     """Two windows draw a shared stretch with the same random numbers."""
     prior = priors["middle"]
-    sampler = tier_sampler.TierSampler(prior, request_, np.zeros((2, 0), np.int32), 64)
+    sampler = tier_sampler.TierSampler(prior, request_, np.zeros((2, 0, 1), np.int32), 64)
     top = sampled({"top": priors["top"]}, request_)["top"]
     left, right = (sampler._sample([(row, windows.Window(start, 0, 12)) for row in range(2)], top) for start in (0, 4))
     agree = np.mean(left[:, 4:] == right[:, :8])
@@ -96,9 +96,11 @@ def test_sharded_equals_one_device(priors, request_):
 
 def test_sharded_windows_lie_on_all_devices(priors, request_, monkeypatch):
     eight = dataclasses.replace(request_, batch_size=8)
-    sampler = tier_sampler.TierSampler(priors["middle"], eight, np.zeros((2, 0), np.int32), 64, devices=jax.devices())
+    sampler = tier_sampler.TierSampler(
+        priors["middle"], eight, np.zeros((2, 0, 1), np.int32), 64, devices=jax.devices()
+    )
     seen = []
     monkeypatch.setattr(sampler, "_sample_window", lambda weights, batch, *rest: seen.append(batch) or batch["codes"])
-    sampler.advance(np.zeros((2, 16), np.int32))
+    sampler.advance(np.zeros((2, 16, 1), np.int32))
     assert len(seen[0]["codes"].sharding.device_set) == 8
     assert seen[0]["codes"].addressable_shards[0].data.shape == (1, 12, 1)

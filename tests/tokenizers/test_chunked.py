@@ -82,7 +82,7 @@ def test_encoding_in_windows_equals_the_whole(tiny_tokenizer, window, windows, r
 
 def test_no_samples_no_codes(tiny_tokenizer):
     codes = tiny_tokenizer.encode(iter([]))
-    assert {tier: value.shape for tier, value in codes.items()} == dict.fromkeys(TIERS, (0,))
+    assert {tier: value.shape for tier, value in codes.items()} == dict.fromkeys(TIERS, (0, 1))
     assert tiny_tokenizer.decode(codes["top"], "top").shape == (0,)
 
 
@@ -102,7 +102,7 @@ def test_decoding_in_windows_equals_the_whole(tiny_tokenizer, window, tier):
     hop = tiny_tokenizer.layout.stream(tier).hop_length
     size = window // hop
     for num_codes in (1, 30, size, size + 1, 3 * size + 5) if tier == "top" else (size // 2, 3 * size + 5):
-        codes = np.random.default_rng(num_codes).integers(0, 16, num_codes).astype(np.int16)
+        codes = np.random.default_rng(num_codes).integers(0, 16, (num_codes, 1)).astype(np.int16)
         got = tiny_tokenizer.decode(codes, tier, WINDOW_SECONDS)
         want = np.asarray(tiny_tokenizer._decode(tiny_tokenizer._weights, codes[None].astype(np.int32), 0, tier))[0]
         assert got.shape == (num_codes * hop,) and got.dtype == np.float32
@@ -111,7 +111,7 @@ def test_decoding_in_windows_equals_the_whole(tiny_tokenizer, window, tier):
 
 
 def test_too_small_a_margin_of_the_decoder_would_show(tiny_tokenizer, monkeypatch):
-    codes = np.random.default_rng(0).integers(0, 16, 400).astype(np.int16)
+    codes = np.random.default_rng(0).integers(0, 16, (400, 1)).astype(np.int16)
     want = np.asarray(tiny_tokenizer._decode(tiny_tokenizer._weights, codes[None].astype(np.int32), 0, "top"))[0]
     margin = tiny_tokenizer.margin("top")
     np.testing.assert_allclose(tiny_tokenizer.decode(codes, "top", WINDOW_SECONDS), want, atol=1e-6)
@@ -121,12 +121,12 @@ def test_too_small_a_margin_of_the_decoder_would_show(tiny_tokenizer, monkeypatc
 
 
 def test_decoding_in_blocks_knows_where_each_window_begins(tiny_vqvae_config, window):
-    codes, seen = np.arange(1000, dtype=np.int16), []
+    codes, seen = np.arange(1000, dtype=np.int16)[:, None], []
 
     def decode_window(part: np.ndarray, start: int) -> np.ndarray:
         seen.append(start)
-        np.testing.assert_array_equal(part[0], start + np.arange(part.shape[1]))
-        return np.repeat(part, 8, axis=1).astype(np.float32)
+        np.testing.assert_array_equal(part[0, :, 0], start + np.arange(part.shape[1]))
+        return np.repeat(part[..., 0], 8, axis=1).astype(np.float32)
 
     blocks = list(chunked.decode(decode_window, codes, "bottom", tiny_vqvae_config, 2048))
     np.testing.assert_array_equal(np.concatenate(blocks), np.repeat(codes, 8))

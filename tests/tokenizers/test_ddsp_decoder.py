@@ -75,7 +75,7 @@ def test_a_file_in_windows_is_the_whole_file(tiny_vqvae_config, tier, decoder):
     model = tokenizer.Tokenizer(settings, params, buffers)
     margin = chunked.decoder_margin(settings, tier)
     num_samples = 3 * margin.smallest_window + 128
-    codes = np.random.default_rng(1).integers(0, 16, num_samples // settings.hop_lengths[tier]).astype(np.int16)
+    codes = np.random.default_rng(1).integers(0, 16, (num_samples // settings.hop_lengths[tier], 1)).astype(np.int16)
     whole = np.asarray(model._decode(model._weights, codes[None].astype(np.int32), 0, tier=tier))[0]
     blocks = list(model.decode_blocks(codes, tier, window_seconds=0.1))
     assert len(blocks) > 2
@@ -153,7 +153,7 @@ def test_it_learns_to_sing_a_melody():
 def test_a_long_file_of_codes_that_are_no_whole_frames_is_refused(tiny_vqvae_config):
     settings = with_decoder(tiny_vqvae_config, "ddsp")
     with pytest.raises(ValueError, match=r"99999 codes of the bottom tier: .* takes them 16 at a time"):
-        next(chunked.decode(lambda codes, start: codes, np.zeros(99999, np.int16), "bottom", settings, 4096))
+        next(chunked.decode(lambda codes, start: codes, np.zeros((99999, 1), np.int16), "bottom", settings, 4096))
 
 
 def test_codes_that_are_no_whole_frames_are_refused():

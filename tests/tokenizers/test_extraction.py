@@ -15,26 +15,26 @@ from conftest import TRACK_SAMPLES, prepare_tones, tone_tracks
 from tiny_layouts import TIERS
 
 from musicgen_jax import config
-from musicgen_jax.codes import code_dataset
+from musicgen_jax.codes import code_dataset, code_shards
 from musicgen_jax.data import audio_dataset, preparation, shards
 from musicgen_jax.tokenizers import extraction, tokenizer
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 
-def test_one_record_a_track_with_aligned_tiers_and_labels(tiny_codes, tiny_audio_dataset):
-    entries, seen = code_dataset.read_index(tiny_codes), []
+def test_tracks_have_aligned_streams_and_labels(tiny_codes, tiny_audio_dataset):
+    entries, seen = code_shards.read_index(tiny_codes), []
     assert shards.split_names(tiny_codes) == shards.split_names(tiny_audio_dataset)
     for split in shards.split_names(tiny_codes):
-        records = shards.open_split(tiny_codes, split)
+        tracks = code_shards.Tracks(tiny_codes, split)
+        assert tracks.entries == [entry for entry in entries if entry.split == split]
         facts = [facts for facts, _ in audio_dataset.read_tracks(tiny_audio_dataset, split)]
-        for i, entry in enumerate([entry for entry in entries if entry.split == split]):
-            record, fact = records[i], facts[i]
-            for name in ("track_id", "genre", "artist"):
-                assert record[name].decode() == fact[name] == getattr(entry, name)
+        for i, (entry, fact) in enumerate(zip(tracks.entries, facts, strict=True)):
+            assert all(fact[name] == getattr(entry, name) for name in ("track_id", "genre", "artist"))
             top = -(-fact["track_samples"] // 128)
-            assert [len(record[tier]) for tier in TIERS] == [top, 4 * top, 16 * top] and entry.top_codes == top
-            assert all(record[tier].dtype == np.int16 for tier in TIERS)
+            codes = tracks.read(i, TIERS, 0, entry.num_samples)
+            assert [codes[tier].shape for tier in TIERS] == [(top, 1), (4 * top, 1), (16 * top, 1)]
+            assert all(codes[tier].dtype == np.int16 for tier in TIERS) and entry.num_samples == 128 * top
             seen.append(entry.track_id)
     assert sorted(seen) == [f"track{i:02d}" for i in range(len(TRACK_SAMPLES))]
 
@@ -43,7 +43,7 @@ def test_the_codes_are_those_of_the_tokenizer(tiny_codes, tiny_audio_dataset, ti
     _, blocks = next(audio_dataset.read_tracks(tiny_audio_dataset, "validation"))
     want = tiny_tokenizer.encode(blocks, window_seconds=4.0)
     for tier in TIERS:
-        np.testing.assert_array_equal(code_dataset.code_sequences(tiny_codes, "validation", tier)[0], want[tier])
+        np.testing.assert_array_equal(code_shards.Tracks(tiny_codes, "validation").all_codes(tier)[0], want[tier])
 
 
 def test_any_name_and_tag_goes_all_the_way_to_training_windows(tiny_tokenizer, tmp_path):
@@ -57,7 +57,7 @@ def test_any_name_and_tag_goes_all_the_way_to_training_windows(tiny_tokenizer, t
     source = types.SimpleNamespace(tracks=lambda *_: (tracks, []))
     preparation.prepare(preparation.Settings("recordings", "", 4000, 0), source, str(tmp_path / "audio"), 0)
     extraction.extract(tiny_tokenizer, str(tmp_path / "audio"), str(tmp_path / "codes"), 4.0)
-    entries = code_dataset.read_index(str(tmp_path / "codes"))
+    entries = code_shards.read_index(str(tmp_path / "codes"))
     assert {entry.track_id for entry in entries} == {item.track_id for item in tracks}
     model = code_dataset.resolve(config.PriorConfig(tier="top", context=16), str(tmp_path / "codes"))
     assert model.genres == model.artists == (config.UNKNOWN_LABEL, strange)
@@ -95,7 +95,7 @@ def test_other_tokenizer_data_or_rate_is_an_error(tiny_codes, tiny_audio_dataset
         extraction.extract(tiny_tokenizer, tiny_audio_dataset, data, 4.0)
     with pytest.raises(FileNotFoundError, match="no such dataset directory"):
         extraction.extract(tiny_tokenizer, str(tmp_path / "absent"), str(tmp_path / "out"), 4.0)
-    other.config = config.VQVAEConfig(sample_rate=8000)
+    other.layout = dataclasses.replace(other.layout, sample_rate=8000)
     with pytest.raises(ValueError, match="4000 Hz but the model wants 8000 Hz"):
         extraction.extract(other, tiny_audio_dataset, str(tmp_path / "out"), 4.0)
 

@@ -28,8 +28,8 @@ class TierVQVAE(nnx.Module):
             )
 
     def encode(self, audio: jax.Array) -> jax.Array:
-        """[B, S] float32 -> codes [B, S / hop_length] int32."""
-        return self.quantizer.encode(self.encoder(audio))[..., 0]
+        """[B, S] float32 -> codes [B, S / hop_length, Q] int32."""
+        return self.quantizer.encode(self.encoder(audio))
 
     def reconstruct(self, latents: jax.Array, start: jax.Array | int = 0, key: jax.Array | None = None) -> jax.Array:
         """Quantized latents [B, T, code_width] -> waveform [B, T * hop_length] float32.
@@ -47,8 +47,8 @@ class TierVQVAE(nnx.Module):
         return sum(parts)
 
     def decode(self, codes: jax.Array, start: jax.Array | int = 0) -> jax.Array:
-        """Codes [B, T] -> waveform [B, T * hop_length] float32; `start` as in `reconstruct`."""
-        return self.reconstruct(self.quantizer.decode(codes[..., None]), start)
+        """Codes [B, T, Q'], Q' <= Q -> waveform [B, T * hop_length] float32; `start` as in `reconstruct`."""
+        return self.reconstruct(self.quantizer.decode(codes), start)
 
 
 class VQVAE(nnx.Module):
@@ -63,9 +63,9 @@ class VQVAE(nnx.Module):
         return getattr(self, name)
 
     def encode(self, audio: jax.Array) -> dict[str, jax.Array]:
-        """[B, S] float32 -> {tier: codes [B, S / hop_length] int32}; S must be a multiple of the top hop length."""
+        """[B, S] float32 -> {tier: codes [B, S / hop_length, Q] int32}; S must be a multiple of the top hop length."""
         return {tier: self.tier(tier).encode(audio) for tier in self.config.streams}
 
     def decode(self, codes: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """{tier: codes [B, T]} -> {tier: waveform [B, T * hop_length]}; any subset of the tiers."""
+        """{tier: codes [B, T, Q]} -> {tier: waveform [B, T * hop_length]}; any subset of the tiers."""
         return {tier: self.tier(tier).decode(tier_codes) for tier, tier_codes in codes.items()}

@@ -1,0 +1,230 @@
+"""The codes of a data set on disk: what extract_codes writes, and all that read it.
+
+A folder has records, each a segment of a track, so that a window reads no more than the segments it lies in;
+tracks.jsonl, a row a track; codebooks.npz; and metadata.json with the layout of the codes. Older folders have a record
+a track, codes of one codebook alone, and no layout but what `layout.from_dict` makes of their metadata.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from musicgen_jax import config
+from musicgen_jax.codes import layout as layouts
+from musicgen_jax.codes.layout import Layout
+from musicgen_jax.data import shards
+from musicgen_jax.runtime import files, records
+from musicgen_jax.runtime.errors import NotFoundError, UserError
+
+DATASET_NAME = "musicgen_codes"
+INDEX_NAME = "tracks.jsonl"
+CODEBOOKS_NAME = "codebooks.npz"
+AGAIN = "extract the codes again"
+WRITER = "pass the --out of extract_codes"
+
+
+def features(layout: Layout, whole_tracks: bool = False) -> tfds.features.FeaturesDict:
+    """Of a record: int16 codes [T, Q] of every stream, labels, lyrics, and the sample of the track that it starts at.
+
+    Those of older folders (`whole_tracks`) have codes [T] and no start.
+    """
+    codes = {
+        stream.name: tfds.features.Tensor(
+            shape=(None,) if whole_tracks else (None, stream.num_codebooks), dtype=np.int16, encoding="bytes"
+        )
+        for stream in layout.streams
+    }
+    text = {name: tfds.features.Text() for name in ("track_id", "genre", "artist", "lyrics")}
+    return tfds.features.FeaturesDict(codes | text | ({} if whole_tracks else {"start": np.int64}))
+
+
+def segment_samples(layout: Layout) -> int:
+    """Length of a record: whole frames of all streams, about as long as a segment of audio."""
+    return max(round(shards.SEGMENT_SECONDS * layout.sample_rate / layout.hop_length), 1) * layout.hop_length
+
+
+def segments(layout: Layout, codes: Mapping[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+    """The records of a track, but for its texts.
+
+    Args:
+      layout: of the codes.
+      codes: stream -> int16 [T, Q], all of the same stretch of audio.
+    """
+    size = segment_samples(layout)
+    coarsest = layout.streams[0]
+    for start in range(0, len(codes[coarsest.name]) * coarsest.hop_length, size):
+        ends = {one.name: (start // one.hop_length, (start + size) // one.hop_length) for one in layout.streams}
+        yield {name: codes[name][first:stop] for name, (first, stop) in ends.items()} | {"start": start}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrackEntry:
+    """One row of tracks.jsonl, in the order of the records: enough to place windows without reading codes."""
+
+    track_id: str
+    split: str
+    genre: str
+    artist: str
+    num_samples: int  # that the codes reach over; whole frames of every stream
+
+
+def write_index(directory: pathlib.Path, entries: list[TrackEntry]) -> None:
+    """Writes tracks.jsonl."""
+    files.write_text(directory / INDEX_NAME, files.json_lines([dataclasses.asdict(entry) for entry in entries]))
+
+
+def read_index(directory: str, layout: Layout | None = None) -> list[TrackEntry]:
+    """Reads tracks.jsonl; `layout` saves looking it up.
+
+    Raises:
+      NotFoundError: `directory` was not written by extract_codes.
+      UserError: the file is damaged.
+    """
+    path = pathlib.Path(directory) / INDEX_NAME
+    hop = (layout or read_facts(directory).layout).hop_length
+    entries = []
+    for number, row in enumerate(files.read_json_lines(path, WRITER), 1):
+        where = f"{path}: row {number}"
+        if isinstance(row, dict) and "top_codes" in row:  # older: frames of the coarsest stream
+            frames = records.check(int, row["top_codes"], f"{where}.top_codes")
+            row = {name: value for name, value in row.items() if name != "top_codes"} | {"num_samples": frames * hop}
+        entry = records.parse(TrackEntry, row, where)
+        sound = 0 < entry.num_samples < 2**40 and entry.num_samples % hop == 0
+        rule = f"must be a multiple of {hop} in (0, 2**40)"
+        config.require(sound, f"{where}.num_samples is {entry.num_samples} and {rule}")
+        entries.append(entry)
+    return entries
+
+
+def write_codebooks(directory: pathlib.Path, codebooks: Mapping[str, np.ndarray]) -> None:
+    """Writes codebooks.npz: stream -> the tokenizer's entries, float32 [Q, K, W]."""
+    np.savez(directory / CODEBOOKS_NAME, **codebooks)
+
+
+def read_codebooks(directory: str) -> dict[str, np.ndarray]:
+    """The tokenizer's entries by stream. Raises NotFoundError where `directory` was not written by extract_codes."""
+    path = pathlib.Path(directory) / CODEBOOKS_NAME
+    codebooks = files.read_arrays(path, WRITER)
+    for stream in read_facts(directory).layout.streams:
+        entries = codebooks.get(stream.name, np.empty(0))
+        entries = entries[None] if entries.ndim == 2 else entries  # older: of the one codebook
+        fits = entries.ndim == 3 and entries.shape[:2] == (stream.num_codebooks, stream.num_codes)
+        sound = fits and entries.dtype == np.float32 and bool(np.isfinite(entries).all())
+        config.require(sound, f"{path} is damaged: {stream.name} must be finite float32 [Q, K, W]")
+        codebooks[stream.name] = entries
+    return codebooks
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What metadata.json says of the codes.
+
+    Attributes:
+      layout: of the tokenizer.
+      segment_samples: of audio that a record is of; 0 where each is of a whole track.
+      audio: digest of the dataset, see `provenance.of_audio`; "" in folders that are older than it.
+      manifest: what these have instead: a digest of the bytes of its manifest, or "".
+    """
+
+    layout: Layout
+    segment_samples: int = 0
+    audio: str = ""
+    manifest: str = ""
+
+
+def metadata(layout: Layout, audio: str, data: str) -> dict[str, Any]:
+    """What metadata.json is to say of new codes: of audio with this digest, from this folder."""
+    facts = {"layout": layout.to_dict(), "sample_rate": layout.sample_rate}
+    return facts | {"segment_samples": segment_samples(layout), "audio": audio, "data": data}
+
+
+def read_facts(directory: str) -> Facts:
+    """The facts about the codes in `directory`.
+
+    Raises:
+      NotFoundError: `directory` was not written by extract_codes.
+      UserError: metadata.json is damaged.
+    """
+    values = shards.read_metadata(directory)
+    where = f"{pathlib.Path(directory) / 'metadata.json'}: metadata"
+    if not (pathlib.Path(directory) / INDEX_NAME).is_file():
+        raise NotFoundError(f"no {INDEX_NAME} in {directory}: {WRITER}")
+    if "layout" in values:
+        layout = layouts.from_dict(values["layout"], f"{where}.layout")
+        size = records.check(int, values.get("segment_samples"), f"{where}.segment_samples")
+        sound = size > 0 and size % layout.hop_length == 0
+        config.require(sound, f"{where}.segment_samples is {size} and must be a multiple of {layout.hop_length}")
+    else:
+        older = {name: values[name] for name in layouts.VERSION_1 if name in values}
+        layout, size = layouts.from_dict(older | {"hop_lengths": values.get("hop_lengths")}, where), 0
+    texts = {name: values[name] for name in ("audio", "manifest") if name in values}
+    return Facts(layout, size, **{name: records.check(str, one, f"{where}.{name}") for name, one in texts.items()})
+
+
+def stream_names(directory: str) -> tuple[str, ...]:
+    """Names of the streams of the codes in a folder, coarse to fine; none where it has no codes any more."""
+    try:
+        return read_facts(directory).layout.names
+    except UserError:
+        return ()
+
+
+class Tracks:
+    """The codes of one split; picklable random access for Grain workers.
+
+    Attributes:
+      layout: of the codes.
+      entries: of the tracks.
+    """
+
+    def __init__(self, directory: str, split: str):
+        """Raises NotFoundError, UserError: no codes there, or none of that split, or they contradict their index."""
+        facts = read_facts(directory)
+        self.layout, self._size = facts.layout, facts.segment_samples
+        self.entries = [entry for entry in read_index(directory, facts.layout) if entry.split == split]
+        self._records = shards.open_split(directory, split, features(facts.layout, whole_tracks=not self._size))
+        sizes = [-(-entry.num_samples // self._size) if self._size else 1 for entry in self.entries]
+        self._firsts = np.cumsum([0, *sizes])
+        config.require(
+            self._firsts[-1] == len(self._records),
+            f"{directory}: {INDEX_NAME} names {len(self.entries)} tracks of {split}, which are {self._firsts[-1]} "
+            f"records, and the shards hold {len(self._records)}: {AGAIN}",
+        )
+
+    def read(self, track: int, names: Sequence[str], start: int, stop: int) -> dict[str, np.ndarray]:
+        """The codes of a stretch of a track, as far as it goes; reads the records that it lies in.
+
+        Args:
+          track: index of the entry.
+          names: of streams.
+          start, stop: samples of the audio, whole frames of these streams.
+
+        Returns:
+          {stream: int16 [T, Q]}.
+        """
+        entry, streams = self.entries[track], [self.layout.stream(name) for name in names]
+        size = self._size or entry.num_samples
+        stop = min(stop, entry.num_samples)
+        parts = {one.name: [np.zeros((0, one.num_codebooks), np.int16)] for one in streams}
+        for index in range(start // size, -(-stop // size)):
+            record, first = self._records[int(self._firsts[track]) + index], index * size
+            length = min(size, entry.num_samples - first)
+            for one in streams:
+                codes = np.asarray(record[one.name]).reshape(-1, one.num_codebooks)
+                config.require(
+                    len(codes) == length // one.hop_length,
+                    f"{INDEX_NAME} promises {length // one.hop_length} codes of {entry.track_id} from sample {first} "
+                    f"on, and the shards hold {len(codes)}: {AGAIN}",
+                )
+                begin = max(start - first, 0) // one.hop_length
+                parts[one.name].append(codes[begin : (stop - first) // one.hop_length])
+        return {name: np.concatenate(found) for name, found in parts.items()}
+
+    def all_codes(self, name: str) -> list[np.ndarray]:
+        """The codes of one stream, int16 [T, Q] a track."""
+        ends = enumerate(entry.num_samples for entry in self.entries)
+        return [self.read(track, [name], 0, num_samples)[name] for track, num_samples in ends]
