@@ -13,10 +13,12 @@ import command_line
 import numpy as np
 import pytest
 import soundfile
+import tensorflow_datasets as tfds
+
+from musicgen_jax.training import metrics
 
 ARCHIVE = pathlib.Path(__file__).resolve().parent / "golden" / "former_formats.tar.gz"
 TRAINING = [
-    "--config.training.num_steps=3",
     "--config.training.log_every=1",
     "--config.training.eval_every=2",
     "--config.training.eval_batches=1",
@@ -40,6 +42,12 @@ PRIOR = [
     "--config.model.conditioner.depth=1",
     "--config.model.label_dropout=0.1",
 ]
+RUNS = {
+    "vqvae": ("train_vqvae", VQVAE, "audio"),
+    "middle": ("train_prior", ["--config=configs/prior.py:tier=middle,scale=tiny", *PRIOR], "codes"),
+    "bottom": ("train_prior", ["--config=configs/diffusion.py:tier=bottom,scale=tiny", *PRIOR], "codes"),
+}
+STREAMS = ("top", "middle", "bottom")
 
 
 @pytest.fixture
@@ -60,9 +68,6 @@ def codes_of(path: pathlib.Path) -> dict[str, np.ndarray]:
     """Stream -> [N, T] of a codes.npz, whatever its version."""
     with np.load(path) as arrays:
         return {name: np.squeeze(arrays[name], 2) if arrays[name].ndim == 3 else arrays[name] for name in STREAMS}
-
-
-STREAMS = ("top", "middle", "bottom")
 
 
 def assert_same_audio(path: pathlib.Path, expected: pathlib.Path) -> None:
@@ -124,12 +129,38 @@ def test_training_goes_on_in_former_folders(former):
     assert "complete already" in run(
         "extract_codes", f"--vqvae={former / 'vqvae'}", f"--data={former / 'audio'}", f"--out={former / 'codes'}"
     )
-    runs = {
-        "vqvae": ("train_vqvae", VQVAE, "audio"),
-        "middle": ("train_prior", ["--config=configs/prior.py:tier=middle,scale=tiny", *PRIOR], "codes"),
-        "bottom": ("train_prior", ["--config=configs/diffusion.py:tier=bottom,scale=tiny", *PRIOR], "codes"),
-    }
-    for name, (verb, settings, data) in runs.items():
+    for name, (verb, settings, data) in RUNS.items():
         place = [f"--workdir={former / name}", f"--config.data.path={former / data}"]
-        assert "resuming from step 2" in run(verb, *settings, *TRAINING, *place)
+        assert "resuming from step 2" in run(verb, *settings, *TRAINING, "--config.training.num_steps=3", *place)
         assert (former / name / "checkpoints" / "3").is_dir()
+
+
+@pytest.mark.slow
+def test_training_and_extraction_compute_what_they_did(former, tmp_path):
+    """Of the same data with the same seed, from the first step on."""
+    for name, (verb, settings, data) in RUNS.items():
+        place = [f"--workdir={tmp_path / name}", f"--config.data.path={former / data}"]
+        run(verb, *settings, *TRAINING, "--config.training.num_steps=2", *place)
+        found, wanted = (metrics.read(folder / name / "metrics.jsonl") for folder in (tmp_path, former))
+        assert [line["step"] for line in found] == [line["step"] for line in wanted]
+        for now, before in zip(found, wanted, strict=True):
+            losses = {measure for measure in before if "loss" in measure or "nats" in measure}
+            assert losses
+            for measure in losses:
+                assert now[measure] == pytest.approx(before[measure], rel=1e-5), (name, measure)
+    run("extract_codes", f"--vqvae={former / 'vqvae'}", f"--data={former / 'audio'}", f"--out={tmp_path / 'codes'}")
+    found, wanted = (tracks(folder / "codes") for folder in (tmp_path, former))
+    assert found.keys() == wanted.keys()
+    for name, codes in wanted.items():
+        np.testing.assert_array_equal(found[name], codes)
+
+
+def tracks(folder: pathlib.Path) -> dict[tuple[str, str], np.ndarray]:
+    """(track, stream) -> codes [T] of code shards, whatever their version."""
+    found: dict[tuple[str, str], list[np.ndarray]] = {}
+    builder = tfds.builder_from_directory(folder)
+    for split in builder.info.splits:
+        for record in builder.as_data_source(split):
+            for name in STREAMS:
+                found.setdefault((record["track_id"], name), []).append(np.asarray(record[name]).reshape(-1))
+    return {place: np.concatenate(parts) for place, parts in found.items()}
