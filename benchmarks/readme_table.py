@@ -34,15 +34,21 @@ def main() -> None:
     }
     print("\n".join(["| " + " | ".join(HEADS) + " |", "|---" * len(HEADS) + "|"]))
     for name, metrics in measured.items():
-        for tier in metrics.get("reconstruction", {}):
-            print(row(name, tier, metrics))
+        for stream in streams(metrics):
+            print(row(name, stream, metrics))
     print()
     for name, metrics in measured.items():
         print(sentence(name, metrics))
 
 
+def streams(metrics: dict[str, Any]) -> list[str]:
+    """Names of the streams that anything was measured of, in the report's order."""
+    parts = (metrics.get(part, {}) for part in ("reconstruction", "codebook", "prior"))
+    return list(dict.fromkeys(name for part in parts for name, found in part.items() if isinstance(found, dict)))
+
+
 def row(name: str, tier: str, metrics: dict[str, Any]) -> str:
-    """The tier's row."""
+    """The stream's row."""
     cells = [
         _number(metrics, "reconstruction", tier, "spectral_convergence_db", form=".1f"),
         _number(metrics, "reconstruction", tier, "si_sdr_db", form=".1f"),

@@ -100,7 +100,7 @@ def test_pruned_heads_are_gone(workdir, tiny_codes, tmp_path, importance):
             "learning_rate=inf: must be 0",
         ),
         (["--method=int8", "--data={out}/none"], "none"),
-        (["--method=int8", "--data={out}"], "tracks.jsonl"),
+        (["--method=int8", "--data={out}"], "holds no prepared dataset"),
         (["--method=int8", "--fraction=0.5"], "does not take --fraction"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 def metrics(nats: float) -> dict:
     return {
         "reconstruction": {"top": {"spectral_convergence_db": -5.04, "si_sdr_db": 1.75}},
-        "codebook": {"top": {"usage": 0.996}},
+        "codebook": {"top": {"usage": 0.996}, "middle": {"usage": 0.5}},
         "prior": {
             "top": {"nats_per_code": nats, "bigram_nats": 6.2341, "unigram_nats": 6.65},
             "bits_per_second": 16651.2,
@@ -24,10 +24,10 @@ def test_a_row_a_tier_and_a_sentence_a_report(benchmark, tmp_path):
     done = benchmark("readme_table", f"--report=chorales:{tmp_path}/one", f"--report=mine:{tmp_path}/two")
     assert done.returncode == 0, done.stderr
     head, line, *rows, blank, first, _ = done.stdout.splitlines()
-    assert head.count("|") == line.count("|") == 9 and len(rows) == 6 and blank == ""
+    assert head.count("|") == line.count("|") == 9 and len(rows) == 4 and blank == ""
     assert rows[0] == "| chorales | top | -5.0 | 1.8 | 100% | 4.58 | 6.23 | 6.65 |"
-    assert rows[1] == "| chorales | middle | - | - | - | - | - | - |"
-    assert rows[3].startswith("| mine | top | -5.0 | 1.8 | 100% | 3.00 |")
+    assert rows[1] == "| chorales | middle | - | - | 50% | - | - | - |"
+    assert rows[2].startswith("| mine | top | -5.0 | 1.8 | 100% | 3.00 |")
     assert first == (
         "chorales: 16,651 bits per second of audio; Fréchet distance 260, as many real frames 61 "
         "(60 frames, too few for its 128 dimensions)."

@@ -57,7 +57,7 @@ def test_a_converted_vqvae_is_a_tokenizer(vqvae_workdir, vqvae):
     tokenizer = pretrained.load_vqvae(str(vqvae_workdir / "native"))
     assert tokenizer.config == RUN.model
     for level, tier in enumerate(("bottom", "middle", "top")):
-        np.testing.assert_array_equal(tokenizer.codebooks()[tier], vqvae[f"bottleneck.level_blocks.{level}.k"])
+        np.testing.assert_array_equal(tokenizer.codebooks()[tier][0], vqvae[f"bottleneck.level_blocks.{level}.k"])
     audio = np.random.default_rng(0).standard_normal(4096).astype(np.float32)
     codes = tokenizer.encode(iter([audio]))
     assert {tier: len(found) for tier, found in codes.items()} == {"top": 256, "middle": 512, "bottom": 1024}
