@@ -14,8 +14,8 @@ if [ "$PWD" = "$repository" ]; then venv=.venv/bin/python; fi # shorter, in comm
 
 out=${1:-demo}
 shift || true
-# A minute of training leaves the priors unsure: a temperature below 1 keeps to what they know best.
-default_sample_flags="--seconds=8 --num_samples=4 --temperature=0.7"
+# Below 1 the priors keep to what they know best; much below, they hold one note or fall silent.
+default_sample_flags="--seconds=8 --num_samples=4 --temperature=0.85"
 if [ $# = 0 ]; then
   set -- --dataset=chorales
   default_sample_flags+=" --genre=organ,flute,strings,voice" # one piece in each timbre
