@@ -27,11 +27,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a
 
 from benchmarks import flag_values
 from configs import prior as prior_configs
-from musicgen_jax import config, generation, pretrained
+from musicgen_jax import config, generation, kinds, pretrained
 from musicgen_jax.command_line import cli
-from musicgen_jax.diffusion import code_task, sampler
-from musicgen_jax.planning import chips, flops, workload
-from musicgen_jax.priors import trained
+from musicgen_jax.diffusion import sampler
+from musicgen_jax.planning import chips, workload
+from musicgen_jax.priors import flops, trained
 from musicgen_jax.sampling import hierarchy, requests, windows
 from musicgen_jax.training import precision
 
@@ -79,7 +79,7 @@ class TierCost:
     def __init__(self, run: config.PriorTraining, chip: chips.Chip):
         self.model, self.chip = workload.resolve(run.model), chip
         settings, itemsize = self.model.transformer, np.dtype(precision.dtype(run.training.compute_dtype)).itemsize
-        params = code_task.functional(dataclasses.replace(run, model=self.model)).abstract_params
+        params = kinds.of(run).functional(dataclasses.replace(run, model=self.model)).abstract_params
         held = sum(leaf.size for name in ("stack", "logits") for leaf in jax.tree.leaves(params[name]))
         self.weight_bytes = float(held * itemsize)
         through = [0.0, *(_forward_flops(dataclasses.replace(self.model, context=n + 1)) for n in self._positions())]
@@ -230,7 +230,7 @@ def _hierarchies(
         hop_fraction={
             tier: _HOP_FRACTION.value if tier == "top" else finer
             for tier, model in models.items()
-            if model.kind != config.DIFFUSION
+            if model.sampler != "diffusion"
         },
         batch_size=64,
         parallel_windows=name == "parallel_windows",

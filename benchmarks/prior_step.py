@@ -28,8 +28,7 @@ from configs import prior as prior_configs
 from musicgen_jax import config
 from musicgen_jax.command_line import cli
 from musicgen_jax.nn import modules
-from musicgen_jax.planning import flops
-from musicgen_jax.priors import loss, prior
+from musicgen_jax.priors import flops, loss, prior
 from musicgen_jax.runtime import allocator
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.sharding import meshes, rules
@@ -91,7 +90,7 @@ def ours(run: config.PriorTraining, codes: np.ndarray) -> tuple[sides.Programs, 
         weight=loss.num_losses,
     )
     tx = optimizer.make_optimizer(run.optimizer, run.training.num_steps, task.functional.declared)
-    current = state.initial_state(task, run.training, tx, axis_rules, mesh)
+    current = state.initial_state(task, run.training, tx, mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, current)
     rows = jnp.zeros(codes.shape[0], jnp.int32)
     batch = {"codes": jnp.asarray(codes)[..., None], "mask": jnp.ones(codes.shape, jnp.bool_)}

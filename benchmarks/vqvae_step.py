@@ -31,7 +31,7 @@ from musicgen_jax.audio import spectral_losses
 from musicgen_jax.command_line import cli
 from musicgen_jax.runtime import allocator
 from musicgen_jax.runtime.errors import UserError
-from musicgen_jax.sharding import meshes, rules
+from musicgen_jax.sharding import meshes
 from musicgen_jax.tokenizers.adversarial import adversarial
 from musicgen_jax.training import optimizer, precision, state, step
 
@@ -77,11 +77,11 @@ def main() -> None:
 def ours(run: config.VQVAETraining, compute_dtype: str, audio: np.ndarray) -> tuple[sides.Programs, int]:
     """The step of `train_vqvae` and the decoding of each tier, compiled; and the peak memory of the step in bytes."""
     run.training.compute_dtype = compute_dtype
-    mesh, axis_rules = meshes.make_mesh(config.MeshConfig(), jax.devices()[:1]), rules.AxisRules()
+    mesh = meshes.make_mesh(config.MeshConfig(), jax.devices()[:1])
     functional = adversarial.functional(run, precision.dtype(compute_dtype))
     task = state.Task(functional, adversarial.objective(run), unit="audio-s", units_per_step=1)
     tx = optimizer.make_optimizer(run.optimizer, run.training.num_steps, task.functional.declared)
-    current = state.initial_state(task, run.training, tx, axis_rules, mesh)
+    current = state.initial_state(task, run.training, tx, mesh)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, current)
     batch = {"audio": jnp.asarray(audio)}
     train_step = step.make_train_step(task, tx, run.training, run.optimizer, shardings).lower(current, batch).compile()

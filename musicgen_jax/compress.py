@@ -84,7 +84,7 @@ def main() -> None:
     """Flags -> parts -> one call."""
     allocator.keep_memory()
     _check_flags()
-    from musicgen_jax import pretrained
+    from musicgen_jax import kinds, pretrained
     from musicgen_jax.codes import code_shards
     from musicgen_jax.command_line import closing
     from musicgen_jax.compression import figures
@@ -100,7 +100,7 @@ def main() -> None:
     )
     if _DATA.value and _METHOD.value != "distill":  # which scores nothing, and looks at its codes itself
         figures.check_codes(_DATA.value, prior.config)
-    run = config.read_json(pathlib.Path(_PRIOR.value) / "config.json", config.PriorTraining)
+    run = kinds.read_run(_PRIOR.value, "prior")
     complete = True
     if _METHOD.value == "int8":
         _quantize(prior, run, out)
@@ -131,11 +131,9 @@ def _quantize(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pat
 
 
 def _prune(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathlib.Path) -> None:
-    from musicgen_jax import pretrained
+    from musicgen_jax import kinds, pretrained
     from musicgen_jax.compression import figures, finetuning, pruning
-    from musicgen_jax.diffusion import code_task
     from musicgen_jax.priors import trained
-    from musicgen_jax.sharding import rules
     from musicgen_jax.training import start
 
     config.require(
@@ -150,7 +148,7 @@ def _prune(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathli
     kept = pruning.most_important(scores, removed)
     params, buffers = pruning.remove_heads(prior.weights[0], prior.functional.declared, kept), prior.weights[1]
     run.model = pruning.smaller(prior.config, kept)
-    task = code_task.code_task(run, rules.AxisRules())
+    task = kinds.task(run)
     pruned = trained.TrainedPrior(run.model, task.functional, (params, buffers), _DATA.value)
     measured = {
         name: figures.measure(stage, _DATA.value, _MAX_CODES.value)

@@ -39,7 +39,7 @@ _TIER = flags.DEFINE_enum(
 
 def main() -> None:
     """Flags -> parts -> one call."""
-    from musicgen_jax import pretrained
+    from musicgen_jax import kinds
     from musicgen_jax.command_line import closing
     from musicgen_jax.conversion import jukebox
 
@@ -48,7 +48,7 @@ def main() -> None:
     if _DIRECTION.value == "import":
         jukebox.import_checkpoint(checkpoint, workdir, _TIER.value)
         folder = workdir / "vqvae" if (workdir / "vqvae").is_dir() else workdir
-        closing.after_convert(str(folder), pretrained.holds_jukebox_prior(folder))
+        closing.after_convert(str(folder), kinds.in_folder(folder) is kinds.KINDS["jukebox_prior"])
     else:
         jukebox.export_checkpoint(workdir, checkpoint)
 

@@ -151,7 +151,7 @@ class MusicGenerator:
         start = None if prompt is None else prompts.load(prompt, self.tokenizer)
         fields.setdefault("mode", "ancestral" if start is None else "continue")
         sampled = requests.sampled_tiers(self.tokenizer.layout, fields["mode"], self.priors)
-        if any(self.priors[tier].kind == config.DIFFUSION for tier in sampled):
+        if any(self.priors[tier].sampler == "diffusion" for tier in sampled):
             fields.setdefault("sampler", "diffusion")
         if seconds is None:
             upsample = start is not None and fields["mode"] == "upsample"
@@ -174,7 +174,7 @@ class MusicGenerator:
         """The priors; of distilled ones those for as many steps as are asked for."""
         found = dict(self.priors)
         for tier, prior in self.priors.items():
-            if prior.kind == config.DIFFUSION and request.steps not in (None, prior.distilled_steps):
+            if prior.sampler == "diffusion" and request.steps not in (None, prior.distilled_steps):
                 found[tier] = pretrained.load_diffusion(self.models[tier], tier, request.steps)
         return found
 
@@ -196,11 +196,7 @@ def load(directory: Path | None = None, **workdirs: Path) -> MusicGenerator:
     names = [name for name in models if name != "vqvae"]
     if not names:
         raise NotFoundError(f"{directory or 'the arguments'}: a tokenizer (vqvae) and a prior are needed")
-    priors = {}
-    for name in names:
-        diffusion = pretrained.holds_diffusion(models[name])
-        load_model = pretrained.load_diffusion if diffusion else pretrained.load_prior
-        priors[name] = load_model(models[name], name)
+    priors = {name: pretrained.load_code_model(models[name], name) for name in names}
     return MusicGenerator(tokenizer, priors, models)
 
 

@@ -29,6 +29,7 @@ def main() -> None:
     """Flags -> one call -> stdout."""
     import jax  # it and all else that is heavy: after the flags
 
+    from musicgen_jax import kinds
     from musicgen_jax.command_line import closing
     from musicgen_jax.planning import plan
 
@@ -42,8 +43,7 @@ def main() -> None:
     jax.config.update("jax_enable_compilation_cache", False)  # what is compiled for absent chips cannot be read back
     found = plan.plan(_CONFIG.value, question)
     print(json.dumps(found, indent=2), flush=True)
-    verb = "train_vqvae" if isinstance(_CONFIG.value, config.VQVAETraining) else "train_prior"
-    closing.after_plan(verb, found["fits"])
+    closing.after_plan(kinds.of(_CONFIG.value).trained_by, found["fits"])
 
 
 if __name__ == "__main__":

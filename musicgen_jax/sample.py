@@ -106,7 +106,7 @@ def _decode() -> None:
 
 
 def _sample() -> None:
-    from musicgen_jax import generation, pretrained
+    from musicgen_jax import generation
     from musicgen_jax.command_line import closing
     from musicgen_jax.data import labels
     from musicgen_jax.sampling import sampler_settings
@@ -128,7 +128,8 @@ def _sample() -> None:
         parallel_windows=_PARALLEL_WINDOWS.value,
         **options,
     )
-    judged = {name: path for name, path in generator.models.items() if not pretrained.holds_diffusion(path)}
+    unjudged = {tier for tier, model in generator.priors.items() if model.sampler == "diffusion"}
+    judged = {name: path for name, path in generator.models.items() if name not in unjudged}
     closing.after_sample(_OUT.value, judged)
 
 

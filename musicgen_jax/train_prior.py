@@ -29,8 +29,7 @@ def main() -> None:
     allocator.keep_memory()
     run = _CONFIG.value
     run.validate()
-    untaught = getattr(run, "distillation", config.DistillationConfig()) == config.DistillationConfig()
-    config.require(untaught, "config.distillation is what `compress --method=distill` writes: leave it out here")
+    config.require(not run.taught, "config.distillation is what `compress --method=distill` writes: leave it out here")
     from musicgen_jax.training import distributed  # JAX and all else that is heavy: after the flags
 
     with distributed.processes(run.mesh, _DISTRIBUTED.value):
@@ -40,33 +39,26 @@ def main() -> None:
 def _train(run: config.PriorTraining) -> None:
     import jax
 
-    from musicgen_jax import pretrained
+    from musicgen_jax import kinds
     from musicgen_jax.codes import code_dataset, code_shards
     from musicgen_jax.command_line import closing
-    from musicgen_jax.diffusion import code_task
-    from musicgen_jax.planning import flops
-    from musicgen_jax.priors import prior
     from musicgen_jax.sharding import meshes
     from musicgen_jax.training import loop
     from musicgen_jax.transformer import stack
 
-    pretrained.check_workdir(_WORKDIR.value, type(run))
+    kinds.check_workdir(_WORKDIR.value, run)
     run.model = code_dataset.resolve(run.model, run.data.path)
     mesh = meshes.make_mesh(run.mesh)
     stack.check_remat(run.model.transformer, mesh.local_devices)
     for sentence in stack.undivided(run.model.transformer, mesh) if jax.process_index() == 0 else ():
         print(f"warning: {sentence}", file=sys.stderr)
-    axis_rules = prior.axis_rules(run)
-    step_flops = flops.prior_step_flops(run.model, run.data.batch_size).model
-    task = code_task.code_task(run, axis_rules, code_shards.read_codebooks(run.data.path), step_flops)
     final = loop.train(
-        task,
+        kinds.task(run, code_shards.read_codebooks(run.data.path)),
         run,
         pathlib.Path(_WORKDIR.value),
         mesh,
         code_dataset.training_batches(run.data.path, run.model, run.data, mesh),
         code_dataset.validation_batches(run.data.path, run.model, run.data, run.training.eval_batches, mesh),
-        axis_rules,
     )
     if int(final.step) >= run.training.num_steps:  # else it was told to stop, and has said so
         closing.after_train_prior(_WORKDIR.value, run, code_shards.stream_names(run.data.path))

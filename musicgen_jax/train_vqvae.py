@@ -34,15 +34,14 @@ def main() -> None:
 
 
 def _train(run: config.VQVAETraining) -> None:
-    from musicgen_jax import pretrained
+    from musicgen_jax import kinds
     from musicgen_jax.command_line import closing
     from musicgen_jax.data import audio_dataset
-    from musicgen_jax.planning import workload
     from musicgen_jax.sharding import meshes
-    from musicgen_jax.tokenizers.vqvae import data_statistics, vqvae_task
+    from musicgen_jax.tokenizers.vqvae import data_statistics
     from musicgen_jax.training import loop
 
-    pretrained.check_workdir(_WORKDIR.value, type(run))
+    kinds.check_workdir(_WORKDIR.value, run)
     audio_dataset.check_sample_rate(run.data.path, run.model.sample_rate)
     mesh = meshes.make_mesh(run.mesh)
     size = run.clip_samples
@@ -51,9 +50,8 @@ def _train(run: config.VQVAETraining) -> None:
         statistics = data_statistics.measure(run.data.path, size, run.data, run.loss)
     else:
         statistics, validation = None, data_statistics.with_statistics(validation, run.loss)
-    task = vqvae_task.vqvae_task(run, statistics, workload.workload(run).flops.model)
     final = loop.train(
-        task,
+        kinds.task(run, statistics),
         run,
         pathlib.Path(_WORKDIR.value),
         mesh,

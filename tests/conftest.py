@@ -24,11 +24,10 @@ import soundfile
 from flax import nnx
 from tiny_layouts import TIERS
 
-from musicgen_jax import config
+from musicgen_jax import config, kinds
 from musicgen_jax.data import audio_dataset, preparation, track
 from musicgen_jax.nn import modules
 from musicgen_jax.tokenizers import extraction, tokenizer
-from musicgen_jax.tokenizers.vqvae import vqvae
 
 jax.config.update("jax_num_cpu_devices", 8)  # takes effect because nothing above has asked for a device
 pytest_plugins = ["time_limit", "benchmark_call"]
@@ -140,7 +139,7 @@ def random_weights(functional: modules.Functional, seed: int = 0) -> tuple[modul
 
 
 def make_tokenizer(settings: config.VQVAEConfig, audio_path: str) -> tokenizer.Tokenizer:
-    functional = modules.Functional(lambda rngs: vqvae.VQVAE(settings, rngs=rngs))
+    functional = kinds.KINDS["vqvae"].functional(config.VQVAETraining(model=settings))
     params, buffers = random_weights(functional)
     tracks = audio_dataset.read_tracks(audio_path, "train")
     audio = np.concatenate([np.concatenate(list(blocks)) for _, blocks in tracks])[None, : 128 * 256]

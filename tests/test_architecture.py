@@ -33,7 +33,10 @@ MAY_IMPORT = {
         *("training.state", "training.precision"),
     },
     "conditions": {"config", "nn", "sharding", "transformer"},
-    "priors": {"config", "codes.patterns", "nn", "sharding", "transformer", "conditions"},
+    "priors": {
+        *("config", "codes.patterns", "nn", "sharding", "transformer", "conditions"),
+        *("training.state", "training.precision"),
+    },
     "training": {"config", "nn", "sharding"},
     "sampling": {
         *("config", "nn", "sharding", "transformer", "data", "codes", "tokenizers", "training.rng"),
@@ -43,11 +46,14 @@ MAY_IMPORT = {
     "compression": {
         *("config", "nn", "sharding", "transformer", "priors", "data", "codes", "evaluation", "training"),
     },
-    "pretrained": {"config", "nn", "sharding", "tokenizers", "priors", "diffusion", "compression", "training"},
+    "kinds": {"config", "nn", "sharding", "tokenizers", "priors", "diffusion", "training"},
+    "pretrained": {
+        *("config", "nn", "sharding", "tokenizers", "priors", "diffusion", "compression", "training", "kinds"),
+    },
     "diffusion": {"config", "nn", "sharding", "conditions", "priors", "data", "codes", "sampling", "training"},
     "generation": {"config", "codes", "tokenizers", "priors", "pretrained", "sampling"},
-    "planning": {"config", "nn", "sharding", "transformer", "codes", "tokenizers", "priors", "diffusion", "training"},
-    "conversion": {"config", "nn", "tokenizers", "priors", "pretrained", "training.checkpointing"},
+    "planning": {"config", "nn", "sharding", "transformer", "codes", "kinds", "training"},
+    "conversion": {"config", "nn", "priors", "kinds", "pretrained", "training.checkpointing"},
 }
 
 

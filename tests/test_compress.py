@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 import tiny_priors
 
-from musicgen_jax import config, pretrained
+from musicgen_jax import config, kinds, pretrained
 from musicgen_jax.codes import code_dataset
 from musicgen_jax.compression import figures
-from musicgen_jax.diffusion import code_task
 from musicgen_jax.evaluation import prior_likelihood
-from musicgen_jax.sharding import meshes, rules
+from musicgen_jax.sharding import meshes
 from musicgen_jax.training import loop
 
 
@@ -34,7 +33,7 @@ def workdir(tiny_codes, tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("priors") / "middle"
     mesh = meshes.single_device_mesh()
     batches = code_dataset.training_batches(tiny_codes, run.model, run.data, mesh)
-    loop.train(code_task.code_task(run, rules.AxisRules()), run, folder, mesh, batches, lambda: iter(()))
+    loop.train(kinds.task(run), run, folder, mesh, batches, lambda: iter(()))
     return folder
 
 

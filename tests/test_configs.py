@@ -12,14 +12,10 @@ import pytest
 from flax import nnx
 from tiny_layouts import TIERS
 
-from musicgen_jax import config
+from musicgen_jax import config, kinds
 from musicgen_jax.command_line import config_flag
 from musicgen_jax.conversion import jukebox_vqvae
-from musicgen_jax.diffusion import denoiser
-from musicgen_jax.nn import modules
-from musicgen_jax.priors import prior
 from musicgen_jax.runtime.errors import UserError
-from musicgen_jax.tokenizers.vqvae import vqvae
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 ARGS = {
@@ -80,9 +76,7 @@ def test_base_is_the_published_tokenizer():
 @pytest.mark.parametrize(("name", "arg"), ALL)
 def test_builds_without_memory(name, arg):
     run = run_config(name, arg)
-    dtype = jnp.dtype(run.training.compute_dtype)
-    module = {"vqvae": vqvae.VQVAE, "prior": prior.Prior, "diffusion": denoiser.Denoiser}[name]
-    functional = modules.Functional(lambda rngs: module(run.model, dtype=dtype, rngs=rngs))
+    functional = kinds.of(run).functional(run)
     leaves = jax.tree.leaves((functional.abstract_params, functional.abstract_buffers))
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) and leaf.dtype == jnp.float32 for leaf in leaves)
     low, high = NUM_PARAMETERS[arg.split("scale=")[1]]

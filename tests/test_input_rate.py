@@ -11,7 +11,7 @@ from configs import prior as prior_configs
 from musicgen_jax import config
 from musicgen_jax.codes import code_dataset, code_shards
 from musicgen_jax.data import loader, shards
-from musicgen_jax.planning import flops
+from musicgen_jax.priors import flops
 from musicgen_jax.sharding import meshes
 from musicgen_jax.training import throughput
 

@@ -8,7 +8,7 @@ import pytest
 import tiny_priors
 import tiny_workdirs
 
-from musicgen_jax import config, pretrained
+from musicgen_jax import config, kinds, pretrained
 from musicgen_jax.evaluation import prior_likelihood
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.sharding import meshes
@@ -42,25 +42,25 @@ def test_a_model_of_another_kind_is_named(workdirs, folder, load, message):
 
 
 def test_a_run_writes_to_no_folder_of_other_things(workdirs):
-    pretrained.check_workdir(str(workdirs / "new"), config.PriorTraining)
-    pretrained.check_workdir(str(workdirs / "top"), config.PriorTraining)
+    kinds.check_workdir(str(workdirs / "new"), config.PriorTraining())
+    kinds.check_workdir(str(workdirs / "top"), config.PriorTraining())
     for folder, reason in (("vqvae", "holds a tokenizer"), ("middle", "holds a diffusion model")):
         with pytest.raises(UserError, match=f"{folder} {reason}, not a prior: choose another --workdir"):
-            pretrained.check_workdir(str(workdirs / folder), config.PriorTraining)
+            kinds.check_workdir(str(workdirs / folder), config.PriorTraining())
     (workdirs / "file").touch()
     (workdirs / "broken").symlink_to(workdirs / "absent")
     for name in ("file", "broken"):
         with pytest.raises(UserError, match=f"{name} is no folder"):
-            pretrained.check_workdir(str(workdirs / name), config.PriorTraining)
+            kinds.check_workdir(str(workdirs / name), config.PriorTraining())
     # Damage to the config alone stops no run: it is written again. Beside no checkpoints it may be a person's.
     (workdirs / "top" / "config.json").write_text("{")
-    pretrained.check_workdir(str(workdirs / "top"), config.PriorTraining)
+    kinds.check_workdir(str(workdirs / "top"), config.PriorTraining())
     persons = workdirs / "persons" / "config.json"
     persons.parent.mkdir()
     for text, reason in (("{", "is no whole JSON"), ('{"colour": "red"}', "holds a config.json of no model")):
         persons.write_text(text)
         with pytest.raises(UserError, match=reason):
-            pretrained.check_workdir(str(persons.parent), config.PriorTraining)
+            kinds.check_workdir(str(persons.parent), config.PriorTraining())
 
 
 def test_a_config_of_absurd_sizes_is_refused_before_anything_is_built(workdirs):

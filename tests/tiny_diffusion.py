@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import tiny_priors
 
-from musicgen_jax import config
-from musicgen_jax.diffusion import denoiser, trained
-from musicgen_jax.nn import modules
+from musicgen_jax import config, kinds
+from musicgen_jax.diffusion import trained
 
 
 def model_config(tier: str = "middle", **changes: Any) -> config.DiffusionConfig:
@@ -24,7 +23,7 @@ def model_config(tier: str = "middle", **changes: Any) -> config.DiffusionConfig
 
 def trained_diffusion(model: config.DiffusionConfig, seed: int = 0) -> trained.TrainedDiffusion:
     """Random weights whose predictions are far from uniform."""
-    functional = modules.Functional(lambda rngs: denoiser.Denoiser(model, rngs=rngs))
+    functional = kinds.KINDS["diffusion"].functional(config.DiffusionTraining(model=model))
     shapes = jax.eval_shape(functional.init, jax.random.key(0))
     rng = np.random.default_rng(seed)
     weights = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(scale=0.35, size=leaf.shape), leaf.dtype), shapes)

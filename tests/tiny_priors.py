@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import tiny_layouts
 
-from musicgen_jax import config
-from musicgen_jax.nn import modules
-from musicgen_jax.priors import prior, trained
+from musicgen_jax import config, kinds
+from musicgen_jax.priors import trained
 
 CONTEXT = 12
 NUM_CODES = 11
@@ -42,7 +41,7 @@ def model_config(tier: str = "top", **changes: Any) -> config.PriorConfig:
 
 def trained_prior(model: config.PriorConfig, codes_path: str = "", seed: int = 0) -> trained.TrainedPrior:
     """A prior with random weights whose predictions are far from uniform."""
-    functional = modules.Functional(lambda rngs: prior.Prior(model, rngs=rngs))
+    functional = kinds.KINDS["prior"].functional(config.PriorTraining(model=model))
     shapes = jax.eval_shape(functional.init, jax.random.key(0))
     rng = np.random.default_rng(seed)
     weights = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(scale=0.35, size=leaf.shape), leaf.dtype), shapes)

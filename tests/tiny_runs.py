@@ -6,10 +6,7 @@ import jax
 import numpy as np
 import tiny_layouts
 
-from musicgen_jax import config
-from musicgen_jax.diffusion import code_task
-from musicgen_jax.sharding import rules
-from musicgen_jax.tokenizers.vqvae import vqvae_task as vqvae_task_lib
+from musicgen_jax import config, kinds
 from musicgen_jax.training import optimizer, precision, state, step
 
 BATCH_SIZE = 8
@@ -34,15 +31,14 @@ def prior_config(tier: str = "middle") -> config.PriorConfig:
     )
 
 
-def prior_task(
-    model: config.PriorConfig, compute_dtype: str = "float32", axis_rules: rules.AxisRules | None = None
-) -> state.Task:
+def prior_task(model: config.PriorConfig, compute_dtype: str = "float32", shard_sequence: bool = False) -> state.Task:
     run = config.PriorTraining(
         model=model,
         data=config.DataConfig(batch_size=BATCH_SIZE),
         training=config.TrainingConfig(compute_dtype=compute_dtype),
+        shard_sequence=shard_sequence,
     )
-    return code_task.code_task(run, axis_rules)
+    return kinds.task(run)
 
 
 def prior_batch(model: config.PriorConfig, step: int, lengths: tuple[int, ...] = ()) -> dict[str, np.ndarray]:
@@ -86,7 +82,7 @@ def vqvae_task(
         loss=loss or config.LossConfig(),
         adversarial=adversarial_config or config.AdversarialConfig(),
     )
-    return vqvae_task_lib.vqvae_task(run)
+    return kinds.task(run)
 
 
 def vqvae_batch(step: int) -> dict[str, np.ndarray]:
@@ -107,7 +103,7 @@ def start(
 ) -> tuple[state.TrainState, Callable]:
     """(state at step 0, train step). NumPy draws the parameters: to compile the initialisation takes seconds."""
     tx = optimizer.make_optimizer(settings, training.num_steps, task.functional.declared, task.clipped_apart)
-    abstract = state.abstract_state(task, training, tx, rules.AxisRules(), mesh)
+    abstract = state.abstract_state(task, training, tx, mesh)
     rng = np.random.default_rng(0)
 
     def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from musicgen_jax import config
 from musicgen_jax.codes import code_dataset
 from musicgen_jax.nn import modules
-from musicgen_jax.sharding import meshes, rules
+from musicgen_jax.sharding import meshes
 from musicgen_jax.training import loop, start, state, step
 
 
@@ -62,7 +62,7 @@ def finetune(
       UserError: SIGTERM came before the last step.
     """
     mesh = meshes.single_device_mesh()
-    start.from_weights(task, run, workdir, mesh, rules.AxisRules(), params)
+    start.from_weights(task, run, workdir, mesh, params)
     config.write_json(workdir / "config.json", run)
     if train:
         batches = code_dataset.training_batches(run.data.path, run.model, run.data, mesh)

@@ -4,9 +4,9 @@ A config is mutable only so that `--config.a.b=value` can override it: call `val
 """
 
 from musicgen_jax.config.choices import CACHE_DTYPES, IMPORTANCES, MODES, SAMPLERS
-from musicgen_jax.config.diffusion import DIFFUSION, SCHEDULES, DiffusionConfig, DiffusionTraining, DistillationConfig
+from musicgen_jax.config.diffusion import SCHEDULES, DiffusionConfig, DiffusionTraining, DistillationConfig
 from musicgen_jax.config.fields import MAX_SEED, UNKNOWN_LABEL, require
-from musicgen_jax.config.files import check_types, choose, from_dict, parse_arg, read_json, to_dict, write_json
+from musicgen_jax.config.files import check_types, choose, from_dict, kind_of, parse_arg, read_json, to_dict, write_json
 from musicgen_jax.config.jukebox import JukeboxPriorConfig, JukeboxTransformerConfig
 from musicgen_jax.config.prior import (
     ATTENTIONS,
@@ -32,7 +32,6 @@ from musicgen_jax.config.vqvae import (
 __all__ = [
     "ATTENTIONS",
     "CACHE_DTYPES",
-    "DIFFUSION",
     "IMPORTANCES",
     "MAX_SEED",
     "MODES",
@@ -65,6 +64,7 @@ __all__ = [
     "check_types",
     "choose",
     "from_dict",
+    "kind_of",
     "parse_arg",
     "read_json",
     "require",

@@ -1,11 +1,11 @@
 """The diffusion models over codes, their training and their distillation."""
 
 import dataclasses
+from typing import ClassVar
 
 from musicgen_jax.config.fields import require
 from musicgen_jax.config.prior import PriorConfig, PriorTraining
 
-DIFFUSION = "diffusion"  # `kind` of a model whose workdir holds no prior
 SCHEDULES = ("linear", "cosine")  # how the share of masked codes grows with time
 
 
@@ -13,12 +13,12 @@ SCHEDULES = ("linear", "cosine")  # how the share of masked codes grows with tim
 class DiffusionConfig(PriorConfig):
     """Absorbing-state diffusion model of one tier's codes: a prior's sizes and conditioning."""
 
-    kind: str = DIFFUSION  # tells this config from a prior's
+    causal: ClassVar[bool] = False
+
     schedule: str = "linear"  # of the masks in training, and of how many codes each step of the sampler makes known
 
     def validate(self) -> None:
         super().validate()
-        require(self.kind == DIFFUSION, f"model.kind={self.kind!r}: must be {DIFFUSION!r}")
         require(
             self.num_codebooks == 1,
             f"model.num_codebooks={self.num_codebooks}: a diffusion model is of codes of one codebook; train a prior "
@@ -49,8 +49,14 @@ class DistillationConfig:
 class DiffusionTraining(PriorTraining):
     """All that `train_prior` needs to train a diffusion model."""
 
+    kind: ClassVar[str] = "diffusion"
+
     model: DiffusionConfig = dataclasses.field(default_factory=DiffusionConfig)
     distillation: DistillationConfig = dataclasses.field(default_factory=DistillationConfig)
+
+    @property
+    def taught(self) -> bool:
+        return self.distillation != DistillationConfig()
 
     def validate(self) -> None:
         super().validate()

@@ -41,7 +41,8 @@ def require(condition: bool, message: str) -> None:
 
 def of_today(model: dict[str, Any]) -> dict[str, Any]:
     """The config of a model as JSON, where it is older than some of its fields and their values depend on others."""
-    changed = dict(model)
+    # A diffusion model's own part said so before config.json had a word for the kind of its model.
+    changed = {name: value for name, value in model.items() if (name, value) != ("kind", "diffusion")}
     if "tier" in model and "upsampling" in model and "above" not in model:
         # There were hierarchical VQ-VAEs alone, of these three streams.
         above = {"middle": "top", "bottom": "middle"}.get(str(model["tier"]), "")

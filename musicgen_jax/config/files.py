@@ -61,14 +61,29 @@ def _of_today(values: Any) -> Any:
     return values | {"model": of_today(model)} if isinstance(model, dict) else values
 
 
+def kind_of(values: dict) -> str:
+    """The kind of model that the contents of a config.json are of; "" where they are of none.
+
+    The word is younger than some folders: those are told apart by their fields.
+    """
+    model = values.get("model") if isinstance(values.get("model"), dict) else {}
+    if "kind" in values:
+        return str(values["kind"])
+    if "tier" in values:  # no training run wraps it
+        return "jukebox_prior"
+    if "kind" in model:
+        return str(model["kind"])
+    return "prior" if "tier" in model else "vqvae" if "quantizer" in model else ""
+
+
 def check_types(config: Any) -> None:
     """Raises UserError where a field does not hold what its class names: overrides may put anything into a tuple."""
     from_dict(type(config), dataclasses.asdict(config))
 
 
 def write_json(path: pathlib.Path, config: Any) -> None:
-    """Writes the resolved config to `path`, whole or not at all."""
-    files.write_json(path, to_dict(config))
+    """Writes the resolved config to `path`, with the kind of its model, whole or not at all."""
+    files.write_json(path, {"kind": config.kind} | to_dict(config))
 
 
 def read_json(path: pathlib.Path, config_class: type[Config]) -> Config:
@@ -79,4 +94,7 @@ def read_json(path: pathlib.Path, config_class: type[Config]) -> Config:
       UserError: it is damaged, or the config of something else.
     """
     values = files.read_json(path, "pass a folder that training or convert wrote")
+    found = kind_of(values)
+    require(found in ("", config_class.kind), f"{path} is of the kind {found}, not {config_class.kind}")
+    values = {name: value for name, value in values.items() if name != "kind"}
     return from_dict(config_class, values, f"{path}: config")

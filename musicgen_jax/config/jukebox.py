@@ -84,6 +84,8 @@ class JukeboxTransformerConfig:
 class JukeboxPriorConfig:
     """One of the published priors; those released are in `conversion.jukebox_prior.RELEASED`."""
 
+    kind: ClassVar[str] = "jukebox_prior"  # of `kinds.KINDS`
+
     tier: str = "top"  # top | middle | bottom
     context: int = 8192  # codes of a window
     num_codes: int = 2048  # codebook size
@@ -109,6 +111,11 @@ class JukeboxPriorConfig:
     def row_length(self) -> int:
         """Positions of a row of factored attention."""
         return (self.prefix + self.context) // self.transformer.num_rows
+
+    @property
+    def model(self) -> "JukeboxPriorConfig":
+        """Itself: no training run wraps it."""
+        return self
 
     @property
     def prefix(self) -> int:

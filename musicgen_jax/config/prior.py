@@ -109,6 +109,8 @@ class QuantizationConfig:
 class PriorConfig:
     """Autoregressive model of one stream's codes given labels, timing and the codes of the stream above."""
 
+    causal: ClassVar[bool] = True  # whether a code sees those before it alone, or both ways
+
     tier: str = "top"  # the stream of codes that it models, by its name in the layout
     context: int = 8192  # frames of codes of a window
     num_codes: int = 2048  # codebook size; read from the codes
@@ -167,12 +169,24 @@ class PriorConfig:
 class PriorTraining:
     """All that `train_prior` needs."""
 
+    kind: ClassVar[str] = "prior"  # of `kinds.KINDS`
+
     model: PriorConfig = dataclasses.field(default_factory=PriorConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     shard_sequence: bool = False  # between the blocks, divide activations over mesh.tensor along the codes
+
+    @property
+    def taught(self) -> bool:
+        """Whether it learned from another model."""
+        return False
+
+    @property
+    def transformer(self) -> TransformerConfig:
+        """Of the blocks that training walks through; None in runs that have none."""
+        return self.model.transformer
 
     def validate(self) -> None:
         for part in (self.model, self.data, self.mesh, self.optimizer, self.training):

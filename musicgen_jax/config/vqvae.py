@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+from typing import ClassVar
 
 from musicgen_jax.config.fields import require, require_range
 from musicgen_jax.config.training import DataConfig, MeshConfig, OptimizerConfig, TrainingConfig
@@ -220,6 +221,10 @@ class VQVAEConfig:
 @dataclasses.dataclass
 class VQVAETraining:
     """All that `train_vqvae` needs."""
+
+    kind: ClassVar[str] = "vqvae"  # of `kinds.KINDS`
+    transformer: ClassVar[None] = None
+    shard_sequence: ClassVar[bool] = False
 
     model: VQVAEConfig = dataclasses.field(default_factory=VQVAEConfig)
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)

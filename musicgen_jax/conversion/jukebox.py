@@ -4,14 +4,15 @@ A torch file holds one model. A file of Hugging Face's `JukeboxModel` holds the 
 """
 
 import dataclasses
+import functools
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 
-from musicgen_jax import config, pretrained
+from musicgen_jax import config, kinds, pretrained
 from musicgen_jax.conversion import (
     checkpoint_files,
     hugging_face_names,
@@ -20,11 +21,8 @@ from musicgen_jax.conversion import (
     native,
     weight_table,
 )
-from musicgen_jax.nn import modules
-from musicgen_jax.priors import jukebox
 from musicgen_jax.runtime import console, files
 from musicgen_jax.runtime.errors import UserError
-from musicgen_jax.tokenizers.vqvae import vqvae
 
 LICENCE = (
     "Jukebox's weights are under OpenAI's Noncommercial Use License: neither they nor anything generated with them may "
@@ -45,12 +43,14 @@ class Model:
       model: the part of it that describes the weights.
       table: of its weights, with the names of this file.
       abstract: shapes and dtypes of its weights.
+      complete: adds to the native weights what the file does not hold.
     """
 
     run: Any
     model: Any
     table: list[weight_table.Weight]
     abstract: weight_table.Tree
+    complete: Callable[[weight_table.Tree], None]
 
 
 def import_checkpoint(
@@ -108,7 +108,7 @@ def export_checkpoint(workdir: pathlib.Path, checkpoint: pathlib.Path) -> None:
     """
     checkpoint_files.check_suffix(checkpoint)
     config.require(not checkpoint.exists(), f"{checkpoint} exists; remove it or choose another --checkpoint")
-    if pretrained.holds_jukebox_prior(workdir):
+    if kinds.in_folder(workdir) is kinds.KINDS["jukebox_prior"]:
         _, (params, buffers), model = pretrained.load_jukebox_prior(str(workdir))
         table = jukebox_prior.weights(model)
     else:
@@ -133,8 +133,7 @@ def _write_native(model: Model, tensors: Tensors, workdir: pathlib.Path) -> None
     count = sum(leaf.size for leaf in jax.tree.leaves(model.abstract["params"]))
     print(f"{workdir}: {count:,} parameters, takes up to {8e-9 * count:.2f} GB of memory")
     tree = weight_table.to_native(model.table, tensors, model.abstract)
-    if isinstance(model.run, config.VQVAETraining):
-        jukebox_vqvae.add_codebook_averages(tree, model.run)
+    model.complete(tree)
     native.write(workdir, model.run, model.model, tree)
 
 
@@ -166,12 +165,11 @@ def _identify(tensors: Tensors, tier: str, run: Any, checkpoint: pathlib.Path) -
         config.require(tier in ("", "vqvae"), f"--tier={tier}: {checkpoint} holds the VQ-VAE; leave --tier out")
         run = run or jukebox_vqvae.released()
         model, table = run.model, jukebox_vqvae.weights(run.model)
-        functional = modules.Functional(lambda rngs: vqvae.VQVAE(model, rngs=rngs))
+        complete = functools.partial(jukebox_vqvae.add_codebook_averages, run=run)
     elif any(name.startswith("prior.") for name in tensors):
         run = model = run or _infer_prior(tensors, tier, checkpoint)
         model.validate()
-        table = jukebox_prior.weights(model)
-        functional = modules.Functional(lambda rngs: jukebox.JukeboxPrior(model, rngs=rngs))
+        table, complete = jukebox_prior.weights(model), lambda tree: None
     else:
         raise UserError(
             f"{checkpoint} holds no model of Jukebox: no key begins with encoders. (VQ-VAE) or prior.; its first keys "
@@ -179,7 +177,7 @@ def _identify(tensors: Tensors, tier: str, run: Any, checkpoint: pathlib.Path) -
         )
     if hugging_face_names.are_used(tensors):
         table = hugging_face_names.rename(table)
-    return Model(run, model, table, native.abstract(functional))
+    return Model(run, model, table, native.abstract(kinds.of(run).functional(run)), complete)
 
 
 def _infer_prior(tensors: Tensors, tier: str, checkpoint: pathlib.Path) -> config.JukeboxPriorConfig:

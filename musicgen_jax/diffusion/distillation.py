@@ -18,11 +18,11 @@ import numpy as np
 from musicgen_jax import config
 from musicgen_jax.codes import code_dataset, provenance
 from musicgen_jax.data import loader
-from musicgen_jax.diffusion import code_task, targets, teacher_samples
+from musicgen_jax.diffusion import denoiser, targets, teacher_samples
 from musicgen_jax.diffusion import loss as diffusion_loss
 from musicgen_jax.diffusion import trained as trained_diffusion
 from musicgen_jax.nn import modules, parameters
-from musicgen_jax.priors import prior, trained
+from musicgen_jax.priors import code_task, prior, trained
 from musicgen_jax.runtime import console, files
 from musicgen_jax.sampling import journals
 from musicgen_jax.sharding import meshes
@@ -222,12 +222,11 @@ def _train_round(
     windows: code_dataset.Windows,
 ) -> trained_diffusion.TrainedDiffusion | None:
     """Trains one student up to its last step, and returns it as a teacher; None if SIGTERM came before."""
-    axis_rules = prior.axis_rules(run)
-    layout = teacher.functional.shardings(axis_rules, mesh)
+    layout = teacher.functional.shardings(prior.axis_rules(run), mesh)
     teacher = dataclasses.replace(teacher, weights=jax.device_put(teacher.weights, layout))
-    task = dataclasses.replace(code_task.code_task(run, axis_rules), loss=_loss(teacher, run.distillation.steps))
-    initial = student_params(teacher.weights[0], teacher.functional.declared, teacher.kind != config.DIFFUSION)
-    start.from_weights(task, run, workdir, mesh, axis_rules, initial)
+    task = code_task.code_task(denoiser.Denoiser, _loss(teacher, run.distillation.steps), run)
+    initial = student_params(teacher.weights[0], teacher.functional.declared, teacher.config.causal)
+    start.from_weights(task, run, workdir, mesh, initial)
     crop = teacher_samples.MixedWindow(samples, windows, run.distillation.data_share)
     indices = np.arange(len(samples["codes"]))
     final = loop.train(
@@ -237,7 +236,6 @@ def _train_round(
         mesh,
         _taught(teacher, run, loader.training_batches(indices, crop, run.data, mesh)),
         code_dataset.validation_batches(run.data.path, run.model, run.data, run.training.eval_batches, mesh),
-        axis_rules,
     )
     if int(final.step) < run.training.num_steps:
         return None

@@ -7,8 +7,10 @@ import jax
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.diffusion import sampler
+from musicgen_jax.diffusion.sampler import Tracks, sample_codes
+from musicgen_jax.nn import modules
 from musicgen_jax.priors import trained
+from musicgen_jax.sampling import logit_filters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,16 +24,23 @@ class TrainedDiffusion(trained.TrainedPrior):
     config: config.DiffusionConfig
     distilled_steps: int = 0
 
-    kind = config.DIFFUSION
-    tracks = sampler.Tracks  # what `sample_codes` takes
+    sampler = "diffusion"
+    tracks = Tracks  # what `sample_codes` takes
+
+    @classmethod
+    def of_run(
+        cls, run: config.DiffusionTraining, functional: modules.Functional, weights: tuple[modules.Tree, modules.Tree]
+    ) -> "TrainedDiffusion":
+        """What a run has trained."""
+        return cls(run.model, functional, weights, run.data.path, run.distillation.steps)
 
     def sample_codes(
         self,
-        tracks: sampler.Tracks,
+        tracks: Tracks,
         keys: jax.Array,
-        settings: "sampler.logit_filters.Settings",
+        settings: logit_filters.Settings,
         steps: int,
         **options: Callable[[int], object] | int | str,
     ) -> np.ndarray:
         """Codes int32 [N, T] of whole tracks in `steps` calls of the network a window; see `sampler.sample_codes`."""
-        return sampler.sample_codes(self, tracks, keys, settings, steps, **options)
+        return sample_codes(self, tracks, keys, settings, steps, **options)

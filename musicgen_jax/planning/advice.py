@@ -17,7 +17,7 @@ def _divides(work: workload.Workload, fsdp: int, tensor: int) -> bool:
     sizes = {"replica": 1, "data": 1, "fsdp": fsdp, "tensor": tensor}
     mesh = jax.sharding.AbstractMesh(tuple(sizes.values()), tuple(sizes))
     try:
-        work.task.functional.shardings(work.axis_rules, mesh)
+        work.task.functional.shardings(work.task.axis_rules, mesh)
     except ValueError:
         return False
     return True
@@ -34,7 +34,7 @@ def remedies(work: workload.Workload, mesh: jax.sharding.Mesh, larger_fsdp: int 
     run, found = work.run, []
     if larger_fsdp:
         found.append(f"--config.mesh.fsdp={larger_fsdp}: parameters, gradients and optimizer in smaller parts")
-    if isinstance(run, config.PriorTraining):
+    if run.transformer is not None:
         found += _prior_remedies(run)
     ways = mesh.size // mesh.shape["tensor"]
     micro = run.data.batch_size // run.training.accumulation_steps
@@ -49,15 +49,15 @@ def remedies(work: workload.Workload, mesh: jax.sharding.Mesh, larger_fsdp: int 
         found.append("--config.training.ema_decay=0: no moving average, 4 bytes a parameter")
     if run.optimizer.name == "adamw":
         found.append("--config.optimizer.name=adafactor: no second moments")
-    if isinstance(run, config.PriorTraining) and run.model.transformer.remat == "full":
+    if run.transformer is not None and run.transformer.remat == "full":
         found.append("--config.model.transformer.remat=offload: block inputs in the host's memory, slower")
     return [*found, "a topology with more chips, or chips with more memory"]
 
 
 def warnings(work: workload.Workload, mesh: jax.sharding.Mesh) -> list[str]:
     """What the mesh does not divide although it could: the predicted time takes it for divided."""
-    run = work.run
-    return stack.undivided(run.model.transformer, mesh) if isinstance(run, config.PriorTraining) else []
+    transformer = work.run.transformer
+    return [] if transformer is None else stack.undivided(transformer, mesh)
 
 
 def _prior_remedies(run: config.PriorTraining) -> list[str]:

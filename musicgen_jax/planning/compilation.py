@@ -34,7 +34,7 @@ def abstract_state(work: workload.Workload, mesh: jax.sharding.Mesh) -> state.Tr
     Raises:
       UserError: a parameter that the mesh cannot divide.
     """
-    return state.abstract_state(work.task, work.run.training, _optimizer(work), work.axis_rules, mesh)
+    return state.abstract_state(work.task, work.run.training, _optimizer(work), mesh)
 
 
 def _optimizer(work: workload.Workload) -> optax.GradientTransformation:
@@ -58,7 +58,7 @@ def compile_step(work: workload.Workload, abstract: state.TrainState, mesh: jax.
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     train_step = step.make_train_step(work.task, _optimizer(work), training, work.run.optimizer, shardings)
     divided = meshes.batch_sharding(mesh)
-    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=divided), work.batch)
+    batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=divided), dict(work.task.batch))
     with jax.set_mesh(mesh):
         lowered = train_step.lower(abstract, batch)
     try:

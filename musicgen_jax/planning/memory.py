@@ -54,13 +54,13 @@ def activation_bytes(work: workload.Workload, abstract: state.TrainState, mesh: 
 
     micro_batch = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((x.shape[0] // run.training.accumulation_steps, *x.shape[1:]), x.dtype),
-        work.batch,
+        dict(work.task.batch),
     )
     key = jax.eval_shape(lambda: rng.key(0, "train"))
     with jax.set_mesh(mesh):  # which tells the model for which platform it is traced
         jaxpr = jax.make_jaxpr(forward)(abstract.params, abstract.buffers, micro_batch, key).jaxpr
     given = {id(variable) for variable in jaxpr.invars}
     kept = {id(out): out.aval for out in jaxpr.outvars if id(out) not in given and not hasattr(out, "val")}
-    divided_over = (*work.axis_rules.batch, *([] if not getattr(run, "shard_sequence", False) else ["tensor"]))
+    divided_over = (*work.task.axis_rules.batch, *(["tensor"] if run.shard_sequence else []))
     total = sum(aval.size * aval.dtype.itemsize for aval in kept.values() if hasattr(aval.dtype, "itemsize"))
     return round(total / rules.ways(divided_over, mesh))

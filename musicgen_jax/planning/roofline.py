@@ -6,7 +6,6 @@ import math
 import jax
 import numpy as np
 
-from musicgen_jax import config
 from musicgen_jax.planning import chips, collectives, memory, topology, workload
 from musicgen_jax.training import state
 
@@ -84,7 +83,7 @@ def hbm_bytes(work: workload.Workload, abstract: state.TrainState, mesh: jax.sha
     reads all weights, gathered and in the compute dtype, in each of its passes (forward, again where blocks are
     recomputed, backward for inputs and for weights), writes them once more when it gathers them, and writes the
     gradients. Activations of a prior: about 16 arrays of the residual's width and 12 of the attention's inner width a
-    block and pass, read or written; of a VQ-VAE, see below.
+    block and pass, read or written; of a VQ-VAE, see its task.
     """
     held = memory.bytes_per_chip((abstract.params, abstract.opt_state, abstract.ema_params))
     gradients = memory.bytes_per_chip(abstract.params)
@@ -95,17 +94,4 @@ def hbm_bytes(work: workload.Workload, abstract: state.TrainState, mesh: jax.sha
     accumulation = work.run.training.accumulation_steps
     optimizer = 2 * held + gradients
     micro = passes * 2 * weights + 2 * gradients
-    return optimizer + accumulation * micro + passes * _activation_traffic(work, itemsize) / mesh.size
-
-
-def _activation_traffic(work: workload.Workload, itemsize: int) -> float:
-    """Bytes of one pass over the global batch."""
-    run = work.run
-    if isinstance(run, config.VQVAETraining):
-        # In encoder and decoder, six arrays of the tier's width a residual block or stride; their lengths, half the
-        # samples, a quarter and so on, add up to the samples.
-        widths = [tier.width * (tier.depth + 1) for tier in run.model.streams.values()]
-        return work.tokens * sum(2 * 6 * width for width in widths) * itemsize
-    settings = run.model.transformer
-    per_code = 16 * settings.width + 12 * settings.num_heads * settings.head_dim
-    return work.tokens * settings.num_layers * per_code * itemsize
+    return optimizer + accumulation * micro + passes * work.task.traffic * itemsize / mesh.size

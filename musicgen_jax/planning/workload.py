@@ -5,19 +5,11 @@ The stand-ins are sizes of the founding tokenizer and of a large collection: cod
 """
 
 import dataclasses
-from typing import Any
+import math
 
-import jax
-import jax.numpy as jnp
-
-from musicgen_jax import config
+from musicgen_jax import config, kinds
 from musicgen_jax.codes import layout
-from musicgen_jax.diffusion import code_task
-from musicgen_jax.nn import modules
-from musicgen_jax.planning import flops
-from musicgen_jax.priors import prior
-from musicgen_jax.sharding import rules
-from musicgen_jax.tokenizers.vqvae import vqvae_task
+from musicgen_jax.nn import flops
 from musicgen_jax.training import state
 
 LAYOUT = layout.Layout(
@@ -42,17 +34,13 @@ class Workload:
 
     Attributes:
       run: the config, with stand-ins.
-      task: model and loss.
-      axis_rules: layout on a mesh.
-      batch: ShapeDtypeStructs of the global batch.
+      task: model and loss, layout and shapes of a batch.
       flops: of a step.
-      tokens: what a step trains on, in codes; samples of audio for a VQ-VAE.
+      tokens: what a step trains on, in codes; samples of audio for a tokenizer.
     """
 
     run: Run
     task: state.Task
-    axis_rules: rules.AxisRules
-    batch: dict[str, jax.ShapeDtypeStruct]
     flops: flops.StepFlops
     tokens: int
 
@@ -83,37 +71,9 @@ def workload(run: Run) -> Workload:
     # No data is read, so any path will do.
     run = dataclasses.replace(run, data=dataclasses.replace(run.data, path=run.data.path or "stand-in"))
     run.validate()
-    return _prior(run) if isinstance(run, config.PriorTraining) else _vqvae(run)
-
-
-def _prior(run: config.PriorTraining) -> Workload:
-    run = dataclasses.replace(run, model=resolve(run.model))
-    model, batch_size = run.model, run.data.batch_size
-    axis_rules = prior.axis_rules(run)
-    task = code_task.code_task(run, axis_rules)
-    shapes: dict[str, Any] = {"codes": (model.context, model.num_codebooks), "mask": (model.context,)}
-    shapes |= dict.fromkeys(("genre", "artist", "start", "length"), ())
-    if model.upsampling:
-        shapes["above"] = (model.context // model.upsampling, model.num_codebooks)
-    batch = {
-        name: jax.ShapeDtypeStruct((batch_size, *shape), jnp.bool_ if name == "mask" else jnp.int32)
-        for name, shape in shapes.items()
-    }
-    step_flops = flops.prior_step_flops(model, batch_size)
-    return Workload(run, task, axis_rules, batch, step_flops, batch_size * model.context)
-
-
-def _vqvae(run: config.VQVAETraining) -> Workload:
-    batch_size = run.data.batch_size
-    task = vqvae_task.vqvae_task(run)
-    batch = {"audio": jax.ShapeDtypeStruct((batch_size, run.clip_samples), jnp.float32)}
-
-    def forward(params: modules.Tree, buffers: modules.Tree, audio: jax.Array, key: jax.Array) -> jax.Array:
-        return task.loss(task.functional.bind(params, buffers), {"audio": audio}, key, True)[0]
-
-    abstract = jax.eval_shape(task.functional.init, jax.random.key(0))
-    one = jax.ShapeDtypeStruct((1, run.clip_samples), jnp.float32)
-    counted = flops.traced_flops(forward, *abstract, one, jax.random.key(0))
-    # The backward pass has two products for each of the forward pass.
-    step_flops = flops.StepFlops(model=3 * counted * batch_size, recomputed=0.0)
-    return Workload(run, task, rules.AxisRules(), batch, step_flops, batch_size * run.clip_samples)
+    data = kinds.of(run).data
+    if data == "codes":
+        run = dataclasses.replace(run, model=resolve(run.model))
+    task = kinds.task(run)
+    tokens = math.prod(task.batch[data].shape)
+    return Workload(run, task, task.flops(), tokens)

@@ -23,7 +23,14 @@ class TrainedPrior:
     weights: tuple[modules.Tree, modules.Tree]
     codes_path: str
 
-    kind: ClassVar[str] = "autoregressive"  # | config.DIFFUSION: how its codes are sampled
+    sampler: ClassVar[str] = "autoregressive"  # of `config.SAMPLERS`: how its codes are drawn
+
+    @classmethod
+    def of_run(
+        cls, run: config.PriorTraining, functional: modules.Functional, weights: tuple[modules.Tree, modules.Tree]
+    ) -> "TrainedPrior":
+        """What a run has trained."""
+        return cls(run.model, functional, weights, run.data.path)
 
     def require_tokenizer(self, fingerprint: str) -> None:
         """Raises UserError unless the prior was trained on codes of the tokenizer with this fingerprint."""

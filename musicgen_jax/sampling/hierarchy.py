@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import jax
 import numpy as np
 
-from musicgen_jax import config
 from musicgen_jax.codes.layout import Layout
 from musicgen_jax.priors import trained
 from musicgen_jax.sampling import journals, parallel_sampler, prompts, requests, tier_sampler
@@ -52,7 +51,7 @@ class Hierarchy:
                 known = prompt.rows(tier, request.num_samples)[:, :num_codes]
             if tier in sampled:
                 options = {"journal": journal, "show_progress": show_progress}
-                if priors[tier].kind == config.DIFFUSION:
+                if priors[tier].sampler == "diffusion":
                     make = parallel_sampler.ParallelSampler
                 else:
                     make = tier_sampler.TierSampler

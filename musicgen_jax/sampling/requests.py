@@ -128,13 +128,13 @@ class Request:
         models = [priors[tier] for tier in sampled]
         self._validate_sampler(models)
         self._validate_guidance(models)
-        self._validate_windows([model.config for model in models if model.kind != config.DIFFUSION])
+        self._validate_windows([model.config for model in models if model.sampler != "diffusion"])
         self._validate_prompt(layout, sampled, prompt)
 
     def _validate_sampler(self, models: list[trained.TrainedPrior]) -> None:
         known = ", ".join(config.SAMPLERS)
         config.require(self.sampler in config.SAMPLERS, f"--sampler={self.sampler}: must be one of {known}")
-        diffusion = [model for model in models if model.kind == config.DIFFUSION]
+        diffusion = [model for model in models if model.sampler == "diffusion"]
         if self.sampler == "autoregressive":
             tiers = ", ".join(f"--{model.config.tier}" for model in diffusion)
             config.require(not tiers, f"{tiers}: a diffusion model; pass --sampler=diffusion, or an autoregressive one")
@@ -148,7 +148,7 @@ class Request:
     def _validate_guidance(self, models: list[trained.TrainedPrior]) -> None:
         for model in models:
             tier, guidance = model.config.tier, self.settings.of("guidance", model.config.tier)
-            if model.kind == config.DIFFUSION:
+            if model.sampler == "diffusion":
                 possible, rule = False, f"the diffusion model of the {tier} tier has none; use 1"
             else:
                 possible = model.config.label_dropout > 0

@@ -10,7 +10,6 @@ import numpy as np
 from musicgen_jax import config
 from musicgen_jax.runtime import console, progress_report
 from musicgen_jax.runtime.errors import UserError
-from musicgen_jax.sharding import rules
 from musicgen_jax.training import checkpointing, metrics, optimizer, preemption, start, state, step, throughput
 
 MAX_SKIPPED_IN_A_ROW = 10
@@ -29,7 +28,6 @@ def train(
     mesh: jax.sharding.Mesh,
     batches_from: Callable[[int], Iterator[step.Batch]],
     eval_batches: Callable[[], Iterator[step.Batch]],
-    axis_rules: rules.AxisRules | None = None,
 ) -> state.TrainState:
     """Trains up to `run_config.training.num_steps`, resuming from the newest checkpoint in `workdir` if there is one.
 
@@ -37,10 +35,9 @@ def train(
       task: the model and its loss.
       run_config: VQVAETraining or PriorTraining; its `model` part must agree with the checkpoint's.
       workdir: gets config.json, metrics.jsonl and checkpoints/.
-      mesh: devices; the state is laid out on them by `axis_rules`.
+      mesh: devices; the state is laid out on them by `task.axis_rules`.
       batches_from: training batches from a step on, as global arrays.
       eval_batches: the batches of one validation pass; may be empty.
-      axis_rules: layout of the state.
 
     Raises:
       DivergenceError: ten skipped updates in a row.
@@ -48,14 +45,14 @@ def train(
       preemption.Interrupted: after Ctrl-C, once what was trained is saved; after SIGTERM the state is returned.
     """
     training = run_config.training
-    axis_rules = axis_rules or rules.AxisRules()
     declared = task.functional.declared
     tx = optimizer.make_optimizer(run_config.optimizer, training.num_steps, declared, task.clipped_apart)
-    abstract = state.abstract_state(task, training, tx, axis_rules, mesh)
+    abstract = state.abstract_state(task, training, tx, mesh)
     layout = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     train_step = step.make_train_step(task, tx, training, run_config.optimizer, layout)
     evaluate = step.make_evaluation(task)
     model_config = config.to_dict(run_config.model)
+    step_flops = task.flops().model if task.flops else 0.0
 
     # The guard comes before all work: a signal during compilation is answered after the first step, and one that comes
     # while the last checkpoint is being written does not tear it.
@@ -67,10 +64,10 @@ def train(
     ):
         current = checkpointer.restore(abstract, model_config)
         if current is None:
-            current = state.initial_state(task, training, tx, axis_rules, mesh)
+            current = state.initial_state(task, training, tx, mesh)
         begun = int(current.step)
         writer = _begin(task, run_config, workdir, mesh, begun)
-        with _Recorder(task, training, writer, mesh, begun) as recorder:
+        with _Recorder(task, training, writer, step_flops, mesh, begun) as recorder:
             return _take_steps(
                 current,
                 training,
@@ -141,10 +138,12 @@ class _Recorder:
         task: state.Task,
         training: config.TrainingConfig,
         writer: metrics.MetricsWriter,
+        step_flops: float,
         mesh: jax.sharding.Mesh,
         start: int,
     ):
-        self.speed = throughput.Throughput(task, throughput.peak_flops(mesh) if task.flops_per_step else 0.0, start)
+        peak = throughput.peak_flops(mesh) if step_flops else 0.0
+        self.speed = throughput.Throughput(task, step_flops, peak, start)
         self._task, self._training, self._writer = task, training, writer
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
         self._progress = progress_report.Progress(

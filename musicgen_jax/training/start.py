@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from musicgen_jax import config
 from musicgen_jax.nn import modules
 from musicgen_jax.runtime import folder_lock
-from musicgen_jax.sharding import rules
 from musicgen_jax.training import checkpointing, optimizer, state
 
 _held: set[pathlib.Path] = set()  # folders that this process keeps other runs out of
@@ -43,7 +42,6 @@ def from_weights(
     run_config: Any,
     workdir: pathlib.Path,
     mesh: jax.sharding.Mesh,
-    axis_rules: rules.AxisRules,
     params: modules.Tree,
 ) -> None:
     """Writes `params` as the checkpoint of step 0, from which `loop.train` resumes; nothing where there is one already.
@@ -53,7 +51,6 @@ def from_weights(
       run_config: as `loop.train` takes it.
       workdir: of the run.
       mesh: devices.
-      axis_rules: layout on them.
       params: nested dict of arrays, on any device.
 
     Raises:
@@ -65,7 +62,7 @@ def from_weights(
             return
         declared = task.functional.declared
         tx = optimizer.make_optimizer(run_config.optimizer, training.num_steps, declared, task.clipped_apart)
-        current = state.initial_state(task, training, tx, axis_rules, mesh)
+        current = state.initial_state(task, training, tx, mesh)
         params = jax.device_put(params, jax.tree.map(lambda leaf: leaf.sharding, current.params))
         ema_params = jax.tree.map(jnp.copy, params) if training.ema_decay else {}
         current = dataclasses.replace(current, params=params, ema_params=ema_params)

@@ -1,7 +1,7 @@
 """Everything that training changes, as one pytree."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ from flax import nnx
 
 from musicgen_jax import config
 from musicgen_jax.nn import modules
+from musicgen_jax.nn.flops import StepFlops
 from musicgen_jax.sharding import rules
 from musicgen_jax.training import precision, rng
 
@@ -32,8 +33,10 @@ class Task:
         a perplexity, made of those that are. NumPy, on the host.
       clipped_apart: top-level names of parameters whose gradients are clipped by their own norm, apart from the rest:
         players that must not disturb each other.
-      flops_per_step: operations that the mathematics of one step asks for, over the global batch and without what is
-        computed twice to save memory; 0 where nobody has counted them.
+      axis_rules: layout on a mesh.
+      batch: shapes of the global batch, by name; empty where nobody has asked for them.
+      flops: () -> operations of one step over the global batch; None where nobody has counted them.
+      traffic: elements of activations that a pass over the global batch reads and writes, an estimate.
     """
 
     functional: modules.Functional
@@ -43,7 +46,10 @@ class Task:
     weight: Callable[[dict[str, jax.Array]], jax.Array] = lambda batch: jnp.float32(len(jax.tree.leaves(batch)[0]))
     summarize: Callable[[dict[str, Any]], dict[str, Any]] = lambda means: means
     clipped_apart: tuple[str, ...] = ()
-    flops_per_step: float = 0.0
+    axis_rules: rules.AxisRules = dataclasses.field(default_factory=rules.AxisRules)
+    batch: Mapping[str, jax.ShapeDtypeStruct] = dataclasses.field(default_factory=dict)
+    flops: Callable[[], StepFlops] | None = None
+    traffic: float = 0.0
 
 
 @jax.tree_util.register_dataclass
@@ -80,12 +86,11 @@ def initial_state(
     task: Task,
     training: config.TrainingConfig,
     tx: optax.GradientTransformation,
-    axis_rules: rules.AxisRules,
     mesh: jax.sharding.Mesh,
 ) -> TrainState:
     """Fresh state, created sharded: no array is ever whole on one device of several."""
     build = _builder(task, training, tx)
-    shardings = state_shardings(jax.eval_shape(build), task, axis_rules, mesh)
+    shardings = state_shardings(jax.eval_shape(build), task, mesh)
     if mesh.size == 1:
         # Nothing to divide, and draws compiled one by one are shared between parameters of one shape: the three-tier
         # VQ-VAE starts in 5 s instead of 20.
@@ -98,7 +103,6 @@ def abstract_state(
     task: Task,
     training: config.TrainingConfig,
     tx: optax.GradientTransformation,
-    axis_rules: rules.AxisRules,
     mesh: jax.sharding.Mesh,
 ) -> TrainState:
     """`initial_state` as ShapeDtypeStructs with shardings: what to restore into, without allocating a second state."""
@@ -106,7 +110,7 @@ def abstract_state(
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         shapes,
-        state_shardings(shapes, task, axis_rules, mesh),
+        state_shardings(shapes, task, mesh),
     )
 
 
@@ -128,11 +132,9 @@ def _builder(task: Task, training: config.TrainingConfig, tx: optax.GradientTran
     return build
 
 
-def state_shardings(
-    abstract: TrainState, task: Task, axis_rules: rules.AxisRules, mesh: jax.sharding.Mesh
-) -> TrainState:
+def state_shardings(abstract: TrainState, task: Task, mesh: jax.sharding.Mesh) -> TrainState:
     """NamedSharding of every leaf of a state; what an optimizer keeps of a parameter lies as the parameter does."""
-    params, buffers = task.functional.shardings(axis_rules, mesh)
+    params, buffers = task.functional.shardings(task.axis_rules, mesh)
     replicated = jax.sharding.NamedSharding(mesh, jax.P())
     of_params = jax.tree.map(lambda leaf, sharding: (leaf.shape, sharding), abstract.params, params)
     by_path = dict(jax.tree_util.tree_leaves_with_path(of_params, is_leaf=lambda x: isinstance(x, tuple)))

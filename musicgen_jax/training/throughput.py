@@ -68,13 +68,14 @@ class Throughput:
     which the loop does not go on; the devices may still be busy with the step before, so it bounds what they idle.
 
     Args:
-      task: units and operations of a step.
-      peak: operations a second of all devices; 0 if the task does not know its operations.
+      task: units of a step.
+      flops: operations of a step.
+      peak: operations a second of all devices; 0 where the operations are not known.
       step: steps done before.
     """
 
-    def __init__(self, task: state.Task, peak: float, step: int):
-        self._task, self._peak = task, peak
+    def __init__(self, task: state.Task, flops: float, peak: float, step: int):
+        self._task, self._flops, self._peak = task, flops, peak
         self._compiled = False
         self._begin(step)
 
@@ -115,5 +116,5 @@ class Throughput:
             "checkpoint_wait_fraction": self._waited["checkpoint"] / seconds,
         }
         if self._peak:
-            values["share_of_peak"] = self._task.flops_per_step / (step_seconds * self._peak)
+            values["share_of_peak"] = self._flops / (step_seconds * self._peak)
         return values

@@ -99,7 +99,7 @@ def test_a_prior_is_recognised(priors, tmp_path):
     jukebox.import_checkpoint(write(tmp_path / "x.safetensors", tensors), tmp_path / "out")
     values = json.loads((tmp_path / "out" / "config.json").read_text())
     assert values["transformer"]["width"] == 16 and values["transformer"]["num_heads"] == 8
-    assert values == config.to_dict(model)
+    assert values == {"kind": "jukebox_prior"} | config.to_dict(model)
 
 
 def test_an_upsampler_needs_its_tier(priors, tmp_path):

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import tiny_diffusion
 
-from musicgen_jax import config, pretrained
+from musicgen_jax import config, kinds, pretrained
 from musicgen_jax.codes import code_dataset
-from musicgen_jax.diffusion import code_task
 from musicgen_jax.diffusion import loss as diffusion_loss
-from musicgen_jax.planning import flops, workload
-from musicgen_jax.sharding import meshes, rules
+from musicgen_jax.planning import workload
+from musicgen_jax.priors import flops
+from musicgen_jax.sharding import meshes
 from musicgen_jax.training import loop
 
 
@@ -35,7 +35,7 @@ def train(codes: str, workdir: pathlib.Path, num_steps: int, diffusion: bool = T
     mesh = meshes.single_device_mesh()
     batches = code_dataset.training_batches(codes, run.model, run.data, mesh)
     held_out = code_dataset.validation_batches(codes, run.model, run.data, 1, mesh)
-    loop.train(code_task.code_task(run, rules.AxisRules()), run, workdir, mesh, batches, held_out)
+    loop.train(kinds.task(run), run, workdir, mesh, batches, held_out)
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +56,18 @@ def test_resumed_equals_uninterrupted(workdirs, tiny_codes, tmp_path):
 
 def test_the_config_says_which_kind_it_is(workdirs):
     found = pretrained.load_diffusion(workdirs["diffusion"], "middle")
-    assert found.kind == "diffusion" and isinstance(found.config, config.DiffusionConfig)
-    assert pretrained.load_prior(workdirs["prior"], "middle").kind == "autoregressive"
-    assert pretrained.holds_diffusion(workdirs["diffusion"]) and not pretrained.holds_diffusion(workdirs["prior"])
+    assert found.sampler == "diffusion" and isinstance(found.config, config.DiffusionConfig)
+    assert pretrained.load_prior(workdirs["prior"], "middle").sampler == "autoregressive"
+    assert {name: kinds.in_folder(workdirs[name]).config.kind for name in ("diffusion", "prior")} == {
+        "diffusion": "diffusion",
+        "prior": "prior",
+    }
 
 
 def test_each_loader_refuses_the_other_kind(workdirs):
-    with pytest.raises(ValueError, match=r"holds a diffusion model.*pass a folder that train_prior wrote"):
+    with pytest.raises(
+        ValueError, match=r"holds a diffusion model.*pass a folder that train_prior, with configs/prior.py"
+    ):
         pretrained.load_prior(workdirs["diffusion"], "middle")
     with pytest.raises(ValueError, match=r"not a diffusion model.*compress --method=distill"):
         pretrained.load_diffusion(workdirs["prior"], "middle")

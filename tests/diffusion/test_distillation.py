@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import tiny_priors
 
-from musicgen_jax import config, pretrained
+from musicgen_jax import config, kinds, pretrained
 from musicgen_jax.codes import code_dataset
-from musicgen_jax.diffusion import code_task, distillation, teacher_samples
+from musicgen_jax.diffusion import distillation, teacher_samples
 from musicgen_jax.nn import modules, parameters
 from musicgen_jax.priors import trained
 from musicgen_jax.transformer import relative_distances
@@ -35,12 +35,12 @@ def run_config(codes: str) -> config.PriorTraining:
 
 def teacher(codes: str) -> trained.TrainedPrior:
     run = run_config(codes)
-    return dataclasses.replace(tiny_priors.trained_prior(run.model), functional=code_task.functional(run))
+    return dataclasses.replace(tiny_priors.trained_prior(run.model), functional=kinds.of(run).functional(run))
 
 
 def other_teacher(codes: str) -> trained.TrainedPrior:
     run = run_config(codes)
-    return dataclasses.replace(tiny_priors.trained_prior(run.model, seed=5), functional=code_task.functional(run))
+    return dataclasses.replace(tiny_priors.trained_prior(run.model, seed=5), functional=kinds.of(run).functional(run))
 
 
 def distill(codes: str, out: pathlib.Path, **changes: Any) -> None:

@@ -189,5 +189,5 @@ def test_other_bad_input():
 
 
 def test_a_model_says_what_it_is():
-    assert TRAINED.kind == "diffusion"
-    assert trained.TrainedDiffusion.__mro__[1].kind == "autoregressive"
+    assert TRAINED.sampler == "diffusion"
+    assert trained.TrainedDiffusion.__mro__[1].sampler == "autoregressive"

@@ -14,7 +14,7 @@ from flax import nnx
 from musicgen_jax import config
 from musicgen_jax.nn import modules
 from musicgen_jax.quantizers import quantizer as quantizer_lib
-from musicgen_jax.sharding import meshes, rules
+from musicgen_jax.sharding import meshes
 from musicgen_jax.tokenizers.vqvae import vqvae
 from musicgen_jax.training import checkpointing, optimizer, precision, state, step
 
@@ -60,18 +60,18 @@ def tx(kind: str) -> optax.GradientTransformation:
 @functools.cache
 def train_step(kind: str, compute_dtype: str = "float32") -> Callable:
     found = task(kind, compute_dtype)
-    shardings = state.state_shardings(abstract(kind, one_device()), found, rules.AxisRules(), one_device())
+    shardings = state.state_shardings(abstract(kind, one_device()), found, one_device())
     return step.make_train_step(found, tx(kind), TRAINING, OPTIMIZER, shardings)
 
 
 def abstract(kind: str, mesh: jax.sharding.Mesh) -> state.TrainState:
-    return state.abstract_state(task(kind), TRAINING, tx(kind), rules.AxisRules(), mesh)
+    return state.abstract_state(task(kind), TRAINING, tx(kind), mesh)
 
 
 @functools.cache
 def initial(kind: str) -> state.TrainState:
     """As NumPy arrays."""
-    made = state.initial_state(task(kind), TRAINING, tx(kind), rules.AxisRules(), one_device())
+    made = state.initial_state(task(kind), TRAINING, tx(kind), one_device())
     return jax.tree.map(np.asarray, made)
 
 
@@ -115,7 +115,7 @@ def test_codes_latents_and_codebook_agree(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_eight_devices_equal_one(kind):
     mesh = meshes.make_mesh(config.MeshConfig(data=4, fsdp=2), jax.devices()[:8])
-    shardings = state.state_shardings(abstract(kind, mesh), task(kind), rules.AxisRules(), mesh)
+    shardings = state.state_shardings(abstract(kind, mesh), task(kind), mesh)
     sharded_step = step.make_train_step(task(kind), tx(kind), TRAINING, OPTIMIZER, shardings)
     one, eight = (on(m, kind, initial(kind)) for m in (one_device(), mesh))
     for index in range(3):

@@ -3,7 +3,6 @@ import pytest
 import tiny_layouts
 import tiny_priors
 
-from musicgen_jax import config
 from musicgen_jax.priors import trained
 from musicgen_jax.sampling import prompts, requests, sampler_settings
 
@@ -142,7 +141,7 @@ def test_lengths_are_whole_codes_of_the_top_tier():
 
 
 class Diffusion(trained.TrainedPrior):
-    kind, distilled_steps = config.DIFFUSION, 0
+    sampler, distilled_steps = "diffusion", 0
 
 
 def test_diffusion_models_and_steps(priors):

@@ -9,7 +9,6 @@ import tiny_runs
 
 from musicgen_jax import config
 from musicgen_jax.data import loader
-from musicgen_jax.priors import prior
 from musicgen_jax.sharding import meshes
 from musicgen_jax.training import state
 
@@ -36,12 +35,11 @@ def task_and_batches(name: str) -> tuple[state.Task, list]:
     if name == "vqvae":
         return tiny_runs.vqvae_task(), [tiny_runs.vqvae_batch(index) for index in range(STEPS)]
     model = tiny_runs.prior_config("middle")
-    axis_rules = None
-    if name == "prior, sequence":
+    shard_sequence = name == "prior, sequence"
+    if shard_sequence:
         # Chunks of 11, 11 and 10 of the 32 codes: none of them divides over the devices as the whole does.
         model.loss_chunk = 11
-        axis_rules = prior.axis_rules(config.PriorTraining(model=model, shard_sequence=True))
-    return tiny_runs.prior_task(model, axis_rules=axis_rules), [
+    return tiny_runs.prior_task(model, shard_sequence=shard_sequence), [
         tiny_runs.prior_batch(model, index) for index in range(STEPS)
     ]
 

@@ -92,7 +92,7 @@ def test_initial_state_is_created_as_the_rules_say():
     training = config.TrainingConfig(num_steps=10, ema_decay=0.9)
     task = tiny_runs.prior_task(model)
     tx = optimizer.make_optimizer(tiny_runs.OPTIMIZER, 10, task.functional.declared)
-    made = state.initial_state(task, training, tx, rules.AxisRules(), cube())
+    made = state.initial_state(task, training, tx, cube())
     specs = jax.tree.map(lambda x: x.sharding.spec, made)
     attention = specs.params["stack"]["layers"]["attention"]
     assert attention["qkv"] == jax.P(None, "fsdp", None, "tensor", None)
@@ -107,5 +107,5 @@ def test_initial_state_is_created_as_the_rules_say():
     assert jax.tree.map(lambda x: x.sharding.spec, moments[0].mu) == specs.params
     qkv = made.params["stack"]["layers"]["attention"]["qkv"]
     assert qkv.addressable_shards[0].data.size * 4 == qkv.size  # fsdp x tensor
-    alone = state.initial_state(task, training, tx, rules.AxisRules(), meshes.single_device_mesh())
+    alone = state.initial_state(task, training, tx, meshes.single_device_mesh())
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), made.params, alone.params)

@@ -10,7 +10,7 @@ import toy
 
 from musicgen_jax import config
 from musicgen_jax.data import loader
-from musicgen_jax.sharding import meshes, rules
+from musicgen_jax.sharding import meshes
 from musicgen_jax.training import optimizer, state
 
 TRAINING = config.TrainingConfig(num_steps=10)
@@ -36,7 +36,7 @@ def specs_of(name: str, state_dtype: str) -> dict[str, tuple]:
     """Path -> (shape, spec, part of it that a device holds) of the optimizer's arrays and of the parameters."""
     task = tiny_runs.prior_task(wide_config("middle"))
     tx = optimizer.make_optimizer(settings(name, state_dtype), TRAINING.num_steps, task.functional.declared)
-    made = state.abstract_state(task, TRAINING, tx, rules.AxisRules(), cube())
+    made = state.abstract_state(task, TRAINING, tx, cube())
     leaves = jax.tree_util.tree_leaves_with_path({"params": made.params, "opt_state": made.opt_state})
     facts = {}
     for path, leaf in leaves:

@@ -7,7 +7,7 @@ import tiny_runs
 import toy
 
 from musicgen_jax import config
-from musicgen_jax.sharding import meshes, rules
+from musicgen_jax.sharding import meshes
 from musicgen_jax.training import optimizer, state, step
 
 
@@ -45,7 +45,7 @@ def test_accumulated_gradients_are_divided_as_their_parameters():
     temporaries = []
     for accumulation_steps in (1, 2):
         training = config.TrainingConfig(num_steps=10, accumulation_steps=accumulation_steps)
-        abstract = state.abstract_state(task, training, tx, rules.AxisRules(), mesh)
+        abstract = state.abstract_state(task, training, tx, mesh)
         shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
         train_step = step.make_train_step(task, tx, training, tiny_runs.OPTIMIZER, shardings)
         with jax.set_mesh(mesh):

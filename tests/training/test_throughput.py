@@ -9,6 +9,7 @@ import pytest
 import toy
 
 from musicgen_jax import config
+from musicgen_jax.nn.flops import StepFlops
 from musicgen_jax.planning import chips
 from musicgen_jax.sharding import meshes
 from musicgen_jax.training import loop, metrics, throughput
@@ -40,11 +41,11 @@ def run_steps(speed: throughput.Throughput, clock: Clock, steps: range, data: fl
 
 
 def task() -> throughput.state.Task:
-    return dataclasses.replace(toy.task(), flops_per_step=FLOPS)
+    return dataclasses.replace(toy.task(), flops=lambda: StepFlops(FLOPS, 0.0))
 
 
 def test_a_line_by_hand(clock):
-    speed = throughput.Throughput(task(), peak=1e7, step=40)
+    speed = throughput.Throughput(task(), FLOPS, peak=1e7, step=40)
     run_steps(speed, clock, range(41, 42), data=5.0, rest=55.0)  # compiles: not counted
     run_steps(speed, clock, range(42, 46), data=0.1, rest=0.4)
     with speed.waiting("evaluation"):
@@ -74,7 +75,7 @@ def test_a_line_by_hand(clock):
 
 
 def test_a_line_of_the_first_step_alone_includes_compiling(clock):
-    speed = throughput.Throughput(toy.task(), peak=0.0, step=0)
+    speed = throughput.Throughput(toy.task(), 0.0, peak=0.0, step=0)
     run_steps(speed, clock, range(1, 2), data=1.0, rest=3.0)
     assert speed.line(1)["step_seconds"] == 4.0
     run_steps(speed, clock, range(2, 3), data=0.0, rest=2.0)
@@ -82,7 +83,7 @@ def test_a_line_of_the_first_step_alone_includes_compiling(clock):
 
 
 def test_no_share_where_nobody_has_counted(clock):
-    speed = throughput.Throughput(toy.task(), peak=0.0, step=0)
+    speed = throughput.Throughput(toy.task(), 0.0, peak=0.0, step=0)
     run_steps(speed, clock, range(1, 3), data=0.0, rest=1.0)
     assert "share_of_peak" not in speed.line(2)
 

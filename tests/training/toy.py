@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,8 @@ class Model:
 @dataclasses.dataclass
 class Run:
     """What `loop.train` reads of a run's config."""
+
+    kind: ClassVar[str] = "toy"
 
     model: Model = dataclasses.field(default_factory=Model)
     optimizer: config.OptimizerConfig = dataclasses.field(default_factory=config.OptimizerConfig)

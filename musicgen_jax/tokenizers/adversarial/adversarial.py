@@ -109,6 +109,15 @@ def functional(run: config.VQVAETraining, dtype: jnp.dtype = jnp.float32) -> mod
     return modules.Functional(lambda rngs: AdversarialVQVAE(run.model, run.adversarial, dtype=dtype, rngs=rngs))
 
 
+def tiers_alone(
+    run: config.VQVAETraining, weights: tuple[modules.Tree, modules.Tree]
+) -> tuple[modules.Tree, modules.Tree]:
+    """(parameters, buffers) of `functional(run)` without the discriminator's. A tier has no buffers where its
+    quantizer has no codebook."""
+    params, buffers = ({tier: tree[tier] for tier in run.model.streams if tier in tree} for tree in weights)
+    return params, buffers
+
+
 def objective(run: config.VQVAETraining, statistics: data_statistics.AudioStatistics | None = None) -> Objective:
     """The loss of `functional(run)`: (module, {"audio": [B, S]}, key, train) -> (scalar, metrics).
 

@@ -1,29 +1,52 @@
 """The training task of a VQ-VAE, alone or against a discriminator, as the run's config says."""
 
+import jax
+import jax.numpy as jnp
+
 from musicgen_jax import config
+from musicgen_jax.nn import flops, modules
 from musicgen_jax.tokenizers.adversarial import adversarial
 from musicgen_jax.tokenizers.vqvae import data_statistics, loss
 from musicgen_jax.training import precision, state
 
 
-def vqvae_task(
-    run: config.VQVAETraining,
-    statistics: data_statistics.AudioStatistics | None = None,
-    flops_per_step: float = 0.0,
-) -> state.Task:
+def functional(run: config.VQVAETraining) -> modules.Functional:
+    """The module that the run trains, in its compute dtype."""
+    return adversarial.functional(run, precision.dtype(run.training.compute_dtype))
+
+
+def vqvae_task(run: config.VQVAETraining, statistics: data_statistics.AudioStatistics | None = None) -> state.Task:
     """What the trainer must know of the run's model.
 
     Args:
       run: model, loss, and the discriminator's weight.
       statistics: of the training data; None takes those of each batch.
-      flops_per_step: see `state.Task`.
     """
+    batch_size, num_samples = run.data.batch_size, run.clip_samples
+    # In encoder and decoder, six arrays of the tier's width a residual block or stride; their lengths, half the
+    # samples, a quarter and so on, add up to the samples.
+    per_sample = sum(2 * 6 * tier.width * (tier.depth + 1) for tier in run.model.streams.values())
     return state.Task(
-        functional=adversarial.functional(run, precision.dtype(run.training.compute_dtype)),
+        functional=functional(run),
         loss=adversarial.objective(run, statistics),
         unit="audio-s",
-        units_per_step=run.data.batch_size * run.clip_samples / run.model.sample_rate,
+        units_per_step=batch_size * num_samples / run.model.sample_rate,
         summarize=loss.summarize,
         clipped_apart=adversarial.CLIPPED_APART if run.adversarial.weight else (),
-        flops_per_step=flops_per_step,
+        batch={"audio": jax.ShapeDtypeStruct((batch_size, num_samples), jnp.float32)},
+        flops=lambda: _step_flops(run),
+        traffic=batch_size * num_samples * per_sample,
     )
+
+
+def _step_flops(run: config.VQVAETraining) -> flops.StepFlops:
+    """Three times what the program of the forward pass counts: the backward pass has two products for each of its."""
+    model, objective = functional(run), adversarial.objective(run)
+
+    def forward(params: modules.Tree, buffers: modules.Tree, audio: jax.Array, key: jax.Array) -> jax.Array:
+        return objective(model.bind(params, buffers), {"audio": audio}, key, True)[0]
+
+    abstract = jax.eval_shape(model.init, jax.random.key(0))
+    one = jax.ShapeDtypeStruct((1, run.clip_samples), jnp.float32)
+    counted = flops.traced_flops(forward, *abstract, one, jax.random.key(0))
+    return flops.StepFlops(model=3 * counted * run.data.batch_size, recomputed=0.0)

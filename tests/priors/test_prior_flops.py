@@ -3,12 +3,12 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import pytest
 import tiny_runs
 
 from musicgen_jax import config
-from musicgen_jax.planning import flops
+from musicgen_jax.nn.flops import traced_flops
+from musicgen_jax.priors import flops
 
 
 @pytest.mark.parametrize("tier", ["top", "middle"])
@@ -22,7 +22,7 @@ def test_prior_agrees_with_its_program_but_for_the_causal_half(tier):
     def forward(params: dict, batch: dict) -> jax.Array:
         return task.loss(task.functional.bind(params, buffers), batch, None, False)[0]
 
-    counted = flops.traced_flops(forward, params, batch)
+    counted = traced_flops(forward, params, batch)
     length, heads = model.context, model.transformer.num_heads * model.transformer.head_dim
     # The plain program computes every logit and distance, and a column more; the formula counts what is seen of them.
     num_codes = tiny_runs.BATCH_SIZE * length
@@ -64,15 +64,3 @@ def test_window_and_distances_limit_attention():
 
     assert model(window=4) < model(window=16) < model()
     assert model(window=4) == model(window=4, max_distance=5) < model(max_distance=5) < model(max_distance=16) < model()
-
-
-def test_traced_loops_and_convolutions():
-    def looped(x: jax.Array, weight: jax.Array) -> jax.Array:
-        return jax.lax.scan(lambda x, _: (jnp.tanh(x @ weight), None), x, length=5)[0]
-
-    assert flops.traced_flops(looped, jnp.ones((3, 4)), jnp.ones((4, 4))) == 5 * 2 * 3 * 4 * 4
-
-    def convolved(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return jax.lax.conv_general_dilated(x, kernel, (2,), "SAME", dimension_numbers=("NWC", "WIO", "NWC"))
-
-    assert flops.traced_flops(convolved, jnp.ones((2, 16, 3)), jnp.ones((5, 3, 7))) == 2 * (2 * 8 * 7) * 5 * 3

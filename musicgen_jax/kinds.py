@@ -1,0 +1,192 @@
+"""The kinds of models: for each one what its config is, who writes it, and how it is built, trained and loaded.
+
+A workdir's config.json says its kind. Whoever needs to know what a folder holds, or the task that a run trains, asks
+here; a new kind is a new entry of `KINDS`.
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from musicgen_jax import config
+from musicgen_jax.diffusion import denoiser
+from musicgen_jax.diffusion import loss as diffusion_loss
+from musicgen_jax.diffusion import trained as trained_diffusion
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import code_task, jukebox, prior, trained
+from musicgen_jax.runtime import files
+from musicgen_jax.runtime.errors import NotFoundError, UserError
+from musicgen_jax.sharding import meshes
+from musicgen_jax.tokenizers import tokenizer
+from musicgen_jax.tokenizers.adversarial import adversarial
+from musicgen_jax.tokenizers.vqvae import vqvae_task
+from musicgen_jax.training import precision, state
+
+Weights = tuple[modules.Tree, modules.Tree]
+# (module, how its matrices are kept) -> the (parameters, buffers) of a workdir, on one device.
+Restore = Callable[[modules.Functional, config.QuantizationConfig], Weights]
+_FLOAT = config.QuantizationConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """One kind of model.
+
+    Attributes:
+      config: class of what config.json holds; its `kind` is the name there, its `model` describes the weights.
+      name: in messages, with its article.
+      written_by: which command writes such a folder, in messages.
+      trained_by: verb that trains it; "" where nothing does.
+      data: what it is trained on: "audio" or "codes"; "" where it is not trained.
+      functional: (run, ...) -> the module as pure functions, in the run's compute dtype.
+      task: (run, what only its data knows) -> what the trainer must know. The second argument is of a tokenizer the
+        statistics of the audio, of a model over codes the tokenizer's codebooks; None does without.
+      load: (run, restore) -> the trained model.
+    """
+
+    config: type
+    name: str
+    written_by: str
+    trained_by: str
+    data: str
+    functional: Callable[..., modules.Functional]
+    task: Callable[..., state.Task] | None
+    load: Callable[[Any, Restore], Any]
+
+
+def _load_tokenizer(run: config.VQVAETraining, restore: Restore) -> tokenizer.Tokenizer:
+    return tokenizer.Tokenizer(run.model, *adversarial.tiers_alone(run, restore(adversarial.functional(run), _FLOAT)))
+
+
+def _load_code_model(
+    module: type, make: Callable[..., trained.TrainedPrior], run: config.PriorTraining, restore: Restore
+) -> trained.TrainedPrior:
+    if run.transformer.attention == "pallas" and meshes.platform() != "tpu":
+        # Trained on a TPU, whose kernels only it has; the blocks are the same function.
+        run.transformer.attention = "blocked"
+    functional = code_task.functional(module, run)
+    return make(run, functional, restore(functional, run.model.quantization))
+
+
+def _jukebox_functional(model: config.JukeboxPriorConfig, compute_dtype: str = "float32") -> modules.Functional:
+    dtype = precision.dtype(compute_dtype)
+    return modules.Functional(lambda rngs: jukebox.JukeboxPrior(model, dtype=dtype, rngs=rngs))
+
+
+def _load_jukebox(
+    model: config.JukeboxPriorConfig, restore: Restore
+) -> tuple[modules.Functional, Weights, config.JukeboxPriorConfig]:
+    functional = _jukebox_functional(model)
+    return functional, restore(functional, _FLOAT), model
+
+
+KINDS: dict[str, Kind] = {
+    kind.config.kind: kind
+    for kind in (
+        Kind(
+            config.VQVAETraining,
+            name="a tokenizer",
+            written_by="train_vqvae or convert",
+            trained_by="train_vqvae",
+            data="audio",
+            functional=vqvae_task.functional,
+            task=vqvae_task.vqvae_task,
+            load=_load_tokenizer,
+        ),
+        Kind(
+            config.PriorTraining,
+            name="a prior",
+            written_by="train_prior, with configs/prior.py, or compress",
+            trained_by="train_prior",
+            data="codes",
+            functional=functools.partial(code_task.functional, prior.Prior),
+            task=functools.partial(code_task.code_task, prior.Prior, code_task.prior_loss),
+            load=functools.partial(_load_code_model, prior.Prior, trained.TrainedPrior.of_run),
+        ),
+        Kind(
+            config.DiffusionTraining,
+            name="a diffusion model",
+            written_by="train_prior, with configs/diffusion.py, or compress --method=distill",
+            trained_by="train_prior",
+            data="codes",
+            functional=functools.partial(code_task.functional, denoiser.Denoiser),
+            task=functools.partial(code_task.code_task, denoiser.Denoiser, diffusion_loss.diffusion_loss),
+            load=functools.partial(_load_code_model, denoiser.Denoiser, trained_diffusion.TrainedDiffusion.of_run),
+        ),
+        Kind(
+            config.JukeboxPriorConfig,
+            name="a published prior",
+            written_by="convert",
+            trained_by="",
+            data="",
+            functional=_jukebox_functional,
+            task=None,
+            load=_load_jukebox,
+        ),
+    )
+}
+
+
+def of(run: Any) -> Kind:
+    """The kind of a run's config."""
+    return KINDS[run.kind]
+
+
+def task(run: Any, given: Any = None) -> state.Task:
+    """What the trainer must know of the run's model; `given` is what only its data knows (see `Kind.task`)."""
+    return of(run).task(run, given)
+
+
+def in_folder(workdir: str | os.PathLike[str]) -> Kind | None:
+    """The kind of model that a folder holds; None where it has no config.json, or one of no model.
+
+    Raises:
+      UserError: config.json is damaged, or of a kind that there is not.
+    """
+    path = pathlib.Path(workdir) / "config.json"
+    found = config.kind_of(files.read_json(path)) if path.is_file() else ""
+    config.require(
+        found in ("", *KINDS),
+        f"{path} is of a model of the kind {found!r}, which this version does not have: it has {', '.join(KINDS)}",
+    )
+    return KINDS.get(found)
+
+
+def read_run(workdir: str, *names: str) -> Any:
+    """The config in a folder, which must be of one of these kinds.
+
+    Raises:
+      NotFoundError: no such folder, or no config.json in it.
+      UserError: the folder holds something else, or a value is out of range.
+    """
+    kinds = [KINDS[name] for name in names]
+    wanted, verbs = " or ".join(kind.name for kind in kinds), " or ".join(kind.written_by for kind in kinds)
+    path = pathlib.Path(workdir)
+    if not path.is_dir():
+        raise NotFoundError(f"no such folder: {workdir}; pass a folder that {verbs} wrote")
+    found = in_folder(workdir)
+    if found is not None and found not in kinds:
+        raise UserError(f"{workdir} holds {found.name}, not {wanted}: pass a folder that {verbs} wrote")
+    run = config.read_json(path / "config.json", (found or kinds[0]).config)
+    run.model.validate()
+    return run
+
+
+def check_workdir(workdir: str, run: Any) -> None:
+    """Raises UserError unless `run` may write there: to nothing yet, or to a folder of its own kind."""
+    path = pathlib.Path(workdir)
+    config.require(path.is_dir() or not os.path.lexists(path), f"--workdir={workdir} is no folder: choose another")
+    try:
+        found = in_folder(path)
+    except UserError:
+        if not (path / "checkpoints").is_dir():  # which are compared with the run's config; it is written again
+            raise
+        return
+    holds = found.name if found else "a config.json of no model"
+    config.require(
+        found is of(run) or not (path / "config.json").exists(),
+        f"--workdir={workdir} holds {holds}, not {of(run).name}: choose another --workdir",
+    )
