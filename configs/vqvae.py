@@ -1,8 +1,9 @@
-"""VQ-VAE.
+"""Tokenizers.
 
     python -m musicgen_jax.train_vqvae --config=configs/vqvae.py:scale=tiny --workdir=DIR --config.data.path=DIR
 
-Scales: `tiny` (16 kHz, minutes on a laptop CPU) and `base` (44.1 kHz, accelerators).
+Kinds: `vqvae` (three streams of one codebook each) and `residual` (one stream of four codebooks).
+Scales: `tiny` (16 kHz, minutes on a laptop CPU) and `base` (44.1 kHz, accelerators; `vqvae` alone).
 """
 
 from musicgen_jax import config
@@ -49,7 +50,29 @@ def base() -> config.VQVAETraining:
     )
 
 
+def tiny_residual() -> config.ResidualVQVAETraining:
+    """16 kHz; 50 frames of four codes a second, 1.6 kbit/s. The recipe is that of `tiny`."""
+    recipe = tiny()
+    model = config.ResidualVQVAEConfig(
+        sample_rate=16000,
+        codes=config.TierConfig(downsampling=(4,), strides=(2, 4, 5, 8), width=32, depth=2, dilation_growth=3),
+        quantizer=config.QuantizerConfig(
+            num_codes=256, num_codebooks=4, codebook_dropout=0.25, code_width=64, ema_decay=0.9
+        ),
+    )
+    return config.ResidualVQVAETraining(
+        model=model,
+        clip_samples=16_000,
+        data=config.DataConfig(batch_size=8),
+        optimizer=recipe.optimizer,
+        training=recipe.training,
+    )
+
+
+SCALES = {"vqvae": {"tiny": tiny, "base": base}, "residual": {"tiny": tiny_residual}}
+
+
 def get_config(arg: str | None = None) -> config.VQVAETraining:
-    """`arg` is "scale=tiny" or "scale=base"."""
-    options = config.parse_arg(arg, scale="tiny")
-    return config.choose({"tiny": tiny, "base": base}, options["scale"])()
+    """`arg` is "scale=SCALE,kind=KIND"."""
+    options = config.parse_arg(arg, scale="tiny", kind="vqvae")
+    return config.choose(config.choose(SCALES, options["kind"], "kind"), options["scale"])()

@@ -36,7 +36,7 @@ def main() -> None:
         closing.after_extract_file(vqvae, _OUT.value)
     else:
         extraction.extract(tokenizer, _DATA.value, _OUT.value, _WINDOW_SECONDS.value)
-        closing.after_extract_codes(_OUT.value)
+        closing.after_extract_codes(_OUT.value, tokenizer.layout.names)
 
 
 if __name__ == "__main__":

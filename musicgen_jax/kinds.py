@@ -83,19 +83,19 @@ def _load_jukebox(
     return functional, restore(functional, _FLOAT), model
 
 
+_TOKENIZER = {
+    "trained_by": "train_vqvae",
+    "data": "audio",
+    "functional": vqvae_task.functional,
+    "task": vqvae_task.vqvae_task,
+    "load": _load_tokenizer,
+}
+
 KINDS: dict[str, Kind] = {
     kind.config.kind: kind
     for kind in (
-        Kind(
-            config.VQVAETraining,
-            name="a tokenizer",
-            written_by="train_vqvae or convert",
-            trained_by="train_vqvae",
-            data="audio",
-            functional=vqvae_task.functional,
-            task=vqvae_task.vqvae_task,
-            load=_load_tokenizer,
-        ),
+        Kind(config.VQVAETraining, name="a tokenizer", written_by="train_vqvae or convert", **_TOKENIZER),
+        Kind(config.ResidualVQVAETraining, name="a residual tokenizer", written_by="train_vqvae", **_TOKENIZER),
         Kind(
             config.PriorTraining,
             name="a prior",
@@ -128,6 +128,8 @@ KINDS: dict[str, Kind] = {
         ),
     )
 }
+
+TOKENIZERS = tuple(name for name, kind in KINDS.items() if kind.data == "audio")
 
 
 def of(run: Any) -> Kind:
@@ -163,7 +165,8 @@ def read_run(workdir: str, *names: str) -> Any:
       UserError: the folder holds something else, or a value is out of range.
     """
     kinds = [KINDS[name] for name in names]
-    wanted, verbs = " or ".join(kind.name for kind in kinds), " or ".join(kind.written_by for kind in kinds)
+    wanted = " or ".join(kind.name for kind in kinds)
+    verbs = " or ".join(dict.fromkeys(verb for kind in kinds for verb in kind.written_by.split(" or ")))
     path = pathlib.Path(workdir)
     if not path.is_dir():
         raise NotFoundError(f"no such folder: {workdir}; pass a folder that {verbs} wrote")

@@ -27,7 +27,7 @@ def load_vqvae(workdir: str) -> tokenizer.Tokenizer:
       NotFoundError: no such workdir, or no complete checkpoint in it.
       UserError: the folder holds something else, or the checkpoint does not fit its config.
     """
-    return _load(workdir, kinds.read_run(workdir, "vqvae"))
+    return _load(workdir, kinds.read_run(workdir, *kinds.TOKENIZERS))
 
 
 def load_vqvae_weights(workdir: str) -> tuple[config.VQVAETraining, modules.Tree, modules.Tree]:

@@ -75,7 +75,7 @@ def test_train_vqvae(tmp_path, capsys):
 
 
 def test_extract_codes(capsys):
-    closing.after_extract_codes("run/codes")
+    closing.after_extract_codes("run/codes", ("top", "middle", "bottom"))
     verb, flags = next_command(capsys)
     assert verb == "train_prior" and flags["workdir"] == "run/top" and flags["config.data.path"] == "run/codes"
     closing.after_extract_file("run/vqvae", "x.codes")

@@ -19,7 +19,7 @@ from musicgen_jax.runtime.errors import UserError
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 ARGS = {
-    "vqvae": [f"scale={scale}" for scale in ("tiny", "base")],
+    "vqvae": ["scale=tiny", "scale=base", "scale=tiny,kind=residual"],
     "prior": [f"tier={tier},scale={scale}" for tier in TIERS for scale in ("tiny", "small", "1b", "5b")],
     "diffusion": [f"tier={tier},scale={scale}" for tier in ("top", "bottom") for scale in ("tiny", "5b")],
 }
@@ -79,7 +79,7 @@ def test_builds_without_memory(name, arg):
     functional = kinds.of(run).functional(run)
     leaves = jax.tree.leaves((functional.abstract_params, functional.abstract_buffers))
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) and leaf.dtype == jnp.float32 for leaf in leaves)
-    low, high = NUM_PARAMETERS[arg.split("scale=")[1]]
+    low, high = NUM_PARAMETERS[arg.split("scale=")[1].split(",")[0]]
     if "scale=5b" in arg and "tier=top" not in arg:
         low, high = 1.3e9, 1.4e9  # narrower
     params = nnx.to_pure_dict(functional.abstract_params)

@@ -11,7 +11,7 @@ from typing import Any
 
 from musicgen_jax import config
 from musicgen_jax.command_line import model_flags
-from musicgen_jax.runtime import console
+from musicgen_jax.runtime import console, files
 from musicgen_jax.training import metrics
 
 TINY_SAMPLE_RATE = 16000  # of configs/vqvae.py:scale=tiny
@@ -47,16 +47,18 @@ def after_train_vqvae(workdir: str, run: config.VQVAETraining, held_out: tuple[s
     say_trained(workdir, run.training.num_steps, "loss")
     if held_out is not None:
         track, split = held_out
+        finest, *coarser = (f"{name}.wav" for name in reversed(run.model.streams))
         console.say(
-            f"first sound: {workdir}/reconstruction/bottom.wav, from the codes of original.wav beside it ({track}, "
-            f"{split} split); middle.wav and top.wav are from fewer codes"
+            f"first sound: {workdir}/reconstruction/{finest}, from the codes of original.wav beside it ({track}, "
+            f"{split} split)" + (f"; {' and '.join(coarser)} are from fewer codes" if coarser else "")
         )
     console.say_next("extract_codes", {"vqvae": workdir, "data": run.data.path, "out": _beside(workdir, "codes")})
 
 
-def after_extract_codes(out: str) -> None:
-    """Says that the first prior comes next."""
-    flags = {"config": "configs/prior.py:tier=top,scale=tiny", "workdir": _beside(out, "top"), "config.data.path": out}
+def after_extract_codes(out: str, streams: Sequence[str]) -> None:
+    """Says that the prior of the first of the streams comes next."""
+    config_file = f"configs/prior.py:tier={streams[0]},scale=tiny"
+    flags = {"config": config_file, "workdir": _beside(out, streams[0]), "config.data.path": out}
     console.say_next("train_prior", flags)
 
 
@@ -92,8 +94,8 @@ def after_sample(out: str, models: Mapping[str, str]) -> None:
       models: "vqvae" and tiers -> workdir, or "".
     """
     console.say(f"listen: {out}/000.wav")
-    run = config.read_json(pathlib.Path(models["vqvae"]) / "config.json", config.VQVAETraining)
-    data = run.data.path or "DIR"  # a published tokenizer was trained on none of ours
+    run = files.read_json(pathlib.Path(models["vqvae"]) / "config.json")
+    data = run["data"]["path"] or "DIR"  # a published tokenizer was trained on none of ours
     report = _beside(out, "report")
     flags = {"vqvae": models["vqvae"], "data": data, "samples": out} | model_flags.spelled(models)
     console.say_next("evaluate", flags | {"out": report})

@@ -18,6 +18,7 @@ from musicgen_jax.config.prior import (
     QuantizationConfig,
     TransformerConfig,
 )
+from musicgen_jax.config.residual import ResidualVQVAEConfig, ResidualVQVAETraining
 from musicgen_jax.config.training import DataConfig, MeshConfig, OptimizerConfig, TrainingConfig
 from musicgen_jax.config.vqvae import (
     AdversarialConfig,
@@ -56,6 +57,8 @@ __all__ = [
     "PriorTraining",
     "QuantizationConfig",
     "QuantizerConfig",
+    "ResidualVQVAEConfig",
+    "ResidualVQVAETraining",
     "TierConfig",
     "TrainingConfig",
     "TransformerConfig",

@@ -167,25 +167,9 @@ class DDSPConfig:
         require(self.reverb_seconds >= 0, f"ddsp.reverb_seconds={self.reverb_seconds}: must be 0 (off) or more")
 
 
-@dataclasses.dataclass
-class VQVAEConfig:
-    """Three-tier VQ-VAE: each tier has its own encoder and decoder from and to the waveform (Jukebox 2020)."""
-
-    sample_rate: int = 44100  # Hz, of the shards it trains on and of what it writes
-    top: TierConfig = dataclasses.field(default_factory=lambda: TierConfig(downsampling=(3, 2, 2)))
-    middle: TierConfig = dataclasses.field(default_factory=lambda: TierConfig(downsampling=(3, 2)))
-    bottom: TierConfig = dataclasses.field(default_factory=lambda: TierConfig(downsampling=(3,)))
-    quantizer: QuantizerConfig = dataclasses.field(default_factory=QuantizerConfig)
-    decoder: str = "conv"  # conv | ddsp (the synthesizer alone) | conv+ddsp (the sum of both)
-    ddsp: DDSPConfig = dataclasses.field(default_factory=DDSPConfig)
-
-    @property
-    def streams(self) -> dict[str, TierConfig]:
-        """Encoder and decoder of every stream of codes, coarse to fine; each prior is told the codes of the one before.
-
-        Their modules have the names of these fields.
-        """
-        return {"top": self.top, "middle": self.middle, "bottom": self.bottom}
+class Streams:
+    """What the configs of tokenizers of convolutions share. Their fields: sample_rate, quantizer, decoder, ddsp and a
+    `TierConfig` for each of the streams."""
 
     @property
     def has_convolutions(self) -> bool:
@@ -216,6 +200,27 @@ class VQVAEConfig:
                 f"ddsp.hop_length={self.ddsp.hop_length}: must divide the top hop length {hops[0]} and "
                 f"be a multiple of the bottom hop length {hops[-1]}",
             )
+
+
+@dataclasses.dataclass
+class VQVAEConfig(Streams):
+    """Three-tier VQ-VAE: each tier has its own encoder and decoder from and to the waveform (Jukebox 2020)."""
+
+    sample_rate: int = 44100  # Hz, of the shards it trains on and of what it writes
+    top: TierConfig = dataclasses.field(default_factory=lambda: TierConfig(downsampling=(3, 2, 2)))
+    middle: TierConfig = dataclasses.field(default_factory=lambda: TierConfig(downsampling=(3, 2)))
+    bottom: TierConfig = dataclasses.field(default_factory=lambda: TierConfig(downsampling=(3,)))
+    quantizer: QuantizerConfig = dataclasses.field(default_factory=QuantizerConfig)
+    decoder: str = "conv"  # conv | ddsp (the synthesizer alone) | conv+ddsp (the sum of both)
+    ddsp: DDSPConfig = dataclasses.field(default_factory=DDSPConfig)
+
+    @property
+    def streams(self) -> dict[str, TierConfig]:
+        """Encoder and decoder of every stream of codes, coarse to fine; each prior is told the codes of the one before.
+
+        Their modules have the names of these fields.
+        """
+        return {"top": self.top, "middle": self.middle, "bottom": self.bottom}
 
 
 @dataclasses.dataclass
