@@ -123,3 +123,60 @@ def test_bad_flags_get_one_line(demo: pathlib.Path, tmp_path: pathlib.Path, verb
     assert len(errors) == 1 and message.format(genres=", ".join(genres)) in errors[0], result.stderr[-2000:]
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "out" / "samples.json").exists()
+
+
+@pytest.fixture(scope="module")
+def residual(tmp_path_factory: pytest.TempPathFactory, tones_folder: pathlib.Path) -> pathlib.Path:
+    """The same way with the tokenizer of one stream of four codebooks, and a prior of the pattern "delay"."""
+    out = tmp_path_factory.mktemp("residual")
+    few = ["--config.training.num_steps=6", "--config.training.checkpoint_every=3", "--config.data.batch_size=2"]
+    models = [f"--tokenizer={out}/tokenizer", f"--prior=codes:{out}/prior"]
+
+    def run(verb: str, *flags: str) -> None:
+        result = command_line.run(f"musicgen_jax.{verb}", *flags, timeout=900)
+        assert result.returncode == 0, f"{verb}: {result.stderr[-3000:]}"
+
+    source = ["--dataset=recordings", f"--source={tones_folder}", "--sample_rate=16000"]
+    run("prepare_data", *source, f"--out={out}/audio")
+    tokenizer = ["--config=configs/vqvae.py:scale=tiny,kind=residual", f"--config.data.path={out}/audio"]
+    run("train_vqvae", *tokenizer, f"--workdir={out}/tokenizer", *few)
+    run("extract_codes", f"--tokenizer={out}/tokenizer", f"--data={out}/audio", f"--out={out}/codes")
+    prior = ["--config=configs/prior.py:tier=codes,scale=tiny", f"--config.data.path={out}/codes"]
+    run("train_prior", *prior, f"--workdir={out}/prior", *few)
+    # Longer than the context of 256 frames, 5.12 s: two windows.
+    run("sample", *models, f"--out={out}/samples", "--seconds=6", "--num_samples=2", "--seed=3")
+    prompt = [f"--prime={tones_folder}/flute/a.wav", "--mode=continue", "--seconds=7", "--num_samples=1"]
+    run("sample", *models, f"--out={out}/continued", *prompt)
+    run("evaluate", *models, f"--data={out}/audio", f"--samples={out}/samples", f"--out={out}/report")
+    return out
+
+
+@pytest.mark.slow
+def test_a_stream_of_several_codebooks_goes_the_whole_way(residual: pathlib.Path):
+    settings = json.loads((residual / "prior" / "config.json").read_text())["model"]
+    assert (settings["num_codebooks"], settings["pattern"], settings["num_codes"]) == (4, "delay", 256)
+    sampled = np.load(residual / "samples" / "codes.npz")["codes"]
+    assert sampled.shape == (2, 300, 4) and sampled.max() < 256
+    for folder, seconds in (("samples", 6.0), ("continued", 7.0)):
+        facts = soundfile.info(residual / folder / "000.wav")
+        assert facts.samplerate == 16000 and abs(facts.duration - seconds) <= 320 / 16000
+    metrics = json.loads((residual / "report" / "metrics.json").read_text())
+    assert {"spectral_convergence_db", "si_sdr_db"} <= set(metrics["reconstruction"]["codes"])
+    assert {"usage", "perplexity"} <= set(metrics["codebook"]["codes"])
+    nats = metrics["prior"]["codes"]["nats_per_code"]
+    assert 0 < nats < 2 * np.log(256)
+    # Four codes of 50 frames a second.
+    assert metrics["prior"]["bits_per_second"] == pytest.approx(200 * nats / np.log(2))
+
+
+@pytest.mark.slow
+def test_a_prompt_is_continued_from_its_own_codes(residual: pathlib.Path, tones_folder: pathlib.Path):
+    """And the first codebooks of a recording decode by themselves."""
+    tokenizer = pretrained.load_vqvae(str(residual / "tokenizer"))
+    audio = audio_io.read_audio(tones_folder / "flute" / "a.wav", 16000)
+    codes = tokenizer.encode(iter([audio]))["codes"]
+    continued = np.load(residual / "continued" / "codes.npz")["codes"]
+    whole = len(audio) // 320
+    np.testing.assert_array_equal(continued[0, : whole - 1], codes[: whole - 1])
+    for number in (1, 2, 3):
+        assert tokenizer.decode(codes[:, :number], "codes").shape == (len(codes) * 320,)
