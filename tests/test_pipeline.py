@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import xla_flags
 
+from musicgen_jax import pretrained
 from musicgen_jax.codes import code_shards
 from musicgen_jax.data import audio_io
 
