@@ -30,7 +30,7 @@ def code_nats(
     nats = np.zeros(codes.shape)
     for window in windows.plan(codes.shape[1], model.context, 0.5, model.upsampling):
         start = np.full(len(codes), window.start, np.int32)
-        batch = tier_sampler.window_batch(model, request, codes, above, rows, start)
+        batch = tier_sampler.window_batch(prior, request, codes, above, rows, start)
         losses = np.asarray(_scorer(prior.functional)(prior.weights, batch), np.float64)
         nats[:, window.kept_in_track] = losses[:, window.kept]
     return nats

@@ -38,7 +38,7 @@ def main() -> None:
 
     files.output_folder(_OUT.value, {"metrics.json": "reconstruction"})
     tokenizer, workdirs = generation.find(**model_flags.given())
-    priors = {name: pretrained.load_prior(path, name) for name, path in workdirs.items() if name != "vqvae"}
+    priors = {name: pretrained.load_any_prior(path, name) for name, path in workdirs.items() if name != "vqvae"}
     settings = evaluation.Settings(
         data=_DATA.value,
         samples=_SAMPLES.value,

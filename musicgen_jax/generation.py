@@ -23,6 +23,7 @@ class Options(TypedDict, total=False):
 
     genre: str | Sequence[str] | None
     artist: str
+    lyrics: str
     mode: str
     temperature: sampler_settings.ByTier
     top_p: sampler_settings.ByTier
@@ -54,7 +55,7 @@ class MusicGenerator:
     @property
     def genres(self) -> tuple[str, ...]:
         """Genres that all priors know."""
-        known = [prior.config.genres for prior in self.priors.values()]
+        known = [prior.genres for prior in self.priors.values()]
         return tuple(name for name in known[0] if all(name in names for names in known))
 
     def generate(

@@ -16,7 +16,7 @@ from musicgen_jax.diffusion import denoiser
 from musicgen_jax.diffusion import loss as diffusion_loss
 from musicgen_jax.diffusion import trained as trained_diffusion
 from musicgen_jax.nn import modules
-from musicgen_jax.priors import code_task, jukebox, prior, trained
+from musicgen_jax.priors import code_task, jukebox, jukebox_labels, prior, published, trained
 from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import NotFoundError, UserError
 from musicgen_jax.sharding import meshes
@@ -76,11 +76,10 @@ def _jukebox_functional(model: config.JukeboxPriorConfig, compute_dtype: str = "
     return modules.Functional(lambda rngs: jukebox.JukeboxPrior(model, dtype=dtype, rngs=rngs))
 
 
-def _load_jukebox(
-    model: config.JukeboxPriorConfig, restore: Restore
-) -> tuple[modules.Functional, Weights, config.JukeboxPriorConfig]:
+def _load_jukebox(model: config.JukeboxPriorConfig, restore: Restore) -> published.PublishedPrior:
     functional = _jukebox_functional(model)
-    return functional, restore(functional, _FLOAT), model
+    names = jukebox_labels.no_names(model)
+    return published.PublishedPrior(model, functional, restore(functional, _FLOAT), codes_path="", names=names)
 
 
 _TOKENIZER = {

@@ -2,8 +2,11 @@
 
     python -m musicgen_jax.plan --config=configs/prior.py:tier=top,scale=5b --topology=v5e:16x16
 
-Prints one JSON object. Needs no accelerator: for TPUs the real compiler (libtpu) compiles the training step for a slice
-that is not there; for GPUs (--topology=h100:8) memory is an estimate. `--config.a.b=value` as for the trainers.
+    python -m musicgen_jax.plan --sample=5b_lyrics --num_samples=3 --topology=h100:1
+
+Prints one JSON object; --sample counts what sampling from a published cascade takes of a chip's memory. Needs no
+accelerator: for TPUs the real compiler (libtpu) compiles the training step for a slice that is not there; for GPUs
+(--topology=h100:8) memory is an estimate. `--config.a.b=value` as for the trainers.
 """
 
 import json
@@ -15,6 +18,10 @@ from musicgen_jax.command_line import cli, config_flag
 
 _CONFIG = config_flag.define("configs/prior.py:tier=top,scale=5b", config.VQVAETraining, config.PriorTraining)
 _TOPOLOGY = flags.DEFINE_string("topology", None, "Chips: v5e:4x4, v5p:4x4x4, v6e:16x16, h100:8.", required=True)
+_SAMPLE = flags.DEFINE_enum(
+    "sample", None, ["5b", "5b_lyrics", "1b_lyrics"], "Published top prior, with both upsamplers: nothing is trained."
+)
+_NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "Of --sample: how many are made together.")
 _NUM_SLICES = flags.DEFINE_integer("num_slices", 1, "TPU slices (or GPU nodes) of that topology.")
 _SEQUENCES = flags.DEFINE_integer(
     "sequences_per_chip", 0, "Examples a chip; sets config.data.batch_size. 0 keeps the config's."
@@ -27,6 +34,22 @@ _CHECKPOINT_SECONDS = flags.DEFINE_float(
 
 def main() -> None:
     """Flags -> one call -> stdout."""
+    if _SAMPLE.value is None:
+        _plan_training()
+    else:
+        _plan_sampling()
+
+
+def _plan_sampling() -> None:
+    from musicgen_jax.conversion import jukebox_prior
+    from musicgen_jax.planning import cascade
+
+    names = {"top": _SAMPLE.value, "middle": "upsampler_middle", "bottom": "upsampler_bottom"}
+    models = {tier: jukebox_prior.RELEASED[name] for tier, name in names.items()}
+    print(json.dumps(cascade.plan(models, _TOPOLOGY.value, _NUM_SAMPLES.value), indent=2), flush=True)
+
+
+def _plan_training() -> None:
     import jax  # it and all else that is heavy: after the flags
 
     from musicgen_jax import kinds

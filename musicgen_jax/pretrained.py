@@ -1,5 +1,6 @@
 """Trained models from the workdirs that training wrote."""
 
+import dataclasses
 import functools
 import pathlib
 from typing import Any
@@ -12,7 +13,7 @@ from musicgen_jax.compression import int8
 from musicgen_jax.diffusion import distillation
 from musicgen_jax.diffusion import trained as trained_diffusion
 from musicgen_jax.nn import modules
-from musicgen_jax.priors import trained
+from musicgen_jax.priors import jukebox_labels, published, trained
 from musicgen_jax.runtime import files
 from musicgen_jax.sharding import meshes
 from musicgen_jax.tokenizers import tokenizer
@@ -46,9 +47,14 @@ def load_prior(workdir: str, tier: str = "") -> trained.TrainedPrior:
     return _load_code_model(workdir, tier, "prior")
 
 
+def load_any_prior(workdir: str, tier: str = "") -> trained.TrainedPrior:
+    """The autoregressive prior that a folder holds, a published one too; arguments and errors as `load_prior`."""
+    return _load_code_model(workdir, tier, "prior", "jukebox_prior")
+
+
 def load_code_model(workdir: str, tier: str = "") -> trained.TrainedPrior:
-    """The model over codes that a folder holds, a prior or a diffusion model; arguments and errors as `load_prior`."""
-    return _load_code_model(workdir, tier, "prior", "diffusion")
+    """The model over codes that a folder holds, of any kind; arguments and errors as `load_prior`."""
+    return _load_code_model(workdir, tier, "prior", "diffusion", "jukebox_prior")
 
 
 def load_diffusion(workdir: str, tier: str = "", steps: int | None = None) -> trained_diffusion.TrainedDiffusion:
@@ -81,7 +87,8 @@ def load_jukebox_prior(
       NotFoundError: no such workdir, or no complete checkpoint in it.
       UserError: the folder holds something else, or the checkpoint does not fit its config.
     """
-    return _load(workdir, kinds.read_run(workdir, "jukebox_prior"))
+    prior = _load(workdir, kinds.read_run(workdir, "jukebox_prior"))
+    return prior.functional, prior.weights, prior.config
 
 
 def training_steps(workdir: str) -> int:
@@ -93,9 +100,10 @@ def training_steps(workdir: str) -> int:
 def name_of_model(workdir: pathlib.Path) -> str:
     """The stream whose codes a trained model in a folder is of, "vqvae" for a tokenizer; "" where there is none."""
     kind = kinds.in_folder(workdir)
-    if kind is None or kind.data != "codes":
-        return "vqvae" if kind is not None and kind.data == "audio" else ""
-    return str(files.read_json(workdir / "config.json")["model"]["tier"])
+    if kind is None or kind.data == "audio":
+        return "" if kind is None else "vqvae"
+    values = files.read_json(workdir / "config.json")
+    return str(values.get("model", values)["tier"])  # no training run wraps a published prior
 
 
 def _load_code_model(workdir: str, tier: str, *names: str) -> Any:
@@ -105,7 +113,10 @@ def _load_code_model(workdir: str, tier: str, *names: str) -> Any:
         f"{workdir} holds a prior of the {run.model.tier} tier where one of the {tier} tier is wanted: pass another "
         f"folder as --{tier}",
     )
-    return _load(workdir, run)
+    model = _load(workdir, run)
+    if isinstance(model, published.PublishedPrior):
+        model = dataclasses.replace(model, names=jukebox_labels.read_names(workdir, model.config))
+    return model
 
 
 def _load(workdir: str, run: Any) -> Any:

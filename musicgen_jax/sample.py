@@ -47,6 +47,7 @@ _GENRE = flags.DEFINE_multi_string(
     "genre", [], "Genre labels, taken by turns: NAME,NAME or the flag again; a wrong one lists those the priors know."
 )
 _ARTIST = flags.DEFINE_string("artist", "", "Artist label.")
+_LYRICS = cli.define_path("lyrics", None, "Text file with the words of the whole piece, for priors that hear lyrics.")
 _HOP_FRACTION = flags.DEFINE_string("hop_fraction", "0.5", "By tier: how far a window moves on, in contexts.")
 _TOTAL_SECONDS = flags.DEFINE_float("total_seconds", 0.0, "Length of the piece the samples begin; 0 takes the usual.")
 _BATCH_SIZE = flags.DEFINE_integer(
@@ -63,7 +64,7 @@ _STEPS = flags.DEFINE_integer("steps", None, "Of the diffusion sampler: parallel
 _DECODE = cli.define_path("decode", None, "File of codes that extract_codes --file wrote; nothing is sampled.")
 _TIER = flags.DEFINE_string("tier", None, "Tier of --decode; by default the finest in the file.")
 _BY_TIER = (_TEMPERATURE, _TOP_P, _TOP_K, _GUIDANCE, _HOP_FRACTION)
-_SAMPLING = (_SECONDS, _NUM_SAMPLES, _SEED, _MODE, _PRIME, *_BY_TIER, _GENRE, _ARTIST)
+_SAMPLING = (_SECONDS, _NUM_SAMPLES, _SEED, _MODE, _PRIME, *_BY_TIER, _GENRE, _ARTIST, _LYRICS)
 _SAMPLING += (_TOTAL_SECONDS, _BATCH_SIZE, _PARALLEL_WINDOWS, _CACHE_DTYPE, _SAMPLER, _STEPS)
 _MODELS = (*model_flags.NAMED, "prior", "model")
 
@@ -109,6 +110,7 @@ def _sample() -> None:
     from musicgen_jax import generation
     from musicgen_jax.command_line import closing
     from musicgen_jax.data import labels
+    from musicgen_jax.runtime import files
     from musicgen_jax.sampling import sampler_settings
 
     options = {flag.name: sampler_settings.parse(flag.name, flag.value) for flag in _BY_TIER}
@@ -122,6 +124,7 @@ def _sample() -> None:
         num_samples=_NUM_SAMPLES.value,
         genre=[name for text in _GENRE.value for name in labels.split(text, generator.genres)],
         artist=_ARTIST.value,
+        lyrics="" if _LYRICS.value is None else files.read_text(_LYRICS.value),
         total_seconds=_TOTAL_SECONDS.value,
         batch_size=_BATCH_SIZE.value,
         cache_dtype=_CACHE_DTYPE.value,

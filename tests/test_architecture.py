@@ -34,7 +34,7 @@ MAY_IMPORT = {
     },
     "conditions": {"config", "nn", "sharding", "transformer"},
     "priors": {
-        *("config", "codes.patterns", "nn", "sharding", "transformer", "conditions"),
+        *("config", "codes.patterns", "data.labels", "nn", "sharding", "transformer", "conditions"),
         *("training.state", "training.precision"),
     },
     "training": {"config", "nn", "sharding"},
@@ -52,7 +52,7 @@ MAY_IMPORT = {
     },
     "diffusion": {"config", "nn", "sharding", "conditions", "priors", "data", "codes", "sampling", "training"},
     "generation": {"config", "codes", "tokenizers", "priors", "pretrained", "sampling"},
-    "planning": {"config", "nn", "sharding", "transformer", "codes", "kinds", "training"},
+    "planning": {"priors.jukebox_batch", "config", "nn", "sharding", "transformer", "codes", "kinds", "training"},
     "conversion": {"config", "nn", "priors", "kinds", "pretrained", "training.checkpointing"},
 }
 

@@ -86,8 +86,8 @@ class PublishedAbove(nnx.Module):
         self.dtype = dtype
 
     def __call__(self, batch: dict[str, jax.Array]) -> condition.Condition:
-        """`above` int32 [B, T / upsampling] -> added [B, T, D] float32."""
-        x = self.project(self.codes[...][batch["above"]].astype(self.dtype))
+        """`above` int32 [B, T / upsampling, 1] -> added [B, T, D] float32."""
+        x = self.project(self.codes[...][batch["above"][..., 0]].astype(self.dtype))
         for stack, upsampling in zip(self.stacks, self.upsampling, strict=True):
             x = upsampling(stack(x))
         return condition.Condition(self.norm(x))

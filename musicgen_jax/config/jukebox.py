@@ -4,7 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from musicgen_jax.config.fields import require, require_range
-from musicgen_jax.config.prior import ConditionerConfig
+from musicgen_jax.config.prior import ConditionerConfig, QuantizationConfig
 
 LAYER_ORDERS = ("factored", "factored_cross", "factored_prime")
 PUBLISHED = ("top", "middle", "bottom")  # the tiers that it has priors of
@@ -106,6 +106,39 @@ class JukeboxPriorConfig:
     transformer: JukeboxTransformerConfig = dataclasses.field(default_factory=JukeboxTransformerConfig)
     conditioner: ConditionerConfig = dataclasses.field(default_factory=ConditionerConfig)
     lyric_encoder: JukeboxTransformerConfig = dataclasses.field(default_factory=JukeboxTransformerConfig)
+
+    # As `PriorConfig` has them.
+    genres: ClassVar[tuple[str, ...]] = ()  # names are in files beside the weights
+    artists: ClassVar[tuple[str, ...]] = ()
+    num_codebooks: ClassVar[int] = 1
+    label_dropout: ClassVar[float] = 0.0
+    int8_cache: ClassVar[bool] = False
+    track_seconds: ClassVar[float] = 180.0  # what the release's examples tell of a piece
+    quantization: ClassVar[QuantizationConfig] = QuantizationConfig()
+
+    @property
+    def above(self) -> str:
+        """The tier whose codes it is told, or none."""
+        return {"top": "", "middle": "top", "bottom": "middle"}[self.tier]
+
+    @property
+    def num_steps(self) -> int:
+        """Of a window: a code each."""
+        return self.context
+
+    @property
+    def hop_length(self) -> int:
+        """Samples of a code."""
+        return {"top": 128, "middle": 32, "bottom": 8}[self.tier]
+
+    @property
+    def codes_per_second(self) -> float:
+        """Of this tier."""
+        return self.sample_rate / self.hop_length
+
+    def cache_rows(self, num_steps: int) -> int:
+        """Rows of a cache for so many steps: what stands before them too, and whole rows of factored attention."""
+        return -(-(self.prefix + num_steps) // self.row_length) * self.row_length
 
     @property
     def row_length(self) -> int:

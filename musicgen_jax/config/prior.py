@@ -133,6 +133,13 @@ class PriorConfig:
     conditioner: ConditionerConfig = dataclasses.field(default_factory=ConditionerConfig)
     quantization: QuantizationConfig = dataclasses.field(default_factory=QuantizationConfig)
 
+    prefix: ClassVar[int] = 0  # positions of the transformer before the first code
+    int8_cache: ClassVar[bool] = True  # whether its attention reads keys and values that are rounded
+
+    def cache_rows(self, num_steps: int) -> int:
+        """Rows of a cache for so many steps."""
+        return num_steps
+
     def dropout_of(self, condition: str) -> float:
         """Share of training windows that are not told a condition."""
         return {"labels": self.label_dropout, "timing": self.timing_dropout, "above": self.above_dropout}[condition]

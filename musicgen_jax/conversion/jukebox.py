@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import pathlib
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ from musicgen_jax.conversion import (
     native,
     weight_table,
 )
+from musicgen_jax.priors import jukebox_labels
 from musicgen_jax.runtime import console, files
 from musicgen_jax.runtime.errors import UserError
 
@@ -58,8 +60,9 @@ def import_checkpoint(
 ) -> None:
     """Published file -> native workdir: `out` itself for one model, a folder in it for each of several.
 
-    Nothing is written before every name and shape is known to fit. Memory holds one model at a time, in float32, twice
-    while Orbax writes it; and what of the file cannot be read tensor by tensor.
+    Names of artists and genres that lie beside the checkpoint (`jukebox_labels.FILES`) are copied. Nothing is written
+    before every name and shape is known to fit. Memory holds one model at a time, in float32, twice while Orbax writes
+    it; and what of the file cannot be read tensor by tensor.
 
     Args:
       checkpoint: see `checkpoint_files.read`.
@@ -91,6 +94,9 @@ def import_checkpoint(
     with files.all_or_nothing(out):
         for folder, model in models.items():
             _write_native(model, parts[folder], out / folder)
+        for name in jukebox_labels.FILES.values():  # which sampling reads
+            if (checkpoint.parent / name).is_file():
+                shutil.copyfile(checkpoint.parent / name, out / name)
 
 
 def export_checkpoint(workdir: pathlib.Path, checkpoint: pathlib.Path) -> None:

@@ -132,7 +132,8 @@ def _score(prior: trained.TrainedPrior, windows: code_dataset.Windows, limit: in
             # The last batch is filled by repetition, so that one program serves all; the repeats are not counted.
             padded = chosen + chosen[-1:] * (BATCH_SIZE - len(chosen))
             examples = [windows.window(place.track, place.start) for place in padded]
-            batch = {name: jnp.asarray(np.stack([example[name] for example in examples])) for name in examples[0]}
+            batch = prior.judged({name: np.stack([example[name] for example in examples]) for name in examples[0]})
+            batch = {name: jnp.asarray(array) for name, array in batch.items()}
             nats = np.asarray(losses(prior.weights, batch), np.float64)
             for place, row in zip(chosen, nats, strict=False):
                 total += float(row[place.first : place.stop].sum())

@@ -4,11 +4,15 @@ One module for all five: two upsamplers, the top prior without lyrics, with a ly
 of the sequence. Its weights come from `conversion`.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax import config
+from musicgen_jax.codes import patterns
 from musicgen_jax.conditions import above, labels, lyrics, timing
 from musicgen_jax.conditions.condition import Condition, joined
 from musicgen_jax.nn import tables
@@ -63,6 +67,11 @@ class JukeboxPrior(nnx.Module):
         if model.merged:
             self.head = tables.table(vocabulary, model.transformer.width, rngs, model.transformer.init_std)
 
+    @property
+    def pattern(self) -> patterns.Pattern:
+        """A code a step."""
+        return patterns.of("flat", self.config.context, 1)
+
     @staticmethod
     def stored_path(path: tuple) -> tuple:
         """Where trees outside of the module have a parameter; see `modules.Functional`."""
@@ -73,28 +82,29 @@ class JukeboxPrior(nnx.Module):
         names = {"mlp": (), "memory_norm": ("attention_norm",), "memory_attention": ("attention",)}
         return *path[:place], *names.get(path[place], path[place : place + 1]), *path[place + 1 :]
 
-    def condition(self, batch: Batch) -> Condition:
-        """What is known of a window besides its codes.
+    def condition(self, batch: Batch, hidden: Mapping[str, jax.Array] = MappingProxyType({})) -> Condition:
+        """What is known of a window besides its codes; nothing can be `hidden` from a published prior.
 
         Args:
           batch: int32 arrays `artist` [B], `genres` [B, max_genres] with -1 in empty places; at the top `total`,
             `offset` and `length` [B], samples of the track, of the window's start in it and of the window; below it
-            `above` [B, context / upsampling], codes; with lyrics `lyrics` [B, lyric_tokens], characters.
+            `above` [B, context / upsampling, 1], codes; with lyrics `lyrics` [B, lyric_tokens], characters.
 
         Raises:
           UserError: a value out of range; see `jukebox_batch.check`.
         """
+        config.require(not hidden, f"{', '.join(hidden)}: published priors were never trained without; use guidance 1")
         jukebox_batch.check(self.config, batch)
         parts = [told(batch) for told in self.conditions.values()]
         return joined(parts, self.config.context, jnp.float32)
 
     def __call__(self, batch: Batch) -> jax.Array:
-        """Logits of the codes, [B, T, K] float32, of a window with `codes` [B, T] and what `condition` takes.
+        """Logits of the codes, [B, T, 1, K] float32, of a window with `codes` [B, T, 1] and what `condition` takes.
 
         Where lyrics are a prefix, the characters' logits are left out; `joint_logits` has them.
         """
         joint = self.joint_logits(batch["codes"], self.condition(batch))
-        return joint[:, self.config.prefix :, self.config.code_shift :]
+        return joint[:, self.config.prefix :, None, self.config.code_shift :]
 
     def joint_logits(self, codes: jax.Array, told: Condition) -> jax.Array:
         """Logits of every token of the sequence: [B, prefix + T, characters of a prefix + K] float32, codes last."""
@@ -102,16 +112,21 @@ class JukeboxPrior(nnx.Module):
         return self._predict(self.stack(x, None, told.memory, told.memory_mask), added)
 
     def prefill(
-        self, codes: jax.Array, told: Condition, kept: stack.Kept = lambda cache: cache
+        self,
+        codes: jax.Array,
+        told: Condition,
+        kept: stack.Kept = lambda cache: cache,
+        num_steps: int | None = None,
     ) -> list[kv_cache.LayerCache]:
-        """Caches after the codes [B, T] of a window; what is not known yet gets overwritten by `step`.
+        """Caches after the codes of a window; what is not known yet gets overwritten by `step`.
 
         Args:
-          codes: int32 [B, T].
+          codes: int32 [B, T, 1].
           told: of these positions.
           kept: what to keep of a layer's cache of the sequence, [B, H, prefix + T, D].
+          num_steps: codes of the window's beginning that the caches have; None: all.
         """
-        x, _ = self._inputs(codes, told)
+        x, _ = self._inputs(codes[:, :num_steps], told)
         return self.stack.prefill(x, told.memory, told.memory_mask, kept)[1]
 
     def step(
@@ -126,7 +141,7 @@ class JukeboxPrior(nnx.Module):
 
         Args:
           layers: `self.stack.unstacked()`.
-          previous: int32 [B], the code before; ignored at position 0.
+          previous: int32 [B, 1], the code before; ignored at position 0.
           told: of this position.
           caches: from `prefill` or the step before.
           position: int32 scalar, index in the window.
@@ -136,7 +151,7 @@ class JukeboxPrior(nnx.Module):
         """
         tokens, settings = self.stack.tokens[...], self.config
         first = told.start if told.prefix is None else tokens[told.prefix[:, -1]]
-        before = jnp.where(position == 0, first, tokens[previous + settings.code_shift])
+        before = jnp.where(position == 0, first, tokens[jnp.maximum(previous[:, 0], 0) + settings.code_shift])
         place = settings.prefix + position
         x = (before + self.stack.positions[...][place] + told.added).astype(self.dtype)
         x, caches = self.stack.step(layers, x, caches, place)
@@ -144,7 +159,7 @@ class JukeboxPrior(nnx.Module):
 
     def _inputs(self, codes: jax.Array, told: Condition) -> tuple[jax.Array, jax.Array]:
         """The stack's input and what is added in it, [B, prefix + T, D] each."""
-        tokens, added = codes + self.config.code_shift, told.added[:, : codes.shape[1]]
+        tokens, added = codes[..., 0] + self.config.code_shift, told.added[:, : codes.shape[1]]
         if told.prefix is not None:
             tokens = jnp.concatenate([told.prefix, tokens], axis=1)
             added = jnp.pad(added, ((0, 0), (told.prefix.shape[1], 0), (0, 0)))

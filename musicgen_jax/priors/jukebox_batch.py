@@ -38,6 +38,18 @@ def check(model: config.JukeboxPriorConfig, batch: Mapping[str, jax.typing.Array
     _require("length", known["length"], inside, f"at least 1, and end at {longest} samples of the track or before")
 
 
+def shapes(model: config.JukeboxPriorConfig, size: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays of a batch of so many windows."""
+    found = {"codes": (size, model.context, 1), "artist": (size,), "genres": (size, model.max_genres)}
+    if model.upsampling:
+        found["above"] = size, model.context // model.upsampling, 1
+    else:
+        found |= dict.fromkeys(("total", "offset", "length"), (size,))
+    if model.lyrics != "none":
+        found["lyrics"] = size, model.lyric_tokens
+    return found
+
+
 def _require(name: str, values: np.ndarray, fits: np.ndarray, rule: str) -> None:
     if not np.all(fits):
         wrong = np.broadcast_to(values, fits.shape)[~fits].ravel()[0]

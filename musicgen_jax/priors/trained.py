@@ -1,10 +1,23 @@
 """A trained prior as sampling and evaluation take it."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import numpy as np
+
 from musicgen_jax import config
+from musicgen_jax.data import labels
 from musicgen_jax.nn import modules
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """What is said of a piece of music in words; "" is unknown."""
+
+    genre: str = ""
+    artist: str = ""
+    lyrics: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,3 +52,41 @@ class TrainedPrior:
             f"--{self.config.tier}: this prior was trained on codes of VQ-VAE {self.config.vqvae}, but --vqvae is "
             f"{fingerprint}: pass the VQ-VAE that extracted its codes",
         )
+
+    @property
+    def genres(self) -> tuple[str, ...]:
+        """Names of the genres that it knows."""
+        return self.config.genres
+
+    @property
+    def hears_lyrics(self) -> bool:
+        """Whether lyrics are a condition of it."""
+        return False
+
+    @property
+    def usual_seconds(self) -> float:
+        """Length of the pieces that it knows, for one whose length nobody says."""
+        return self.config.track_seconds
+
+    def require_told(self, words: Words, total_seconds: float) -> None:
+        """Raises UserError for a genre or an artist that it does not know, or a length that it cannot be told."""
+        labels.require_known("genre", words.genre, self.config.genres)
+        labels.require_known("artist", words.artist, self.config.artists)
+
+    def told(self, batch: Mapping[str, np.ndarray], words: Sequence[Words]) -> dict[str, np.ndarray]:
+        """The arrays that the model's conditions read.
+
+        Args:
+          batch: int32 arrays of B windows: `codes`, `above` where there are any, and [B] `start` and `length`, the
+            window's first code in its track and codes of the whole track.
+          words: of each of the B rows.
+        """
+        genre, artist = (
+            np.array([labels.encode(getattr(one, name), names) for one in words], np.int32)
+            for name, names in (("genre", self.config.genres), ("artist", self.config.artists))
+        )
+        return {**batch, "genre": genre, "artist": artist}
+
+    def judged(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Windows of `code_dataset.Windows`, with a leading [B], as the model reads them."""
+        return dict(batch)

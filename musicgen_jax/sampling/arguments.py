@@ -94,6 +94,7 @@ def _shown(value: Any) -> str:
 CHECKS = {
     "genre": texts,
     "artist": text,
+    "lyrics": text,
     "mode": text,
     "temperature": by_tier,
     "top_p": by_tier,

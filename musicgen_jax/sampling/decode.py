@@ -96,6 +96,7 @@ class SampleWindow:
         guided = bool(np.any(np.asarray(settings.guidance) != 1))
         codes, fixed, caches = batch["codes"], None, None
         for end, num_rows in stretches(model.config.num_steps, model.config.transformer.window):
+            num_rows = num_rows if num_rows < end else model.config.cache_rows(end)
             if position >= min(end, last):
                 continue
             if fixed is None:
@@ -146,7 +147,7 @@ def _begin(
     condition = model.condition(batch, hidden)
 
     def kept(cache: kv_cache.KVCache) -> kv_cache.Cache:
-        cache = kv_cache.ring(cache, num_rows, position)
+        cache = kv_cache.ring(cache, num_rows, model.config.prefix + position)
         return kv_cache.quantized(cache) if cache_dtype == "int8" else cache
 
     def prefill() -> list[kv_cache.LayerCache]:
@@ -155,7 +156,9 @@ def _begin(
     def empty() -> list[kv_cache.LayerCache]:
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(prefill))
 
-    caches = jax.lax.cond(position > 0, prefill, empty)
+    # What stands before the first code, or in a memory, is in the caches from the beginning.
+    known = condition.prefix is not None or condition.memory is not None
+    caches = prefill() if known else jax.lax.cond(position > 0, prefill, empty)
     return Fixed(weights_lib.matrices_as(model.stack.unstacked(), model.dtype), condition), caches
 
 

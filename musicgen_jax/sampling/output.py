@@ -116,6 +116,8 @@ def _facts(
         "activations": {tier: prior.config.quantization.activations for tier, prior in priors.items()},
     }
     del facts["request"]["batch_size"]
+    if not request.lyrics:  # so that folders which are older than lyrics are known again
+        del facts["request"]["lyrics"]
     return json.loads(json.dumps(facts))
 
 
@@ -196,5 +198,7 @@ def _require_same(folder: pathlib.Path, facts: dict) -> None:
     for name, of_no_weight in (("request", "batch_size"), ("prompt", "from")):
         if isinstance(found[name], dict):
             found[name].pop(of_no_weight, None)
+    if isinstance(found["request"], dict) and not found["request"].get("lyrics"):
+        found["request"].pop("lyrics", None)
     if different := journals.differences(found, facts):
         raise UserError(f"{folder} holds the samples of another run ({'; '.join(different)}); choose another --out")

@@ -73,7 +73,7 @@ class ParallelSampler:
             above=None if above is None else above[..., 0],
             genre=np.array([labels.encode(request.genre_of(row), model.genres) for row in range(num_samples)]),
             artist=np.full(num_samples, labels.encode(request.artist, model.artists)),
-            length=round(request.told_seconds(model) * model.codes_per_second),
+            length=round(request.told_seconds(self._model) * model.codes_per_second),
         )
         tier_key = rng.key(request.seed, f"sample/{model.tier}")
         return self._model.sample_codes(

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from musicgen_jax import config
 from musicgen_jax.codes.layout import Layout
-from musicgen_jax.data import labels
 from musicgen_jax.priors import trained
 from musicgen_jax.sampling import prompts, sampler_settings
 
@@ -28,6 +27,7 @@ class Request:
       genres: names of the priors' vocabulary that the samples take by turns, sample i the name i modulo their number;
         empty for unknown.
       artist: a name of the priors' vocabulary, or "" for unknown.
+      lyrics: text of the whole piece, for published priors that hear it.
       hop_fraction: how far each window moves on, as a share of the context; for all tiers or by tier.
       total_seconds: length of the piece that the samples are the beginning of, which the priors are told; 0 takes the
         mean length of the training tracks, or `seconds` if that is more.
@@ -49,6 +49,7 @@ class Request:
     settings: sampler_settings.SamplingSettings = dataclasses.field(default_factory=sampler_settings.SamplingSettings)
     genres: tuple[str, ...] = ()
     artist: str = ""
+    lyrics: str = ""
     hop_fraction: sampler_settings.ByTier = 0.5
     total_seconds: float = 0.0
     batch_size: int | None = None
@@ -75,9 +76,13 @@ class Request:
             return self.batch_size
         return DEFAULT_PARALLEL_BATCH_SIZE * num_devices if parallel else DEFAULT_BATCH_SIZE
 
-    def told_seconds(self, model: config.PriorConfig) -> float:
+    def words_of(self, sample: int) -> trained.Words:
+        """What sample number `sample` is told in words."""
+        return trained.Words(self.genre_of(sample), self.artist, self.lyrics)
+
+    def told_seconds(self, prior: trained.TrainedPrior) -> float:
         """Length of the whole piece, which a prior is told."""
-        return self.total_seconds or max(self.seconds, model.track_seconds)
+        return self.total_seconds or max(self.seconds, prior.usual_seconds)
 
     def num_frames(self, layout: Layout, stream: str) -> int:
         """Frames of a stream, for whole frames of the coarsest."""
@@ -115,10 +120,11 @@ class Request:
         sampled = sampled_tiers(layout, self.mode, priors)
         config.require(bool(sampled), f"--mode={self.mode} samples no tier of {', '.join(priors)}: pass finer priors")
         for prior in priors.values():
-            for genre in self.genres:
-                labels.require_known("genre", genre, prior.config.genres)
-            labels.require_known("artist", self.artist, prior.config.artists)
+            for genre in self.genres or ("",):
+                prior.require_told(trained.Words(genre, self.artist, self.lyrics), self.told_seconds(prior))
             prior.require_tokenizer(layout.fingerprint)
+        heard = not self.lyrics or any(prior.hears_lyrics for prior in priors.values())
+        config.require(heard, "--lyrics: none of these priors hears lyrics; leave them out")
         for index, name in enumerate(sampled):
             above = layout.stream(name).above
             there = not above or above in sampled or (self.mode == "upsample" and index == 0)
@@ -161,6 +167,9 @@ class Request:
         sampler_settings.require_sampled("hop_fraction", self.hop_fraction, [model.tier for model in models])
         rule = "changes nothing where diffusion models sample: leave it out"
         config.require(bool(models) or self.cache_dtype == "compute", f"--cache_dtype={self.cache_dtype} {rule}")
+        exact = [model.tier for model in models if not model.int8_cache]
+        rule = f"the published priors ({', '.join(exact)}) keep keys and values as they are computed: leave it out"
+        config.require(not exact or self.cache_dtype == "compute", f"--cache_dtype={self.cache_dtype}: {rule}")
         if not self.parallel_windows:
             return
         upsamplers = [model.tier for model in models if model.upsampling]

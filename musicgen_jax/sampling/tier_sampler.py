@@ -1,13 +1,11 @@
 """The codes of one tier, sampled window by window."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.data import labels
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime import progress_report
 from musicgen_jax.sampling import decode, journals, requests, windows
@@ -117,7 +115,7 @@ class TierSampler:
         model = self._prior.config
         places = start[:, None] + np.arange(model.context)
         settings = self._request.settings.arrays(model.tier, places, self.codes.shape[1])
-        batch = window_batch(model, self._request, self.codes, above, rows, start)
+        batch = window_batch(self._prior, self._request, self.codes, above, rows, start)
         arguments = (batch, known, stop, self._keys[rows], start, settings)
         if self._sharding is not None:
             arguments = jax.device_put(arguments, self._sharding)
@@ -135,33 +133,33 @@ class TierSampler:
 
 
 def window_batch(
-    model: config.PriorConfig,
+    prior: trained.TrainedPrior,
     request: requests.Request,
     codes: np.ndarray,
     above: np.ndarray | None,
     rows: np.ndarray,
     start: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Arrays of B windows, as training windows have them.
+    """Arrays of B windows, as the prior's conditions read them.
 
     Args:
-      model: config of the tier's prior.
-      request: labels and total length.
+      prior: of the stream.
+      request: words and total length.
       codes: of the stream, int32 [N, T, Q].
       above: of the stream above, int32 [N, T / upsampling, Q].
       rows: int [B], which samples.
       start: int32 [B], where the windows begin.
     """
-    batch: dict[str, Any] = {
+    model = prior.config
+    length = round(request.told_seconds(prior) * model.codes_per_second)
+    batch = {
         "codes": _slices(codes, rows, start, model.context),
-        "genre": np.array([labels.encode(request.genre_of(row), model.genres) for row in rows], np.int32),
-        "artist": np.full(len(rows), labels.encode(request.artist, model.artists), np.int32),
         "start": start,
-        "length": np.full(len(rows), round(request.told_seconds(model) * model.codes_per_second), np.int32),
+        "length": np.full(len(rows), length, np.int32),
     }
     if model.upsampling:
         batch["above"] = _slices(above, rows, start // model.upsampling, model.context // model.upsampling)
-    return batch
+    return prior.told(batch, [request.words_of(int(row)) for row in rows])
 
 
 def _slices(codes: np.ndarray, rows: np.ndarray, start: np.ndarray, size: int) -> np.ndarray:

@@ -50,7 +50,7 @@ def test_nats_of_codes_by_a_slow_loop():
     for row in range(2):
         for window in windows.plan(40, model.context, 0.5, model.upsampling):
             start = np.array([window.start])
-            batch = tier_sampler.window_batch(model, request, codes, above, np.array([row]), start)
+            batch = tier_sampler.window_batch(prior, request, codes, above, np.array([row]), start)
             shares = jax.nn.softmax(prior.functional.bind(*prior.weights)(batch)[0, :, 0])
             for place in range(window.known, window.stop):
                 code = codes[row, window.start + place, 0]

@@ -93,7 +93,7 @@ def batch_of(model: config.JukeboxPriorConfig, seed: int = 0) -> dict[str, np.nd
     genres = rng.integers(0, model.num_genres, (2, model.max_genres))
     genres[1, 1:] = -1
     batch = {
-        "codes": rng.integers(0, model.num_codes, (2, model.context)),
+        "codes": rng.integers(0, model.num_codes, (2, model.context, 1)),
         "artist": rng.integers(0, model.num_artists, 2),
         "genres": genres,
         "total": np.array([15013, 39999]),
@@ -101,7 +101,7 @@ def batch_of(model: config.JukeboxPriorConfig, seed: int = 0) -> dict[str, np.nd
         "length": np.array([5000, 5000]),
     }
     if model.upsampling:
-        batch["above"] = rng.integers(0, model.num_codes, (2, model.context // model.upsampling))
+        batch["above"] = rng.integers(0, model.num_codes, (2, model.context // model.upsampling, 1))
     if model.lyrics != "none":
         batch["lyrics"] = rng.integers(0, model.lyric_vocabulary, (2, model.lyric_tokens))
     return {name: value.astype(np.int32) for name, value in batch.items()}

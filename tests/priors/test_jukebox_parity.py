@@ -76,8 +76,8 @@ def their_metadata(batch: dict[str, np.ndarray]):
 @torch.no_grad()
 def their_logits(prior, batch: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
     """(logits of all tokens, logits of the lyric encoder's characters)."""
-    above = [torch.from_numpy(batch["above"].astype(np.int64))] * 2 if "above" in batch else []
-    codes = torch.from_numpy(batch["codes"].astype(np.int64))
+    above = [torch.from_numpy(batch["above"][..., 0].astype(np.int64))] * 2 if "above" in batch else []
+    codes = torch.from_numpy(batch["codes"][..., 0].astype(np.int64))
     audio, metadata, lyrics = prior.get_cond(above, their_metadata(batch))
     encoded, characters = None, None
     if prior.is_encoder_decoder:

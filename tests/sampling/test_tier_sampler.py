@@ -38,7 +38,7 @@ def test_length_defaults_to_the_usual_track(priors):
     def length(seconds=1.0, **changes):
         request = requests.Request(seconds=seconds, **changes)
         start = np.array([12], np.int32)
-        batch = tier_sampler.window_batch(priors["top"].config, request, codes, None, ROWS, start)
+        batch = tier_sampler.window_batch(priors["top"], request, codes, None, ROWS, start)
         assert batch["start"].tolist() == [12]
         return batch["length"].tolist()
 
@@ -50,7 +50,7 @@ def test_length_defaults_to_the_usual_track(priors):
 def test_arrays_end_with_zeros(priors):
     codes, above = (np.arange(1, size)[None, :, None].astype(np.int32) for size in (31, 9))
     request, start = requests.Request(seconds=0.75), np.array([0, 24], np.int32)
-    batch = tier_sampler.window_batch(priors["middle"].config, request, codes, above, np.zeros(2, int), start)
+    batch = tier_sampler.window_batch(priors["middle"], request, codes, above, np.zeros(2, int), start)
     assert batch["codes"][..., 0].tolist() == [list(range(1, 13)), [*range(25, 31), *[0] * 6]]
     assert batch["above"][..., 0].tolist() == [[1, 2, 3], [7, 8, 0]]
 

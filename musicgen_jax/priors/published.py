@@ -1,0 +1,82 @@
+"""A converted prior of Jukebox as sampling and evaluation take it."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from musicgen_jax import config
+from musicgen_jax.priors import jukebox_batch, jukebox_labels, trained
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishedPrior(trained.TrainedPrior):
+    """As `TrainedPrior`, in the words and times of Jukebox.
+
+    Attributes:
+      names: of artists and genres.
+    """
+
+    config: config.JukeboxPriorConfig
+    names: jukebox_labels.Names = dataclasses.field(kw_only=True)
+
+    def require_tokenizer(self, fingerprint: str) -> None:
+        """The published files do not say of which tokenizer they are; there is one."""
+
+    @property
+    def genres(self) -> tuple[str, ...]:
+        """Names in genres.json, if that is there."""
+        return tuple(self.names.numbers.get("genre", {}))
+
+    @property
+    def hears_lyrics(self) -> bool:
+        """Of the top priors, those that are called so."""
+        return self.config.lyrics != "none"
+
+    def require_told(self, words: trained.Words, total_seconds: float) -> None:
+        """Raises UserError for a name that it does not know, or a length beyond those that it was trained with."""
+        self.names.artist(words.artist)
+        self.names.genres(words.genre, self.config.max_genres)
+        if self.hears_lyrics:
+            jukebox_labels.characters(words.lyrics, self.config.lyric_vocabulary)
+        low, high = self.config.min_seconds, self.config.max_seconds
+        config.require(
+            self.config.upsampling > 0 or low <= total_seconds < high,
+            f"total_seconds={total_seconds:g}: the published {self.config.tier} prior is told lengths from {low:g} to "
+            f"{high:g} seconds",
+        )
+
+    def told(self, batch: Mapping[str, np.ndarray], words: Sequence[trained.Words]) -> dict[str, np.ndarray]:
+        """See `TrainedPrior.told`; raises UserError, as `jukebox_batch.check`, for what has no row in a table."""
+        settings, hop = self.config, self.config.hop_length
+        found = {name: batch[name] for name in ("codes", "above") if name in batch}
+        found["artist"] = np.array([self.names.artist(one.artist) for one in words], np.int32)
+        found["genres"] = np.stack([self.names.genres(one.genre, settings.max_genres) for one in words])
+        times = {"total": batch["length"] * hop, "offset": batch["start"] * hop}
+        times["length"] = np.full(len(words), settings.context * hop)
+        if not settings.upsampling:
+            # The last window may reach beyond the end of a track, but never beyond the longest that there can be.
+            longest = round(settings.max_seconds * settings.sample_rate)
+            times["offset"] = np.minimum(times["offset"], longest - times["length"])
+            found |= {name: value.astype(np.int32) for name, value in times.items()}
+        if self.hears_lyrics:
+            found["lyrics"] = np.stack(
+                [
+                    jukebox_labels.window(
+                        jukebox_labels.characters(one.lyrics, settings.lyric_vocabulary),
+                        settings.lyric_tokens,
+                        *(int(times[name][row]) for name in ("total", "offset", "length")),
+                    )
+                    for row, one in enumerate(words)
+                ]
+            )
+        jukebox_batch.check(settings, found)
+        return found
+
+    def judged(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """See `TrainedPrior.judged`: without words, and with a length of the track that it can be told."""
+        rate = self.config.codes_per_second
+        least, most = np.ceil(self.config.min_seconds * rate), np.ceil(self.config.max_seconds * rate) - 1
+        length = np.clip(batch["length"], least, most).astype(np.int32)
+        start = np.minimum(batch["start"], length - 1)
+        return self.told({**batch, "length": length, "start": start}, [trained.Words()] * len(length))
