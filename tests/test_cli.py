@@ -11,6 +11,7 @@ import pytest
 import musicgen_jax
 from musicgen_jax import __main__ as dispatcher
 from musicgen_jax.command_line import cli
+from musicgen_jax.runtime.errors import NotFoundError, UserError
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 VERBS = list(dispatcher.VERBS)
@@ -150,3 +151,10 @@ def test_every_path_flag_expands_home_and_refuses_urls():
         source = (REPOSITORY / "musicgen_jax" / f"{verb}.py").read_text()
         assert set(re.findall(r'DEFINE_string\(\s*"(\w+)"', source)) <= no_paths, verb
         assert "cli.define_path(" in source or "config_flag.define(" in source
+
+
+def test_arguments_in_messages_are_flags_on_the_command_line():
+    error = UserError("`mode`=primed needs `prompt`: a `recording of` yours")
+    assert str(error) == "mode=primed needs prompt: a `recording of` yours"
+    assert cli.explain(error) == "--mode=primed needs --prime: a `recording of` yours"
+    assert str(NotFoundError("`out`=x")) == "out=x"

@@ -54,10 +54,10 @@ def test_a_tier_by_diffusion(models, tiny_tokenizer, tmp_path):
     np.testing.assert_array_equal(mixed.generate(0.5, seed=3, steps=3), audio)
     assert np.abs(mixed.generate(0.5, seed=4, steps=3) - audio).max() > 1e-3
     for call, message in (
-        ({"hop_fraction": {"middle": 0.25}}, "--hop_fraction has a value for middle, but the tiers sampled are top"),
-        ({"parallel_windows": True}, "--parallel_windows needs a middle or bottom prior that samples code after code"),
-        ({"steps": 13}, "--steps=13: must be from 1 to the 12 codes"),
-        ({"mode": "upsample", "prompt": audio, "cache_dtype": "int8"}, "--cache_dtype=int8 changes nothing"),
+        ({"hop_fraction": {"middle": 0.25}}, "hop_fraction has a value for middle, but the tiers sampled are top"),
+        ({"parallel_windows": True}, "parallel_windows needs a middle or bottom prior that samples code after code"),
+        ({"steps": 13}, "steps=13: must be from 1 to the 12 codes"),
+        ({"mode": "upsample", "prompt": audio, "cache_dtype": "int8"}, "cache_dtype=int8 changes nothing"),
     ):
         with pytest.raises(ValueError, match=message):
             mixed.generate(**({"seconds": 0.5} | call))
@@ -143,16 +143,16 @@ def test_continue_primed_and_upsample(generator, tiny_tokenizer):
     [
         ({"prompt": tones(2, RATE), "seconds": 0.5}, "leaves nothing to sample"),
         ({"genre": "kazoo"}, "unknown genre; the prior was trained with unknown, oboe, organ"),
-        ({"num_samples": 0}, "--num_samples=0"),
-        ({"steps": 0}, "--steps=0 goes with --sampler=diffusion"),
+        ({"num_samples": 0}, "num_samples=0"),
+        ({"steps": 0}, "steps=0 goes with sampler=diffusion"),
         ({"tempo": 120}, "tempo: no such option; .*there are genre, artist, mode"),
         ({"genres": ["oboe"]}, r"genres: no such option; did you mean genre\?; there are genre, artist, mode"),
-        ({"num_samples": 40, "parallel_windows": True}, "--batch_size=120 or more, or leave out --parallel_windows"),
-        ({"temperature": {"bottom": 1.0}}, "--temperature has a value for bottom"),
+        ({"num_samples": 40, "parallel_windows": True}, "batch_size=120 or more, or leave out parallel_windows"),
+        ({"temperature": {"bottom": 1.0}}, "temperature has a value for bottom"),
         ({"seconds": "8"}, "seconds='8': must be a number"),
         ({"seed": 1.5}, r"seed=1\.5: must be a whole number"),
-        ({"seed": 10**30}, "--seed=10+: must be from 0 to 4294967295"),
-        ({"seconds": 10**400}, "--seconds=inf: must be greater than 0, and at most 100000"),
+        ({"seed": 10**30}, "seed=10+: must be from 0 to 4294967295"),
+        ({"seconds": 10**400}, "seconds=inf: must be greater than 0, and at most 100000"),
         ({"temperature": "warm"}, "temperature='warm': must be a number, a pair"),
         ({"temprature": 1.0}, r"temprature: no such option; did you mean temperature\?; there are genre"),
         (

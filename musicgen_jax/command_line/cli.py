@@ -102,7 +102,7 @@ def _call(main: Callable[[], None]) -> None:
 def explain(error: Exception) -> str | None:
     """The line for a person about an error that they can mend; None for a defect, whose traceback is needed."""
     if isinstance(error, UserError):
-        return str(error)
+        return error.on_command_line()
     if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
         # write() does not say which file: the folders that the command writes are the best guess.
         return f"{error}" if error.filename is not None else f"{error}, while writing {_outputs()}"

@@ -163,7 +163,7 @@ def _read_torch(path: pathlib.Path) -> dict[str, StoredTensor]:
     with _refusing(path):
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     tensors = loaded.get("model", loaded) if isinstance(loaded, dict) else None
-    config.require(isinstance(tensors, dict), f"{path} holds no named tensors, neither by themselves nor as `model`")
+    config.require(isinstance(tensors, dict), f"{path} holds no named tensors, neither by themselves nor as 'model'")
     others = [str(name) for name, value in tensors.items() if not (isinstance(name, str) and _is_plain(torch, value))]
     config.require(not others, f"{path} holds something else than tensors under {', '.join(others)}")
     _require_readable(path, {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()})

@@ -31,7 +31,7 @@ def require_known(kind: str, name: str, names: tuple[str, ...]) -> None:
     nearest = [folded[one] for one in difflib.get_close_matches(name.casefold(), folded)]
     hint = f"did you mean {_listed(nearest)}? " if nearest else ""
     there = f"{len(names)} others" if len(names) > MAX_LISTED else _listed(names)
-    raise UserError(f"--{kind}={name}: unknown {kind}; {hint}the prior was trained with {there}")
+    raise UserError(f"`{kind}`={name}: unknown {kind}; {hint}the prior was trained with {there}")
 
 
 def split(text: str, known: Iterable[str]) -> list[str]:

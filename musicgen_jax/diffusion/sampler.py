@@ -73,7 +73,7 @@ def sample_codes(
     """
     check(model.config, steps, position_order)
     unguided = bool(np.all(np.asarray(settings.guidance) == 1))
-    config.require(unguided, "--guidance: the diffusion sampler has none; use 1")
+    config.require(unguided, "`guidance`: the diffusion sampler has none; use 1")
     num_tracks, num_codes = tracks.codes.shape
     plan = rounds(num_codes, model.config.context, model.config.upsampling)
     unmask = make_unmask(model.functional, steps)
@@ -103,7 +103,7 @@ def sample_codes(
 def check(model: config.PriorConfig, steps: int, position_order: str = "spread") -> None:
     """Raises UserError unless a window can be sampled in `steps` steps in that order."""
     config.require(
-        1 <= steps <= model.context, f"--steps={steps}: must be from 1 to the {model.context} codes of a window"
+        1 <= steps <= model.context, f"`steps`={steps}: must be from 1 to the {model.context} codes of a window"
     )
     orders = ", ".join(order.ORDERS)
     config.require(position_order in order.ORDERS, f"position_order={position_order!r}: must be one of {orders}")

@@ -49,7 +49,7 @@ class TrainedPrior:
         """Raises UserError unless the prior was trained on codes of the tokenizer with this fingerprint."""
         config.require(
             self.config.vqvae == fingerprint,
-            f"--{self.config.tier}: this prior was trained on codes of VQ-VAE {self.config.vqvae}, but --vqvae is "
+            f"`{self.config.tier}`: this prior was trained on codes of VQ-VAE {self.config.vqvae}, but `vqvae` is "
             f"{fingerprint}: pass the VQ-VAE that extracted its codes",
         )
 

@@ -74,7 +74,7 @@ def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: Tokenizer) -> P
     if suffix == SAMPLES_SUFFIX:
         return _from_samples(path, tokenizer)
     known = (CODES_SUFFIX, SAMPLES_SUFFIX, *audio_io.EXTENSIONS)
-    config.require(suffix in known, f"--prime={path}: the name must end in one of {', '.join(known)}")
+    config.require(suffix in known, f"`prompt`={path}: the name must end in one of {', '.join(known)}")
     with audio_io.open_audio(path) as file:
         blocks = list(audio_io.mono_blocks(file, tokenizer.layout.sample_rate))
         for warning in file.warnings:
@@ -148,7 +148,7 @@ def _from_samples(path: pathlib.Path, tokenizer: Tokenizer) -> Prompt:
 def _require_tokenizer(path: pathlib.Path, found: str, wanted: str) -> None:
     config.require(
         found == wanted,
-        f"--prime={path}: its codes are of the tokenizer {found}, and --vqvae is {wanted}: pass the recording itself, "
+        f"`prompt`={path}: its codes are of the tokenizer {found}, and `vqvae` is {wanted}: pass the recording itself, "
         "or codes of this tokenizer",
     )
 

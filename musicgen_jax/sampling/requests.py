@@ -114,21 +114,21 @@ class Request:
     ) -> None:
         """Raises UserError where the request, the tokenizer, the priors and the prompt do not fit together."""
         self._validate_numbers()
-        config.require(self.mode in config.MODES, f"--mode={self.mode}: must be one of {', '.join(config.MODES)}")
+        config.require(self.mode in config.MODES, f"`mode`={self.mode}: must be one of {', '.join(config.MODES)}")
         for name in priors:
             layout.stream(name)
         sampled = sampled_tiers(layout, self.mode, priors)
-        config.require(bool(sampled), f"--mode={self.mode} samples no tier of {', '.join(priors)}: pass finer priors")
+        config.require(bool(sampled), f"`mode`={self.mode} samples no tier of {', '.join(priors)}: pass finer priors")
         for prior in priors.values():
             for genre in self.genres or ("",):
                 prior.require_told(trained.Words(genre, self.artist, self.lyrics), self.told_seconds(prior))
             prior.require_tokenizer(layout.fingerprint)
         heard = not self.lyrics or any(prior.hears_lyrics for prior in priors.values())
-        config.require(heard, "--lyrics: none of these priors hears lyrics; leave them out")
+        config.require(heard, "`lyrics`: none of these priors hears lyrics; leave them out")
         for index, name in enumerate(sampled):
             above = layout.stream(name).above
             there = not above or above in sampled or (self.mode == "upsample" and index == 0)
-            config.require(there, f"--{name} needs --{above}: codes come from the tier above")
+            config.require(there, f"`{name}` needs `{above}`: codes come from the tier above")
         for name in ("temperature", "top_p", "top_k", "guidance"):
             sampler_settings.require_sampled(name, getattr(self.settings, name), sampled)
         models = [priors[tier] for tier in sampled]
@@ -139,17 +139,17 @@ class Request:
 
     def _validate_sampler(self, models: list[trained.TrainedPrior]) -> None:
         known = ", ".join(config.SAMPLERS)
-        config.require(self.sampler in config.SAMPLERS, f"--sampler={self.sampler}: must be one of {known}")
+        config.require(self.sampler in config.SAMPLERS, f"`sampler`={self.sampler}: must be one of {known}")
         diffusion = [model for model in models if model.sampler == "diffusion"]
         if self.sampler == "autoregressive":
-            tiers = ", ".join(f"--{model.config.tier}" for model in diffusion)
-            config.require(not tiers, f"{tiers}: a diffusion model; pass --sampler=diffusion, or an autoregressive one")
-            config.require(self.steps is None, f"--steps={self.steps} goes with --sampler=diffusion")
+            tiers = ", ".join(f"`{model.config.tier}`" for model in diffusion)
+            config.require(not tiers, f"{tiers}: a diffusion model; pass `sampler`=diffusion, or an autoregressive one")
+            config.require(self.steps is None, f"`steps`={self.steps} goes with `sampler`=diffusion")
             return
-        config.require(bool(diffusion), "--sampler=diffusion: none of the models sampled is a diffusion model")
+        config.require(bool(diffusion), "`sampler`=diffusion: none of the models sampled is a diffusion model")
         for model in diffusion:
             steps, context = self.num_steps(model.distilled_steps), model.config.context
-            config.require(1 <= steps <= context, f"--steps={steps}: must be from 1 to the {context} codes of a window")
+            config.require(1 <= steps <= context, f"`steps`={steps}: must be from 1 to the {context} codes of a window")
 
     def _validate_guidance(self, models: list[trained.TrainedPrior]) -> None:
         for model in models:
@@ -160,72 +160,72 @@ class Request:
                 possible = model.config.label_dropout > 0
                 rule = f"the {tier} prior was never trained without labels, which guidance compares with; use 1, or "
                 rule += "train it with --config.model.label_dropout=0.1"
-            config.require(guidance == 1 or possible, f"--guidance={guidance}: {rule}")
+            config.require(guidance == 1 or possible, f"`guidance`={guidance}: {rule}")
 
     def _validate_windows(self, models: list[config.PriorConfig]) -> None:
         """What only code after code has; `models` are those of the tiers that are sampled so."""
         sampler_settings.require_sampled("hop_fraction", self.hop_fraction, [model.tier for model in models])
         rule = "changes nothing where diffusion models sample: leave it out"
-        config.require(bool(models) or self.cache_dtype == "compute", f"--cache_dtype={self.cache_dtype} {rule}")
+        config.require(bool(models) or self.cache_dtype == "compute", f"`cache_dtype`={self.cache_dtype} {rule}")
         exact = [model.tier for model in models if not model.int8_cache]
         rule = f"the published priors ({', '.join(exact)}) keep keys and values as they are computed: leave it out"
-        config.require(not exact or self.cache_dtype == "compute", f"--cache_dtype={self.cache_dtype}: {rule}")
+        config.require(not exact or self.cache_dtype == "compute", f"`cache_dtype`={self.cache_dtype}: {rule}")
         if not self.parallel_windows:
             return
         upsamplers = [model.tier for model in models if model.upsampling]
-        rule = "--parallel_windows needs a middle or bottom prior that samples code after code: leave it out"
+        rule = "`parallel_windows` needs a middle or bottom prior that samples code after code: leave it out"
         config.require(bool(upsamplers), rule)
         size, hop = self.num_together(True), min(self.hop_fraction_of(tier) for tier in upsamplers)
         least = (int(1 / hop) + 1) * self.num_samples
-        rule = f"--batch_size={least} or more, or leave out --parallel_windows"
+        rule = f"`batch_size`={least} or more, or leave out `parallel_windows`"
         config.require(
             size // self.num_samples * hop > 1,
-            f"--parallel_windows: {size} windows at a time, for {self.num_samples} samples that move on by {hop:g} "
+            f"`parallel_windows`: {size} windows at a time, for {self.num_samples} samples that move on by {hop:g} "
             f"contexts, take as long as one after the other: pass {rule}",
         )
 
     def _validate_numbers(self) -> None:
         inside = 0 < self.seconds <= MAX_SECONDS
-        config.require(inside, f"--seconds={self.seconds}: must be greater than 0, and at most {MAX_SECONDS}")
+        config.require(inside, f"`seconds`={self.seconds}: must be greater than 0, and at most {MAX_SECONDS}")
         inside = 0 < self.num_samples <= MAX_NUMBER
-        config.require(inside, f"--num_samples={self.num_samples}: must be at least 1, and at most {MAX_NUMBER}")
+        config.require(inside, f"`num_samples`={self.num_samples}: must be at least 1, and at most {MAX_NUMBER}")
         # jax.random.key takes the lower 32 bits of a seed: others would give the samples of some other seed.
-        config.require(0 <= self.seed < 2**32, f"--seed={self.seed}: must be from 0 to {2**32 - 1}")
+        config.require(0 <= self.seed < 2**32, f"`seed`={self.seed}: must be from 0 to {2**32 - 1}")
         inside = self.batch_size is None or 0 < self.batch_size <= MAX_NUMBER
-        config.require(inside, f"--batch_size={self.batch_size}: must be at least 1, and at most {MAX_NUMBER}")
+        config.require(inside, f"`batch_size`={self.batch_size}: must be at least 1, and at most {MAX_NUMBER}")
         config.require(
             self.total_seconds == 0 or self.seconds <= self.total_seconds <= MAX_SECONDS,
-            f"--total_seconds={self.total_seconds}: must be 0 or at least --seconds={self.seconds}, and at most "
+            f"`total_seconds`={self.total_seconds}: must be 0 or at least `seconds`={self.seconds}, and at most "
             f"{MAX_SECONDS}",
         )
         for hop_fraction in sampler_settings.values(self.hop_fraction):
             sampler_settings.require_number("hop_fraction", hop_fraction)
-            config.require(0 < hop_fraction <= 1, f"--hop_fraction={hop_fraction}: must be in (0, 1]")
+            config.require(0 < hop_fraction <= 1, f"`hop_fraction`={hop_fraction}: must be in (0, 1]")
         dtypes = ", ".join(config.CACHE_DTYPES)
-        config.require(self.cache_dtype in config.CACHE_DTYPES, f"--cache_dtype={self.cache_dtype}: one of {dtypes}")
+        config.require(self.cache_dtype in config.CACHE_DTYPES, f"`cache_dtype`={self.cache_dtype}: one of {dtypes}")
         self.settings.validate()
 
     def _validate_prompt(self, layout: Layout, sampled: list[str], prompt: prompts.Prompt | None) -> None:
         if self.mode == "ancestral":
             others = ", ".join(config.MODES[1:])
-            config.require(prompt is None, f"--mode=ancestral starts from nothing; --prime goes with --mode={others}")
+            config.require(prompt is None, f"`mode`=ancestral starts from nothing; `prompt` goes with `mode`={others}")
             return
-        config.require(prompt is not None, f"--mode={self.mode} needs --prime: a recording or codes to start from")
+        config.require(prompt is not None, f"`mode`={self.mode} needs `prompt`: a recording or codes to start from")
         given = self.given_tiers(layout, sampled)
         missing = ", ".join(tier for tier in given if tier not in prompt.codes)
-        primed = f", or --mode=primed, which takes the {given[0]} tier alone" if len(given) > 1 else ""
+        primed = f", or `mode`=primed, which takes the {given[0]} tier alone" if len(given) > 1 else ""
         remedy = f"pass the recording itself{primed}"
         there = ", ".join(prompt.codes)
-        rule = f"--mode={self.mode} needs {missing}"
+        rule = f"`mode`={self.mode} needs {missing}"
         config.require(not missing, f"{prompt.name} has codes of {there} only; {rule}: {remedy}")
         pieces, known, _ = prompt.codes[given[0]].shape
         config.require(
             self.num_samples >= pieces,
-            f"--num_samples={self.num_samples}: {prompt.name} holds {pieces} pieces: pass as many or more; one piece "
+            f"`num_samples`={self.num_samples}: {prompt.name} holds {pieces} pieces: pass as many or more; one piece "
             "of two channels is [S, 2]",
         )
         wanted = self.num_frames(layout, given[0])
-        length = f"{prompt.name} has {prompt.seconds:g} s, and --seconds={self.seconds:g}"
+        length = f"{prompt.name} has {prompt.seconds:g} s, and `seconds`={self.seconds:g}"
         if self.mode == "upsample":
             config.require(known >= wanted, f"{length}: pass fewer seconds or a longer prompt")
         else:

@@ -41,19 +41,19 @@ class SamplingSettings:
         """Raises UserError where a value is out of range."""
         for temperature in values(self.temperature):
             pair = np.shape(temperature) in ((), (2,))
-            config.require(pair, f"--temperature={temperature}: must be one number, or two: from the first to the last")
+            config.require(pair, f"`temperature`={temperature}: must be one number, or two: from the first to the last")
             for number in np.ravel(temperature):
-                config.require(0 < number < np.inf, f"--temperature={number}: must be greater than 0, and finite")
+                config.require(0 < number < np.inf, f"`temperature`={number}: must be greater than 0, and finite")
         for name in ("top_p", "top_k", "guidance"):
             for value in values(getattr(self, name)):
                 require_number(name, value)
         for top_p in values(self.top_p):
-            config.require(0 < top_p <= 1, f"--top_p={top_p}: must be in (0, 1]; 1 keeps all codes")
+            config.require(0 < top_p <= 1, f"`top_p`={top_p}: must be in (0, 1]; 1 keeps all codes")
         for top_k in values(self.top_k):
             whole = top_k >= 0 and float(top_k).is_integer()
-            config.require(whole, f"--top_k={top_k}: must be 0 (off) or a whole number of codes")
+            config.require(whole, f"`top_k`={top_k}: must be 0 (off) or a whole number of codes")
         for guidance in values(self.guidance):
-            config.require(0 <= guidance < np.inf, f"--guidance={guidance}: must be 0 or more; 1 is off")
+            config.require(0 <= guidance < np.inf, f"`guidance`={guidance}: must be 0 or more; 1 is off")
 
     def arrays(self, tier: str, places: np.ndarray, num_codes: int) -> logit_filters.Settings:
         """What the sampler takes for rows of windows.
@@ -87,14 +87,14 @@ def values(value: ByTier) -> list[Value]:
 
 def require_number(name: str, value: Any) -> None:
     """Raises UserError for a course where only a number makes sense."""
-    config.require(np.ndim(value) == 0, f"--{name}={value}: only the temperature changes over the music")
+    config.require(np.ndim(value) == 0, f"`{name}`={value}: only the temperature changes over the music")
 
 
 def require_sampled(name: str, value: ByTier, tiers: list[str]) -> None:
     """Raises UserError where a mapping names a tier that is not sampled."""
     unused = [tier for tier in value if tier not in tiers] if isinstance(value, Mapping) else []
     config.require(
-        not unused, f"--{name} has a value for {', '.join(unused)}, but the tiers sampled are {', '.join(tiers)}"
+        not unused, f"`{name}` has a value for {', '.join(unused)}, but the tiers sampled are {', '.join(tiers)}"
     )
 
 
@@ -109,7 +109,7 @@ def parse(name: str, text: str) -> ByTier:
     pairs = [part.strip().partition(":") for part in text.split(",")]
     tiers = [tier for tier, _, _ in pairs]
     fits = all(tiers) and len(set(tiers)) == len(tiers)
-    config.require(fits, f"--{name}={text}: name each tier once: --{name}=top:1,bottom:1")
+    config.require(fits, f"`{name}`={text}: name each tier once: `{name}`=top:1,bottom:1")
     return {tier: _value(name, text, value) for tier, _, value in pairs}
 
 
@@ -118,7 +118,7 @@ def _value(name: str, text: str, value: str) -> Value:
         numbers = tuple(float(number) for number in value.split("~"))
     except ValueError:
         numbers = ()
-    rule = f"--{name}={text}: write a number, FROM~TO, or either by tier: --{name}=top:1,middle:1,bottom:1"
+    rule = f"`{name}`={text}: write a number, FROM~TO, or either by tier: `{name}`=top:1,middle:1,bottom:1"
     config.require(len(numbers) in (1, 2) and not np.isnan(numbers).any(), rule)
     whole = tuple(int(number) if name == "top_k" and number.is_integer() else number for number in numbers)
     return whole[0] if len(whole) == 1 else whole

@@ -50,7 +50,7 @@ def plan(num_codes: int, context: int, hop_fraction: float, multiple: int = 1, p
       UserError: nothing is left to sample, or hop_fraction out of range.
     """
     config.require(num_codes > prompt >= 0, f"{num_codes} codes, {prompt} of them known: must be at least 1 more")
-    config.require(0 < hop_fraction <= 1, f"--hop_fraction={hop_fraction}: must be in (0, 1]")
+    config.require(0 < hop_fraction <= 1, f"`hop_fraction`={hop_fraction}: must be in (0, 1]")
     hop = max(int(hop_fraction * context) // multiple, 1) * multiple
     # Rounded up to the multiple: the window may end behind the track, and `stop` takes that back.
     last_start = -(-max(num_codes - context, 0) // multiple) * multiple

@@ -81,7 +81,7 @@ def test_labels_of_a_window(tiny_codes):
     unseen = dataclasses.replace(model, genres=("unknown", "organ"))
     flute = next(i for i, entry in enumerate(windows.entries) if entry.genre == "flute")
     assert code_dataset.Windows(tiny_codes, "train", unseen).window(flute, 0)["genre"] == 0
-    with pytest.raises(ValueError, match=r"--genre=polka: unknown genre; .*flute, organ"):
+    with pytest.raises(ValueError, match=r"genre=polka: unknown genre; .*flute, organ"):
         labels.require_known("genre", "polka", model.genres)
 
 

@@ -177,14 +177,14 @@ def test_bridges_see_known_codes_on_both_sides():
 
 @pytest.mark.parametrize("steps", [0, -1, 13])
 def test_steps_out_of_range(steps):
-    with pytest.raises(ValueError, match=f"--steps={steps}: must be from 1 to the 12 codes of a window"):
+    with pytest.raises(ValueError, match=f"steps={steps}: must be from 1 to the 12 codes of a window"):
         sample(tracks(1, 12), steps)
 
 
 def test_other_bad_input():
     with pytest.raises(ValueError, match="position_order='left': must be one of spread, random"):
         sample(tracks(1, 12), position_order="left")
-    with pytest.raises(ValueError, match="--guidance: the diffusion sampler has none"):
+    with pytest.raises(ValueError, match="guidance: the diffusion sampler has none"):
         sample(tracks(1, 12), settings={"guidance": np.full(1, 2.0, np.float32)})
 
 

@@ -84,7 +84,7 @@ def test_a_prior_that_was_trained_on_is_refused(folder, tiny_tokenizer, priors):
 
 
 def test_a_bad_request_leaves_no_folder(tmp_path, tiny_tokenizer, priors):
-    with pytest.raises(ValueError, match="--seconds=0"):
+    with pytest.raises(ValueError, match="seconds=0"):
         bad = dataclasses.replace(REQUEST, seconds=0)
         output.sample_to_folder(tiny_tokenizer, priors, bad, str(tmp_path / "out"), MODELS)
     assert not (tmp_path / "out").exists()

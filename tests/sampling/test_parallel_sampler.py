@@ -75,5 +75,5 @@ def test_the_first_finer_code_needs_all_of_the_tier_above(models):
 
 def test_guidance_is_refused(models):
     guided = dataclasses.replace(REQUEST, settings=requests.sampler_settings.SamplingSettings(guidance={"middle": 2.0}))
-    with pytest.raises(ValueError, match=r"--guidance=2\.0: the diffusion model of the middle tier has none; use 1"):
+    with pytest.raises(ValueError, match=r"guidance=2\.0: the diffusion model of the middle tier has none; use 1"):
         guided.validate(LAYOUT, models)

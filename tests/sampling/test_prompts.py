@@ -152,7 +152,7 @@ def test_former_samples(tiny_tokenizer, samples):
 def test_codes_of_another_tokenizer(tiny_tokenizer, samples, audio, tmp_path):
     folder, _ = samples
     (folder / "samples.json").write_text('{"vqvae_fingerprint": "beef"}')
-    with pytest.raises(ValueError, match=r"codes.npz: its codes are of the tokenizer beef, and --vqvae is"):
+    with pytest.raises(ValueError, match=r"codes.npz: its codes are of the tokenizer beef, and vqvae is"):
         prompts.load(folder / "codes.npz", tiny_tokenizer)
     (folder / "samples.json").unlink()
     with pytest.raises(ValueError, match=r"no samples.json beside it"):

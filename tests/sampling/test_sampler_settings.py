@@ -23,7 +23,7 @@ def test_parse(name, text, value):
 
 @pytest.mark.parametrize("text", ["", "warm", "top:", ":1", "top:1,top:2", "1~2~3", "top:1;bottom:2", "nan", "1,2"])
 def test_what_is_no_value(text):
-    with pytest.raises(ValueError, match=r"--temperature=.*--temperature=top:1"):
+    with pytest.raises(ValueError, match=r"temperature=.*temperature=top:1"):
         sampler_settings.parse("temperature", text)
 
 
@@ -50,15 +50,15 @@ def test_arrays_follow_the_place_in_the_track():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"temperature": 0.0}, r"--temperature=0\.0: must be greater than 0"),
-        ({"temperature": {"middle": (1.0, -1.0)}}, r"--temperature=-1\.0: must be greater than 0"),
-        ({"temperature": float("inf")}, r"--temperature=inf"),
-        ({"temperature": (1.0, 0.9, 0.8)}, r"--temperature=\(1\.0, 0\.9, 0\.8\): must be one number, or two"),
-        ({"top_p": 1.5}, r"--top_p=1\.5: must be in \(0, 1\]"),
+        ({"temperature": 0.0}, r"temperature=0\.0: must be greater than 0"),
+        ({"temperature": {"middle": (1.0, -1.0)}}, r"temperature=-1\.0: must be greater than 0"),
+        ({"temperature": float("inf")}, r"temperature=inf"),
+        ({"temperature": (1.0, 0.9, 0.8)}, r"temperature=\(1\.0, 0\.9, 0\.8\): must be one number, or two"),
+        ({"top_p": 1.5}, r"top_p=1\.5: must be in \(0, 1\]"),
         ({"top_p": (0.9, 0.8)}, r"only the temperature changes"),
-        ({"top_k": -1}, r"--top_k=-1: must be 0 \(off\) or a whole number"),
-        ({"top_k": {"top": 2.5}}, r"--top_k=2\.5"),
-        ({"guidance": -1.0}, r"--guidance=-1\.0"),
+        ({"top_k": -1}, r"top_k=-1: must be 0 \(off\) or a whole number"),
+        ({"top_k": {"top": 2.5}}, r"top_k=2\.5"),
+        ({"guidance": -1.0}, r"guidance=-1\.0"),
     ],
 )
 def test_bad_values(changes, message):
@@ -68,7 +68,7 @@ def test_bad_values(changes, message):
 
 
 def test_a_value_for_a_tier_that_is_not_sampled():
-    with pytest.raises(ValueError, match=r"--top_p has a value for bottom, but the tiers sampled are top, middle"):
+    with pytest.raises(ValueError, match=r"top_p has a value for bottom, but the tiers sampled are top, middle"):
         sampler_settings.require_sampled("top_p", {"top": 0.9, "bottom": 0.5}, ["top", "middle"])
     sampler_settings.require_sampled("top_p", {"top": 0.9}, ["top", "middle"])
     sampler_settings.require_sampled("top_p", 0.5, ["top"])
