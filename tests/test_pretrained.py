@@ -29,7 +29,11 @@ def workdirs(tiny_tokenizer, tmp_path):
 @pytest.mark.parametrize(
     ("folder", "load", "message"),
     [
-        ("top", pretrained.load_vqvae, "top holds a prior, not a tokenizer: pass a folder that train_vqvae or convert"),
+        (
+            "top",
+            pretrained.load_vqvae,
+            "top holds a prior, not a tokenizer or a residual tokenizer: pass a folder that train_vqvae or convert",
+        ),
         ("middle", pretrained.load_vqvae, "middle holds a diffusion model, not a tokenizer"),
         ("vqvae", pretrained.load_prior, "vqvae holds a tokenizer, not a prior: pass a folder that train_prior"),
         ("vqvae", pretrained.load_jukebox_prior, "vqvae holds a tokenizer, not a published prior"),
@@ -98,7 +102,7 @@ def test_a_tpu_keeps_them(workdirs, monkeypatch):
 
 
 KINDS = {
-    "a tokenizer": (config.VQVAETraining(), pretrained.load_vqvae),
+    "a tokenizer or a residual tokenizer": (config.VQVAETraining(), pretrained.load_vqvae),
     "a prior": (config.PriorTraining(), pretrained.load_prior),
     "a diffusion model": (config.DiffusionTraining(), pretrained.load_diffusion),
     "a published prior": (config.JukeboxPriorConfig(), pretrained.load_jukebox_prior),
@@ -110,7 +114,8 @@ KINDS = {
 def test_a_model_of_another_kind(tmp_path, wanted, found):
     config.write_json(tmp_path / "config.json", KINDS[found][0])
     if wanted != found:
-        with pytest.raises(UserError, match=rf"{tmp_path} holds {found}, not {wanted}: pass a folder that "):
+        there = found.removesuffix(" or a residual tokenizer")
+        with pytest.raises(UserError, match=rf"{tmp_path} holds {there}, not {wanted}: pass a folder that "):
             KINDS[wanted][1](str(tmp_path))
 
 

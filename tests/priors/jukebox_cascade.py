@@ -26,7 +26,8 @@ HOP_LENGTHS = {"top": 128, "middle": 32, "bottom": 8}
 HOP_FRACTIONS = {"top": 0.125, "middle": 0.5, "bottom": 0.5}
 NUM_CODES = 11
 NUM_TOP = 40  # codes of the top tier: two windows and a half of them
-ARTIST, GENRES = 3, (2, 5)
+ARTIST = 3
+GENRES = {"5b_lyrics": (2, 5), "1b_lyrics": (2,)}  # the 1b models take one
 LYRICS = "Now is the winter of our discontent\nMade glorious summer by this sun of York; "
 
 
@@ -40,15 +41,19 @@ def models(kind: str) -> dict[str, jukebox_models.Model]:
     return {tier: jukebox_models.Model(model) for tier, model in ({"top": top} | uppers).items()}
 
 
-def labels(model, characters: np.ndarray) -> np.ndarray:
+def labels(model, genres: tuple[int, ...], characters: np.ndarray) -> np.ndarray:
     """The port's row of labels: three times that it fills in itself, artist, genres and all lyrics."""
-    genres = (*GENRES, *(-1,) * model.max_genres)[: model.max_genres]
+    genres = (*genres, *(-1,) * model.max_genres)[: model.max_genres]
     lyrics = characters if model.lyrics != "none" else ()
     return np.array([[0, 0, 0, ARTIST, *genres, *lyrics]], np.int64)
 
 
-def port_codes(kind: str) -> dict[str, np.ndarray]:
-    """{tier: codes int64 [1, T]} of `JukeboxModel.ancestral_sample` with the most probable code at every step."""
+def port_codes(kind: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What `JukeboxModel.ancestral_sample` samples with the most probable code at every step.
+
+    Returns:
+      {tier: (codes int64 [1, T], by how much the logit of each is above that of the next best code, float32 [1, T])}.
+    """
     import test_jukebox_parity
     import torch
     from transformers.models.deprecated.jukebox import modeling_jukebox
@@ -71,10 +76,12 @@ def port_codes(kind: str) -> dict[str, np.ndarray]:
     def codes_alone(logits, **options):
         """Where lyrics are a prefix the port may draw a character, which it then takes for code 0; this does not."""
         logits[..., : logits.shape[-1] - NUM_CODES] = -torch.inf
+        best, next_best = torch.topk(logits.flatten(), 2).values.tolist()
+        leads.append(best - next_best)
         return filter_logits(logits, **options)
 
     filter_logits = modeling_jukebox.filter_logits
-    ours = models(kind)
+    ours, leads = models(kind), []
     priors = []
     for model in ours.values():
         prior = test_jukebox_parity.their_prior(model)
@@ -82,16 +89,23 @@ def port_codes(kind: str) -> dict[str, np.ndarray]:
         prior.get_music_tokens_conds = functools.partial(own_stretch, prior)
         priors.append(prior)
     characters = jukebox_labels.characters(LYRICS, ours["top"].config.lyric_vocabulary)
-    rows = [torch.from_numpy(labels(model.config, characters)) for model in ours.values()]
+    rows = [torch.from_numpy(labels(model.config, GENRES[kind], characters)) for model in ours.values()]
     length = NUM_TOP * HOP_LENGTHS["top"]
     with unittest.mock.patch.object(modeling_jukebox, "filter_logits", codes_alone):
         found = Cascade(priors).ancestral_sample(rows, n_samples=1, sample_length=length, save_results=False)
-    return {tier: codes.numpy() for tier, codes in zip(TIERS, found, strict=True)}
+    ends = np.cumsum([codes.shape[1] for codes in found])
+    assert len(leads) == ends[-1]  # each code was drawn once, tier after tier
+    parts = np.split(np.array(leads, np.float32), ends[:-1])
+    return {tier: (codes.numpy(), lead[None]) for tier, codes, lead in zip(TIERS, found, parts, strict=True)}
 
 
 def golden() -> dict[str, np.ndarray]:
     """What the golden file holds."""
-    return {f"{kind}/{tier}": codes.astype(np.int16) for kind in KINDS for tier, codes in port_codes(kind).items()}
+    stored = {}
+    for kind in KINDS:
+        for tier, (codes, leads) in port_codes(kind).items():
+            stored |= {f"{kind}/{tier}": codes.astype(np.int16), f"{kind}/{tier}/leads": leads}
+    return stored
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def priors(kind: str) -> dict[str, published.PublishedPrior]:
 
 
 def request(kind: str, **changes) -> requests.Request:
-    genres = {"5b_lyrics": "2 5", "1b_lyrics": "2"}[kind]
+    genres = " ".join(map(str, jukebox_cascade.GENRES[kind]))
     settings = sampler_settings.SamplingSettings(top_k=1, top_p=1.0)
     fields = {
         "seconds": SECONDS,
@@ -44,12 +44,13 @@ def request(kind: str, **changes) -> requests.Request:
     return requests.Request(**fields | changes)
 
 
-@pytest.mark.parametrize("kind", jukebox_cascade.KINDS)
+@pytest.mark.parametrize("kind", [pytest.param("5b_lyrics", marks=pytest.mark.slow), "1b_lyrics"])
 def test_codes_are_those_of_the_port(kind):
     models, asked = priors(kind), request(kind)
     asked.validate(LAYOUT, models)
     codes = hierarchy.sample_codes(LAYOUT, models, asked)
     stored = np.load(jukebox_cascade.GOLDEN_FILE)
     for tier, found in codes.items():
+        assert stored[f"{kind}/{tier}/leads"].min() > 1e-3  # no choice hangs on how float32 is rounded
         np.testing.assert_array_equal(found[..., 0], stored[f"{kind}/{tier}"], err_msg=tier)
         assert len(np.unique(found)) > 1
