@@ -44,7 +44,8 @@ def request(kind: str, **changes) -> requests.Request:
     return requests.Request(**fields | changes)
 
 
-@pytest.mark.parametrize("kind", [pytest.param("5b_lyrics", marks=pytest.mark.slow), "1b_lyrics"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", jukebox_cascade.KINDS)
 def test_codes_are_those_of_the_port(kind):
     models, asked = priors(kind), request(kind)
     asked.validate(LAYOUT, models)
