@@ -3,10 +3,10 @@
     python -m musicgen_jax.train_prior --config=configs/prior.py:tier=top,scale=tiny \\
         --workdir=DIR --config.data.path=DIR
 
-Tiers: the streams of the tokenizer's codes: `top`, `middle` and `bottom`, or `codes` of a residual one, whose codes of
-a frame are predicted in the pattern "delay" (`--config.model.pattern=flat`: one by one). Scales: `tiny` (laptop CPU),
-`small` (about 150 M at the top, one accelerator), `1b` and `5b` (pods). An upsampler's conditioner adds about 80 M at
-the scales above tiny.
+Tiers: the streams of the tokenizer's codes: `top`, `middle` and `bottom`, or `residual` of a residual one, whose codes
+of a frame are predicted in the pattern "delay" (`--config.model.pattern=flat`: one by one). Scales: `tiny` (laptop
+CPU), `small` (about 150 M at the top, one accelerator), `1b` and `5b` (pods). An upsampler's conditioner adds about
+80 M at the scales above tiny.
 
 The larger scales have the founding AdamW; `--config.optimizer.name=muon` trains them by Muon, whose best rate is a few
 times AdamW's (`--config.optimizer.peak_learning_rate=...`; at scale tiny 1.6e-2 beside 3e-3, docs/results.md).

@@ -55,7 +55,7 @@ def tiny_residual() -> config.ResidualVQVAETraining:
     recipe = tiny()
     model = config.ResidualVQVAEConfig(
         sample_rate=16000,
-        codes=config.TierConfig(downsampling=(4,), strides=(2, 4, 5, 8), width=32, depth=2, dilation_growth=3),
+        residual=config.TierConfig(downsampling=(4,), strides=(2, 4, 5, 8), width=32, depth=2, dilation_growth=3),
         quantizer=config.QuantizerConfig(
             num_codes=256, num_codebooks=4, codebook_dropout=0.25, code_width=64, ema_decay=0.9
         ),

@@ -19,7 +19,7 @@ SETTINGS = ("temperature", "top_p", "top_k", "guidance")
 
 
 class Options(TypedDict, total=False):
-    """What else may be said of the music; `request.Request` and `settings.SamplingSettings` describe each of them."""
+    """What else may be said of the music: see `requests.Request` and `sampler_settings.SamplingSettings`."""
 
     genre: str | Sequence[str] | None
     artist: str

@@ -16,11 +16,14 @@ from absl import flags
 from musicgen_jax import config
 from musicgen_jax.command_line import cli, config_flag
 
-_CONFIG = config_flag.define("configs/prior.py:tier=top,scale=5b", config.VQVAETraining, config.PriorTraining)
+_CONFIG = config_flag.define(
+    "configs/prior.py:tier=top,scale=5b", config.VQVAETraining, config.PriorTraining, required=False
+)
 _TOPOLOGY = flags.DEFINE_string("topology", None, "Chips: v5e:4x4, v5p:4x4x4, v6e:16x16, h100:8.", required=True)
 _SAMPLE = flags.DEFINE_enum(
     "sample", None, ["5b", "5b_lyrics", "1b_lyrics"], "Published top prior, with both upsamplers: nothing is trained."
 )
+flags.mark_flags_as_mutual_exclusive(["config", "sample"], required=True)
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "Of --sample: how many are made together.")
 _NUM_SLICES = flags.DEFINE_integer("num_slices", 1, "TPU slices (or GPU nodes) of that topology.")
 _SEQUENCES = flags.DEFINE_integer(

@@ -14,7 +14,7 @@ from musicgen_jax.diffusion import distillation
 from musicgen_jax.diffusion import trained as trained_diffusion
 from musicgen_jax.nn import modules
 from musicgen_jax.priors import jukebox_labels, published, trained
-from musicgen_jax.runtime import files
+from musicgen_jax.runtime import files, records
 from musicgen_jax.sharding import meshes
 from musicgen_jax.tokenizers import tokenizer
 from musicgen_jax.tokenizers.adversarial import adversarial
@@ -102,8 +102,10 @@ def name_of_model(workdir: pathlib.Path) -> str:
     kind = kinds.in_folder(workdir)
     if kind is None or kind.data == "audio":
         return "" if kind is None else "vqvae"
-    values = files.read_json(workdir / "config.json")
-    return str(values.get("model", values)["tier"])  # no training run wraps a published prior
+    path = workdir / "config.json"
+    values = files.read_json(path)
+    model = records.check(dict[str, Any], values.get("model", values), f"{path}: model")  # published: no run around it
+    return records.check(str, model.get("tier"), f"{path}: model.tier")
 
 
 def _load_code_model(workdir: str, tier: str, *names: str) -> Any:

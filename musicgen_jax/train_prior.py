@@ -48,6 +48,7 @@ def _train(run: config.PriorTraining) -> None:
 
     kinds.check_workdir(_WORKDIR.value, run)
     run.model = code_dataset.resolve(run.model, run.data.path)
+    run.validate()  # now that the codes have said how many codebooks there are, and so how many steps a window has
     mesh = meshes.make_mesh(run.mesh)
     stack.check_remat(run.model.transformer, mesh.local_devices)
     for sentence in stack.undivided(run.model.transformer, mesh) if jax.process_index() == 0 else ():

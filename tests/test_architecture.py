@@ -34,7 +34,7 @@ MAY_IMPORT = {
     },
     "conditions": {"config", "nn", "sharding", "transformer"},
     "priors": {
-        *("config", "codes.patterns", "data.labels", "nn", "sharding", "transformer", "conditions"),
+        *("config", "codes.layout", "codes.patterns", "data.labels", "nn", "sharding", "transformer", "conditions"),
         *("training.state", "training.precision"),
     },
     "training": {"config", "nn", "sharding"},

@@ -131,7 +131,7 @@ def residual(tmp_path_factory: pytest.TempPathFactory, tones_folder: pathlib.Pat
     """The same way with the tokenizer of one stream of four codebooks, and a prior of the pattern "delay"."""
     out = tmp_path_factory.mktemp("residual")
     few = ["--config.training.num_steps=6", "--config.training.checkpoint_every=3", "--config.data.batch_size=2"]
-    models = [f"--tokenizer={out}/tokenizer", f"--prior=codes:{out}/prior"]
+    models = [f"--tokenizer={out}/tokenizer", f"--prior=residual:{out}/prior"]
 
     def run(verb: str, *flags: str) -> None:
         result = command_line.run(f"musicgen_jax.{verb}", *flags, timeout=900)
@@ -142,7 +142,7 @@ def residual(tmp_path_factory: pytest.TempPathFactory, tones_folder: pathlib.Pat
     tokenizer = ["--config=configs/vqvae.py:scale=tiny,kind=residual", f"--config.data.path={out}/audio"]
     run("train_vqvae", *tokenizer, f"--workdir={out}/tokenizer", *few)
     run("extract_codes", f"--tokenizer={out}/tokenizer", f"--data={out}/audio", f"--out={out}/codes")
-    prior = ["--config=configs/prior.py:tier=codes,scale=tiny", f"--config.data.path={out}/codes"]
+    prior = ["--config=configs/prior.py:tier=residual,scale=tiny", f"--config.data.path={out}/codes"]
     run("train_prior", *prior, f"--workdir={out}/prior", *few)
     # Longer than the context of 256 frames, 5.12 s: two windows.
     run("sample", *models, f"--out={out}/samples", "--seconds=6", "--num_samples=2", "--seed=3")
@@ -156,15 +156,15 @@ def residual(tmp_path_factory: pytest.TempPathFactory, tones_folder: pathlib.Pat
 def test_a_stream_of_several_codebooks_goes_the_whole_way(residual: pathlib.Path):
     settings = json.loads((residual / "prior" / "config.json").read_text())["model"]
     assert (settings["num_codebooks"], settings["pattern"], settings["num_codes"]) == (4, "delay", 256)
-    sampled = np.load(residual / "samples" / "codes.npz")["codes"]
+    sampled = np.load(residual / "samples" / "codes.npz")["residual"]
     assert sampled.shape == (2, 300, 4) and sampled.max() < 256
     for folder, seconds in (("samples", 6.0), ("continued", 7.0)):
         facts = soundfile.info(residual / folder / "000.wav")
         assert facts.samplerate == 16000 and abs(facts.duration - seconds) <= 320 / 16000
     metrics = json.loads((residual / "report" / "metrics.json").read_text())
-    assert {"spectral_convergence_db", "si_sdr_db"} <= set(metrics["reconstruction"]["codes"])
-    assert {"usage", "perplexity"} <= set(metrics["codebook"]["codes"])
-    nats = metrics["prior"]["codes"]["nats_per_code"]
+    assert {"spectral_convergence_db", "si_sdr_db"} <= set(metrics["reconstruction"]["residual"])
+    assert {"usage", "perplexity"} <= set(metrics["codebook"]["residual"])
+    nats = metrics["prior"]["residual"]["nats_per_code"]
     assert 0 < nats < 2 * np.log(256)
     # Four codes of 50 frames a second.
     assert metrics["prior"]["bits_per_second"] == pytest.approx(200 * nats / np.log(2))
@@ -175,9 +175,9 @@ def test_a_prompt_is_continued_from_its_own_codes(residual: pathlib.Path, tones_
     """And the first codebooks of a recording decode by themselves."""
     tokenizer = pretrained.load_vqvae(str(residual / "tokenizer"))
     audio = audio_io.read_audio(tones_folder / "flute" / "a.wav", 16000)
-    codes = tokenizer.encode(iter([audio]))["codes"]
-    continued = np.load(residual / "continued" / "codes.npz")["codes"]
+    codes = tokenizer.encode(iter([audio]))["residual"]
+    continued = np.load(residual / "continued" / "codes.npz")["residual"]
     whole = len(audio) // 320
     np.testing.assert_array_equal(continued[0, : whole - 1], codes[: whole - 1])
     for number in (1, 2, 3):
-        assert tokenizer.decode(codes[:, :number], "codes").shape == (len(codes) * 320,)
+        assert tokenizer.decode(codes[:, :number], "residual").shape == (len(codes) * 320,)

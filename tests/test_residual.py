@@ -51,16 +51,18 @@ def test_training_lowers_the_loss_and_uses_every_codebook(trained):
     _, metrics = trained
     losses = tiny_runs.losses(metrics)
     assert np.isfinite(losses).all() and np.mean(losses[-5:]) < 0.9 * losses[0]
-    assert {"codes/l2", "codes/commitment", "codes/usage", "codes/perplexity", "codes/restarts"} <= set(metrics[0])
-    assert metrics[0]["codes/restarts"] > 2 * 16  # all of them begin on the data
-    assert metrics[-1]["codes/usage"] > 0.5
+    assert {"residual/l2", "residual/commitment", "residual/usage", "residual/perplexity", "residual/restarts"} <= set(
+        metrics[0]
+    )
+    assert metrics[0]["residual/restarts"] > 2 * 16  # all of them begin on the data
+    assert metrics[-1]["residual/usage"] > 0.5
 
 
 @pytest.fixture(scope="module")
 def prior(trained, tiny_audio_dataset, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("residual") / "codes")
     extraction.extract(trained[0], tiny_audio_dataset, folder, window_seconds=2.0)
-    model = dataclasses.replace(tiny_priors.model_config(context=CONTEXT, num_layers=1), tier="codes")
+    model = dataclasses.replace(tiny_priors.model_config(context=CONTEXT, num_layers=1), tier="residual")
     return tiny_priors.trained_prior(code_dataset.resolve(model, folder), folder)
 
 
@@ -93,22 +95,24 @@ def request(**changes) -> requests.Request:
 
 def test_sampled_in_windows_and_continued_from_itself(trained, prior):
     layout = trained[0].layout
-    codes = hierarchy.sample_codes(layout, {"codes": prior}, request())["codes"]
+    codes = hierarchy.sample_codes(layout, {"residual": prior}, request())["residual"]
     assert codes.shape == (2, 40, NUM_CODEBOOKS) and codes.max() < 16
     assert len(np.unique(codes, axis=0)) == 2
-    again = hierarchy.sample_codes(layout, {"codes": prior}, request(batch_size=1))["codes"]
+    again = hierarchy.sample_codes(layout, {"residual": prior}, request(batch_size=1))["residual"]
     np.testing.assert_array_equal(again, codes)
-    start = prompts.Prompt("its own beginning", {"codes": codes[:, :7]}, 7 * HOP / SAMPLE_RATE)
+    start = prompts.Prompt("its own beginning", {"residual": codes[:, :7]}, 7 * HOP / SAMPLE_RATE)
     short = request(seconds=CONTEXT * HOP / SAMPLE_RATE)
-    whole = hierarchy.sample_codes(layout, {"codes": prior}, short)["codes"]
+    whole = hierarchy.sample_codes(layout, {"residual": prior}, short)["residual"]
     continued = requests.Request(**vars(short) | {"mode": "continue"})
-    np.testing.assert_array_equal(hierarchy.sample_codes(layout, {"codes": prior}, continued, start)["codes"], whole)
-    assert trained[0].decode(codes[0], "codes").shape == (40 * HOP,)
+    np.testing.assert_array_equal(
+        hierarchy.sample_codes(layout, {"residual": prior}, continued, start)["residual"], whole
+    )
+    assert trained[0].decode(codes[0], "residual").shape == (40 * HOP,)
 
 
 def test_greedy_codes_are_the_argmax_of_the_full_pass(trained, prior):
     greedy = request(seconds=CONTEXT * HOP / SAMPLE_RATE, settings=sampler_settings.SamplingSettings(top_k=1))
-    codes = hierarchy.sample_codes(trained[0].layout, {"codes": prior}, greedy)["codes"]
+    codes = hierarchy.sample_codes(trained[0].layout, {"residual": prior}, greedy)["residual"]
     rows = jnp.zeros(2, jnp.int32)
     length = rows + round(greedy.told_seconds(prior) * prior.config.codes_per_second)
     batch = {"codes": jnp.asarray(codes), "genre": rows, "artist": rows, "start": rows, "length": length}

@@ -75,7 +75,7 @@ def residual_config() -> config.ResidualVQVAEConfig:
     """One stream of hop 32 at 4000 Hz, three codebooks of 16 codes."""
     return config.ResidualVQVAEConfig(
         sample_rate=4000,
-        codes=config.TierConfig(downsampling=(2,), strides=(4, 8), width=8, depth=1),
+        residual=config.TierConfig(downsampling=(2,), strides=(4, 8), width=8, depth=1),
         quantizer=config.QuantizerConfig(
             num_codes=16, num_codebooks=3, codebook_dropout=0.5, code_width=8, ema_decay=0.9
         ),

@@ -42,7 +42,7 @@ def after_train_vqvae(workdir: str, run: config.VQVAETraining, held_out: tuple[s
     Args:
       workdir: of the run.
       run: its config.
-      held_out: the track that `vqvae.reconstruction` wrote, and its split; None if it did not.
+      held_out: the track that `tokenizers.reconstruction` wrote, and its split; None if it did not.
     """
     say_trained(workdir, run.training.num_steps, "loss")
     if held_out is not None:

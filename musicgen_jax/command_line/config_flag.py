@@ -21,17 +21,19 @@ from musicgen_jax.runtime.errors import NotFoundError, UserError
 flags.disclaim_key_flags()  # what `define` defines is its caller's
 
 
-def define(example: str, *classes: type) -> flags.FlagHolder[Any]:
-    """The required flag --config.
+def define(example: str, *classes: type, required: bool = True) -> flags.FlagHolder[Any]:
+    """The flag --config.
 
     Args:
       example: of a value, for the help.
       *classes: what get_config() of the file must return an instance of.
+      required: whether it must be given.
     """
     help_text = f"Config file, such as {example}, or one of your own. --config.FIELD=value overrides a field."
     holder = config_flags.DEFINE_config_file("config", None, help_text)
     flags.FLAGS["config"].parser = _ConfigParser(example, classes)
-    flags.mark_flag_as_required("config")
+    if required:
+        flags.mark_flag_as_required("config")
     return holder
 
 

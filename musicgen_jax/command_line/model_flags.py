@@ -46,7 +46,8 @@ def given() -> dict[str, str]:
     for text in flags.FLAGS["prior"].value:
         name, _, path = text.partition(":")
         require(bool(name and path), f"--prior={text}: write a stream and a workdir: --prior=top:DIR")
-        require(not found.get(name) and name not in ("vqvae", "directory"), f"--prior={text}: {name} is named twice")
+        require(name not in ("vqvae", "tokenizer", "directory"), f"--prior={text}: {name} is no stream of codes")
+        require(not found.get(name), f"--prior={text}: {name} is named twice")
         found[name] = str(files.local_path(path, "--prior"))
     if model := flags.FLAGS["model"].value:
         found["directory"] = model

@@ -55,7 +55,7 @@ class Above(nnx.Module):
         Returns:
           added [B, T, D] in the compute dtype.
         """
-        x = self.stack(tables.summed(self.codes[...].astype(self.dtype), batch["above"]))
+        x = self.stack(tables.summed(self.codes[...], batch["above"]).astype(self.dtype))
         for upsampling in self.upsampling:
             x = upsampling(x)
         added = self.norm(self.project(x))

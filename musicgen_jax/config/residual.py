@@ -11,15 +11,17 @@ class ResidualVQVAEConfig(Streams):
     """One encoder and decoder whose frames are quantized by several codebooks in turn (SoundStream, EnCodec)."""
 
     sample_rate: int = 16000  # Hz, of the shards it trains on and of what it writes
-    codes: TierConfig = dataclasses.field(default_factory=lambda: TierConfig(downsampling=(4,), strides=(2, 4, 5, 8)))
+    residual: TierConfig = dataclasses.field(
+        default_factory=lambda: TierConfig(downsampling=(4,), strides=(2, 4, 5, 8))
+    )
     quantizer: QuantizerConfig = dataclasses.field(default_factory=lambda: QuantizerConfig(num_codebooks=4))
     decoder: str = "conv"  # as `VQVAEConfig.decoder`
     ddsp: DDSPConfig = dataclasses.field(default_factory=DDSPConfig)
 
     @property
     def streams(self) -> dict[str, TierConfig]:
-        """Its one stream, `codes`."""
-        return {"codes": self.codes}
+        """Its one stream, `residual`."""
+        return {"residual": self.residual}
 
 
 @dataclasses.dataclass

@@ -188,8 +188,8 @@ class Streams:
         for name, stream in self.streams.items():
             stream.validate(name)
         hops = list(self.hop_lengths.values())
-        falling = all(above > below for above, below in itertools.pairwise(hops))
-        require(falling, f"hop lengths {', '.join(self.streams)} are {hops}: they must decrease")
+        falling = all(above > below and above % below == 0 for above, below in itertools.pairwise(hops))
+        require(falling, f"hop lengths {', '.join(self.streams)} are {hops}: each must be a multiple of the next")
         self.quantizer.validate()
         decoders = ("conv", "ddsp", "conv+ddsp")
         require(self.decoder in decoders, f"model.decoder={self.decoder!r}: must be one of {decoders}")

@@ -1,4 +1,4 @@
-"""Published priors of Jukebox: which of their arrays lies where in `prior.jukebox`, and which of them a file is."""
+"""Published priors of Jukebox: which of their arrays lies where in `priors.jukebox`, and which of them a file is."""
 
 import dataclasses
 import re

@@ -59,6 +59,8 @@ class Settings:
         """Raises UserError where a value is out of range, or does not fit the prior."""
         for name in ("num_samples", "train_steps", "round_steps"):
             config.require(getattr(self, name) >= 1, f"--{name}={getattr(self, name)}: must be at least 1")
+        of_one = model.num_codebooks == 1
+        config.require(of_one, f"--prior: is of {model.num_codebooks} codebooks; diffusion models are of one")
         half = "half of a batch learns to fill gaps"
         config.require(self.batch_size >= 2, f"--batch_size={self.batch_size}: must be at least 2: {half}")
         positive = 0 < self.learning_rate < math.inf

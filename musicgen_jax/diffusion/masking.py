@@ -23,7 +23,7 @@ def draw(key: jax.Array, exists: jax.Array, schedule: str) -> tuple[jax.Array, j
     Args:
       key: of the step.
       exists: bool [B, T], False behind the track's end; such codes are never known and never counted.
-      schedule: of `schedule.masked_share`.
+      schedule: of `schedules.masked_share`.
 
     Returns:
       (known bool [B, T], weights float32 [B, T], 0 for codes that are known). The mean of a window's sum of weights

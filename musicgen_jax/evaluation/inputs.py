@@ -55,7 +55,7 @@ def open_all(
     split = _held_out_split(data)
     with_codes = {}
     for tier, prior in sorted(priors.items(), key=lambda item: tokenizer.layout.rank(item[0])):
-        prior.require_tokenizer(tokenizer.fingerprint)
+        prior.require_tokenizer(tokenizer.layout)
         with_codes[tier] = dataclasses.replace(prior, codes_path=codes or prior.codes_path)
         _check_codes(with_codes[tier].codes_path, "--codes" if codes else f"--{tier}", tokenizer.fingerprint, data)
     sampled = _samples(samples, tokenizer) if samples else []
@@ -103,6 +103,7 @@ def _check_codes(codes: str, flag: str, fingerprint: str, data: str) -> None:
     """Raises UserError unless `codes` are those of the audio `data`, by the tokenizer with this fingerprint."""
     which = f"--codes={codes}" if flag == "--codes" else f"{flag}: the codes that this prior was trained on, {codes},"
     remedy = "pass --codes=DIR, which extract_codes wrote with this --vqvae and --data"
+    config.require(bool(codes), f"{flag}: this prior does not know on which codes it was trained: {remedy}")
     try:
         made_with = code_shards.read_facts(codes).layout.fingerprint
     except NotFoundError as error:

@@ -14,6 +14,7 @@ import numpy as np
 
 from musicgen_jax import config
 from musicgen_jax.runtime import files, records
+from musicgen_jax.runtime.errors import UserError
 
 FILES = {"artist": "artists.json", "genre": "genres.json"}
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -83,19 +84,21 @@ class Names:
         Raises:
           UserError: a word that there is not, or more words than places.
         """
-        words = re.split(r"[\s_]+", name.strip()) if self.many else [name]
-        config.require(len(words) <= places, f"genre={name!r}: {len(words)} words, and the prior takes {places}")
+        words = _normalized(name).split("_") if self.many else [name]
+        config.require(len(words) <= places, f"`genre`={name!r}: {len(words)} words, and the prior takes {places}")
         numbers = [self._number("genre", word) if word else 0 for word in words]
         return np.array(numbers + [-1] * (places - len(numbers)), np.int32)
 
     def _number(self, label: str, name: str) -> int:
         known, size = self.numbers.get(label, {}), self.sizes[label]
         key = f"{_normalized(name)}.v2" if self.many else name.lower()
-        number = int(name) if name.isdecimal() else known.get(key, -1)
+        is_number = name.isascii() and name.isdecimal() and len(name) < 10  # unless an artist is called so
+        number = known.get(key, int(name) if is_number else -1)
+        if 0 <= number < size:
+            return number
         near = records.nearest(key, [one for one in known if one.endswith(".v2") == self.many])
         rule = f"no such {label}{near}" if known else f"{FILES[label]} is not there to look it up in"
-        config.require(0 <= number < size, f"{label}={name!r}: {rule}; or pass a number from 0 to {size - 1}")
-        return number
+        raise UserError(f"`{label}`={name!r}: {rule}; or pass a number from 0 to {size - 1}")
 
 
 def read_names(workdir: str, model: config.JukeboxPriorConfig) -> Names:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from musicgen_jax import config
+from musicgen_jax.codes.layout import Layout, Stream
 from musicgen_jax.priors import jukebox_batch, jukebox_labels, trained
 
 
@@ -20,8 +21,15 @@ class PublishedPrior(trained.TrainedPrior):
     config: config.JukeboxPriorConfig
     names: jukebox_labels.Names = dataclasses.field(kw_only=True)
 
-    def require_tokenizer(self, fingerprint: str) -> None:
-        """The published files do not say of which tokenizer they are; there is one."""
+    def require_tokenizer(self, layout: Layout) -> None:
+        """Raises UserError unless the tokenizer has such codes: the published files do not say more of theirs."""
+        model = self.config
+        wanted = Stream(model.tier, model.hop_length, 1, model.num_codes, model.above)
+        config.require(
+            layout.sample_rate == model.sample_rate and wanted in layout.streams,
+            f"`{model.tier}`: this published prior is of codes that the tokenizer does not make ({model.num_codes} "
+            f"codes of {model.hop_length} samples at {model.sample_rate} Hz): pass the converted VQ-VAE as `vqvae`",
+        )
 
     @property
     def genres(self) -> tuple[str, ...]:
@@ -30,7 +38,7 @@ class PublishedPrior(trained.TrainedPrior):
 
     @property
     def hears_lyrics(self) -> bool:
-        """Of the top priors, those that are called so."""
+        """Whether it reads lyrics: the top priors of the releases with "lyrics" in their names do."""
         return self.config.lyrics != "none"
 
     def require_told(self, words: trained.Words, total_seconds: float) -> None:
@@ -42,8 +50,8 @@ class PublishedPrior(trained.TrainedPrior):
         low, high = self.config.min_seconds, self.config.max_seconds
         config.require(
             self.config.upsampling > 0 or low <= total_seconds < high,
-            f"total_seconds={total_seconds:g}: the published {self.config.tier} prior is told lengths from {low:g} to "
-            f"{high:g} seconds",
+            f"`total_seconds`={total_seconds:g}: the published {self.config.tier} prior is told lengths from {low:g} "
+            f"to {high:g} seconds",
         )
 
     def told(self, batch: Mapping[str, np.ndarray], words: Sequence[trained.Words]) -> dict[str, np.ndarray]:
@@ -56,7 +64,8 @@ class PublishedPrior(trained.TrainedPrior):
         times["length"] = np.full(len(words), settings.context * hop)
         if not settings.upsampling:
             # The last window may reach beyond the end of a track, but never beyond the longest that there can be.
-            longest = round(settings.max_seconds * settings.sample_rate)
+            shortest, longest = (round(x * settings.sample_rate) for x in (settings.min_seconds, settings.max_seconds))
+            times["total"] = np.clip(times["total"], shortest, longest - 1)  # whole codes may be a little more or less
             times["offset"] = np.minimum(times["offset"], longest - times["length"])
             found |= {name: value.astype(np.int32) for name, value in times.items()}
         if self.hears_lyrics:

@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from musicgen_jax import config
+from musicgen_jax.codes.layout import Layout
 from musicgen_jax.data import labels
 from musicgen_jax.nn import modules
 
@@ -45,12 +46,12 @@ class TrainedPrior:
         """What a run has trained."""
         return cls(run.model, functional, weights, run.data.path)
 
-    def require_tokenizer(self, fingerprint: str) -> None:
-        """Raises UserError unless the prior was trained on codes of the tokenizer with this fingerprint."""
+    def require_tokenizer(self, layout: Layout) -> None:
+        """Raises UserError unless the prior was trained on codes of the tokenizer of this layout."""
         config.require(
-            self.config.vqvae == fingerprint,
+            self.config.vqvae == layout.fingerprint,
             f"`{self.config.tier}`: this prior was trained on codes of VQ-VAE {self.config.vqvae}, but `vqvae` is "
-            f"{fingerprint}: pass the VQ-VAE that extracted its codes",
+            f"{layout.fingerprint}: pass the VQ-VAE that extracted its codes",
         )
 
     @property

@@ -122,7 +122,7 @@ class Request:
         for prior in priors.values():
             for genre in self.genres or ("",):
                 prior.require_told(trained.Words(genre, self.artist, self.lyrics), self.told_seconds(prior))
-            prior.require_tokenizer(layout.fingerprint)
+            prior.require_tokenizer(layout)
         heard = not self.lyrics or any(prior.hears_lyrics for prior in priors.values())
         config.require(heard, "`lyrics`: none of these priors hears lyrics; leave them out")
         for index, name in enumerate(sampled):
