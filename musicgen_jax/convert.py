@@ -47,8 +47,11 @@ def main() -> None:
     checkpoint, workdir = pathlib.Path(_CHECKPOINT.value), pathlib.Path(_OUT.value)
     if _DIRECTION.value == "import":
         jukebox.import_checkpoint(checkpoint, workdir, _TIER.value)
-        folder = workdir / "vqvae" if (workdir / "vqvae").is_dir() else workdir
-        closing.after_convert(str(folder), kinds.in_folder(folder) is kinds.KINDS["jukebox_prior"])
+        found = {
+            str(place): kinds.in_folder(place) for place in (workdir, *sorted(workdir.iterdir())) if place.is_dir()
+        }
+        tokenizer = next((place for place, kind in found.items() if kind is kinds.KINDS["vqvae"]), "")
+        closing.after_convert(str(workdir), tokenizer, kinds.KINDS["jukebox_prior"] in found.values())
     else:
         jukebox.export_checkpoint(workdir, checkpoint)
 

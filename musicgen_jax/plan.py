@@ -10,6 +10,7 @@ accelerator: for TPUs the real compiler (libtpu) compiles the training step for 
 """
 
 import json
+from typing import Any
 
 from absl import flags
 
@@ -23,7 +24,6 @@ _TOPOLOGY = flags.DEFINE_string("topology", None, "Chips: v5e:4x4, v5p:4x4x4, v6
 _SAMPLE = flags.DEFINE_enum(
     "sample", None, ["5b", "5b_lyrics", "1b_lyrics"], "Published top prior, with both upsamplers: nothing is trained."
 )
-flags.mark_flags_as_mutual_exclusive(["config", "sample"], required=True)
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "Of --sample: how many are made together.")
 _NUM_SLICES = flags.DEFINE_integer("num_slices", 1, "TPU slices (or GPU nodes) of that topology.")
 _SEQUENCES = flags.DEFINE_integer(
@@ -33,6 +33,19 @@ _MTBF_HOURS = flags.DEFINE_float("mtbf_hours", 50_000.0, "Mean time between fail
 _CHECKPOINT_SECONDS = flags.DEFINE_float(
     "checkpoint_seconds", 0.0, "By which a checkpoint holds up training; 0 estimates it from the size of the state."
 )
+_OF_TRAINING = (_NUM_SLICES, _SEQUENCES, _MTBF_HOURS, _CHECKPOINT_SECONDS)
+
+
+@flags.multi_flags_validator(["config", "sample"])
+def _require_one_of_two_ways(values: dict[str, Any]) -> bool:
+    """Either a run that trains, by its config, or sampling."""
+    if (values["config"] is None) == (values["sample"] is None):
+        raise flags.ValidationError("pass --config=FILE.py:ARG, to plan training, or --sample=NAME: one of the two.")
+    others = (_NUM_SAMPLES,) if values["sample"] is None else _OF_TRAINING
+    given = ", ".join(f"--{flag.name}" for flag in others if flags.FLAGS[flag.name].present)
+    if given:
+        raise flags.ValidationError(f"{given}: not of {'training' if values['sample'] is None else 'sampling'}.")
+    return True
 
 
 def main() -> None:

@@ -131,10 +131,14 @@ def test_a_compressed_prior_takes_the_place_of_the_one_it_was_made_from(tmp_path
 
 
 def test_convert(capsys):
-    closing.after_convert("jukebox/vqvae", holds_prior=False)
-    assert next_command(capsys)[1]["vqvae"] == "jukebox/vqvae"
-    closing.after_convert("jukebox/top", holds_prior=True)
-    assert 'load_jukebox_prior("jukebox/top")' in capsys.readouterr().err
+    closing.after_convert("jukebox/vqvae", "jukebox/vqvae", holds_priors=False)
+    verb, flags = next_command(capsys)
+    assert verb == "extract_codes" and flags["vqvae"] == "jukebox/vqvae"
+    closing.after_convert("jukebox", "jukebox/vqvae", holds_priors=True)
+    verb, flags = next_command(capsys)
+    assert verb == "sample" and flags["model"] == "jukebox"
+    closing.after_convert("jukebox/top", "", holds_priors=True)
+    assert capsys.readouterr().err.splitlines()[-1].endswith("/jukebox")
 
 
 def test_plan(capsys, monkeypatch):

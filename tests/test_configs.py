@@ -162,6 +162,7 @@ def test_unknown_argument(name, arg, message):
             (10**6,),
             r"downsampling=\(1000000,\).* a hop length above 2 \*\* 20 is too long",
         ),
+        ("vqvae", "model.middle.strides", (2, 2, 2, 2, 3), r"\[128, 48, 8\]: each must be a multiple of the next"),
         ("vqvae", "model.top.depth", 10**9, "model.top.depth=1000000000: must be at most 1000"),
     ],
 )

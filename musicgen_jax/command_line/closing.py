@@ -114,12 +114,21 @@ def after_compress(out: str, prior: str, tier: str, streams: Sequence[str]) -> N
     _say_sample({tier: out}, streams, beside=prior)
 
 
-def after_convert(workdir: str, holds_prior: bool) -> None:
-    """Says how what the folder holds is tried: a tokenizer, or a published prior, which is loaded in Python."""
-    if holds_prior:
-        console.say(f'next, in Python: musicgen_jax.pretrained.load_jukebox_prior("{workdir}")')
+def after_convert(out: str, tokenizer: str, holds_priors: bool) -> None:
+    """Says how what a folder holds is tried.
+
+    Args:
+      out: the folder.
+      tokenizer: workdir of the tokenizer in it, or "".
+      holds_priors: whether published priors are in it, or it is the workdir of one.
+    """
+    if tokenizer and holds_priors:
+        console.say_next("sample", {"model": out, "seconds": "24", "out": _beside(out, "song")})
+    elif tokenizer:
+        console.say_next("extract_codes", {"vqvae": tokenizer, "file": "SONG.wav", "out": "SONG.codes"})
     else:
-        console.say_next("extract_codes", {"vqvae": workdir, "file": "SONG.wav", "out": "SONG.codes"})
+        console.say("next: convert the VQ-VAE and the other priors to folders beside it, and sample with --model=")
+        console.say(f"      {pathlib.Path(out).absolute().parent}")
 
 
 def after_plan(verb: str, fits: bool) -> None:

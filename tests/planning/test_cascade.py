@@ -1,7 +1,9 @@
 """Memory of sampling from the published cascade, against figures computed by hand."""
 
 import dataclasses
+import json
 
+import command_line
 import pytest
 
 from musicgen_jax.conversion import jukebox_prior
@@ -39,3 +41,25 @@ def test_weights_of_all_priors_and_one_tiers_caches_are_there_together(found):
 def test_bad_numbers_are_refused():
     with pytest.raises(ValueError, match="--num_samples=0"):
         cascade.plan({"top": shallow("5b")}, "h100:1", 0)
+
+
+@pytest.mark.slow
+def test_the_command():
+    done = command_line.run("musicgen_jax.plan", "--sample=1b_lyrics", "--topology=h100:1")
+    found = json.loads(done.stdout)
+    assert 2.8e9 < found["parameters"] < 3.0e9 and found["fits"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "one of the two"),
+        (["--sample=5b", "--config=configs/prior.py"], "one of the two"),
+        (["--sample=5b", "--num_slices=2"], "--num_slices: not of sampling"),
+        (["--config=configs/prior.py", "--num_samples=2"], "--num_samples: not of training"),
+    ],
+)
+def test_flags_of_the_other_way_are_one_line(arguments, message):
+    done = command_line.run("musicgen_jax.plan", "--topology=h100:1", *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and message in done.stderr

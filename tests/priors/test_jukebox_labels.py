@@ -53,6 +53,7 @@ def test_older_priors_know_words_of_genres(tmp_path):
     assert found.artist("Alan Jackson") == 4
     assert found.genres("Country Rock", 3).tolist() == [1, 5, -1]
     assert found.genres("", 3).tolist() == [0, -1, -1]
+    assert found.genres("Country-Rock!", 3).tolist() == [1, 5, -1]
 
 
 def test_newer_priors_know_whole_genres(tmp_path):
@@ -67,6 +68,7 @@ def test_newer_priors_know_whole_genres(tmp_path):
     [
         ("Alan Jakson", r"no such artist; did you mean alan_jackson\.v2\?; or pass a number from 0 to 4"),
         ("5", "artist='5': no such artist"),
+        ("9" * 5000, "no such artist"),
     ],
 )
 def test_unknown_names_are_refused(tmp_path, name, message):
