@@ -29,7 +29,7 @@ def build(model: config.VQVAEConfig, tensors: dict[str, np.ndarray]):
     settings = JukeboxVQVAEConfig(
         embed_dim=model.quantizer.code_width,
         nb_discrete_codes=model.quantizer.num_codes,
-        multipliers=[model.tier(tier).width // model.top.width for tier in ("bottom", "middle", "top")],
+        multipliers=[model.streams[tier].width // model.top.width for tier in ("bottom", "middle", "top")],
         res_conv_width=model.top.width,
         res_conv_depth=model.top.depth,
         res_dilation_growth_rate=model.top.dilation_growth,
