@@ -90,6 +90,18 @@ _TOKENIZER = {
     "load": _load_tokenizer,
 }
 
+
+def _code_model(module: type, loss: Callable, make: Callable[..., trained.TrainedPrior]) -> dict[str, Any]:
+    """What the kinds of models over codes share: their module, its loss, and the trained model that a run makes."""
+    return {
+        "trained_by": "train_prior",
+        "data": "codes",
+        "functional": functools.partial(code_task.functional, module),
+        "task": functools.partial(code_task.code_task, module, loss),
+        "load": functools.partial(_load_code_model, module, make),
+    }
+
+
 KINDS: dict[str, Kind] = {
     kind.config.kind: kind
     for kind in (
@@ -99,21 +111,13 @@ KINDS: dict[str, Kind] = {
             config.PriorTraining,
             name="a prior",
             written_by="train_prior, with configs/prior.py, or compress",
-            trained_by="train_prior",
-            data="codes",
-            functional=functools.partial(code_task.functional, prior.Prior),
-            task=functools.partial(code_task.code_task, prior.Prior, code_task.prior_loss),
-            load=functools.partial(_load_code_model, prior.Prior, trained.TrainedPrior.of_run),
+            **_code_model(prior.Prior, code_task.prior_loss, trained.TrainedPrior.of_run),
         ),
         Kind(
             config.DiffusionTraining,
             name="a diffusion model",
             written_by="train_prior, with configs/diffusion.py, or compress --method=distill",
-            trained_by="train_prior",
-            data="codes",
-            functional=functools.partial(code_task.functional, denoiser.Denoiser),
-            task=functools.partial(code_task.code_task, denoiser.Denoiser, diffusion_loss.diffusion_loss),
-            load=functools.partial(_load_code_model, denoiser.Denoiser, trained_diffusion.TrainedDiffusion.of_run),
+            **_code_model(denoiser.Denoiser, diffusion_loss.diffusion_loss, trained_diffusion.TrainedDiffusion.of_run),
         ),
         Kind(
             config.JukeboxPriorConfig,

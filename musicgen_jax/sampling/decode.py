@@ -19,7 +19,7 @@ from musicgen_jax.nn import modules
 from musicgen_jax.priors import prior
 from musicgen_jax.sampling import logit_filters
 from musicgen_jax.transformer import block, kv_cache
-from musicgen_jax.transformer import weights as weights_lib
+from musicgen_jax.transformer.weights import matrices_as
 
 Batch = dict[str, jax.Array]
 NUM_STRETCHES, SHORTEST_STRETCH = 8, 512
@@ -159,7 +159,7 @@ def _begin(
     # What stands before the first code, or in a memory, is in the caches from the beginning.
     known = condition.prefix is not None or condition.memory is not None
     caches = prefill() if known else jax.lax.cond(position > 0, prefill, empty)
-    return Fixed(weights_lib.matrices_as(model.stack.unstacked(), model.dtype), condition), caches
+    return Fixed(matrices_as(model.stack.unstacked(), model.dtype), condition), caches
 
 
 def _advance(

@@ -19,7 +19,11 @@ MAX_FORM_BYTES = 1 << 12
 # A length may be wrong by a hundredth, within these bounds, without the file counting as cut: 4 KiB are 23 ms of CD.
 MIN_SLACK_BYTES, MAX_SLACK_BYTES = 64, 4096
 # What programs write behind the samples, and how far from the file's end it is looked for where their length is wrong.
-TRAILING, TRAILING_BYTES = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"smpl", b"iXML", b"_PMX"), 1 << 20
+TRAILING, TRAILING_BYTES, TRAILING_PLACES = (
+    (b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"smpl", b"iXML", b"_PMX"),
+    1 << 20,
+    32,
+)
 NEAR = 1 << 16  # of 2 or 4 GiB: a length that a program writes while it does not know it yet, or that ran over
 
 
@@ -127,7 +131,10 @@ def _before_trailing_chunks(file: BinaryIO, start: int, size: int, kind: Kind) -
     first = max(start, size - TRAILING_BYTES)
     tail = bytes_at(file, first, size - first)
     found = sorted(first + match.start() for match in re.finditer(b"|".join(map(re.escape, TRAILING)), tail))
-    fits = (place for place in found if place % kind.align == 0 and _is_chunks(file, place, size, kind))
+    # Samples spell few of these names; a file of nothing else must not be walked from each of them.
+    fits = (
+        place for place in found[:TRAILING_PLACES] if place % kind.align == 0 and _is_chunks(file, place, size, kind)
+    )
     return next(fits, size)
 
 

@@ -44,6 +44,11 @@ def test_tags_behind_samples_of_unknown_length_are_not_heard(tmp_path, length):
     np.testing.assert_array_equal(sounds.decoded(tmp_path, "a.wav", tagged), sounds.decoded(tmp_path, "c.wav", WAV))
 
 
+def test_a_file_of_nothing_but_names_of_chunks_is_no_trap(tmp_path):
+    facts = sounds.inspected(tmp_path, "a.wav", with_length(2**31 - 1) + chunk(b"LIST", b"") * 2**17)
+    assert facts.reason == ""  # they are read as samples, since they do not reach to the end in so many chunks
+
+
 @pytest.mark.parametrize(
     ("container", "subtype"),
     [(c, s) for c in ("WAV", "WAVEX") for s in ("PCM_U8", "PCM_24", "FLOAT", "ULAW")] + [("WAV", "MS_ADPCM")],
