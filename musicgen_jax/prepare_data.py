@@ -37,13 +37,14 @@ def main() -> None:
     # A polite kill unwinds, so that the unfinished directory is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     from musicgen_jax.command_line import closing
-    from musicgen_jax.data import audio_io, preparation, workers
+    from musicgen_jax.data import preparation, workers
+    from musicgen_jax.runtime import files
 
     source = os.path.abspath(_SOURCE.value) if _SOURCE.value else ""
     settings = preparation.Settings(_DATASET.value, source, _SAMPLE_RATE.value, _SEED.value)
     module = importlib.import_module(SOURCES[_DATASET.value])
     report = preparation.prepare(settings, module, _OUT.value, workers.count(_RUNNER.value))
-    out = audio_io.describe_path(_OUT.value)
+    out = files.describe_path(_OUT.value)
     print(f"{out}: files {report['files']}, hours {report['hours']}, rejections {report['rejections']}")
     for message in report["messages"]:
         print(f"note: {message}")

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from musicgen_jax.data import audio_io
+from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import UserError
 
 SILENCE = 10 ** (-60 / 20)  # -60 dBFS: quieter than this is silence
@@ -95,7 +96,7 @@ def inspect(path: str, min_seconds: float) -> AudioFacts:
     """
     facts, tally = AudioFacts(hash=""), None
     try:
-        audio_io.require_file(path)
+        files.require_file(path, "audio file")
         facts = AudioFacts(hash=_file_hash(path))
         with audio_io.open_audio(path) as file:
             known = {"artist": file.artist, "genre": file.genre, "channels": file.channels}
@@ -115,7 +116,7 @@ def _explanation(error: Exception, path: str) -> str:
         return "too large for the memory: decoding it takes more than there is"
     if isinstance(error, OSError):
         return f"unreadable: {error.strerror or error}"
-    return str(error).removeprefix(f"{audio_io.describe_path(path)}: ")
+    return str(error).removeprefix(f"{files.describe_path(path)}: ")
 
 
 def _file_hash(path: str) -> str:

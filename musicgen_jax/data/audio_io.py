@@ -2,8 +2,6 @@
 
 import contextlib
 import os
-import re
-import stat
 import wave
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -15,7 +13,7 @@ import soxr
 from musicgen_jax.data.containers import container
 from musicgen_jax.data.containers.content import COPY_AGAIN, Part, PartFile, truncated
 from musicgen_jax.runtime import files
-from musicgen_jax.runtime.errors import NotFoundError, UserError
+from musicgen_jax.runtime.errors import UserError
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
 MAX_CHANNELS = 2
@@ -25,27 +23,7 @@ MAX_SECONDS = 24 * 3600  # of one file
 MAX_EXPANSION, FREE_BYTES = 1000, 1 << 26
 SLACK_FRAMES = 4096  # by which a decoder's word on the length may be wrong
 UNKNOWN_FRAMES = 1 << 62  # libsndfile announces 2^63 - 1 where it does not know
-FILE_KINDS = {
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFDIR: "a folder",
-}
 INT16_SCALE = 32767.0
-
-
-def describe_path(path: str | os.PathLike[str]) -> str:
-    """A path as valid text, for storing and printing; two paths never look the same.
-
-    Bytes that are not UTF-8 become escapes such as \\xff. Where a path has such bytes, or characters that look like
-    an escape, its own backslashes are doubled.
-    """
-    name = os.fsencode(path)
-    text = name.decode("utf-8", "backslashreplace")
-    if re.search(r"\\x[89a-f][0-9a-f]", text):
-        return name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
-    return text
 
 
 class _Forward(soundfile.SoundFile):
@@ -181,31 +159,11 @@ def open_audio(path: str | os.PathLike[str]) -> Iterator[AudioFile]:
         is "path: category: detail".
       OSError: the system does not let it be read.
     """
-    size, name = require_file(path), describe_path(path)
+    size, name = files.require_file(path, "audio file"), files.describe_path(path)
     with open(path, "rb") as file:
         with _named(name):
             audio = AudioFile(file, name, size)
         yield audio
-
-
-def require_file(path: str | os.PathLike[str], what: str = "audio file") -> int:
-    """Size in bytes of a regular file that is not empty; a FIFO or device, which could block for ever, is not opened.
-
-    Raises:
-      NotFoundError: there is no such file.
-      UserError: it is something else, or empty.
-    """
-    name = describe_path(path)
-    try:
-        status = os.stat(path)
-    except FileNotFoundError as error:
-        raise NotFoundError(f"no such {what}: {name}") from error
-    if not stat.S_ISREG(status.st_mode):
-        kind = FILE_KINDS.get(stat.S_IFMT(status.st_mode), "something else")
-        raise UserError(f"{name}: no regular file: it is {kind}; put the {what} itself there")
-    if status.st_size == 0:
-        raise UserError(f"{name}: 0 bytes: copy the file again")
-    return status.st_size
 
 
 def read_blocks(path: str | os.PathLike[str], sample_rate: int, block_seconds: float = 10.0) -> Iterator[np.ndarray]:

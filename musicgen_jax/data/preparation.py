@@ -67,7 +67,7 @@ def prepare(settings: Settings, source: ModuleType, out: str, num_workers: int) 
     settings.validate()
     notes = source.notes(settings.source) if hasattr(source, "notes") else {}
     if report := finished(settings, notes, out):
-        print(f"{audio_io.describe_path(out)} is complete already, with the same settings; nothing to do")
+        print(f"{files.describe_path(out)} is complete already, with the same settings; nothing to do")
         return report
     with output_folder.claim(out, "prepare_data") as folder:
         if report := finished(settings, notes, out):  # it was whole, but interrupted as it moved into its place

@@ -12,6 +12,7 @@ import os
 import pathlib
 import re
 import shutil
+import stat
 import tempfile
 import time
 import zipfile
@@ -28,7 +29,47 @@ MAX_JSON_BYTES = 2**26  # of one JSON document: the largest that a command write
 MAX_ARRAY_BYTES = 2**34  # of all arrays of an npz, unpacked
 OURS = ".musicgen_jax."  # what commands keep for themselves in a person's folder begins so
 MADE_BY_THE_SYSTEM = {"lost+found", ".DS_Store"}
+FILE_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
 Path = str | os.PathLike[str]
+
+
+def describe_path(path: Path) -> str:
+    """A path as valid text, for storing and printing; two paths never look the same.
+
+    Bytes that are not UTF-8 become escapes such as \\xff. Where a path has such bytes, or characters that look like
+    an escape, its own backslashes are doubled.
+    """
+    name = os.fsencode(path)
+    text = name.decode("utf-8", "backslashreplace")
+    if re.search(r"\\x[89a-f][0-9a-f]", text):
+        return name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+    return text
+
+
+def require_file(path: Path, what: str) -> int:
+    """Size in bytes of a regular file that is not empty; a FIFO or device, which could block for ever, is not opened.
+
+    Raises:
+      NotFoundError: there is no such file.
+      UserError: it is something else, or empty.
+    """
+    name = describe_path(path)
+    try:
+        status = os.stat(path)
+    except FileNotFoundError as error:
+        raise NotFoundError(f"no such {what}: {name}") from error
+    if not stat.S_ISREG(status.st_mode):
+        kind = FILE_KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        raise UserError(f"{name}: no regular file: it is {kind}; put the {what} itself there")
+    if status.st_size == 0:
+        raise UserError(f"{name}: 0 bytes: copy the file again")
+    return status.st_size
 
 
 def local_path(path: Path, name: str) -> pathlib.Path:

@@ -80,7 +80,7 @@ def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: Tokenizer) -> P
         for warning in file.warnings:
             console.say(f"note: --prime={file.name}: {warning}")
     audio = np.concatenate([np.zeros(0, np.float32), *blocks])
-    return _encode(audio_io.describe_path(path), audio, tokenizer)
+    return _encode(files.describe_path(path), audio, tokenizer)
 
 
 def _encode(name: str, audio: np.ndarray, tokenizer: Tokenizer) -> Prompt:

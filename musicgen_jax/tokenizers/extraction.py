@@ -10,7 +10,7 @@ from musicgen_jax import config
 from musicgen_jax.codes import code_file, code_shards, provenance
 from musicgen_jax.codes.layout import Layout
 from musicgen_jax.data import audio_check, audio_dataset, audio_io, manifest, output_folder, shards
-from musicgen_jax.runtime import console, progress_report
+from musicgen_jax.runtime import console, files, progress_report
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
 
@@ -27,7 +27,7 @@ def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float) ->
     audio_dataset.check_sample_rate(data, layout.sample_rate)
     metadata = code_shards.metadata(layout, provenance.of_audio(data), str(pathlib.Path(data).absolute()))
     if is_complete(out, layout, data):
-        print(f"{audio_io.describe_path(out)} is complete already, with the same tokenizer and data; nothing to do")
+        print(f"{files.describe_path(out)} is complete already, with the same tokenizer and data; nothing to do")
         return
     with output_folder.claim(out, "extract_codes") as folder:
         if not is_complete(out, layout, data):  # it may have been interrupted as it moved into its place
@@ -35,7 +35,7 @@ def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float) ->
     entries = code_shards.read_index(out, layout)
     counts = collections.Counter(entry.split for entry in entries)
     rates = ", ".join(f"{name} {layout.bits_per_second(name) / 1000:.2f} kbit/s" for name in layout.names)
-    print(f"{audio_io.describe_path(out)}: tracks {dict(counts)}; {rates}")
+    print(f"{files.describe_path(out)}: tracks {dict(counts)}; {rates}")
 
 
 def _write_codes(tokenizer: Tokenizer, data: str, folder: pathlib.Path, metadata: dict, window_seconds: float) -> None:
@@ -98,12 +98,12 @@ def _encode_file(tokenizer: Tokenizer, path: str, window_seconds: float) -> tupl
 
 def _checked_seconds(path: str) -> float:
     """Length of a recording that can be decoded to its end; a silent one is as good as any other."""
-    audio_io.require_file(path)
+    files.require_file(path, "audio file")
     facts = audio_check.inspect(path, min_seconds=0.0)
     fit = not facts.reason or facts.reason.startswith("silent")
-    config.require(fit, f"{audio_io.describe_path(path)}: {facts.reason}")
+    config.require(fit, f"{files.describe_path(path)}: {facts.reason}")
     if facts.warning:
-        console.say(f"note: {audio_io.describe_path(path)}: {facts.warning}")
+        console.say(f"note: {files.describe_path(path)}: {facts.warning}")
     return facts.duration
 
 

@@ -109,13 +109,6 @@ def test_only_regular_files_are_opened(tmp_path):
             audio_io.read_audio(tmp_path / f"{name}.wav", 8000)
 
 
-def test_paths_become_text_and_never_the_same_one():
-    assert audio_io.describe_path("a/é \n\\b.wav") == "a/é \n\\b.wav"
-    assert audio_io.describe_path(b"a\xff.wav") == "a\\xff.wav"
-    alike = [b"\xff", b"\\xff", b"\\\xff", b"\\\\xff", b"\\", b"\\\\", b"\\xc3\xa9", b"\xc3\\xa9", "é".encode()]
-    assert len({audio_io.describe_path(path) for path in alike}) == len(alike)
-
-
 def test_an_error_of_the_disk_is_no_short_file(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.flac", noise(20.0, 16000), 16000)
 

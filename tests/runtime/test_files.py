@@ -178,3 +178,10 @@ def test_a_folder_that_is_still_written_to_goes(tmp_path, monkeypatch):
     monkeypatch.setattr(files.shutil, "rmtree", written_to)
     files.remove(folder)
     assert not folder.exists() and next(late, None) is None
+
+
+def test_paths_become_text_and_never_the_same_one():
+    assert files.describe_path("a/é \n\\b.wav") == "a/é \n\\b.wav"
+    assert files.describe_path(b"a\xff.wav") == "a\\xff.wav"
+    alike = [b"\xff", b"\\xff", b"\\\xff", b"\\\\xff", b"\\", b"\\\\", b"\\xc3\xa9", b"\xc3\\xa9", "é".encode()]
+    assert len({files.describe_path(path) for path in alike}) == len(alike)

@@ -4,7 +4,7 @@ import collections
 import os
 from collections.abc import Sequence
 
-from musicgen_jax.data import audio_io
+from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import UserError
 
 
@@ -48,7 +48,7 @@ def find_files(source: str, extensions: Sequence[str]) -> tuple[list[str], dict[
 
 def name_of(path: str, source: str) -> str:
     """A path below `source` as valid text, with slashes."""
-    return audio_io.describe_path(os.path.relpath(path, source)).replace(os.sep, "/")
+    return files.describe_path(os.path.relpath(path, source)).replace(os.sep, "/")
 
 
 def size_of(path: str) -> int:

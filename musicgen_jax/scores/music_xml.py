@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 
-from musicgen_jax.data import audio_io
+from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import UserError
 
 SUFFIXES = (".mxl", ".musicxml", ".xml")
@@ -68,12 +68,12 @@ def _parsed(path: pathlib.Path) -> Score:
         names.append(" ".join((part.partName or f"part {index + 1}").split()))
         voices.append(_voice(part, names[-1], fermatas))
         _require_singable(voices[-1], names[-1])
-    return Score(audio_io.describe_path(path.stem), tuple(names), tuple(voices), tuple(_union(fermatas)))
+    return Score(files.describe_path(path.stem), tuple(names), tuple(voices), tuple(_union(fermatas)))
 
 
 def _require_size(path: pathlib.Path) -> None:
     """Raises UserError where the file, or what its archive unpacks to, is larger than any score."""
-    size = audio_io.require_file(path, "score")
+    size = files.require_file(path, "score")
     if zipfile.is_zipfile(path):
         try:
             with zipfile.ZipFile(path) as archive:
@@ -107,7 +107,7 @@ def read_or_explain(path: pathlib.Path) -> Score | str:
     try:
         return read(path)
     except UserError as error:
-        return str(error).removeprefix(f"{audio_io.describe_path(path)}: ")
+        return str(error).removeprefix(f"{files.describe_path(path)}: ")
     except OSError as error:
         return f"unreadable: {error.strerror or error}"
 
