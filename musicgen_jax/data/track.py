@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from musicgen_jax.scores.score import Score
+
 
 @dataclasses.dataclass(frozen=True)
 class Track:
@@ -21,6 +23,8 @@ class Track:
       channels: number of channels of the source.
       blocks: called once, possibly in another process, so it must pickle: a functools.partial of a module's function.
         Yields mono float32 arrays [S] in [-1, 1] at the dataset's sample rate, in order.
+      score: what is played in it, in seconds of the track, where that is known.
+      score_kind: where the score comes from: "exact" where the audio was rendered from it, "" where there is none.
       warning: what is doubtful about a track that is kept all the same ("clipped: ..."), or "".
     """
 
@@ -33,6 +37,8 @@ class Track:
     sample_rate: int
     channels: int
     blocks: Callable[[], Iterator[np.ndarray]]
+    score: Score | None = None
+    score_kind: str = ""
     warning: str = ""
 
 

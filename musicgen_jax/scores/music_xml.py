@@ -1,4 +1,4 @@
-"""MusicXML -> notes in quarters, by music21. Imports no JAX: worker processes read scores with it."""
+"""MusicXML -> Score, by music21. Imports no JAX: worker processes read scores with it."""
 
 import dataclasses
 import pathlib
@@ -9,6 +9,7 @@ import numpy as np
 
 from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.scores.score import Score
 
 SUFFIXES = (".mxl", ".musicxml", ".xml")
 MAX_BYTES = 1 << 25  # of a score, unpacked: a symphony has some megabytes
@@ -16,31 +17,25 @@ MAX_ENTRIES = 1000  # of an archive: pictures and parts
 MIN_PITCH, MAX_PITCH = 12, 127  # MIDI: from 16 Hz, the lowest tone of an organ, to 12.5 kHz
 MAX_NOTE_QUARTERS = 64  # sixteen bars of common time
 MAX_QUARTERS = 20_000  # over three hours
+VELOCITY = 80  # of every note: mezzo forte
 
 
 @dataclasses.dataclass(frozen=True)
-class Score:
-    """The notes of a score, every part monophonic.
+class Written:
+    """A score as it stands on paper, every part monophonic.
 
     Attributes:
       name: the file's name without its suffix.
       parts: names of the parts, from the top.
-      voices: float32 [N, 3], one array a part, a row a note: MIDI pitch, onset and duration in quarters.
-      fermatas: start and end, in quarters, of each stretch of time under a fermata; sorted and disjoint.
+      score: a quarter lasts one second and every note has the same velocity: how it is performed is not written.
     """
 
     name: str
     parts: tuple[str, ...]
-    voices: tuple[np.ndarray, ...]
-    fermatas: tuple[tuple[float, float], ...]
-
-    @property
-    def quarters(self) -> float:
-        """End of the last note, in quarters."""
-        return max((float((voice[:, 1] + voice[:, 2]).max()) for voice in self.voices if len(voice)), default=0.0)
+    score: Score
 
 
-def read(path: pathlib.Path) -> Score:
+def read(path: pathlib.Path) -> Written:
     """Reads one MusicXML file. Ties are merged, repeats are played once, grace notes (no duration of their own) go.
 
     Raises:
@@ -57,18 +52,23 @@ def read(path: pathlib.Path) -> Score:
         raise UserError(f"music21 cannot parse it: {type(error).__name__}: {text}") from error
 
 
-def _parsed(path: pathlib.Path) -> Score:
+def _parsed(path: pathlib.Path) -> Written:
     from music21 import converter
 
     with warnings.catch_warnings(action="ignore"):  # they say on stderr what the exception says
         # Past music21's cache of parsed files: pickling a score takes longer than parsing it.
         parsed = converter.parse(path, forceSource=True, storePickle=False)
-    names, voices, fermatas = [], [], []
-    for index, part in enumerate(getattr(parsed, "parts", ())):
+    parts = tuple(getattr(parsed, "parts", ()))
+    names, rows, fermatas = [], [np.zeros((0, 5), np.float32)], []
+    for index, part in enumerate(parts):
         names.append(" ".join((part.partName or f"part {index + 1}").split()))
-        voices.append(_voice(part, names[-1], fermatas))
-        _require_singable(voices[-1], names[-1])
-    return Score(files.describe_path(path.stem), tuple(names), tuple(voices), tuple(_union(fermatas)))
+        voice = _voice(part, names[-1], fermatas)
+        _require_singable(voice, names[-1])
+        rows.append(np.concatenate([voice, np.tile(np.float32([VELOCITY, index]), (len(voice), 1))], axis=1))
+    score = Score(np.concatenate(rows))
+    quarters = np.arange(max(1, np.ceil(score.seconds)) + 1)
+    score = Score(score.notes, quarters, _bars(parts[0]) if parts else None, _union(fermatas))
+    return Written(files.describe_path(path.stem), tuple(names), score)
 
 
 def _require_size(path: pathlib.Path) -> None:
@@ -102,7 +102,7 @@ def _require_singable(voice: np.ndarray, name: str) -> None:
             )
 
 
-def read_or_explain(path: pathlib.Path) -> Score | str:
+def read_or_explain(path: pathlib.Path) -> Written | str:
     """`read`, with the reason in place of an exception: what travels between processes."""
     try:
         return read(path)
@@ -131,6 +131,26 @@ def _voice(part, name: str, fermatas: list[tuple[float, float]]) -> np.ndarray:
         else:
             rows.append([pitch, onset, duration])
     return np.array(rows, np.float32).reshape(-1, 3)
+
+
+def _bars(part) -> np.ndarray | None:
+    """Where the bars of a music21 part begin, in quarters, float64 [K]; None where it is not divided into measures.
+
+    An upbeat is the end of a bar that begins before the score does, and a bar that a repeat divides is one.
+    """
+    bars: list[float] = []
+    length = full = 4.0  # quarters, as the time signatures say: of a bar from here on, and of the one at bars[-1]
+    for measure in part.getElementsByClass("Measure"):
+        if measure.timeSignature is not None:
+            length = float(measure.timeSignature.barDuration.quarterLength)
+        start = float(measure.offset)
+        if not bars:
+            start -= max(0.0, length - float(measure.duration.quarterLength))
+        elif start < bars[-1] + full - 1e-4:
+            continue
+        bars.append(start)
+        full = length
+    return np.array(bars) if bars else None
 
 
 def _union(intervals: list[tuple[float, float]]) -> list[tuple[float, float]]:

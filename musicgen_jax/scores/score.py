@@ -67,6 +67,10 @@ class Score:
         """One more than the highest index of a part; 0 where there are no notes."""
         return int(self.notes[:, PART].max()) + 1 if len(self.notes) else 0
 
+    def of_part(self, index: int) -> np.ndarray:
+        """Notes of one part, float32 [N, 5]."""
+        return self.notes[self.notes[:, PART] == index]
+
     def cut(self, start: float, stop: float) -> "Score":
         """What sounds within [start, stop) seconds; times are counted from `start`.
 
@@ -145,7 +149,7 @@ class Score:
         """
         voices: list[np.ndarray] = []
         for part in np.unique(self.notes[:, PART]):
-            rows = self.notes[self.notes[:, PART] == part, :PART].copy()
+            rows = self.of_part(part)[:, :PART]
             rows[:, VELOCITY] /= MAX_VELOCITY
             numbers = _assigned(rows)
             voices += [rows[numbers == number] for number in range(numbers.max() + 1)]

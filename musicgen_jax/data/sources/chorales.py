@@ -10,9 +10,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from musicgen_jax.data import track, workers
-from musicgen_jax.data.sources import folder, scores
+from musicgen_jax.data.sources import folder
 from musicgen_jax.ddsp import synthesizer, timbres
 from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.scores import music_xml
+from musicgen_jax.scores.score import Score, of_voices
 
 NUM_CHORALES = 120
 MAX_SECONDS = 40.0  # of each chorale; the rest is cut
@@ -56,7 +58,7 @@ def tracks(
     taken: dict[bytes, track.Track] = {}
     rejections = [track.Rejection(path, f"folder unreadable: {why}") for path, why in unlisted]
     candidates = [paths[i] for i in order]
-    with contextlib.closing(workers.ordered_map(scores.read_or_explain, candidates, num_workers)) as results:
+    with contextlib.closing(workers.ordered_map(music_xml.read_or_explain, candidates, num_workers)) as results:
         for path, result in zip(candidates, results, strict=False):
             name = folder.name_of(str(path), str(root))
             result = f"lost: {result.reason}" if isinstance(result, workers.Lost) else result
@@ -97,80 +99,97 @@ def _scores(source: str) -> tuple[list[pathlib.Path], pathlib.Path, list[tuple[s
         ) from error
     unlisted = []
     if source:
-        found, _, unlisted = folder.find_files(source, scores.SUFFIXES)
+        found, _, unlisted = folder.find_files(source, music_xml.SUFFIXES)
         paths, root = list(map(pathlib.Path, found)), pathlib.Path(source)
     else:
-        paths = [p for p in map(pathlib.Path, corpus.getComposer("bach")) if p.suffix in scores.SUFFIXES]
+        paths = [p for p in map(pathlib.Path, corpus.getComposer("bach")) if p.suffix in music_xml.SUFFIXES]
         root = paths[0].parent if paths else pathlib.Path()
         paths = [p for p in paths if p.parent == root]
     if not paths:
-        raise UserError(f"no score in {source or 'the music21 corpus'}; expected files {', '.join(scores.SUFFIXES)}")
+        raise UserError(f"no score in {source or 'the music21 corpus'}; expected files {', '.join(music_xml.SUFFIXES)}")
     return sorted(paths), root, unlisted
 
 
-def _objection(score: scores.Score, taken: dict[bytes, track.Track], sample_rate: int) -> str:
+def _objection(written: music_xml.Written, taken: dict[bytes, track.Track], sample_rate: int) -> str:
     """Why a score cannot enter, or ""."""
-    if score.parts != PARTS:
-        return f"parts other than {', '.join(PARTS)}: {', '.join(score.parts) or 'none'}"
-    if not all(len(voice) for voice in score.voices):
+    if written.parts != PARTS:
+        return f"parts other than {', '.join(PARTS)}: {', '.join(written.parts) or 'none'}"
+    if not all(map(len, _voices(written))):
         return "a part has no notes"
-    highest = max(float(voice[:, 0].max()) for voice in score.voices)
+    highest = float(written.score.notes[:, 0].max())
     hertz = 440 * 2 ** ((highest - 69) / 12)
     if hertz >= sample_rate / 2:
         return f"pitch beyond the sample rate: MIDI {highest:g} is {hertz:.0f} Hz, too high for {sample_rate} Hz"
-    if score.quarters * 60 / BEATS_PER_MINUTE < MIN_SECONDS:
-        return f"shorter than {MIN_SECONDS:g} s: {score.quarters:g} quarters"
-    twin = taken.get(_tune(score))
+    quarters = written.score.seconds  # a second each
+    if quarters * 60 / BEATS_PER_MINUTE < MIN_SECONDS:
+        return f"shorter than {MIN_SECONDS:g} s: {quarters:g} quarters"
+    twin = taken.get(_tune(written))
     return f"the same notes, in whatever key, as: {twin.path}" if twin else ""
 
 
-def _tune(score: scores.Score) -> bytes:
+def _voices(written: music_xml.Written) -> list[np.ndarray]:
+    """The notes of each part, float32 [N, 3]: pitch, onset and duration in quarters."""
+    return [written.score.of_part(part)[:, :3] for part in range(len(written.parts))]
+
+
+def _tune(written: music_xml.Written) -> bytes:
     """The notes, relative to the first: equal for two copies of a chorale in different keys."""
-    rows = np.concatenate(score.voices)
+    rows = np.concatenate(_voices(written))
     return (rows - [rows[0, 0], 0, 0]).astype(np.float32).tobytes()
 
 
-def _plan(score: scores.Score, name: str, timbre: timbres.Timbre, sample_rate: int, seed: int) -> track.Track:
+def _plan(written: music_xml.Written, name: str, timbre: timbres.Timbre, sample_rate: int, seed: int) -> track.Track:
     """Fixes all that will sound, so that length and hash are known before a sample is rendered."""
     name_hash = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
-    voices, seconds = _perform(score, np.random.default_rng([seed, name_hash]))
+    voices, score, seconds = _perform(written, np.random.default_rng([seed, name_hash]))
     seconds = round(seconds * sample_rate) / sample_rate
     sha = hashlib.sha256(timbres.digest(timbre).encode())
     for voice in voices:
         sha.update(f"{voice.shape}".encode() + voice.tobytes())
-    work = re.match(r"bwv\d+", score.name)
+    work = re.match(r"bwv\d+", written.name)
     return track.Track(
         track_id=f"{pathlib.Path(name).with_suffix('').as_posix()}_{timbre.name}",
         path=name,
         # The whole work: two chorales of one cantata or Passion often are the same tune, harmonised almost alike.
-        group=work.group() if work else score.name,
+        group=work.group() if work else written.name,
         hash=sha.hexdigest(),
         labels={"genre": timbre.name, "artist": "bach"},
         duration=seconds,
         sample_rate=sample_rate,
         channels=1,
         blocks=functools.partial(_blocks, voices, timbre, seconds, sample_rate),
+        score=score,
+        score_kind="exact",
     )
 
 
-def _perform(score: scores.Score, rng: np.random.Generator) -> tuple[list[np.ndarray], float]:
-    """Quarters to seconds, at a tempo of its own and with fermatas held: notes [N, 4] a voice, and the length in s."""
+def _perform(written: music_xml.Written, rng: np.random.Generator) -> tuple[list[np.ndarray], Score, float]:
+    """Quarters to seconds, at a tempo of its own and with fermatas held.
+
+    Returns:
+      Notes [N, 4] a voice, as the synthesizer plays them; the same as a score, with its meter; and the length in s.
+    """
+    score = written.score
     quarter = 60 / (BEATS_PER_MINUTE * (1 + rng.uniform(-TEMPO_VARIATION, TEMPO_VARIATION)))
     # Time in seconds is piecewise linear in quarters, steeper under a fermata.
     knots, seconds = [0.0], [0.0]
-    for start, end in (*score.fermatas, (score.quarters, score.quarters)):
+    for start, end in (*score.fermatas.tolist(), (score.seconds, score.seconds)):
         seconds.append(seconds[-1] + (start - knots[-1]) * quarter)
         seconds.append(seconds[-1] + (end - start) * quarter * FERMATA_STRETCH)
         knots += [start, end]
     length = min(seconds[-1], MAX_SECONDS)
     voices = []
-    for voice in score.voices:
+    for voice in _voices(written):
         velocity = VELOCITY + rng.uniform(-VELOCITY_VARIATION, VELOCITY_VARIATION, len(voice))
         onset = np.interp(voice[:, 1], knots, seconds)
         end = np.minimum(np.interp(voice[:, 1] + voice[:, 2], knots, seconds), length)
         rows = np.stack([voice[:, 0], onset, end - onset, velocity], axis=1)
         voices.append(rows[onset < length].astype(np.float32))
-    return voices, length
+    # The last quarter that is known may end after the last note, in the tempo before.
+    quarters = np.interp(score.quarters, [*knots, knots[-1] + 1], [*seconds, seconds[-1] + quarter])
+    fermatas = np.interp(score.fermatas, knots, seconds)
+    performed = of_voices(voices, quarters=quarters, bars=score.bars, fermatas=fermatas)
+    return voices, performed.cut(0, length), length
 
 
 def _blocks(voices: list[np.ndarray], timbre: timbres.Timbre, seconds: float, sample_rate: int) -> Iterator[np.ndarray]:

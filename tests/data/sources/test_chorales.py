@@ -10,8 +10,9 @@ import fuzzing
 import numpy as np
 import pytest
 
-from musicgen_jax.data.sources import chorales, scores
+from musicgen_jax.data.sources import chorales
 from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.scores import music_xml
 
 SAMPLE_RATE = 11025
 LOW = {"Soprano": 72, "Alto": 67, "Tenor": 60, "Bass": 48}
@@ -150,18 +151,18 @@ def test_archives_are_bounded(tmp_path):
     container = b'<container><rootfiles><rootfile full-path="a.xml"/></rootfiles></container>'
     for name, entries in {
         "good": {"META-INF/container.xml": container, "a.xml": score},
-        "bomb": {"META-INF/container.xml": container, "a.xml": score + b" " * scores.MAX_BYTES},
-        "crowd": {f"{index}.xml": b"" for index in range(scores.MAX_ENTRIES + 1)},
+        "bomb": {"META-INF/container.xml": container, "a.xml": score + b" " * music_xml.MAX_BYTES},
+        "crowd": {f"{index}.xml": b"" for index in range(music_xml.MAX_ENTRIES + 1)},
     }.items():
         with zipfile.ZipFile(tmp_path / f"{name}.mxl", "w", zipfile.ZIP_DEFLATED) as archive:
             for entry, content in entries.items():
                 archive.writestr(entry, content)
-    good = scores.read(tmp_path / "good.mxl")
-    np.testing.assert_array_equal(good.voices[0], scores.read(tmp_path / "a.musicxml").voices[0])
-    assert scores.read_or_explain(tmp_path / "bomb.mxl").startswith("too large: 335")
-    assert scores.read_or_explain(tmp_path / "crowd.mxl").startswith("too large: an archive of 1001 files")
+    good = music_xml.read(tmp_path / "good.mxl")
+    np.testing.assert_array_equal(good.score.notes, music_xml.read(tmp_path / "a.musicxml").score.notes)
+    assert music_xml.read_or_explain(tmp_path / "bomb.mxl").startswith("too large: 335")
+    assert music_xml.read_or_explain(tmp_path / "crowd.mxl").startswith("too large: an archive of 1001 files")
     (tmp_path / "cut.mxl").write_bytes((tmp_path / "good.mxl").read_bytes()[:200])
-    assert "\n" not in scores.read_or_explain(tmp_path / "cut.mxl")
+    assert "\n" not in music_xml.read_or_explain(tmp_path / "cut.mxl")
 
 
 STRANGE_VALUES = (
@@ -207,11 +208,11 @@ def test_damaged_scores(tmp_path, damage, capsys):
     def read(content: bytes) -> None:
         path = tmp_path / ("damaged.mxl" if damage == "archive" else "damaged.musicxml")
         path.write_bytes(content)
-        result = scores.read_or_explain(path)
+        result = music_xml.read_or_explain(path)
         if isinstance(result, str):
             assert "\n" not in result
             raise UserError(result)
-        assert all(np.isfinite(voice).all() for voice in result.voices)
+        assert np.isfinite(result.score.notes).all()
 
     figures = fuzzing.survey(read, damaged)
     with capsys.disabled():
@@ -222,15 +223,43 @@ def test_damaged_scores(tmp_path, damage, capsys):
 def test_ties_are_merged_and_fermatas_lengthen(tmp_path):
     write_score(tmp_path / "plain.musicxml")
     write_score(tmp_path / "held.musicxml", fermata=True)
-    plain, held = scores.read(tmp_path / "plain.musicxml"), scores.read(tmp_path / "held.musicxml")
-    np.testing.assert_array_equal(plain.voices[0], [[72, 0, 1], [73, 1, 1], [74, 2, 2]])
+    plain, held = music_xml.read(tmp_path / "plain.musicxml"), music_xml.read(tmp_path / "held.musicxml")
+    np.testing.assert_array_equal(plain.score.of_part(0)[:, :3], [[72, 0, 1], [73, 1, 1], [74, 2, 2]])
     assert plain.parts == chorales.PARTS
-    assert (plain.fermatas, held.fermatas) == ((), ((1.0, 2.0),))
-    (voices, seconds), (slow, longer) = (chorales._perform(score, np.random.default_rng(0)) for score in (plain, held))
+    assert (plain.score.fermatas.tolist(), held.score.fermatas.tolist()) == ([], [[1.0, 2.0]])
+    (voices, _, seconds), (slow, performed, longer) = (
+        chorales._perform(score, np.random.default_rng(0)) for score in (plain, held)
+    )
     quarter = seconds / 4
     assert longer == pytest.approx(seconds + (chorales.FERMATA_STRETCH - 1) * quarter)
     np.testing.assert_allclose(voices[3][:, 1:3] / quarter, [[0, 1], [1, 1], [2, 2]], rtol=1e-5)
     np.testing.assert_allclose(slow[3][:, 1:3] / quarter, [[0, 1], [1, 1.4], [2.4, 2]], rtol=1e-5)
+    np.testing.assert_allclose(performed.quarters / quarter, [0, 1, 2.4, 3.4, 4.4], rtol=1e-5)
+    np.testing.assert_allclose(performed.fermatas / quarter, [[1, 2.4]], rtol=1e-5)
+    np.testing.assert_array_equal(performed.bars, [0])
+
+
+def test_a_known_score_is_performed_as_ever(tmp_path):
+    write_score(tmp_path / "held.musicxml", fermata=True)
+    (item,), _ = chorales.tracks(str(tmp_path), SAMPLE_RATE, 0, 0)
+    # Of the code of November 2026: tempo, fermatas, velocities, timbre. Data sets made anew must stay the same.
+    assert item.hash == "05976008e200bd21ca98911ffdccd876938ac2e9b8d827935fd8a189dffaba8c"
+    assert item.duration == 2.74421768707483
+
+
+def test_a_track_knows_the_score_that_it_was_rendered_from(planned):
+    for item in planned[0]:
+        voices = item.blocks.args[0]
+        assert item.score_kind == "exact" and item.score.num_parts == 4
+        for part, voice in enumerate(voices):
+            notes = item.score.of_part(part)
+            np.testing.assert_array_equal(notes[:, :3], voice[:, :3])
+            np.testing.assert_allclose(notes[:, 3] / 127, voice[:, 3], rtol=1e-6)
+        assert item.score.seconds == pytest.approx(item.duration, abs=1e-4)
+        assert item.score.quarters[0] == 0 and item.score.quarters[-1] >= item.duration - 1e-4
+        held = item.score.quarter_at(item.score.fermatas)
+        np.testing.assert_allclose(held, np.round(held * 4) / 4, atol=1e-4)  # fermatas stand on sixteenths
+        assert (np.diff(item.score.bars) == 4).all() and -4 < item.score.bars[0] <= 0
 
 
 def test_a_chorale_sounds_the_notes_of_its_score(tmp_path):
