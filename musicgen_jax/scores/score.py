@@ -40,8 +40,7 @@ class Score:
     def __post_init__(self) -> None:
         notes = _array(self.notes, np.float32, (-1, 5), "notes")
         _require_playable(notes)
-        order = np.lexsort((notes[:, PART], notes[:, PITCH], notes[:, ONSET]))
-        object.__setattr__(self, "notes", notes[order])
+        object.__setattr__(self, "notes", _sorted(notes))
         object.__setattr__(self, "fermatas", _array(self.fermatas, np.float32, (-1, 2), "fermatas"))
         if self.quarters is not None:
             object.__setattr__(self, "quarters", _array(self.quarters, np.float64, (-1,), "quarters"))
@@ -55,7 +54,12 @@ class Score:
     @property
     def seconds(self) -> float:
         """End of the last note; 0 where there is none."""
-        return max(0.0, float((self.notes[:, ONSET] + self.notes[:, DURATION]).max())) if len(self.notes) else 0.0
+        return max(0.0, float(self.ends.max())) if len(self.notes) else 0.0
+
+    @property
+    def ends(self) -> np.ndarray:
+        """When each note ends, float32 [N], in seconds."""
+        return self.notes[:, ONSET] + self.notes[:, DURATION]
 
     @property
     def empty(self) -> bool:
@@ -77,9 +81,8 @@ class Score:
         Notes stay whole: one that sounds already has a negative onset, another may end after `stop` (`clipped` trims
         them). Of the quarters remain those from the last one until `start` to the first one from `stop` on.
         """
-        ends = self.notes[:, ONSET] + self.notes[:, DURATION]
         starts = self.notes[:, ONSET]
-        inside = (starts < stop) & ((ends > start) | (starts >= start))
+        inside = (starts < stop) & ((self.ends > start) | (starts >= start))
         notes = self.notes[inside] - np.float32([0, start, 0, 0, 0])
         held = (self.fermatas[:, 0] < stop) & (self.fermatas[:, 1] > start)
         quarters, bars = self._cut_meter(start, stop)
@@ -99,7 +102,7 @@ class Score:
     def clipped(self, seconds: float) -> "Score":
         """The part of every note that lies within [0, seconds]; notes outside of it go. The meter stays as it is."""
         starts = np.maximum(self.notes[:, ONSET], 0)
-        ends = np.minimum(self.notes[:, ONSET] + self.notes[:, DURATION], np.float32(seconds))
+        ends = np.minimum(self.ends, np.float32(seconds))
         notes = self.notes.copy()
         notes[:, ONSET], notes[:, DURATION] = starts, np.maximum(ends - starts, 0)
         inside = (ends > starts) | ((self.notes[:, DURATION] == 0) & (self.notes[:, ONSET] == starts))
@@ -182,6 +185,17 @@ def _array(values: np.ndarray, dtype: type, shape: tuple[int, ...], name: str) -
     if not np.isfinite(array).all():
         raise UserError(f"the {name} of a score hold numbers that are not finite")
     return array
+
+
+def _sorted(notes: np.ndarray) -> np.ndarray:
+    """Notes [N, 5] by onset, pitch, part; most are sorted already, which takes a tenth of the time to see."""
+    in_order = np.ones(max(0, len(notes) - 1), bool)
+    for column in (PART, PITCH, ONSET):
+        before, after = notes[:-1, column], notes[1:, column]
+        in_order = (before < after) | ((before == after) & in_order)
+    if in_order.all():
+        return notes
+    return notes[np.lexsort((notes[:, PART], notes[:, PITCH], notes[:, ONSET]))]
 
 
 def _require_playable(notes: np.ndarray) -> None:
