@@ -19,7 +19,7 @@ GENRES = ("unknown", "oboe", "organ")
 def model_config(tier: str = "top", **changes: Any) -> config.PriorConfig:
     """Two layers, width 16; fields of the config or of its Transformer may be replaced by name."""
     settings = {"num_layers": 2, "width": 16, "num_heads": 2, "head_dim": 8, "mlp_width": 24, "remat": "none"}
-    settings |= {name: changes.pop(name) for name in list(changes) if name in settings or name == "dropout"}
+    settings |= {name: changes.pop(name) for name in list(changes) if name in (*settings, "dropout", "layer")}
     fields = {
         "tier": tier,
         "context": CONTEXT,

@@ -24,6 +24,8 @@ class DiffusionConfig(PriorConfig):
             f"model.num_codebooks={self.num_codebooks}: a diffusion model is of codes of one codebook; train a prior "
             "(configs/prior.py) on these",
         )
+        layer = self.transformer.layer
+        require(layer == "relative", f"transformer.layer={layer!r}: a diffusion model looks both ways: use relative")
         require(self.schedule in SCHEDULES, f"model.schedule={self.schedule!r}: must be one of {', '.join(SCHEDULES)}")
 
 

@@ -20,6 +20,7 @@ YOUNGER = {
     "quantizer/num_codebooks": 1,
     "timing_dropout": 0.0,
     "transformer/beyond": "zero",
+    "transformer/layer": "relative",
     "transformer/window": 0,
 }
 

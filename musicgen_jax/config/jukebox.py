@@ -31,6 +31,7 @@ class JukeboxTransformerConfig:
     exact_variance: ClassVar[bool] = True
     final_norm: ClassVar[bool] = False
     scanned: ClassVar[bool] = False
+    adds_positions: ClassVar[bool] = False  # `TokenStack` has a table of them
     dropout: ClassVar[float] = 0.0
     window: ClassVar[int] = 0
     remat: ClassVar[str] = "none"  # unless the model's own says otherwise

@@ -20,19 +20,26 @@ ATTENTIONS = (
     "blocked",  # memory grows with the context, on any platform
     "pallas",  # likewise, as kernels for TPUs
 )
+# What tells a position of a window of those before it.
+LAYERS = {
+    "relative": "relative",  # attention that knows how far back a code is
+    "absolute": "dense",  # attention that does not; sinusoids added to the input say where in the window it is
+    "lstm": "lstm",  # a recurrent state, long short-term memory
+}
 PATTERNS = ("delay", "flat")  # in which order the codes of several codebooks are predicted: `codes/patterns.py`
 BEYOND = ("zero", "clamp")  # what relative attention knows of distances beyond its table
 
 
 @dataclasses.dataclass
 class TransformerConfig:
-    """Stack of pre-norm blocks with relative self-attention."""
+    """Stack of pre-norm blocks: by default with relative self-attention."""
 
+    layer: str = "relative"  # what of a block looks at other positions: see `LAYERS`
     num_layers: int = 72  # blocks
-    width: int = 4800  # residual stream
+    width: int = 4800  # residual stream, and units of an LSTM
     num_heads: int = 10  # attention heads
     head_dim: int = 128  # width of a head; num_heads * head_dim may be smaller than width (narrow attention)
-    mlp_width: int = 4800  # hidden units of the MLP
+    mlp_width: int = 4800  # hidden units of the MLP; 0 leaves it out, behind LSTMs only
     max_distance: int = 0  # relative positions known to attention; 0 takes the whole context
     beyond: str = "zero"  # attention beyond max_distance: zero (position unknown) | clamp (as the furthest known one)
     window: int = 0  # codes back that attention sees beside the current one; 0 sees the whole context
@@ -51,7 +58,12 @@ class TransformerConfig:
     @property
     def kinds(self) -> tuple[str, ...]:
         """Attention of every layer; see `transformer.attention`."""
-        return ("relative",) * self.num_layers
+        return (LAYERS[self.layer],) * self.num_layers
+
+    @property
+    def adds_positions(self) -> bool:
+        """Whether the stack adds sinusoids to its input, since its layers do not know positions."""
+        return self.layer == "absolute"
 
     @property
     def out_std(self) -> float:
@@ -60,13 +72,15 @@ class TransformerConfig:
 
     def validate(self) -> None:
         require_range("transformer.num_layers", self.num_layers, 1, 10_000)
-        for name in ("width", "num_heads", "head_dim", "mlp_width"):
+        for name in ("width", "num_heads", "head_dim"):
             require_range(f"transformer.{name}", getattr(self, name), 1, 2**20)
-        require(
-            self.max_distance >= 0, f"transformer.max_distance={self.max_distance}: must be 0 (the context) or more"
-        )
-        require(self.window >= 0, f"transformer.window={self.window}: must be 0 (the context) or more codes")
-        for name, known in (("beyond", BEYOND), ("attention", ATTENTIONS)):
+        require_range("transformer.mlp_width", self.mlp_width, 0 if self.layer == "lstm" else 1, 2**20)
+        for name in ("max_distance", "window"):
+            value = getattr(self, name)
+            require(value >= 0, f"transformer.{name}={value}: must be 0 (the context) or more codes")
+            alone = self.layer == "relative" or not value
+            require(alone, f"transformer.{name}={value}: is of transformer.layer=relative alone; use 0")
+        for name, known in (("layer", LAYERS), ("beyond", BEYOND), ("attention", ATTENTIONS)):
             value = getattr(self, name)
             require(value in known, f"transformer.{name}={value!r}: must be one of {', '.join(known)}")
         require(0 <= self.dropout < 1, f"transformer.dropout={self.dropout}: must be in [0, 1)")
@@ -134,11 +148,15 @@ class PriorConfig:
     quantization: QuantizationConfig = dataclasses.field(default_factory=QuantizationConfig)
 
     prefix: ClassVar[int] = 0  # positions of the transformer before the first code
-    int8_cache: ClassVar[bool] = True  # whether its attention reads keys and values that are rounded
+
+    @property
+    def int8_cache(self) -> bool:
+        """Whether its attention reads keys and values that are rounded."""
+        return self.transformer.layer == "relative"
 
     def cache_rows(self, num_steps: int) -> int:
         """Rows of a cache for so many steps."""
-        return num_steps
+        return 1 if self.transformer.layer == "lstm" else num_steps
 
     def dropout_of(self, condition: str) -> float:
         """Share of training windows that are not told a condition."""

@@ -16,7 +16,7 @@ def prior_step_flops(model: config.PriorConfig, batch_size: int) -> StepFlops:
     conditioner = _conditioner_macs(model) * model.context / model.num_steps
     forward = transformer.num_layers * block + output + conditioner
     again = {"none": 0.0, "dots": block - projections, "full": block, "offload": block}[transformer.remat]
-    if transformer.attention != "reference":
+    if transformer.layer == "relative" and transformer.attention != "reference":
         again += 2 * logits  # the backward pass of blockwise attention never had the logits of the forward pass
     recomputed = transformer.num_layers * again + (output if model.loss_chunk else 0)
     num_steps = batch_size * model.num_steps
@@ -27,12 +27,15 @@ def _block_macs(model: config.PriorConfig) -> tuple[float, float, float]:
     """Multiply-accumulates of a block for one step: projections and MLP, logits, values. Distances count as logits, up
     to the furthest that is known."""
     settings, context = model.transformer, model.num_steps
+    if settings.layer == "lstm":
+        return settings.width * (8 * settings.width + 2 * settings.mlp_width), 0.0, 0.0
     inner = settings.num_heads * settings.head_dim
     projections = settings.width * (4 * inner + 2 * settings.mlp_width)
     limit = settings.window + 1 if settings.window else context
     ways = 1 if model.causal else 2
     seen = ways * _mean_seen(context, limit)
     distances = ways * _mean_seen(context, min(settings.max_distance or context, limit))
+    distances *= settings.layer == "relative"
     return projections, inner * (seen + distances) / 2, inner * seen
 
 

@@ -168,7 +168,7 @@ class Request:
         rule = "changes nothing where diffusion models sample: leave it out"
         config.require(bool(models) or self.cache_dtype == "compute", f"`cache_dtype`={self.cache_dtype} {rule}")
         exact = [model.tier for model in models if not model.int8_cache]
-        rule = f"the published priors ({', '.join(exact)}) keep keys and values as they are computed: leave it out"
+        rule = f"the models of {', '.join(exact)} keep what they remember as it is computed: leave it out"
         config.require(not exact or self.cache_dtype == "compute", f"`cache_dtype`={self.cache_dtype}: {rule}")
         if not self.parallel_windows:
             return

@@ -12,6 +12,7 @@ from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import (
     factored_attention,
     kv_cache,
+    recurrence,
     relative_attention,
     relative_distances,
     weights,
@@ -149,8 +150,10 @@ class CrossAttention(nnx.Module):
 
 def self_attention(
     settings: Settings, kind: str, span: Span, axis_rules: rules.AxisRules, *, dtype: jnp.dtype, rngs: nnx.Rngs
-) -> RelativeAttention | FactoredAttention:
-    """Attention of a kind: "relative", or a pattern of `factored_attention.PATTERNS`."""
+) -> RelativeAttention | FactoredAttention | recurrence.LSTM:
+    """Attention of a kind: "relative", a pattern of `factored_attention.PATTERNS`, or in its place "lstm"."""
+    if kind == "lstm":
+        return recurrence.LSTM(settings, axis_rules, dtype=dtype, rngs=rngs)
     if kind == "relative":
         return RelativeAttention(settings, span, axis_rules, dtype=dtype, rngs=rngs)
     return FactoredAttention(settings, kind, span, dtype=dtype, rngs=rngs)

@@ -43,7 +43,7 @@ def norm(settings: attention.Settings, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> n
 
 
 class Block(nnx.Module):
-    """x += attention(norm(x)); x += memory_attention(norm(x)); x += mlp(norm(x)), the first or second only if wanted.
+    """x += attention(norm(x)); x += memory_attention(norm(x)); x += mlp(norm(x)), each only if wanted.
 
     A block of kind "cross" has no attention to the window itself, and starts as the identity.
     """
@@ -76,8 +76,10 @@ class Block(nnx.Module):
         if self.reads_memory:
             self.memory_norm = norm(settings, dtype=dtype, rngs=rngs)
             self.memory_attention = attention.CrossAttention(settings, dtype=dtype, rngs=rngs)
-        self.mlp_norm = norm(settings, dtype=dtype, rngs=rngs)
-        self.mlp = MLP(settings, settings.out_std if self.reads_window else 0.0, dtype=dtype, rngs=rngs)
+        self.has_mlp = settings.mlp_width > 0
+        if self.has_mlp:
+            self.mlp_norm = norm(settings, dtype=dtype, rngs=rngs)
+            self.mlp = MLP(settings, settings.out_std if self.reads_window else 0.0, dtype=dtype, rngs=rngs)
 
     def __call__(
         self,
@@ -104,7 +106,8 @@ class Block(nnx.Module):
         if self.reads_memory:
             attended, of_memory = self.memory_attention(self.memory_norm(x), memory, memory_mask)
             x = rules.constrain(x + self._drop(attended, key, 2), self.rules, names)
-        x = x + self._drop(self.mlp(self.mlp_norm(x)), key, 1)
+        if self.has_mlp:
+            x = x + self._drop(self.mlp(self.mlp_norm(x)), key, 1)
         return rules.constrain(x, self.rules, names), kv_cache.LayerCache(own, of_memory)
 
     def step(
@@ -117,7 +120,9 @@ class Block(nnx.Module):
             x = x + attended
         if self.reads_memory:
             x = x + self.memory_attention.step(self.memory_norm(x), cache.memory)
-        return x + self.mlp(self.mlp_norm(x)), kv_cache.LayerCache(own, cache.memory)
+        if self.has_mlp:
+            x = x + self.mlp(self.mlp_norm(x))
+        return x, kv_cache.LayerCache(own, cache.memory)
 
     def _drop(self, x: jax.Array, key: jax.Array | None, index: int) -> jax.Array:
         if key is None or self.dropout == 0:

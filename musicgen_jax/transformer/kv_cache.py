@@ -91,7 +91,30 @@ class QuantizedCache:
 
 
 ROWS = QuantizedCache(keys=2, values=3, key_scales=2, value_scales=2)  # the axis of the rows in each array
-Cache = KVCache | QuantizedCache
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class StateCache:
+    """What a recurrent layer remembers behind each of R positions; a loop needs that of the last one alone, R = 1.
+
+    hidden: [B, R, D], its output. cell: float32 [B, R, D].
+    """
+
+    hidden: jax.Array
+    cell: jax.Array
+
+    def before(self, position: jax.Array) -> "StateCache":
+        """The state, R = 1, before a position of the window; zeros before the first one."""
+
+        def of(leaf: jax.Array) -> jax.Array:
+            row = jax.lax.dynamic_slice_in_dim(leaf, jnp.maximum(position - 1, 0), 1, axis=1)
+            return jnp.where(position > 0, row, 0)
+
+        return jax.tree.map(of, self)
+
+
+Cache = KVCache | QuantizedCache | StateCache
 
 
 @jax.tree_util.register_dataclass
@@ -131,14 +154,16 @@ def quantized(cache: KVCache) -> QuantizedCache:
     return QuantizedCache(keys.values, jnp.swapaxes(values.values, -1, -2), keys.scales[..., 0], values.scales[..., 0])
 
 
-def ring(cache: KVCache, num_rows: int, position: jax.Array) -> KVCache:
+def ring(cache: KVCache | StateCache, num_rows: int, position: jax.Array) -> KVCache | StateCache:
     """The rows of a whole window's cache that decoding from `position` on may read.
 
     Args:
       cache: of one layer; row p holds position p.
-      num_rows: R of the result.
+      num_rows: R of the result, but for a state, which is one row.
       position: int32 scalar. Rows of positions that are not before it may hold anything.
     """
+    if isinstance(cache, StateCache):
+        return cache.before(position)
     if num_rows == cache.num_rows:
         return cache
     rows = jnp.arange(num_rows)
@@ -149,6 +174,8 @@ def ring(cache: KVCache, num_rows: int, position: jax.Array) -> KVCache:
 
 def resized(cache: Cache, num_rows: int) -> Cache:
     """The cache of one layer with as many rows or more, where no position has come round to the first row again."""
+    if isinstance(cache, StateCache):
+        return cache
 
     def padded(leaf: jax.Array, axis: int) -> jax.Array:
         widths = [(0, 0)] * leaf.ndim

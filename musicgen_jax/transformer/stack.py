@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
@@ -34,7 +35,7 @@ def undivided(settings: config.TransformerConfig, mesh: jax.sharding.Mesh) -> li
     ways = mesh.shape["tensor"]
     return [
         f"transformer.{name}={size} is no multiple of mesh.tensor={ways}: each of the {ways} devices computes all of it"
-        for name in ("num_heads", "mlp_width")
+        for name in ("width" if settings.layer == "lstm" else "num_heads", "mlp_width")
         if (size := getattr(settings, name)) % ways
     ]
 
@@ -60,6 +61,17 @@ def rematerialized(body: Callable, policy: str, *, scanned: bool) -> Callable:
     }[policy]
     # Inside a scan XLA cannot merge the two computations anyway; in a loop that is unrolled it would.
     return jax.checkpoint(body, prevent_cse=not scanned, policy=kept)
+
+
+def sinusoids(positions: jax.Array, width: int) -> jax.Array:
+    """Absolute positions, int32 [...] -> float32 [..., width] (Vaswani et al. 2017, section 3.5).
+
+    Sines, then cosines, of wavelengths from 2 pi to 20,000 pi positions in a geometric series.
+    """
+    number = width // 2 + width % 2
+    frequencies = 10_000.0 ** (-np.arange(number) / max(number - 1, 1))
+    angles = positions[..., None] * frequencies.astype(np.float32)
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)[..., :width]
 
 
 class Stack(nnx.Module):
@@ -95,6 +107,7 @@ class Stack(nnx.Module):
         else:
             self.blocks = nnx.List([make(kind, rngs) for kind in settings.kinds])
         self.norm = block.norm(settings, dtype=dtype, rngs=rngs) if settings.final_norm else None
+        self.adds_positions = settings.adds_positions
 
     def __call__(
         self,
@@ -125,6 +138,7 @@ class Stack(nnx.Module):
         kept: Kept | None = None,
     ) -> tuple[jax.Array, list[kv_cache.LayerCache] | None]:
         keys = None if key is None else jax.random.split(key, self.num_layers)
+        x = self._placed(x, jnp.arange(x.shape[1]))
 
         def body(x: jax.Array, inputs: tuple) -> tuple[jax.Array, kv_cache.LayerCache | None]:
             layer, layer_key = inputs
@@ -164,10 +178,15 @@ class Stack(nnx.Module):
           ([B, D], the caches with this position).
         """
         updated = []
+        x = self._placed(x, position)
         for layer, cache in zip(layers, caches, strict=True):
             x, cache = layer.step(x, cache, position)
             updated.append(cache)
         return self._normed(x), updated
+
+    def _placed(self, x: jax.Array, positions: jax.Array) -> jax.Array:
+        """[..., D] at these positions of the window, with their sinusoids where the layers would not know them."""
+        return x + sinusoids(positions, x.shape[-1]).astype(x.dtype) if self.adds_positions else x
 
     def _normed(self, x: jax.Array) -> jax.Array:
         return x if self.norm is None else self.norm(x)

@@ -11,10 +11,12 @@ from musicgen_jax.nn.flops import traced_flops
 from musicgen_jax.priors import flops
 
 
-@pytest.mark.parametrize("tier", ["top", "middle"])
-def test_prior_agrees_with_its_program_but_for_the_causal_half(tier):
+@pytest.mark.parametrize(
+    ("tier", "layer"), [("top", "relative"), ("middle", "relative"), ("top", "absolute"), ("top", "lstm")]
+)
+def test_prior_agrees_with_its_program_but_for_the_causal_half(tier, layer):
     model = tiny_runs.prior_config(tier)
-    model.transformer = dataclasses.replace(model.transformer, remat="none", attention="reference")
+    model.transformer = dataclasses.replace(model.transformer, layer=layer, remat="none", attention="reference")
     task = tiny_runs.prior_task(model)
     params, buffers = jax.eval_shape(task.functional.init, jax.random.key(0))
     batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tiny_runs.prior_batch(model, 0))
@@ -26,7 +28,8 @@ def test_prior_agrees_with_its_program_but_for_the_causal_half(tier):
     length, heads = model.context, model.transformer.num_heads * model.transformer.head_dim
     # The plain program computes every logit and distance, and a column more; the formula counts what is seen of them.
     num_codes = tiny_runs.BATCH_SIZE * length
-    hidden = 2 * num_codes * model.transformer.num_layers * heads * (3 * length + 1 - 3 * (length + 1) / 2)
+    hidden = {"relative": 3 * length + 1 - 3 * (length + 1) / 2, "absolute": 2 * length - (length + 1), "lstm": 0}
+    hidden = 2 * num_codes * model.transformer.num_layers * heads * hidden[layer]
     found = flops.prior_step_flops(model, tiny_runs.BATCH_SIZE)
     assert found.model / 3 == pytest.approx(counted - hidden, rel=1e-6)
     assert found.recomputed == 0

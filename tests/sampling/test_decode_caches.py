@@ -52,6 +52,19 @@ def slowly(prior, batch, known, stop, keys, offset, settings):
     return codes
 
 
+@pytest.mark.parametrize("layer", ["lstm", "absolute"])
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_layers_of_other_kinds(layer, guidance):
+    prior = tiny_priors.trained_prior(tiny_priors.model_config("top", layer=layer))
+    batch = tiny_priors.batch(prior.config)
+    for known in (0, 5):
+        arguments = draws(known, 12, guidance=guidance)
+        expected = slowly(prior, batch, *arguments)
+        got = np.asarray(decode.make_sample_window(prior.functional)(prior.weights, batch, *arguments))
+        np.testing.assert_array_equal(got, expected)
+        assert len(np.unique(expected[:, known:])) > 1
+
+
 @pytest.mark.parametrize(("known", "stop"), [(0, 12), (6, 12), ([2, 7], [12, 9])])
 def test_a_ring_is_the_whole_cache(known, stop):
     prior, batch = make(window=3)

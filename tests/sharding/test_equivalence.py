@@ -35,6 +35,8 @@ def task_and_batches(name: str) -> tuple[state.Task, list]:
     if name == "vqvae":
         return tiny_runs.vqvae_task(), [tiny_runs.vqvae_batch(index) for index in range(STEPS)]
     model = tiny_runs.prior_config("middle")
+    if "lstm" in name:
+        model.transformer.layer = "lstm"
     shard_sequence = name == "prior, sequence"
     if shard_sequence:
         # Chunks of 11, 11 and 10 of the 32 codes: none of them divides over the devices as the whole does.
@@ -55,6 +57,7 @@ def one_device(name: str) -> np.ndarray:
         pytest.param("vqvae", 1, marks=pytest.mark.slow),
         ("prior", 1),
         ("prior, sequence", 1),
+        pytest.param("lstm prior", 1, marks=pytest.mark.slow),
         pytest.param("prior", 2, marks=pytest.mark.slow),
     ],
 )

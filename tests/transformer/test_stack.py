@@ -80,6 +80,31 @@ def test_steps_equal_the_whole_sequence(weights, x):
         np.testing.assert_allclose(got.own.keys, wanted.own.keys, atol=1e-5)
 
 
+def test_absolute_positions_are_sinusoids_at_the_input(x):
+    settings = dataclasses.replace(SETTINGS, layer="absolute")
+    functional = make_functional(settings)
+    shapes = jax.eval_shape(functional.init, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    params, _ = jax.tree.map(lambda leaf: rng.normal(scale=0.4, size=leaf.shape).astype(leaf.dtype), shapes)
+    module = functional.bind(params, {})
+    expected, whole = jax.jit(module.prefill)(x)
+    layers, caches = module.unstacked(), jax.tree.map(jnp.zeros_like, whole)
+    step = jax.jit(lambda x, caches, position: module.step(layers, x, caches, position))
+    for position in range(LENGTH):
+        out, caches = step(x[:, position], caches, position)
+        np.testing.assert_allclose(out, expected[:, position], atol=1e-5)
+    table = np.asarray(stack.sinusoids(jnp.arange(50), 12), np.float64)
+    wavelengths = 2 * np.pi * 10_000 ** (np.arange(6) / 5)
+    angles = 2 * np.pi * np.arange(50)[:, None] / wavelengths
+    np.testing.assert_allclose(table, np.concatenate([np.sin(angles), np.cos(angles)], axis=1), atol=1e-5)
+    # All that tells two equal inputs apart; attention alone would mix them to the same.
+    same = np.broadcast_to(x[:, :1], x.shape)
+    placed = module(same)
+    module.adds_positions = False
+    for out, alike in ((placed, False), (module(same), True)):
+        assert np.allclose(out[:, 1], out[:, -1], atol=1e-4) == alike
+
+
 def gradient_program(remat, x, **changes):
     functional = make_functional(dataclasses.replace(SETTINGS, remat=remat, **changes))
     return jax.jit(jax.value_and_grad(lambda weights: jnp.sum(functional.bind(*weights)(x) ** 3))), functional
