@@ -7,7 +7,7 @@ import numpy as np
 
 from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import UserError
-from musicgen_jax.scores import sustain
+from musicgen_jax.scores import performance_events, sustain
 from musicgen_jax.scores.score import ONSET, PART, PITCH, VELOCITY, Score
 
 SUFFIXES = (".mid", ".midi")
@@ -86,14 +86,23 @@ def _parsed(content: bytes, apply_sustain: bool) -> Score:
     end = int(notes[:, 1].max())
     seconds = _TempoMap(song)
     _require_bounded(notes, end, song.tpq, float(seconds.at(np.float64(end))))
-    # Of ends in float32, so that onset + duration is the end again.
-    onsets, ends = seconds.at(notes[:, 0]).astype(np.float32), seconds.at(notes[:, 1]).astype(np.float32)
+    # The difference of what is rounded, so that onset + duration is the end again.
+    onsets, ends = _rounded(seconds.at(notes[:, 0])), _rounded(seconds.at(notes[:, 1]))
     rows = np.stack([notes[:, 2], onsets, ends - onsets, notes[:, 3], notes[:, 4]], axis=1)
     num_quarters = max(1, -(-end // song.tpq))
     quarters = seconds.at(np.arange(num_quarters + 1, dtype=np.float64) * song.tpq)
     if not (np.diff(quarters) > 0).all():
         raise UserError(f"damaged MIDI (a tempo of 0 microseconds a quarter): {COPY_AGAIN}")
     return Score(rows, quarters, _bars(song, num_quarters))
+
+
+def _rounded(seconds: np.ndarray) -> np.ndarray:
+    """To float32, but never over the border between two steps of performance events: after half an hour float32 has
+    some tenths of a millisecond, and events should be those of the exact times."""
+    nearest = seconds.astype(np.float32)
+    crossed = performance_events.steps(nearest) != performance_events.steps(seconds)
+    back = np.copysign(np.inf, seconds - nearest).astype(np.float32)
+    return np.where(crossed, np.nextafter(nearest, back), nearest)
 
 
 def _check_chunks(content: bytes) -> None:
