@@ -9,6 +9,7 @@ import numpy as np
 
 from musicgen_jax.ddsp import envelopes, formants, oscillators, timbres
 from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.scores.score import Score
 
 CONTROL_RATE = 250  # Hz, roughly: a control frame is a whole number of samples
 FORMANT_SECONDS = 0.0232  # between formant frames, roughly: 512 samples at 22.05 kHz
@@ -16,6 +17,8 @@ BUCKET_SECONDS = 21.0  # lengths are rounded up to this, so that a corpus compil
 BUCKET_NOTES = 256  # and notes a voice to this
 TARGET_RMS = 0.1  # -20 dBFS, whatever the timbre
 PEAK_LIMIT = 0.95
+VOICES_AT_ONCE = 4  # of a score, so that one program plays any number of them in bounded memory
+MAX_SCORE_SECONDS = 1200.0  # of a score: memory is in proportion to it
 NEVER = 1e6  # seconds; the onset of notes that only fill up a bucket
 
 
@@ -83,11 +86,51 @@ def render(notes: Notes, timbre: timbres.Timbre, seconds: float, sample_rate: in
     Raises:
       UserError: seconds not positive, or sample_rate too low for the control rate.
     """
+    return _leveled(_unleveled(notes, timbre, seconds, sample_rate))
+
+
+def render_score(score: Score, timbre: timbres.Timbre, sample_rate: int, seconds: float | None = None) -> np.ndarray:
+    """Renders a score of any number of parts, polyphonic ones too, as `render` does.
+
+    Args:
+      score: what sounds from second 0 on.
+      timbre: for all parts.
+      sample_rate: Hz.
+      seconds: length of the result; None is that of the score. What sounds later is cut off.
+
+    Returns:
+      float32 [S], S = round(seconds * sample_rate).
+
+    Raises:
+      UserError: seconds not positive (a score without notes has none of its own) or above MAX_SCORE_SECONDS, too many
+        notes at once, or sample_rate too low for the control rate.
+    """
+    score = score.clipped(np.inf)
+    seconds = score.seconds if seconds is None else seconds
+    if seconds > MAX_SCORE_SECONDS:
+        raise UserError(
+            f"seconds is {seconds:.0f}; at most {MAX_SCORE_SECONDS:.0f} s are rendered at once: cut the score"
+        )
+    voices = score.voices() or [np.zeros((0, 4), np.float32)]
+    audio = 0.0
+    for start in range(0, len(voices), VOICES_AT_ONCE):
+        group = voices[start : start + VOICES_AT_ONCE]
+        group += [np.zeros((0, 4), np.float32)] * (VOICES_AT_ONCE - len(group))
+        audio = audio + _unleveled(pack(group), timbre, seconds, sample_rate)
+    return _leveled(audio)
+
+
+def _unleveled(notes: Notes, timbre: timbres.Timbre, seconds: float, sample_rate: int) -> np.ndarray:
+    """A whole piece [S] as loud as its notes are. Raises UserError where it has no length."""
     if not seconds > 0:
         raise UserError(f"seconds is {seconds}; a piece must last longer than nothing")
     num_samples = round(seconds * sample_rate)
     padded = int(-(-seconds // BUCKET_SECONDS) * BUCKET_SECONDS * sample_rate)
-    audio = np.asarray(synthesize(notes, timbre, padded, sample_rate))[:num_samples]
+    return np.asarray(synthesize(notes, timbre, padded, sample_rate))[:num_samples]
+
+
+def _leveled(audio: np.ndarray) -> np.ndarray:
+    """At TARGET_RMS, or less where the peak would pass PEAK_LIMIT; silence stays silence."""
     rms = np.sqrt(np.mean(audio.astype(np.float64) ** 2))
     peak = np.max(np.abs(audio))
     if rms == 0:

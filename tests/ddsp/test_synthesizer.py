@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from musicgen_jax.ddsp import synthesizer, timbres
+from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.scores.score import Score, of_voices
 
 SAMPLE_RATE = 16000
 EACH_TIMBRE = pytest.mark.parametrize("timbre", timbres.ALL, ids=lambda timbre: timbre.name)
@@ -154,3 +156,32 @@ def test_no_seconds_and_too_low_a_rate_are_refused():
         synthesizer.render(chord(), timbres.ORGAN, 0.0, SAMPLE_RATE)
     with pytest.raises(ValueError, match="sample_rate is 100 Hz"):
         synthesizer.render(chord(), timbres.ORGAN, 1.0, 100)
+
+
+def test_a_score_of_voices_sounds_as_the_voices():
+    voices = [np.float32([[pitch, 0, 1, 0.5], [pitch + 2, 1, 1, 0.75]]) for pitch in (72, 64, 55, 48)]
+    wanted = synthesizer.render(synthesizer.pack(voices), timbres.ORGAN, 2.0, SAMPLE_RATE)
+    np.testing.assert_allclose(
+        synthesizer.render_score(of_voices(voices), timbres.ORGAN, SAMPLE_RATE), wanted, atol=1e-5
+    )
+
+
+def test_a_part_of_many_notes_at_once_is_rendered_whole():
+    pitches = (48, 55, 60, 64, 67, 72)  # more than are rendered at once
+    score = Score([[pitch, -0.5, 2.5, 100, 0] for pitch in pitches])  # it sounds already
+    audio = synthesizer.render_score(score, timbres.ORGAN, SAMPLE_RATE)
+    assert audio.shape == (2 * SAMPLE_RATE,)
+    assert np.sqrt(np.mean(audio.astype(float) ** 2)) == pytest.approx(synthesizer.TARGET_RMS, rel=0.01)
+    for pitch in pitches:
+        f0 = 440 * 2 ** ((pitch - 69) / 12)
+        assert abs(1200 * np.log2(peak_hz(audio, 0.97 * f0, 1.03 * f0) / f0)) < 10
+    longer = synthesizer.render_score(score, timbres.ORGAN, SAMPLE_RATE, seconds=3.0)
+    assert longer.shape == (3 * SAMPLE_RATE,) and np.abs(longer[-SAMPLE_RATE // 2 :]).max() < 1e-4
+
+
+def test_scores_that_cannot_be_rendered():
+    assert not synthesizer.render_score(Score([]), timbres.ORGAN, SAMPLE_RATE, seconds=1.0).any()
+    with pytest.raises(UserError, match=r"seconds is 0\.0; a piece must last"):
+        synthesizer.render_score(Score([]), timbres.ORGAN, SAMPLE_RATE)
+    with pytest.raises(UserError, match="at most 1200 s are rendered at once"):
+        synthesizer.render_score(Score([[60, 0, 2000, 64, 0]]), timbres.ORGAN, SAMPLE_RATE)
