@@ -43,7 +43,9 @@ MAY_IMPORT = {
         *("config", "nn", "sharding", "transformer", "data", "codes", "tokenizers", "training.rng"),
         *("conditions", "priors"),
     },
-    "evaluation": {"config", "audio", "data", "codes", "tokenizers", "priors", "sampling", "training.metrics"},
+    "evaluation": {
+        *("config", "audio", "ddsp", "scores", "data", "codes", "tokenizers", "priors", "sampling", "training.metrics"),
+    },
     "compression": {
         *("config", "nn", "sharding", "transformer", "priors", "data", "codes", "evaluation", "training"),
     },
