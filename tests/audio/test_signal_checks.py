@@ -8,17 +8,17 @@ from musicgen_jax.audio import signal_checks
 SAMPLE_RATE = 16000
 
 
-def tone(hertz: float = 440.0, amplitude: float = 0.5, seconds: float = 1.0) -> np.ndarray:
+def tone(hertz: float = 440.0, amplitude: float = 0.5, seconds: float = 1.0, phase: float = 0.0) -> np.ndarray:
     """A sine that fades in and out within 200 ms."""
     times = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     fade = np.clip(np.minimum(times, seconds - times) / 0.2, 0, 1)
-    return amplitude * fade * np.sin(2 * np.pi * hertz * times)
+    return amplitude * fade * np.sin(2 * np.pi * hertz * times + phase)
 
 
 FAULTS = {
     "": tone(),
     "clipped,true_peak": np.clip(tone(amplitude=3.0), -1, 1),
-    "dc_offset": tone(amplitude=0.1) + 0.02 * np.clip(np.minimum(np.arange(16000), np.arange(16000)[::-1]) / 3200, 0, 1),
+    "dc_offset": tone(amplitude=0.1) + tone(hertz=0.0, amplitude=0.02, phase=np.pi / 2),
     "silent": np.concatenate([tone(), np.zeros(2 * SAMPLE_RATE)]),
     "truncated_end": tone()[: SAMPLE_RATE // 2],
 }

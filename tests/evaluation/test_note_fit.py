@@ -53,5 +53,5 @@ def test_silence_has_no_notes():
 
 
 def test_timbre_must_be_the_synthesizers(audio: np.ndarray):
-    with pytest.raises(UserError, match="no timbre 'tuba'.*organ, flute, strings, voice"):
+    with pytest.raises(UserError, match=r"no timbre 'tuba'.*organ, flute, strings, voice"):
         note_fit.fit(audio, SAMPLE_RATE, "tuba")
