@@ -20,9 +20,9 @@ from musicgen_jax.priors import code_task, jukebox, jukebox_labels, prior, publi
 from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import NotFoundError, UserError
 from musicgen_jax.sharding import meshes
-from musicgen_jax.tokenizers import tokenizer
 from musicgen_jax.tokenizers.adversarial import adversarial
-from musicgen_jax.tokenizers.vqvae import vqvae_task
+from musicgen_jax.tokenizers.tokenizer import Tokenizer
+from musicgen_jax.tokenizers.vqvae import vqvae_task, vqvae_tokenizer
 from musicgen_jax.training import precision, state
 
 Weights = tuple[modules.Tree, modules.Tree]
@@ -57,8 +57,9 @@ class Kind:
     load: Callable[[Any, Restore], Any]
 
 
-def _load_tokenizer(run: config.VQVAETraining, restore: Restore) -> tokenizer.Tokenizer:
-    return tokenizer.Tokenizer(run.model, *adversarial.tiers_alone(run, restore(adversarial.functional(run), _FLOAT)))
+def _load_vqvae(run: config.VQVAETraining, restore: Restore) -> Tokenizer:
+    weights = adversarial.tiers_alone(run, restore(adversarial.functional(run), _FLOAT))
+    return vqvae_tokenizer.VQVAETokenizer(run.model, *weights)
 
 
 def _load_code_model(
@@ -87,7 +88,7 @@ _TOKENIZER = {
     "data": "audio",
     "functional": vqvae_task.functional,
     "task": vqvae_task.vqvae_task,
-    "load": _load_tokenizer,
+    "load": _load_vqvae,
 }
 
 

@@ -16,7 +16,7 @@ class TierVQVAE(nnx.Module):
     `vqvae_config.decoder` says.
     """
 
-    def __init__(self, vqvae_config: config.VQVAEConfig, name: str, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
+    def __init__(self, vqvae_config: config.Streams, name: str, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
         tier, code_width = vqvae_config.streams[name], vqvae_config.quantizer.code_width
         self.encoder = encoder.Encoder(tier, code_width, dtype=dtype, rngs=rngs)
         self.quantizer = quantizer.make(vqvae_config.quantizer, rngs=rngs)
@@ -54,7 +54,7 @@ class TierVQVAE(nnx.Module):
 class VQVAE(nnx.Module):
     """Independent tiers under one roof and one optimizer (Dhariwal et al. 2020, section 3)."""
 
-    def __init__(self, vqvae_config: config.VQVAEConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
+    def __init__(self, vqvae_config: config.Streams, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
         self.config = vqvae_config
         for name in vqvae_config.streams:
             setattr(self, name, TierVQVAE(vqvae_config, name, dtype=dtype, rngs=rngs))
