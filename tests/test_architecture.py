@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "compression": {
         *("config", "nn", "sharding", "transformer", "priors", "data", "codes", "evaluation", "training"),
     },
-    "kinds": {"config", "nn", "sharding", "tokenizers", "priors", "diffusion", "training"},
+    "kinds": {"config", "codes.layout", "nn", "sharding", "tokenizers", "priors", "diffusion", "training"},
     "pretrained": {
         *("config", "nn", "sharding", "tokenizers", "priors", "diffusion", "compression", "training", "kinds"),
     },
