@@ -26,16 +26,20 @@ BEYOND = ("zero", "clamp")  # what relative attention knows of distances beyond 
 
 @dataclasses.dataclass
 class TransformerConfig:
-    """Stack of pre-norm blocks with relative self-attention."""
+    """Stack of pre-norm blocks with relative self-attention.
+
+    It walks over steps: one a frame where there is one codebook, more where the pattern of several asks for more (see
+    `codes/patterns.py` and `PriorConfig.num_steps`).
+    """
 
     num_layers: int = 72  # blocks
     width: int = 4800  # residual stream
     num_heads: int = 10  # attention heads
     head_dim: int = 128  # width of a head; num_heads * head_dim may be smaller than width (narrow attention)
     mlp_width: int = 4800  # hidden units of the MLP
-    max_distance: int = 0  # relative positions known to attention; 0 takes the whole context
+    max_distance: int = 0  # distances, in steps, whose vectors attention learns; 0 is as many as a window has steps
     beyond: str = "zero"  # attention beyond max_distance: zero (position unknown) | clamp (as the furthest known one)
-    window: int = 0  # codes back that attention sees beside the current one; 0 sees the whole context
+    window: int = 0  # steps back that attention sees beside the current one; 0 sees all of the window's
     attention: str = "blocked"  # how attention is computed: see `ATTENTIONS`
     dropout: float = 0.0  # on the outputs of attention and MLP
     remat: str = "full"  # what the backward pass recomputes of a block: see `REMAT`
@@ -63,9 +67,10 @@ class TransformerConfig:
         for name in ("width", "num_heads", "head_dim", "mlp_width"):
             require_range(f"transformer.{name}", getattr(self, name), 1, 2**20)
         require(
-            self.max_distance >= 0, f"transformer.max_distance={self.max_distance}: must be 0 (the context) or more"
+            self.max_distance >= 0,
+            f"transformer.max_distance={self.max_distance}: must be 0 (all there are) or more steps",
         )
-        require(self.window >= 0, f"transformer.window={self.window}: must be 0 (the context) or more codes")
+        require(self.window >= 0, f"transformer.window={self.window}: must be 0 (all there are) or more steps")
         for name, known in (("beyond", BEYOND), ("attention", ATTENTIONS)):
             value = getattr(self, name)
             require(value in known, f"transformer.{name}={value!r}: must be one of {', '.join(known)}")
