@@ -66,11 +66,9 @@ class TransformerConfig:
         require_range("transformer.num_layers", self.num_layers, 1, 10_000)
         for name in ("width", "num_heads", "head_dim", "mlp_width"):
             require_range(f"transformer.{name}", getattr(self, name), 1, 2**20)
-        require(
-            self.max_distance >= 0,
-            f"transformer.max_distance={self.max_distance}: must be 0 (all there are) or more steps",
-        )
-        require(self.window >= 0, f"transformer.window={self.window}: must be 0 (all there are) or more steps")
+        for name in ("max_distance", "window"):
+            value = getattr(self, name)
+            require(value >= 0, f"transformer.{name}={value}: must be 0 (all there are) or more steps")
         for name, known in (("beyond", BEYOND), ("attention", ATTENTIONS)):
             value = getattr(self, name)
             require(value in known, f"transformer.{name}={value!r}: must be one of {', '.join(known)}")

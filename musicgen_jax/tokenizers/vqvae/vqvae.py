@@ -68,7 +68,7 @@ class VQVAE(nnx.Module):
         return getattr(self, name)
 
     def encode(self, audio: jax.Array) -> dict[str, jax.Array]:
-        """[B, S] float32 -> {tier: codes [B, S / hop_length, Q] int32}; S must be a multiple of the longest."""
+        """[B, S] float32 -> {tier: codes [B, S / hop_length, Q] int32}; S a multiple of the longest hop."""
         return {tier: self.tier(tier).encode(audio) for tier in self.config.streams}
 
     def decode(self, codes: dict[str, jax.Array]) -> dict[str, jax.Array]:
