@@ -73,7 +73,7 @@ def main() -> None:
     flag_values.whole_numbers(_STEPS)
     flag_values.require_positive(_NUM_TRACKS)
     for model in (teacher, pretrained.load_diffusion(_STUDENT.value, tier)):
-        model.require_tokenizer(tokenizer.fingerprint)
+        model.require_tokenizer(tokenizer.layout)
     held_out = read_held_out(tokenizer.layout)
     found: list[dict[str, Any]] = []
 

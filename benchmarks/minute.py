@@ -46,6 +46,8 @@ _DIFFUSION = cli.define_path("diffusion", None, "Folder with diffusion models of
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Timed runs of each way, after one that compiles.")
 _MEASURED_SECONDS = flags.DEFINE_float("measured_seconds", 4.0, "Length of the piece that is timed.")
 
+TIERS = workload.layout_with("top").names  # of the cascade
+
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
@@ -138,9 +140,7 @@ def ways(steps: list[int]) -> Iterator[tuple[str, int]]:
 
 def computed(scale: str, seconds: float, steps: list[int], chip: chips.Chip) -> Iterator[dict[str, object]]:
     """A line a way."""
-    tiers = {
-        tier: TierCost(prior_configs.get_config(f"tier={tier},scale={scale}"), chip) for tier in workload.LAYOUT.names
-    }
+    tiers = {tier: TierCost(prior_configs.get_config(f"tier={tier},scale={scale}"), chip) for tier in TIERS}
     for way, number in ways(steps):
         costs = {}
         for tier, tier_cost in tiers.items():
@@ -178,9 +178,9 @@ def diffusion_folders(root: str) -> dict[str, str]:
     Raises:
       UserError: there is none.
     """
-    folders = {tier: pathlib.Path(root, tier) for tier in workload.LAYOUT.names}
+    folders = {tier: pathlib.Path(root, tier) for tier in TIERS}
     found = {tier: str(folder) for tier, folder in folders.items() if folder.is_dir()}
-    names = ", ".join(workload.LAYOUT.names)
+    names = ", ".join(TIERS)
     config.require(bool(found), f"--diffusion={root}: holds none of {names}: pass a folder of such workdirs")
     return found
 

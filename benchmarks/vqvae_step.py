@@ -60,7 +60,7 @@ def main() -> None:
     timing.limit_threads(_THREADS.value)
     keeps_memory = _KEEP_MEMORY.value and allocator.keep_memory()
     run = vqvae_configs.get_config(f"scale={_SCALE.value}")
-    hop_length = max(run.model.hop_lengths.values())
+    hop_length = run.model.hop_length
     num_samples = int(_SECONDS.value * run.model.sample_rate) // hop_length * hop_length
     config.require(num_samples > 0, f"--seconds={_SECONDS.value}: a clip needs at least {hop_length} samples")
     spectral_losses.resolutions(num_samples)  # raises where the loss would, but before the long work

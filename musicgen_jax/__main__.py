@@ -9,9 +9,9 @@ from musicgen_jax.runtime import console, records
 # In the order of the pipeline; each is a module of that name.
 VERBS = {
     "prepare_data": "recordings or scores -> checked, resampled audio shards",
-    "train_vqvae": "audio shards -> a tokenizer, the three-tier VQ-VAE",
-    "extract_codes": "audio -> codes of three tiers; or one recording -> a file of codes",
-    "train_prior": "codes -> the prior of one tier, autoregressive or by diffusion",
+    "train_vqvae": "audio shards -> a tokenizer: audio <-> streams of codes, coarse to fine",
+    "extract_codes": "audio -> codes of every stream; or one recording -> a file of codes",
+    "train_prior": "codes -> the prior of one stream, autoregressive or by diffusion",
     "sample": "priors -> codes -> new music; or a file of codes -> sound",
     "evaluate": "held-out tracks, samples -> metrics and a report",
     "compress": "a prior -> int8 weights, fewer heads, or a sampler of a few steps",

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from musicgen_jax import config
+from musicgen_jax.codes.layout import Layout
 from musicgen_jax.diffusion import denoiser
 from musicgen_jax.diffusion import loss as diffusion_loss
 from musicgen_jax.diffusion import trained as trained_diffusion
@@ -20,9 +21,9 @@ from musicgen_jax.priors import code_task, jukebox, jukebox_labels, prior, publi
 from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import NotFoundError, UserError
 from musicgen_jax.sharding import meshes
-from musicgen_jax.tokenizers import tokenizer
 from musicgen_jax.tokenizers.adversarial import adversarial
-from musicgen_jax.tokenizers.vqvae import vqvae_task
+from musicgen_jax.tokenizers.tokenizer import Tokenizer
+from musicgen_jax.tokenizers.vqvae import vqvae_task, vqvae_tokenizer
 from musicgen_jax.training import precision, state
 
 Weights = tuple[modules.Tree, modules.Tree]
@@ -45,6 +46,7 @@ class Kind:
       task: (run, what only its data knows) -> what the trainer must know. The second argument is of a tokenizer the
         statistics of the audio, of a model over codes the tokenizer's codebooks; None does without.
       load: (run, restore) -> the trained model.
+      layout: (its config, fingerprint of its weights) -> the codes that a tokenizer makes; None for other models.
     """
 
     config: type
@@ -55,10 +57,12 @@ class Kind:
     functional: Callable[..., modules.Functional]
     task: Callable[..., state.Task] | None
     load: Callable[[Any, Restore], Any]
+    layout: Callable[[Any, str], Layout] | None = None
 
 
-def _load_tokenizer(run: config.VQVAETraining, restore: Restore) -> tokenizer.Tokenizer:
-    return tokenizer.Tokenizer(run.model, *adversarial.tiers_alone(run, restore(adversarial.functional(run), _FLOAT)))
+def _load_vqvae(run: config.VQVAETraining, restore: Restore) -> Tokenizer:
+    weights = adversarial.tiers_alone(run, restore(adversarial.functional(run), _FLOAT))
+    return vqvae_tokenizer.VQVAETokenizer(run.model, *weights)
 
 
 def _load_code_model(
@@ -87,7 +91,8 @@ _TOKENIZER = {
     "data": "audio",
     "functional": vqvae_task.functional,
     "task": vqvae_task.vqvae_task,
-    "load": _load_tokenizer,
+    "load": _load_vqvae,
+    "layout": vqvae_tokenizer.layout_of,
 }
 
 
@@ -105,7 +110,7 @@ def _code_model(module: type, loss: Callable, make: Callable[..., trained.Traine
 KINDS: dict[str, Kind] = {
     kind.config.kind: kind
     for kind in (
-        Kind(config.VQVAETraining, name="a tokenizer", written_by="train_vqvae or convert", **_TOKENIZER),
+        Kind(config.VQVAETraining, name="a three-tier tokenizer", written_by="train_vqvae or convert", **_TOKENIZER),
         Kind(config.ResidualVQVAETraining, name="a residual tokenizer", written_by="train_vqvae", **_TOKENIZER),
         Kind(
             config.PriorTraining,

@@ -16,12 +16,12 @@ from musicgen_jax.nn import modules
 from musicgen_jax.priors import jukebox_labels, published, trained
 from musicgen_jax.runtime import files, records
 from musicgen_jax.sharding import meshes
-from musicgen_jax.tokenizers import tokenizer
 from musicgen_jax.tokenizers.adversarial import adversarial
+from musicgen_jax.tokenizers.tokenizer import Tokenizer
 from musicgen_jax.training import checkpointing
 
 
-def load_vqvae(workdir: str) -> tokenizer.Tokenizer:
+def load_vqvae(workdir: str) -> Tokenizer:
     """The tokenizer that train_vqvae wrote: the tiers alone, if it was trained against a discriminator.
 
     Raises:

@@ -27,7 +27,8 @@ from tiny_layouts import TIERS
 from musicgen_jax import config, kinds
 from musicgen_jax.data import audio_dataset, preparation, track
 from musicgen_jax.nn import modules
-from musicgen_jax.tokenizers import extraction, tokenizer
+from musicgen_jax.tokenizers import extraction
+from musicgen_jax.tokenizers.vqvae import vqvae_tokenizer
 
 jax.config.update("jax_num_cpu_devices", 8)  # takes effect because nothing above has asked for a device
 pytest_plugins = ["time_limit", "benchmark_call"]
@@ -138,7 +139,7 @@ def random_weights(functional: modules.Functional, seed: int = 0) -> tuple[modul
     return jax.tree.map(draw, params), jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), buffers)
 
 
-def make_tokenizer(settings: config.VQVAEConfig, audio_path: str) -> tokenizer.Tokenizer:
+def make_tokenizer(settings: config.VQVAEConfig, audio_path: str) -> vqvae_tokenizer.VQVAETokenizer:
     functional = kinds.KINDS["vqvae"].functional(config.VQVAETraining(model=settings))
     params, buffers = random_weights(functional)
     tracks = audio_dataset.read_tracks(audio_path, "train")
@@ -153,18 +154,18 @@ def make_tokenizer(settings: config.VQVAEConfig, audio_path: str) -> tokenizer.T
     for tier, latents in latents_of(params, buffers).items():
         chosen = rng.choice(len(latents), settings.quantizer.num_codes, replace=False)
         buffers[tier]["quantizer"]["entries"] = np.asarray(latents)[chosen]
-    return tokenizer.Tokenizer(settings, params, buffers)
+    return vqvae_tokenizer.VQVAETokenizer(settings, params, buffers)
 
 
 @pytest.fixture(scope="session")
-def tiny_tokenizer(tmp_path_factory, tiny_vqvae_config, tiny_audio_dataset) -> tokenizer.Tokenizer:
+def tiny_tokenizer(tmp_path_factory, tiny_vqvae_config, tiny_audio_dataset) -> vqvae_tokenizer.VQVAETokenizer:
     """Random weights, but codebooks filled from encoder outputs of the data, so that many codes are in use."""
 
     def make(path: pathlib.Path) -> None:
         path.write_bytes(pickle.dumps(make_tokenizer(tiny_vqvae_config, tiny_audio_dataset)._weights))
 
     weights = pickle.loads(made_once(tmp_path_factory, "tokenizer", make).read_bytes())
-    return tokenizer.Tokenizer(tiny_vqvae_config, *weights)
+    return vqvae_tokenizer.VQVAETokenizer(tiny_vqvae_config, *weights)
 
 
 @pytest.fixture(scope="session")

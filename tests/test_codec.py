@@ -17,8 +17,8 @@ from musicgen_jax.codes import code_file
 from musicgen_jax.data import audio_io
 from musicgen_jax.nn import modules
 from musicgen_jax.sampling import output
-from musicgen_jax.tokenizers import extraction, tokenizer
-from musicgen_jax.tokenizers.vqvae import vqvae
+from musicgen_jax.tokenizers import extraction
+from musicgen_jax.tokenizers.vqvae import vqvae, vqvae_tokenizer
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 RATE = 4000
@@ -121,7 +121,9 @@ def test_codes_that_can_not_be_decoded(tiny_tokenizer, tmp_path):
     codes, sound = str(tmp_path / "x.codes"), str(tmp_path / "x.wav")
     extraction.extract_file(tiny_tokenizer, str(tmp_path / "in.wav"), codes, 1.0)
     params, buffers = tiny_tokenizer._weights
-    other = tokenizer.Tokenizer(tiny_tokenizer.config, {**params, "top": {**params["top"], "x": np.ones(1)}}, buffers)
+    other = vqvae_tokenizer.VQVAETokenizer(
+        tiny_tokenizer.config, {**params, "top": {**params["top"], "x": np.ones(1)}}, buffers
+    )
     with pytest.raises(ValueError, match=f"made with the tokenizer {tiny_tokenizer.fingerprint}, and --vqvae is"):
         output.decode_to_wav(other, codes, None, sound)
     with pytest.raises(ValueError, match=r"end its name in \.wav"):
@@ -170,10 +172,11 @@ PEAK = """
 import pickle, sys
 from musicgen_jax.runtime import allocator
 from musicgen_jax.sampling import output
-from musicgen_jax.tokenizers import extraction, tokenizer
+from musicgen_jax.tokenizers import extraction
+from musicgen_jax.tokenizers.vqvae import vqvae_tokenizer
 parts, recording, codes, sound = sys.argv[1:]
 allocator.return_memory()  # as the two commands do
-tokenizer = tokenizer.Tokenizer(*pickle.load(open(parts, "rb")))
+tokenizer = vqvae_tokenizer.VQVAETokenizer(*pickle.load(open(parts, "rb")))
 extraction.extract_file(tokenizer, recording, codes, 10.0)
 output.decode_to_wav(tokenizer, codes, None, sound)
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])

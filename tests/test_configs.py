@@ -145,7 +145,7 @@ def test_unknown_argument(name, arg, message):
         ("prior", "optimizer.b2", 1.0, "optimizer.b2=1.0"),
         ("prior", "model.loss_chunk", -1, "model.loss_chunk=-1"),
         ("prior", "model.transformer.remat", "True", "remat='True': must be one of none, full, dots, offload"),
-        ("vqvae", "clip_samples", 1000, "clip_samples=1000: must be a positive multiple of the top hop length 128"),
+        ("vqvae", "clip_samples", 1000, "clip_samples=1000: must be a positive multiple of the longest hop length 128"),
         ("vqvae", "training.accumulation_steps", 2, "over the whole global batch; use 1"),
         ("vqvae", "model.quantizer.num_codes", 40000, "codes are stored as int16"),
         ("vqvae", "data.path", "", "pass --config.data.path=DIR"),

@@ -76,7 +76,7 @@ def test_one_of_several_kinds_is_read_as_what_it_is(tmp_path):
     config.write_json(tmp_path / "config.json", RUNS["diffusion"])
     assert kinds.read_run(str(tmp_path), "prior", "diffusion") == RUNS["diffusion"]
     with pytest.raises(
-        UserError, match="holds a diffusion model, not a prior or a tokenizer: pass a folder that train"
+        UserError, match="holds a diffusion model, not a prior or a three-tier tokenizer: pass a folder that train"
     ):
         kinds.read_run(str(tmp_path), "prior", "vqvae")
 

@@ -32,11 +32,15 @@ def workdirs(tiny_tokenizer, tmp_path):
         (
             "top",
             pretrained.load_vqvae,
-            "top holds a prior, not a tokenizer or a residual tokenizer: pass a folder that train_vqvae or convert",
+            "top holds a prior, not a three-tier tokenizer or a residual tokenizer: pass a folder that train_vqvae or",
         ),
-        ("middle", pretrained.load_vqvae, "middle holds a diffusion model, not a tokenizer"),
-        ("vqvae", pretrained.load_prior, "vqvae holds a tokenizer, not a prior: pass a folder that train_prior"),
-        ("vqvae", pretrained.load_jukebox_prior, "vqvae holds a tokenizer, not a published prior"),
+        ("middle", pretrained.load_vqvae, "middle holds a diffusion model, not a three-tier tokenizer"),
+        (
+            "vqvae",
+            pretrained.load_prior,
+            "vqvae holds a three-tier tokenizer, not a prior: pass a folder that train_prior",
+        ),
+        ("vqvae", pretrained.load_jukebox_prior, "vqvae holds a three-tier tokenizer, not a published prior"),
         ("top", pretrained.load_jukebox_prior, "top holds a prior, not a published prior"),
     ],
 )
@@ -48,7 +52,7 @@ def test_a_model_of_another_kind_is_named(workdirs, folder, load, message):
 def test_a_run_writes_to_no_folder_of_other_things(workdirs):
     kinds.check_workdir(str(workdirs / "new"), config.PriorTraining())
     kinds.check_workdir(str(workdirs / "top"), config.PriorTraining())
-    for folder, reason in (("vqvae", "holds a tokenizer"), ("middle", "holds a diffusion model")):
+    for folder, reason in (("vqvae", "holds a three-tier tokenizer"), ("middle", "holds a diffusion model")):
         with pytest.raises(UserError, match=f"{folder} {reason}, not a prior: choose another --workdir"):
             kinds.check_workdir(str(workdirs / folder), config.PriorTraining())
     (workdirs / "file").touch()
@@ -102,7 +106,7 @@ def test_a_tpu_keeps_them(workdirs, monkeypatch):
 
 
 KINDS = {
-    "a tokenizer or a residual tokenizer": (config.VQVAETraining(), pretrained.load_vqvae),
+    "a three-tier tokenizer or a residual tokenizer": (config.VQVAETraining(), pretrained.load_vqvae),
     "a prior": (config.PriorTraining(), pretrained.load_prior),
     "a diffusion model": (config.DiffusionTraining(), pretrained.load_diffusion),
     "a published prior": (config.JukeboxPriorConfig(), pretrained.load_jukebox_prior),

@@ -16,7 +16,8 @@ from musicgen_jax.evaluation import prior_likelihood
 from musicgen_jax.priors import loss
 from musicgen_jax.sampling import hierarchy, prompts, requests, sampler_settings
 from musicgen_jax.sharding import meshes
-from musicgen_jax.tokenizers import extraction, tokenizer
+from musicgen_jax.tokenizers import extraction
+from musicgen_jax.tokenizers.vqvae import vqvae_tokenizer
 
 HOP, NUM_CODEBOOKS, CONTEXT = 32, 3, 16
 
@@ -33,7 +34,7 @@ def run() -> config.ResidualVQVAETraining:
 
 
 @pytest.fixture(scope="module")
-def trained(run) -> tuple[tokenizer.Tokenizer, list[dict[str, jax.Array]]]:
+def trained(run) -> tuple[vqvae_tokenizer.VQVAETokenizer, list[dict[str, jax.Array]]]:
     """(the tokenizer after a few steps, metrics of each)."""
     training = config.TrainingConfig(num_steps=30)
     mesh = meshes.make_mesh(config.MeshConfig(), jax.devices()[:1])
@@ -44,7 +45,7 @@ def trained(run) -> tuple[tokenizer.Tokenizer, list[dict[str, jax.Array]]]:
         current, found = train_step(current, tiny_runs.vqvae_batch(index))
         metrics.append(jax.device_get(found))
     weights = jax.device_get((current.params, current.buffers))
-    return tokenizer.Tokenizer(run.model, *weights), metrics
+    return vqvae_tokenizer.VQVAETokenizer(run.model, *weights), metrics
 
 
 def test_training_lowers_the_loss_and_uses_every_codebook(trained):

@@ -50,8 +50,8 @@ class Recording:
 
     Attributes:
       layout: the tokenizer's, with those of its streams that the file has codes of.
-      num_samples: of the recording at the tokenizer's rate; the codes reach to the next whole frame of its coarsest
-        stream.
+      num_samples: length of the recording at the tokenizer's sample rate. The codes reach a little further, up to
+        `layout.padded` of the tokenizer's whole layout: what is decoded is cut to `num_samples`.
       codes: {stream: int16 [T, Q]}, coarse to fine.
     """
 
@@ -126,7 +126,9 @@ def _parts(header: bytes, recording: Recording) -> Iterator[bytes]:
             f"{len(codes)} codes of the {stream.name} tier are {covered} samples; the recording has "
             f"{recording.num_samples}",
         )
-        config.require(codes.shape[1] == stream.num_codebooks, f"codes of {codes.shape}: not those of {stream}")
+        config.require(
+            codes.shape[1] == stream.num_codebooks, f"codes of shape {codes.shape} are not those of {stream}"
+        )
         inside = codes.min() >= 0 and codes.max() < stream.num_codes
         config.require(inside, f"codes of the {stream.name} tier lie outside of [0, {stream.num_codes})")
         flat = codes.reshape(-1)
@@ -187,13 +189,15 @@ def require_fit(recording: Recording, layout: Layout, path: str | os.PathLike[st
       path: of the file, for the message.
     """
     there, known = recording.layout, layout.only(recording.codes)
-    pairs = list(zip(there.streams, known.streams, strict=False))
-    sizes = [(one.num_codebooks, one.num_codes) for one, _ in pairs]  # of some of the codebooks, the first
-    most = [(min(one.num_codebooks, other.num_codebooks), other.num_codes) for one, other in pairs]
+    # A file may have codes of the first codebooks alone, and of some of the streams, the one above left out.
+    most = [min(one.num_codebooks, there.stream(one.name).num_codebooks) for one in known.streams]
+    possible = [dataclasses.replace(one, num_codebooks=q) for one, q in zip(known.streams, most, strict=True)]
+    streams, wanted_streams = (
+        ", ".join(str(dataclasses.replace(one, above="")) for one in some) for some in (there.streams, possible)
+    )
     for name, found, wanted in (
-        ("sample_rate", there.sample_rate, known.sample_rate),
-        ("codebooks and entries", sizes, most),
-        ("hop_lengths", there.hop_lengths, known.hop_lengths),
+        ("sample rate", f"{there.sample_rate} Hz", f"{known.sample_rate} Hz"),
+        ("streams", streams, wanted_streams),
         ("samples that the codes cover", recording.covered, layout.padded(recording.num_samples)),
     ):
         config.require(

@@ -182,8 +182,14 @@ class Tracks:
     """
 
     def __init__(self, directory: str, split: str):
-        """Raises NotFoundError, UserError: no codes there, or none of that split, or they contradict their index."""
+        """Opens the shards of a split; records are read when they are asked for.
+
+        Raises:
+          NotFoundError: `directory` holds no codes.
+          UserError: none of that split, or another number of records than the index promises.
+        """
         facts = read_facts(directory)
+        self._where = f"{directory}: split {split}"
         self.layout, self._size = facts.layout, facts.segment_samples
         self.entries = [entry for entry in read_index(directory, facts.layout) if entry.split == split]
         self._records = shards.open_split(directory, split, features(facts.layout, whole_tracks=not self._size))
@@ -205,13 +211,16 @@ class Tracks:
 
         Returns:
           {stream: int16 [T, Q]}.
+
+        Raises:
+          UserError: a record is of another stretch or track than the index says, or is damaged.
         """
         entry, streams = self.entries[track], [self.layout.stream(name) for name in names]
         size = self._size or entry.num_samples
         stop = min(stop, entry.num_samples)
         parts = {one.name: [np.zeros((0, one.num_codebooks), np.int16)] for one in streams}
         for index in range(start // size, -(-stop // size)):
-            record, first = self._records[int(self._firsts[track]) + index], index * size
+            record, first = self._record(track, index), index * size
             length = min(size, entry.num_samples - first)
             for one in streams:
                 codes = np.asarray(record[one.name]).reshape(-1, one.num_codebooks)
@@ -224,7 +233,20 @@ class Tracks:
                 parts[one.name].append(codes[begin : (stop - first) // one.hop_length])
         return {name: np.concatenate(found) for name, found in parts.items()}
 
+    def _record(self, track: int, index: int) -> Mapping[str, Any]:
+        """The record with number `index` of a track, which says itself whose it is: shards may have been mixed up."""
+        number, entry = int(self._firsts[track]) + index, self.entries[track]
+        record, first = self._records[number], index * self._size
+        # Those of older folders are whole tracks, and have no start.
+        found = record["track_id"].decode(errors="replace"), int(record.get("start", first))
+        config.require(
+            found == (entry.track_id, first),
+            f"{self._where}: record {number} is of {found[0]} from sample {found[1]} on, and {INDEX_NAME} promises "
+            f"{entry.track_id} from sample {first} on: the shards are not those that it was written with: {AGAIN}",
+        )
+        return record
+
     def all_codes(self, name: str) -> list[np.ndarray]:
-        """The codes of one stream, int16 [T, Q] a track."""
+        """The codes of one stream, int16 [T, Q] a track; all of them in memory at once."""
         ends = enumerate(entry.num_samples for entry in self.entries)
         return [self.read(track, [name], 0, num_samples)[name] for track, num_samples in ends]

@@ -32,10 +32,16 @@ class Stream:
     num_codes: int
     above: str = ""
 
+    def __str__(self) -> str:
+        """In words, for messages: "middle below top (1 code of 2048 every 32 samples)"."""
+        name = f"{self.name} below {self.above}" if self.above else self.name
+        codes = "1 code" if self.num_codebooks == 1 else f"{self.num_codebooks} codes"
+        return f"{name} ({codes} of {self.num_codes} every {self.hop_length} samples)"
+
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The streams of one tokenizer.
+    """The streams of codes that one tokenizer makes, and how long the audio of a frame is.
 
     Attributes:
       sample_rate: Hz of the audio.
@@ -102,6 +108,15 @@ class Layout:
         kept = [one for one in self.streams if one.name in chosen]
         kept = [one if one.above in chosen else dataclasses.replace(one, above="") for one in kept]
         return dataclasses.replace(self, streams=tuple(kept))
+
+    def in_words(self) -> dict[str, str]:
+        """All that it says, by name, for messages that compare two."""
+        return {
+            "tokenizer": self.fingerprint,
+            "sample rate": f"{self.sample_rate} Hz",
+            "channels": str(self.channels),
+            "streams": ", ".join(map(str, self.streams)),
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

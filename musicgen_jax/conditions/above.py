@@ -1,4 +1,4 @@
-"""The codes of the coarser stream."""
+"""The condition `above`: an upsampler is told the codes of the coarser stream."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -14,10 +14,11 @@ from musicgen_jax.transformer import block, weights
 
 
 class Above(nnx.Module):
-    """Codes of the tier above -> one vector for each code of this tier.
+    """Codes of the stream above -> one vector for each frame of this stream.
 
-    Embedding, non-causal dilated residual blocks (the whole window above is known before this tier is sampled),
-    doubling of the length until the rates agree, projection, norm. The residual blocks are the tokenizer's.
+    Embedding, non-causal dilated residual blocks (the whole window above is known before this stream is sampled),
+    transposed convolutions until the rates agree (`strides`), projection, norm. The residual blocks are the
+    tokenizer's.
     """
 
     stream, is_memory = 0xAB0F3, False
@@ -30,14 +31,17 @@ class Above(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
-        settings, (doublings, dilations) = model.conditioner, _up_blocks(model)
+        settings, dilations = model.conditioner, _dilations(model)
         entries = codebooks.get(model.above)
         # The codebooks of a tokenizer are of one size and number in all of its streams.
         table = tables.of_codebooks(entries, model.num_codebooks, model.num_codes, settings.width, rngs)
         self.codes = parameters.parameter(table, parameters.EMBEDDING)
         self.stack = resnet.ResidualStack(settings.width, dilations, dtype=dtype, rngs=rngs)
         self.upsampling = nnx.List(
-            [resnet.Upsampling(settings.width, settings.width, dtype=dtype, rngs=rngs) for _ in range(doublings)]
+            [
+                resnet.Upsampling(settings.width, settings.width, stride, dtype=dtype, rngs=rngs)
+                for stride in strides(model.upsampling)
+            ]
         )
         self.project = weights.Linear(settings.width, model.transformer.width, dtype=dtype, rngs=rngs)
         self.norm = parameters.layer(nnx.LayerNorm(model.transformer.width, dtype=dtype, rngs=rngs))
@@ -71,8 +75,8 @@ class PublishedAbove(nnx.Module):
     """
 
     def __init__(self, model: config.JukeboxPriorConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        settings, width, (doublings, dilations) = model.conditioner, model.transformer.width, _up_blocks(model)
-        outputs = [settings.width] * (doublings - 1) + [width]
+        settings, width, steps = model.conditioner, model.transformer.width, strides(model.upsampling)
+        dilations, outputs = _dilations(model), [settings.width] * (len(steps) - 1) + [width]
         scale = settings.depth**-0.5 if model.scaled_residuals else 1.0
         self.codes = tables.table(model.num_codes, width, rngs, model.transformer.init_std)
         self.project = resnet.convolution(width, settings.width, 3, dtype=dtype, rngs=rngs)
@@ -80,7 +84,10 @@ class PublishedAbove(nnx.Module):
             [resnet.ResidualStack(settings.width, dilations, scale, dtype=dtype, rngs=rngs) for _ in outputs]
         )
         self.upsampling = nnx.List(
-            [resnet.Upsampling(settings.width, size, dtype=dtype, rngs=rngs) for size in outputs]
+            [
+                resnet.Upsampling(settings.width, size, stride, dtype=dtype, rngs=rngs)
+                for size, stride in zip(outputs, steps, strict=True)
+            ]
         )
         self.norm = block.norm(model.transformer, dtype=jnp.float32, rngs=rngs)
         self.dtype = dtype
@@ -93,8 +100,22 @@ class PublishedAbove(nnx.Module):
         return condition.Condition(self.norm(x))
 
 
-def _up_blocks(model: config.PriorConfig | config.JukeboxPriorConfig) -> tuple[int, list[int]]:
-    """(how often the length doubles, dilations of the residual blocks)."""
-    settings, doublings = model.conditioner, model.upsampling.bit_length() - 1
-    config.require(2**doublings == model.upsampling, f"model.upsampling={model.upsampling}: must be a power of two")
-    return doublings, [settings.dilation_growth ** (r % settings.dilation_cycle) for r in range(settings.depth)]
+def strides(upsampling: int) -> tuple[int, ...]:
+    """By how much each transposed convolution multiplies the length: the prime factors of `upsampling`, ascending.
+
+    The prime factors, since a convolution's kernel grows with its stride: 4 is (2, 2), and 12 is (2, 2, 3).
+    """
+    found, divisor = [], 2
+    while divisor * divisor <= upsampling:
+        if upsampling % divisor:
+            divisor += 1
+        else:
+            found.append(divisor)
+            upsampling //= divisor
+    return (*found, upsampling) if upsampling > 1 else tuple(found)
+
+
+def _dilations(model: config.PriorConfig | config.JukeboxPriorConfig) -> list[int]:
+    """Of the residual blocks."""
+    settings = model.conditioner
+    return [settings.dilation_growth ** (r % settings.dilation_cycle) for r in range(settings.depth)]

@@ -32,7 +32,11 @@ BEYOND = ("zero", "clamp")  # what relative attention knows of distances beyond 
 
 @dataclasses.dataclass
 class TransformerConfig:
-    """Stack of pre-norm blocks: by default with relative self-attention."""
+    """Stack of pre-norm blocks: by default with relative self-attention.
+
+    It walks over steps: one a frame where there is one codebook, more where the pattern of several asks for more (see
+    `codes/patterns.py` and `PriorConfig.num_steps`).
+    """
 
     layer: str = "relative"  # what of a block looks at other positions: see `LAYERS`
     num_layers: int = 72  # blocks
@@ -40,9 +44,9 @@ class TransformerConfig:
     num_heads: int = 10  # attention heads
     head_dim: int = 128  # width of a head; num_heads * head_dim may be smaller than width (narrow attention)
     mlp_width: int = 4800  # hidden units of the MLP; 0 leaves it out, behind LSTMs only
-    max_distance: int = 0  # relative positions known to attention; 0 takes the whole context
+    max_distance: int = 0  # distances, in steps, whose vectors attention learns; 0 is as many as a window has steps
     beyond: str = "zero"  # attention beyond max_distance: zero (position unknown) | clamp (as the furthest known one)
-    window: int = 0  # codes back that attention sees beside the current one; 0 sees the whole context
+    window: int = 0  # steps back that attention sees beside the current one; 0 sees all of the window's
     attention: str = "blocked"  # how attention is computed: see `ATTENTIONS`
     dropout: float = 0.0  # on the outputs of attention and MLP
     remat: str = "full"  # what the backward pass recomputes of a block: see `REMAT`
@@ -77,7 +81,7 @@ class TransformerConfig:
         require_range("transformer.mlp_width", self.mlp_width, 0 if self.layer == "lstm" else 1, 2**20)
         for name in ("max_distance", "window"):
             value = getattr(self, name)
-            require(value >= 0, f"transformer.{name}={value}: must be 0 (the context) or more codes")
+            require(value >= 0, f"transformer.{name}={value}: must be 0 (all there are) or more steps")
             alone = self.layer == "relative" or not value
             require(alone, f"transformer.{name}={value}: is of transformer.layer=relative alone; use 0")
         for name, known in (("layer", LAYERS), ("beyond", BEYOND), ("attention", ATTENTIONS)):

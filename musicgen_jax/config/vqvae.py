@@ -168,8 +168,11 @@ class DDSPConfig:
 
 
 class Streams:
-    """What the configs of tokenizers of convolutions share. Their fields: sample_rate, quantizer, decoder, ddsp and a
-    `TierConfig` for each of the streams."""
+    """What the configs of VQ-VAEs of any number of streams share: all that their module, task and tokenizer ask.
+
+    A subclass has the fields sample_rate, quantizer, decoder and ddsp, a `TierConfig` for each stream of codes, and a
+    property `streams`, {name: TierConfig}, coarse to fine.
+    """
 
     @property
     def has_convolutions(self) -> bool:
@@ -181,7 +184,13 @@ class Streams:
 
     @property
     def hop_lengths(self) -> dict[str, int]:
+        """Stream -> samples of a frame."""
         return {name: stream.hop_length for name, stream in self.streams.items()}
+
+    @property
+    def hop_length(self) -> int:
+        """Samples of the longest frame, which is the coarsest stream's: clips and windows are multiples of it."""
+        return max(self.hop_lengths.values())
 
     def validate(self) -> None:
         require_range("model.sample_rate", self.sample_rate, 1, 768_000)
@@ -197,8 +206,8 @@ class Streams:
             self.ddsp.validate()
             require(
                 hops[0] % self.ddsp.hop_length == 0 and self.ddsp.hop_length % hops[-1] == 0,
-                f"ddsp.hop_length={self.ddsp.hop_length}: must divide the top hop length {hops[0]} and "
-                f"be a multiple of the bottom hop length {hops[-1]}",
+                f"ddsp.hop_length={self.ddsp.hop_length}: must divide the longest hop length {hops[0]} and "
+                f"be a multiple of the shortest, {hops[-1]}",
             )
 
 
@@ -234,7 +243,7 @@ class VQVAETraining:
     model: VQVAEConfig = dataclasses.field(default_factory=VQVAEConfig)
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     adversarial: AdversarialConfig = dataclasses.field(default_factory=AdversarialConfig)
-    clip_samples: int = 441_000  # samples of a training clip; a multiple of the top hop length
+    clip_samples: int = 441_000  # samples of a training clip; a multiple of the longest hop length
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
@@ -243,10 +252,10 @@ class VQVAETraining:
     def validate(self) -> None:
         for part in (self.model, self.loss, self.adversarial, self.data, self.mesh, self.optimizer, self.training):
             part.validate()
-        hop = max(self.model.hop_lengths.values())
+        hop = self.model.hop_length
         require(
             self.clip_samples > 0 and self.clip_samples % hop == 0,
-            f"clip_samples={self.clip_samples}: must be a positive multiple of the top hop length {hop}",
+            f"clip_samples={self.clip_samples}: must be a positive multiple of the longest hop length {hop}",
         )
         require(
             self.adversarial.weight == 0 or max(self.adversarial.fft_sizes) <= self.clip_samples,

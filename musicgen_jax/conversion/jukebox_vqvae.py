@@ -36,11 +36,11 @@ def weights(model: config.VQVAEConfig) -> list[weight_table.Weight]:
         f"quantizer.kind={model.quantizer.kind}, decoder={model.decoder}: Jukebox's files hold quantizer.kind=ema and "
         "decoder=conv only",
     )
-    strides = [model.streams[tier].strides for tier in LEVELS]
+    strides = {stride for tier in LEVELS for block in model.streams[tier].block_strides for stride in block}
     config.require(
-        model.quantizer.num_codebooks == 1 and not any(strides),
-        f"quantizer.num_codebooks={model.quantizer.num_codebooks}, strides={strides}: Jukebox's files hold one "
-        "codebook and strides of 2 only",
+        model.quantizer.num_codebooks == 1 and strides == {2},
+        f"quantizer.num_codebooks={model.quantizer.num_codebooks}, strides of {', '.join(map(str, sorted(strides)))}: "
+        "Jukebox's files hold one codebook and strides of 2 only",
     )
     table = []
     for tier, level in LEVELS.items():

@@ -64,7 +64,9 @@ def _evaluate(
     """See `evaluate_prior`; of each track the first `limit` frames."""
     model = prior.config
     total, count = _score(prior, windows, limit)
-    held_out = [codes[:limit] for codes in windows.tracks.all_codes(model.tier)]
+    stop = limit * windows.hop_length
+    tracks = range(len(windows.entries))
+    held_out = [windows.tracks.read(track, [model.tier], 0, stop)[model.tier] for track in tracks]
     train = code_shards.Tracks(prior.codes_path, "train").all_codes(model.tier)
     nats = total / count
     return {

@@ -1,27 +1,19 @@
 """What a config trains, without its data: stand-ins for what only the data knows, and the shapes of a batch.
 
-The stand-ins are sizes of the founding tokenizer and of a large collection: codebooks of 2048 entries, hops 128, 32 and
-8 at 44.1 kHz, 64 genres and 1024 artists (the two tables are all that depends on them), tracks of four minutes.
+The stand-ins are the codes of the tokenizers that there are, in the sizes that their configs have by default, and the
+sizes of a large collection: 64 genres and 1024 artists (the two tables are all that depends on them), tracks of four
+minutes.
 """
 
 import dataclasses
+import itertools
 import math
 
 from musicgen_jax import config, kinds
-from musicgen_jax.codes import layout
+from musicgen_jax.codes.layout import Layout
 from musicgen_jax.nn import flops
 from musicgen_jax.training import state
 
-LAYOUT = layout.Layout(
-    44_100,
-    1,
-    (
-        layout.Stream("top", 128, 1, 2048),
-        layout.Stream("middle", 32, 1, 2048, above="top"),
-        layout.Stream("bottom", 8, 1, 2048, above="middle"),
-    ),
-    "stand-in",
-)
 NUM_GENRES, NUM_ARTISTS = 64, 1024
 TRACK_SECONDS = 240.0
 
@@ -45,15 +37,39 @@ class Workload:
     tokens: int
 
 
+def layout_with(stream: str) -> Layout:
+    """Stand-in for the codes of a tokenizer that makes such a stream: of the first kind that does, by default.
+
+    Raises:
+      UserError: no kind of tokenizer has a stream of that name.
+    """
+    tokenizers = [kinds.KINDS[name] for name in kinds.TOKENIZERS]
+    layouts = [kind.layout(kind.config().model, "stand-in") for kind in tokenizers]
+    names = ", ".join(itertools.chain.from_iterable(one.names for one in layouts))
+    found = [one for one in layouts if stream in one.names]
+    config.require(bool(found), f"model.tier={stream!r}: no tokenizer has such a stream of codes: there are {names}")
+    return found[0]
+
+
 def resolve(model: config.PriorConfig) -> config.PriorConfig:
-    """The prior's config with stand-ins for what `code_dataset.resolve` would read from codes."""
-    stream = LAYOUT.stream(model.tier)
+    """The prior's config with stand-ins for what `code_dataset.resolve` would read from codes.
+
+    Numbers of codes and codebooks that the config itself says, other than by default, stay: codes of any size can be
+    planned for.
+
+    Raises:
+      UserError: as `layout_with`; or the values contradict each other.
+    """
+    layout, default = layout_with(model.tier), config.PriorConfig()
+    stream = layout.stream(model.tier)
+    sizes = {"num_codes": stream.num_codes, "num_codebooks": stream.num_codebooks}
     resolved = dataclasses.replace(
         model,
+        **{name: size for name, size in sizes.items() if getattr(model, name) == getattr(default, name)},
         above=stream.above,
-        upsampling=LAYOUT.upsampling(model.tier),
-        codes_per_second=LAYOUT.frames_per_second(model.tier),
-        vqvae=LAYOUT.fingerprint,
+        upsampling=layout.upsampling(model.tier),
+        codes_per_second=layout.frames_per_second(model.tier),
+        vqvae=layout.fingerprint,
         track_seconds=TRACK_SECONDS,
         genres=tuple(f"genre{index}" for index in range(NUM_GENRES)),
         artists=tuple(f"artist{index}" for index in range(NUM_ARTISTS)),

@@ -1,8 +1,10 @@
 """Floating point operations of a training step of a model over codes, by formula; see `nn.flops` for what counts."""
 
-import math
+import itertools
+import operator
 
 from musicgen_jax import config
+from musicgen_jax.conditions import above
 from musicgen_jax.nn.flops import StepFlops
 
 
@@ -46,12 +48,13 @@ def _mean_seen(context: int, limit: int) -> float:
 
 
 def _conditioner_macs(model: config.PriorConfig) -> float:
-    """Of an upsampler's conditioner, for each frame of this tier."""
+    """Of what an upsampler is told of the stream above, for each frame of its own."""
     if not model.upsampling:
         return 0.0
     width, depth = model.conditioner.width, model.conditioner.depth
     residual = depth * (3 + 1) * width**2 / model.upsampling
-    doublings = int(math.log2(model.upsampling))
-    # A transposed convolution of 4 taps and stride 2 has two products for each output.
-    upsampling = sum(2 * width**2 / 2**step for step in range(doublings))
+    # A transposed convolution of 2 * stride taps has two products for each output. The last one has an output a frame
+    # of this stream, the one before it so much less as the last one's stride is, and so on.
+    outputs = itertools.accumulate(above.strides(model.upsampling)[:0:-1], operator.truediv, initial=1.0)
+    upsampling = 2 * width**2 * sum(outputs)
     return residual + upsampling + width * model.transformer.width

@@ -1,8 +1,12 @@
-"""Several codebooks one after the other, each for what those before it leave (Zeghidour et al. 2021, SoundStream).
+"""Several codebooks in turn, each for what the ones before it leave over (Zeghidour et al. 2021, SoundStream).
 
-A code of T x Q integers has Q codebooks; any first Q' <= Q of them decode, the more the better. With codebook dropout
-a training example may be heard through its first Q' alone, Q' drawn evenly (section 3.3 there), as one in so many
-examples is in Kumar et al. 2023 (DAC). The dropout is the decoder's: every codebook learns from every example.
+A latent vector becomes Q codes, one of each of Q codebooks: the first codebook's entry that is nearest to the vector,
+the second's that is nearest to the difference, and so on. The sum of the first Q' <= Q entries is an approximation of
+the vector, and the better the larger Q' is.
+
+So that a decoder learns to do with few codes, codebook dropout lets it hear a share of the training examples
+(`codebook_dropout`, as Kumar et al. 2023, DAC, do) through their first Q' codebooks alone, Q' drawn evenly from 1 to Q
+(section 3.3 of SoundStream). It concerns what the decoder hears: every codebook learns from every example.
 """
 
 import functools
@@ -53,7 +57,9 @@ class ResidualQuantizer(nnx.Module):
         residual, total, found = latents, jnp.zeros_like(latents), []
         for q, stage in enumerate(self.stages):
             found.append(stage(residual))
-            part = found[-1].latents
+            # The numbers that `decode` gives, to the last bit: else the codebooks after this one would be trained on
+            # other residuals than `encode` finds. The gradient is the stage's own.
+            part = quantized.straight_through(found[-1].latents, stage.decode(found[-1].codes))
             total = total + jnp.where(q < heard, part, 0.0)
             residual = residual - (jax.lax.stop_gradient(part) if stage.straight else part)
         if all(stage.straight for stage in self.stages):

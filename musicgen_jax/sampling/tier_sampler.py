@@ -124,12 +124,13 @@ class TierSampler:
     def _show(self, jobs: list[Job], restored: bool) -> None:
         if not self._show_progress or not jobs:
             return
-        num_codes = sum(window.stop - window.known for _, window in jobs)
+        num_codebooks = self.codes.shape[2]
         if self._progress is None:
-            total = self._request.num_samples * sum(window.stop - window.known for window in self._plan)
-            self._progress = progress_report.Progress(f"sample {self._prior.config.tier}", total, "codes")
+            num_frames = self._request.num_samples * sum(window.stop - window.known for window in self._plan)
+            name = f"sample {self._prior.config.tier}"
+            self._progress = progress_report.Progress(name, num_frames * num_codebooks, "codes")
         count = self._progress.skip if restored else self._progress.update
-        count(num_codes)
+        count(num_codebooks * sum(window.stop - window.known for _, window in jobs))
 
 
 def window_batch(

@@ -132,8 +132,8 @@ def is_complete(out: str, layout: Layout, data: str) -> bool:
     """
     if not ((pathlib.Path(out) / code_shards.INDEX_NAME).is_file() and shards.is_complete(out)):
         return False
-    found, wanted = code_shards.read_facts(out).layout.to_dict(), layout.to_dict()
-    different = [f"{name} {found[name]!r}, now {value!r}" for name, value in wanted.items() if found[name] != value]
+    found, wanted = code_shards.read_facts(out).layout.in_words(), layout.in_words()
+    different = [f"{name} {found[name]}, now {value}" for name, value in wanted.items() if found[name] != value]
     different += filter(None, [provenance.other_audio(out, data)])
     config.require(
         not different, f"{out} holds other codes ({'; '.join(different)}); remove it or choose another --out"

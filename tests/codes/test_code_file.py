@@ -202,8 +202,14 @@ def test_codes_beyond_the_codebook_are_told(path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"layout": tiny_layouts.of_vqvae(16000)}, r"sample_rate: 16000, and the tokenizer that it names makes 44100"),
-        ({"layout": tiny_layouts.of_vqvae(44100, 1024)}, r"codebooks and entries: .*1024.*, and .* makes .*2048"),
+        (
+            {"layout": tiny_layouts.of_vqvae(16000)},
+            r"sample rate: 16000 Hz, and the tokenizer that it names makes 44100 Hz",
+        ),
+        (
+            {"layout": tiny_layouts.of_vqvae(44100, 1024)},
+            r"streams: top \(1 code of 1024 every .*, and .* makes top \(1 code of 2048 every",
+        ),
         ({"num_samples": 60000}, r"samples that the codes cover: 128000, and .* makes 60032"),
     ],
 )

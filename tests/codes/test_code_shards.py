@@ -108,6 +108,25 @@ def test_several_codebooks(tmp_path):
         code_dataset.resolve(config.PriorConfig(tier="top"), str(tmp_path / "codes"))
 
 
+def test_records_of_another_track_are_noticed(tmp_path):
+    """The index has as many records and codes a track as the shards, but the tracks lie in another order."""
+    write(tmp_path / "codes", (1500, 1500))
+    index = tmp_path / "codes" / "tracks.jsonl"
+    index.write_text("\n".join(reversed(index.read_text().splitlines())) + "\n")
+    tracks = code_shards.Tracks(str(tmp_path / "codes"), "train")
+    with pytest.raises(UserError, match=r"record 2 is of track1 from .* 0 on, and tracks\.jsonl promises track0"):
+        tracks.read(1, ("codes",), 0, 400)
+
+
+def test_records_of_another_stretch_are_noticed(tmp_path, monkeypatch):
+    segments = code_shards.segments
+    monkeypatch.setattr(code_shards, "segments", lambda *given: reversed(list(segments(*given))))
+    write(tmp_path / "codes", (2000,))
+    tracks = code_shards.Tracks(str(tmp_path / "codes"), "train")
+    with pytest.raises(UserError, match=r"record 1 is of track0 from sample 0 on, .* promises track0 from sample 4000"):
+        tracks.read(0, ("codes",), 4000, 4400)
+
+
 def test_any_name_and_tag_survives_in_the_index(tmp_path):
     strange = "a\nb\r\x85\u2028\u2029\x0b\x1e'\"\\ü\x00"
     entries = [code_shards.TrackEntry(strange, "train", strange, strange, 3 * 128)] * 2

@@ -20,6 +20,13 @@ def test_what_a_layout_says():
     assert layout.bits_per_second("bottom") == pytest.approx(44_100 / 8 * 11)
     assert CODEC.bits_per_second("codes") == pytest.approx(50 * 4 * 10)
     assert [layout.padded(length) for length in (1, 128, 129)] == [128, 128, 256]
+    assert str(layout.stream("middle")) == "middle below top (1 code of 2048 every 32 samples)"
+    assert CODEC.in_words() == {
+        "tokenizer": "beef",
+        "sample rate": "16000 Hz",
+        "channels": "1",
+        "streams": "codes (4 codes of 1024 every 320 samples)",
+    }
     part = layout.only(["bottom", "top"])
     assert part.names == ("top", "bottom") and part.stream("bottom").above == ""
     with pytest.raises(UserError, match=r"'botom' is no stream of this tokenizer; did you mean bottom\?; it has top"):

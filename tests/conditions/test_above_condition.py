@@ -5,7 +5,6 @@ import tiny_condition
 import tiny_priors
 
 from musicgen_jax.conditions import above
-from musicgen_jax.nn import modules
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,21 @@ def test_hidden_codes_are_a_trained_vector(built):
     np.testing.assert_allclose(hidden[0], added(above=codes)[0], atol=1e-6)
 
 
-def test_upsampling_must_be_a_power_of_two():
-    model = tiny_priors.model_config("middle", upsampling=3)
-    with pytest.raises(ValueError, match=r"model\.upsampling=3: must be a power of two"):
-        modules.Functional(lambda rngs: above.Above(model, dtype=jnp.float32, rngs=rngs))
+def test_strides_are_the_prime_factors():
+    """Of a power of two all are 2, as in checkpoints that knew no other."""
+    assert [above.strides(2**n) for n in (1, 2, 5)] == [(2,), (2, 2), (2,) * 5]
+    assert [above.strides(number) for number in (3, 12, 49, 97)] == [(3,), (2, 2, 3), (7, 7), (97,)]
+
+
+def test_a_stream_above_of_any_hop():
+    """Six frames for one above; only what lies within the reach of the convolutions of a changed code moves."""
+    model = tiny_priors.model_config("middle", context=48, upsampling=6)
+    params, added = tiny_condition.build(lambda rngs: above.Above(model, dtype=jnp.float32, rngs=rngs), scale=0.5)
+    assert [params["upsampling"][n]["kernel"].shape[0] for n in (0, 1)] == [4, 6]
+    codes = np.zeros((1, 8, 1), np.int32)
+    changed = codes.copy()
+    changed[0, 4] = 7
+    plain, other = added(above=codes), added(above=changed)
+    assert plain.shape == (1, 48, 16)
+    moved = np.abs(plain - other).max(axis=-1)[0] > 1e-4
+    assert moved[24:30].all() and moved[:24].any() and moved[30:].any()

@@ -91,7 +91,26 @@ def test_dilations_reach_2187_at_the_bottom_and_are_reversed_in_the_decoder():
     assert dilations[1] == dilations[0][::-1]
 
 
-@pytest.mark.parametrize("changes", [{"decoder": "conv+ddsp"}, {"quantizer": config.QuantizerConfig(kind="gradient")}])
-def test_parts_that_jukebox_has_not(changes):
-    with pytest.raises(ValueError, match="Jukebox's files hold"):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"decoder": "conv+ddsp"}, "decoder=conv[+]ddsp: Jukebox's files hold"),
+        ({"quantizer": config.QuantizerConfig(kind="gradient")}, "kind=gradient, .*: Jukebox's files hold"),
+        (
+            {"quantizer": config.QuantizerConfig(num_codebooks=2)},
+            "num_codebooks=2, .*: Jukebox's files hold one codebook",
+        ),
+        ({"bottom": config.TierConfig((2,), strides=(2, 4))}, "strides of 2, 4: Jukebox's files hold"),
+    ],
+)
+def test_parts_that_jukebox_has_not(changes, message):
+    with pytest.raises(ValueError, match=message):
         jukebox_vqvae.weights(config.VQVAEConfig(**changes))
+
+
+def test_strides_that_are_said_are_the_published_ones_where_each_is_2():
+    plain, said = config.VQVAEConfig(), config.VQVAEConfig()
+    for tier in said.streams.values():
+        tier.strides = (2,) * sum(tier.downsampling)
+    said.validate()
+    assert jukebox_vqvae.weights(said) == jukebox_vqvae.weights(plain)

@@ -8,6 +8,7 @@ import jax
 import pytest
 import tiny_runs
 
+from configs import prior
 from musicgen_jax import config
 from musicgen_jax.planning import advice, compilation, memory, plan, workload
 from musicgen_jax.sharding import meshes
@@ -69,6 +70,39 @@ def test_state_is_counted_as_it_lies():
     assert memory.bytes_per_chip(qkv) == qkv.size * 4 / 8
     optimizer = memory.bytes_per_chip(abstract.opt_state)
     assert optimizer == pytest.approx(2 * lying, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("tier", "rate", "sizes"),
+    [("top", 44_100 / 128, (1, 2048)), ("bottom", 44_100 / 8, (1, 2048)), ("residual", 50.0, (4, 2048))],
+)
+def test_the_prior_of_any_stream_has_stand_ins(tier, rate, sizes):
+    run = prior.get_config(f"tier={tier},scale=tiny")
+    work = workload.workload(run)
+    model = work.run.model
+    assert (model.num_codebooks, model.num_codes) == sizes and model.codes_per_second == rate
+    assert work.tokens == run.data.batch_size * model.context * sizes[0]
+    assert work.task.batch["codes"].shape == (run.data.batch_size, model.context, sizes[0])
+    assert ("above" in work.task.batch) == (tier == "bottom")
+
+
+def test_the_config_itself_may_say_how_many_codes_there_are():
+    run = prior.get_config("tier=residual,scale=tiny")
+    run.model.num_codes, run.model.num_codebooks = 1024, 9
+    model = workload.workload(run).run.model
+    assert (model.num_codebooks, model.num_codes) == (9, 1024)
+
+
+def test_a_stream_that_no_tokenizer_has():
+    with pytest.raises(ValueError, match=r"tier='left': no tokenizer has such a stream.*top, middle, bottom, residual"):
+        workload.resolve(prior_run(tier="left").model)
+
+
+@pytest.mark.slow
+def test_the_prior_of_a_residual_tokenizer():
+    found = plan.plan(prior.get_config("tier=residual,scale=tiny"), plan.Question("h100:1"))
+    assert found["fits"] is True
+    assert found["tokens_per_step"] == 8 * 256 * 4
 
 
 def test_activations_shrink_with_remat():

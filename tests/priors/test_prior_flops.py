@@ -10,12 +10,19 @@ from musicgen_jax import config
 from musicgen_jax.nn.flops import traced_flops
 from musicgen_jax.priors import flops
 
+CASES = {
+    "top": ("top", "relative", {}),
+    "middle": ("middle", "relative", {}),
+    "upsampling by six": ("middle", "relative", {"context": 48, "upsampling": 6}),
+    "absolute": ("top", "absolute", {}),
+    "lstm": ("top", "lstm", {}),
+}
 
-@pytest.mark.parametrize(
-    ("tier", "layer"), [("top", "relative"), ("middle", "relative"), ("top", "absolute"), ("top", "lstm")]
-)
-def test_prior_agrees_with_its_program_but_for_the_causal_half(tier, layer):
-    model = tiny_runs.prior_config(tier)
+
+@pytest.mark.parametrize("case", CASES)
+def test_prior_agrees_with_its_program_but_for_the_causal_half(case):
+    tier, layer, sizes = CASES[case]
+    model = dataclasses.replace(tiny_runs.prior_config(tier), **sizes)
     model.transformer = dataclasses.replace(model.transformer, layer=layer, remat="none", attention="reference")
     task = tiny_runs.prior_task(model)
     params, buffers = jax.eval_shape(task.functional.init, jax.random.key(0))

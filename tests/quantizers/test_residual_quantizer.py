@@ -1,5 +1,6 @@
 """Several codebooks against slow NumPy, and against the quantizer of one codebook that they are made of."""
 
+import functools
 import itertools
 
 import jax
@@ -37,10 +38,15 @@ def make_latents(seed: int = 0, batch: int = 4, length: int = 30) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((batch, length, WIDTH)).astype(np.float32)
 
 
-def trained(kind: str, num_codebooks: int = 4, steps: int = 8) -> residual_quantizer.ResidualQuantizer:
+def trained(kind: str, num_codebooks: int = 4) -> residual_quantizer.ResidualQuantizer:
     """Its entries lie on the data, each codebook's on what the ones before it leave."""
+    return nnx.clone(_trained(kind, num_codebooks))
+
+
+@functools.cache
+def _trained(kind: str, num_codebooks: int) -> residual_quantizer.ResidualQuantizer:
     quantizer = make(kind, num_codebooks)
-    for step in range(steps):
+    for step in range(8):
         latents = make_latents(step)
         quantizer.update(latents, quantizer.encode(latents), jax.random.key(step))
     return quantizer
@@ -113,6 +119,38 @@ def test_the_first_codebooks_decode_alone(kind):
         np.testing.assert_array_equal(quantizer.encode(latents, number), codes[..., :number])
         entries = sum(books[q][codes[..., q]] for q in range(number))
         np.testing.assert_allclose(quantizer.decode(codes[..., :number]), entries, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_finds_the_residuals_of_encoding_to_the_last_bit(kind, monkeypatch):
+    quantizer, latents = trained(kind), 3 * make_latents(9)  # few near their entries, so that rounding shows
+
+    def residuals(method: str, run) -> list[np.ndarray]:
+        seen, stage = [], type(quantizer.stages[0])
+        original = getattr(stage, method)
+
+        def spy(self, latents, *rest):
+            seen.append(np.asarray(latents))
+            return original(self, latents, *rest)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(stage, method, spy)
+            run(latents)
+        return seen
+
+    found, want = residuals("__call__", quantizer), residuals("encode", quantizer.encode)
+    assert len(found) == len(want) == 4
+    for mine, other in zip(found, want, strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_decoder_hears_of_fewer_codebooks_is_what_these_decode_to(kind, monkeypatch):
+    quantizer, latents = trained(kind), make_latents(9)
+    for number in (1, 2, 3):
+        monkeypatch.setattr(type(quantizer), "_heard", lambda self, size, key, n=number: jnp.full((size, 1, 1), n))
+        found = quantizer(latents)
+        np.testing.assert_allclose(found.latents, quantizer.decode(found.codes[..., :number]), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ("ema", "gradient"))

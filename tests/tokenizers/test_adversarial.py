@@ -17,9 +17,8 @@ from musicgen_jax import config, pretrained
 from musicgen_jax.data import loader
 from musicgen_jax.nn import modules
 from musicgen_jax.sharding import meshes
-from musicgen_jax.tokenizers import tokenizer
 from musicgen_jax.tokenizers.adversarial import adversarial, discriminator
-from musicgen_jax.tokenizers.vqvae import loss, vqvae
+from musicgen_jax.tokenizers.vqvae import loss, vqvae, vqvae_tokenizer
 
 ON = config.AdversarialConfig(weight=0.5, feature_matching=2.0, fft_sizes=(64,), width=4)
 UNBALANCED = dataclasses.replace(ON, balance_decay=0.0)
@@ -250,7 +249,7 @@ def test_a_tokenizer_trained_against_a_discriminator_is_its_tiers_alone(workdir,
     path, run = workdir
     loaded = pretrained.load_vqvae(str(path))
     params, buffers = ({tier: tree[tier] for tier in TIERS} for tree in weights)
-    assert loaded.fingerprint == tokenizer.Tokenizer(run.model, params, buffers).fingerprint
+    assert loaded.fingerprint == vqvae_tokenizer.VQVAETokenizer(run.model, params, buffers).fingerprint
     audio = 0.1 * np.random.default_rng(0).standard_normal(1000).astype(np.float32)
     codes = loaded.encode(iter([audio]))
     for tier in TIERS:

@@ -8,42 +8,43 @@ from tiny_layouts import TIERS
 
 from musicgen_jax import config
 from musicgen_jax.nn import modules
-from musicgen_jax.tokenizers import chunked, tokenizer
-from musicgen_jax.tokenizers.vqvae import vqvae
+from musicgen_jax.tokenizers import chunked
+from musicgen_jax.tokenizers.vqvae import margins, vqvae, vqvae_tokenizer
 
 WINDOW_SECONDS = 2.0
 
 
 @pytest.fixture(scope="module")
-def window(tiny_vqvae_config) -> int:
-    return chunked.window_samples(tiny_vqvae_config, WINDOW_SECONDS, chunked.encoder_margin(tiny_vqvae_config))
+def window(tiny_tokenizer) -> int:
+    margin = margins.of_encoder(tiny_tokenizer.config)
+    return chunked.window_samples(tiny_tokenizer.layout, WINDOW_SECONDS, margin)
 
 
 def blocks_of(audio: np.ndarray, block_size: int):
     return iter([audio[start : start + block_size] for start in range(0, len(audio), block_size)])
 
 
-def whole_file(model: tokenizer.Tokenizer, audio: np.ndarray) -> dict[str, np.ndarray]:
+def whole_file(model: vqvae_tokenizer.VQVAETokenizer, audio: np.ndarray) -> dict[str, np.ndarray]:
     """All at once, padded with zeros to a multiple of the top hop length and no further."""
     codes = model._encode(model._weights, np.pad(audio, (0, -len(audio) % 128))[None])
     return {tier: np.asarray(codes[tier])[0] for tier in TIERS}
 
 
-def test_window_samples(tiny_vqvae_config):
-    margin = chunked.Margin(512, 256)
-    assert chunked.window_samples(tiny_vqvae_config, 10.0, margin) == 40064  # 40000 rounded up to a multiple of 128
+def test_window_samples(tiny_tokenizer):
+    margin, layout = chunked.Margin(512, 256), tiny_tokenizer.layout
+    assert chunked.window_samples(layout, 10.0, margin) == 40064  # 40000 rounded up to a multiple of 128
     for seconds in (0.0, -1.0):
-        assert chunked.window_samples(tiny_vqvae_config, seconds, margin) == margin.smallest_window == 2 * (512 + 256)
+        assert chunked.window_samples(layout, seconds, margin) == margin.smallest_window == 2 * (512 + 256)
     for seconds in (float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="must be finite"):
-            chunked.window_samples(tiny_vqvae_config, seconds, margin)
+        with pytest.raises(ValueError, match=r"window_seconds=(nan|inf): must be finite"):
+            chunked.window_samples(layout, seconds, margin)
 
 
-def test_margins_are_whole_codes_of_the_top_tier():
+def test_margins_are_whole_frames_of_the_coarsest_stream():
     settings = config.VQVAEConfig(bottom=config.TierConfig(downsampling=(3,), width=64, depth=8))
-    encoder = chunked.encoder_margin(settings)
+    encoder = margins.of_encoder(settings)
     assert encoder == chunked.Margin(359 * 128, 359 * 128)  # 45,935 samples of the bottom tier
-    decoders = {tier: chunked.decoder_margin(settings, tier) for tier in TIERS}
+    decoders = {tier: margins.of_decoder(settings, tier) for tier in TIERS}
     assert decoders["bottom"] == encoder and decoders["top"].before < encoder.before / 4
     assert all(margin.before % 128 == margin.after % 128 == 0 for margin in decoders.values())
 
@@ -86,13 +87,12 @@ def test_no_samples_no_codes(tiny_tokenizer):
     assert tiny_tokenizer.decode(codes["top"], "top").shape == (0,)
 
 
-def test_too_small_a_margin_would_show(tiny_tokenizer, window, monkeypatch):
+def test_too_small_a_margin_would_show(tiny_tokenizer, window):
     audio = tones(3, 3 * window + 777)
     want = whole_file(tiny_tokenizer, audio)
-    monkeypatch.setattr(chunked, "encoder_margin", lambda settings: chunked.Margin(0, 0))
     codes = chunked.encode(
         lambda part: tiny_tokenizer._encode(tiny_tokenizer._weights, part),
-        blocks_of(audio, 1000), tiny_tokenizer.config, window,
+        blocks_of(audio, 1000), tiny_tokenizer.layout, chunked.Margin(0, 0), window,
     )  # fmt: skip
     assert any(not np.array_equal(codes[tier], want[tier]) for tier in TIERS)
 
@@ -116,11 +116,11 @@ def test_too_small_a_margin_of_the_decoder_would_show(tiny_tokenizer, monkeypatc
     margin = tiny_tokenizer.margin("top")
     np.testing.assert_allclose(tiny_tokenizer.decode(codes, "top", WINDOW_SECONDS), want, atol=1e-6)
     less = chunked.Margin(margin.before // 2, margin.after // 2)
-    monkeypatch.setattr(chunked, "decoder_margin", lambda settings, tier: less)
+    monkeypatch.setattr(margins, "of_decoder", lambda settings, tier: less)
     assert np.abs(tiny_tokenizer.decode(codes, "top", WINDOW_SECONDS) - want).max() > 1e-5
 
 
-def test_decoding_in_blocks_knows_where_each_window_begins(tiny_vqvae_config, window):
+def test_decoding_in_blocks_knows_where_each_window_begins():
     codes, seen = np.arange(1000, dtype=np.int16)[:, None], []
 
     def decode_window(part: np.ndarray, start: int) -> np.ndarray:
@@ -128,15 +128,15 @@ def test_decoding_in_blocks_knows_where_each_window_begins(tiny_vqvae_config, wi
         np.testing.assert_array_equal(part[0, :, 0], start + np.arange(part.shape[1]))
         return np.repeat(part[..., 0], 8, axis=1).astype(np.float32)
 
-    blocks = list(chunked.decode(decode_window, codes, "bottom", tiny_vqvae_config, 2048))
+    blocks = list(chunked.decode(decode_window, codes, 8, chunked.Margin(256, 384), 2048))
     np.testing.assert_array_equal(np.concatenate(blocks), np.repeat(codes, 8))
     assert len(blocks) > 3 and max(map(len, blocks)) <= 2048
     assert seen[0] == 0 and seen[-1] == 1000 - 2048 // 8 and seen == sorted(seen)
 
 
 def test_few_compiled_programs_for_tracks_of_any_length(tiny_tokenizer, tiny_vqvae_config):
-    smallest = chunked.encoder_margin(tiny_vqvae_config).smallest_window
-    model = tokenizer.Tokenizer(tiny_tokenizer.config, *tiny_tokenizer._weights)  # nothing compiled yet
+    smallest = margins.of_encoder(tiny_vqvae_config).smallest_window
+    model = vqvae_tokenizer.VQVAETokenizer(tiny_tokenizer.config, *tiny_tokenizer._weights)  # nothing compiled yet
     lengths = [*range(smallest, 2 * SAMPLE_RATE, 700), 5 * SAMPLE_RATE, 7 * SAMPLE_RATE + 1]
     for length in lengths:
         codes = model.encode(blocks_of(tones(0, length), 4000), WINDOW_SECONDS)
@@ -163,7 +163,7 @@ def test_the_published_sizes_in_windows_equal_the_whole():
         latents = np.asarray(encode(params))[0]
         chosen = np.linspace(0, len(latents) - 1, settings.quantizer.num_codes).astype(int)
         buffers[tier]["quantizer"]["entries"] = latents[chosen]
-    model = tokenizer.Tokenizer(settings, params, buffers)
+    model = vqvae_tokenizer.VQVAETokenizer(settings, params, buffers)
     # The smallest windows there are: half of each is overlap.
     codes = model.encode(blocks_of(audio, 50000), window_seconds=0.0)
     for tier, want in whole_file(model, audio).items():
@@ -177,8 +177,10 @@ def test_the_published_sizes_in_windows_equal_the_whole():
 
 def test_the_fingerprint_tells_weights_apart(tiny_tokenizer):
     params, buffers = tiny_tokenizer._weights
-    same = tokenizer.Tokenizer(tiny_tokenizer.config, params, buffers)
+    same = vqvae_tokenizer.VQVAETokenizer(tiny_tokenizer.config, params, buffers)
     assert same.fingerprint == tiny_tokenizer.fingerprint
     other = jax.tree.map(np.array, buffers)
     other["top"]["quantizer"]["entries"][0, 0] += 1e-3
-    assert tokenizer.Tokenizer(tiny_tokenizer.config, params, other).fingerprint != tiny_tokenizer.fingerprint
+    assert (
+        vqvae_tokenizer.VQVAETokenizer(tiny_tokenizer.config, params, other).fingerprint != tiny_tokenizer.fingerprint
+    )

@@ -12,8 +12,7 @@ from tiny_layouts import TIERS
 
 from musicgen_jax import config
 from musicgen_jax.nn import modules
-from musicgen_jax.tokenizers import chunked, tokenizer
-from musicgen_jax.tokenizers.vqvae import ddsp_decoder, vqvae
+from musicgen_jax.tokenizers.vqvae import ddsp_decoder, margins, vqvae, vqvae_tokenizer
 
 SETTINGS = config.DDSPConfig(
     width=8, depth=2, num_voices=3, num_harmonics=4, num_noise_bands=9, num_formants=2, reverb_seconds=0.05
@@ -72,8 +71,8 @@ def test_a_file_in_windows_is_the_whole_file(tiny_vqvae_config, tier, decoder):
     buffers[tier]["quantizer"]["entries"] = np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)
     params[tier]["ddsp"]["controls_of"]["kernel"] *= 4
     params[tier]["ddsp"]["echoes"] *= 400
-    model = tokenizer.Tokenizer(settings, params, buffers)
-    margin = chunked.decoder_margin(settings, tier)
+    model = vqvae_tokenizer.VQVAETokenizer(settings, params, buffers)
+    margin = margins.of_decoder(settings, tier)
     num_samples = 3 * margin.smallest_window + 128
     codes = np.random.default_rng(1).integers(0, 16, (num_samples // settings.hop_lengths[tier], 1)).astype(np.int16)
     whole = np.asarray(model._decode(model._weights, codes[None].astype(np.int32), 0, tier=tier))[0]
@@ -152,8 +151,10 @@ def test_it_learns_to_sing_a_melody():
 
 def test_a_long_file_of_codes_that_are_no_whole_frames_is_refused(tiny_vqvae_config):
     settings = with_decoder(tiny_vqvae_config, "ddsp")
-    with pytest.raises(ValueError, match=r"99999 codes of the bottom tier: .* takes them 16 at a time"):
-        next(chunked.decode(lambda codes, start: codes, np.zeros((99999, 1), np.int16), "bottom", settings, 4096))
+    functional = modules.Functional(lambda rngs: vqvae.VQVAE(settings, rngs=rngs))
+    model = vqvae_tokenizer.VQVAETokenizer(settings, *random_weights(functional))
+    with pytest.raises(ValueError, match=r"99999 codes of bottom: .* takes them 16 at a time"):
+        model.decode_blocks(np.zeros((99999, 1), np.int16), "bottom")
 
 
 def test_codes_that_are_no_whole_frames_are_refused():

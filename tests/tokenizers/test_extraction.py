@@ -17,7 +17,8 @@ from tiny_layouts import TIERS
 from musicgen_jax import config
 from musicgen_jax.codes import code_dataset, code_shards
 from musicgen_jax.data import audio_dataset, preparation, shards
-from musicgen_jax.tokenizers import extraction, tokenizer
+from musicgen_jax.tokenizers import extraction
+from musicgen_jax.tokenizers.vqvae import vqvae_tokenizer
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
@@ -85,8 +86,9 @@ def test_again_does_nothing_wherever_the_folders_lie(
 def test_other_tokenizer_data_or_rate_is_an_error(tiny_codes, tiny_audio_dataset, tiny_tokenizer, tmp_path):
     params, buffers = jax.tree.map(np.array, tiny_tokenizer._weights)
     buffers["top"]["quantizer"]["entries"] += 1.0
-    other = tokenizer.Tokenizer(tiny_tokenizer.config, params, buffers)
-    with pytest.raises(ValueError, match=f"holds other codes .*{tiny_tokenizer.fingerprint}.*{other.fingerprint}"):
+    other = vqvae_tokenizer.VQVAETokenizer(tiny_tokenizer.config, params, buffers)
+    changed = f"tokenizer {tiny_tokenizer.fingerprint}, now {other.fingerprint}"
+    with pytest.raises(ValueError, match=rf"holds other codes \({changed}\); remove it"):
         extraction.extract(other, tiny_audio_dataset, tiny_codes, 4.0)
     data = prepare_tones(tmp_path / "audio", (8000, 9000))
     with pytest.raises(ValueError, match=r"holds other codes \(audio .*; remove it or choose another --out"):
@@ -132,9 +134,10 @@ def test_interrupted_leaves_nothing_and_the_next_run_is_whole(
 
 PEAK = """
 import pickle, sys
-from musicgen_jax.tokenizers import extraction, tokenizer
+from musicgen_jax.tokenizers import extraction
+from musicgen_jax.tokenizers.vqvae import vqvae_tokenizer
 tokenizer_parts, data, out = sys.argv[1:]
-extraction.extract(tokenizer.Tokenizer(*pickle.load(open(tokenizer_parts, "rb"))), data, out, 4.0)
+extraction.extract(vqvae_tokenizer.VQVAETokenizer(*pickle.load(open(tokenizer_parts, "rb"))), data, out, 4.0)
 print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 """
 

@@ -10,15 +10,15 @@ from conftest import SAMPLE_RATE, random_weights, tones
 from musicgen_jax import config
 from musicgen_jax.codes.layout import Stream
 from musicgen_jax.nn import modules
-from musicgen_jax.tokenizers import chunked, tokenizer
-from musicgen_jax.tokenizers.vqvae import vqvae
+from musicgen_jax.tokenizers import chunked
+from musicgen_jax.tokenizers.vqvae import margins, vqvae, vqvae_tokenizer
 
 STRIDES, HOP, NUM_CODEBOOKS = (2, 3, 5), 30, 4
 WINDOW_SECONDS = 1.0
 
 
 @pytest.fixture(scope="module")
-def model() -> tokenizer.Tokenizer:
+def model() -> vqvae_tokenizer.VQVAETokenizer:
     """Random weights; each codebook lies on what those before it leave of the encoder's output."""
     settings = config.ResidualVQVAEConfig(
         sample_rate=SAMPLE_RATE,
@@ -34,7 +34,7 @@ def model() -> tokenizer.Tokenizer:
     audio = tones(5, 200 * HOP)[None]
     quantizer = module.tier("residual").quantizer
     quantizer.update(latents(params), np.zeros((1, 200, NUM_CODEBOOKS), np.int32), jax.random.key(0))
-    return tokenizer.Tokenizer(settings, params, jax.tree.map(np.asarray, functional.buffers_of(module)))
+    return vqvae_tokenizer.VQVAETokenizer(settings, params, jax.tree.map(np.asarray, functional.buffers_of(module)))
 
 
 def test_layout(model):
@@ -67,7 +67,7 @@ def test_the_first_codebooks_decode_in_windows_as_in_the_whole(model, number):
 def test_too_small_a_margin_would_show(model, monkeypatch):
     codes = np.random.default_rng(0).integers(0, 16, (500, NUM_CODEBOOKS)).astype(np.int16)
     want = model.decode(codes, "residual", WINDOW_SECONDS)
-    monkeypatch.setattr(chunked, "decoder_margin", lambda settings, tier: chunked.Margin(HOP, HOP))
+    monkeypatch.setattr(margins, "of_decoder", lambda settings, tier: chunked.Margin(HOP, HOP))
     assert np.abs(model.decode(codes, "residual", WINDOW_SECONDS) - want).max() > 1e-5
 
 
@@ -75,5 +75,7 @@ def test_a_hop_of_other_factors_and_a_clip_that_does_not_fit():
     run = config.ResidualVQVAETraining()
     assert run.model.hop_lengths == {"residual": 320}
     run.data.path = "x"
-    with pytest.raises(ValueError, match="clip_samples=441000: must be a positive multiple of the top hop length 320"):
+    with pytest.raises(
+        ValueError, match="clip_samples=441000: must be a positive multiple of the longest hop length 320"
+    ):
         dataclasses.replace(run, clip_samples=441_000).validate()

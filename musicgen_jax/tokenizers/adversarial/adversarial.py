@@ -32,7 +32,7 @@ class AdversarialVQVAE(vqvae.VQVAE):
 
     def __init__(
         self,
-        vqvae_config: config.VQVAEConfig,
+        vqvae_config: config.Streams,
         adversarial: config.AdversarialConfig,
         *,
         dtype: jnp.dtype = jnp.float32,

@@ -1,4 +1,4 @@
-"""Quantized latent frames of one tier -> waveform."""
+"""The convolutional decoder of one stream: quantized latent vectors, one a frame, -> waveform."""
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ class DecoderBlock(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """The blocks of one tier in reverse order, then a 3-tap convolution to one channel."""
+    """The encoder's blocks mirrored and in reverse order, then a 3-tap convolution to the one channel of the audio."""
 
     def __init__(self, tier: config.TierConfig, code_width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.blocks = nnx.List(
@@ -44,7 +44,7 @@ class Decoder(nnx.Module):
         self.out = resnet.convolution(code_width, 1, 3, dtype=dtype, rngs=rngs)
 
     def __call__(self, latents: jax.Array) -> jax.Array:
-        """[B, T, code_width] -> [B, T * hop_length] float32."""
+        """Quantized latents [B, T, code_width] float32 -> waveform [B, T * hop_length] float32."""
         x = latents
         for block in self.blocks:
             x = block(x)

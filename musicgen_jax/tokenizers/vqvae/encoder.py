@@ -1,4 +1,4 @@
-"""Waveform -> latent frames of one tier."""
+"""The encoder of one stream: waveform -> latent vectors, one a frame, which a quantizer turns into codes."""
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ class EncoderBlock(nnx.Module):
 
 
 class Encoder(nnx.Module):
-    """The blocks of one tier, from the waveform (Dhariwal et al. 2020, appendix B.1)."""
+    """Blocks of strided convolutions, one after the other, from the waveform (Dhariwal et al. 2020, appendix B.1)."""
 
     def __init__(self, tier: config.TierConfig, code_width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         inputs = [1] + [code_width] * (len(tier.downsampling) - 1)
@@ -57,12 +57,16 @@ class Encoder(nnx.Module):
 
 
 def receptive_field(tier: config.TierConfig) -> tuple[int, int]:
-    """Samples (before, behind) the hop of a code that can change it, exactly. Of the decoder less its last layer, those
-    that the code has a part in.
+    """How far an encoder looks: (before, after), exact numbers of samples beside the `hop_length` samples of a frame.
 
-    A code of the n-th convolution looks at `resnet.early` of the frames of the convolution before it in front of its
-    own, and at the rest of a stride behind them; then a residual stack reaches the sum of its dilations. The 3-tap
-    projection at the end of a block adds a frame of the block's resolution. The decoder is the mirror image.
+    A change of the waveform within that reach can change the frame's latent vector, one beyond it cannot. The decoder
+    is the encoder's mirror image (but for its last convolution): as far before and after a frame's samples reach those
+    of the decoder that the frame's codes have a part in.
+
+    A strided convolution sees 2 * stride samples of what it reads for each one that it makes: `resnet.early` of them
+    lie before the stride that is its own, the rest of another stride behind it. The residual stack behind it reaches
+    the sum of its dilations to both sides, and the 3-tap projection at the end of a block one frame; each counted in
+    frames of the resolution there.
     """
     dilations = sum(tier.dilation_growth**r for r in range(tier.depth))
     before = behind = 0

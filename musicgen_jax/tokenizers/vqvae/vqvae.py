@@ -1,4 +1,8 @@
-"""The hierarchical VQ-VAE: waveform <-> codes. Each tier has its own encoder, codebook and decoder."""
+"""The VQ-VAE: waveform <-> codes of one or more streams. Each has its own encoder, quantizer and decoder.
+
+A "tier" here is one stream of codes with all that makes and reads them. Of one tier and a residual quantizer, the same
+module is the residual tokenizer.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +14,13 @@ from musicgen_jax.tokenizers.vqvae import ddsp_decoder, decoder, encoder
 
 
 class TierVQVAE(nnx.Module):
-    """Encoder, quantizer and decoder of one tier, from and to the waveform.
+    """Encoder, quantizer and decoder of one stream, from and to the waveform.
 
     The decoder is a stack of transposed convolutions (`decoder`), a synthesizer (`ddsp`), or the sum of both, as
     `vqvae_config.decoder` says.
     """
 
-    def __init__(self, vqvae_config: config.VQVAEConfig, name: str, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
+    def __init__(self, vqvae_config: config.Streams, name: str, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
         tier, code_width = vqvae_config.streams[name], vqvae_config.quantizer.code_width
         self.encoder = encoder.Encoder(tier, code_width, dtype=dtype, rngs=rngs)
         self.quantizer = quantizer.make(vqvae_config.quantizer, rngs=rngs)
@@ -52,18 +56,19 @@ class TierVQVAE(nnx.Module):
 
 
 class VQVAE(nnx.Module):
-    """Independent tiers under one roof and one optimizer (Dhariwal et al. 2020, section 3)."""
+    """Tiers that share nothing but the optimizer (Dhariwal et al. 2020, section 3)."""
 
-    def __init__(self, vqvae_config: config.VQVAEConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
+    def __init__(self, vqvae_config: config.Streams, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
         self.config = vqvae_config
         for name in vqvae_config.streams:
             setattr(self, name, TierVQVAE(vqvae_config, name, dtype=dtype, rngs=rngs))
 
     def tier(self, name: str) -> TierVQVAE:
+        """That of a stream, by its name."""
         return getattr(self, name)
 
     def encode(self, audio: jax.Array) -> dict[str, jax.Array]:
-        """[B, S] float32 -> {tier: codes [B, S / hop_length, Q] int32}; S must be a multiple of the top hop length."""
+        """[B, S] float32 -> {tier: codes [B, S / hop_length, Q] int32}; S a multiple of the longest hop."""
         return {tier: self.tier(tier).encode(audio) for tier in self.config.streams}
 
     def decode(self, codes: dict[str, jax.Array]) -> dict[str, jax.Array]:
