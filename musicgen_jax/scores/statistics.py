@@ -23,6 +23,12 @@ def key_share(score: Score) -> float:
     return float((KEYS @ pitch_classes(score)).max())
 
 
+def degrees(score: Score) -> np.ndarray:
+    """`pitch_classes` counted from the keynote of the scale that fits best: equal for a piece in any key."""
+    shares = pitch_classes(score)
+    return np.roll(shares, -int(np.argmax(KEYS @ shares)) % 12)
+
+
 def intervals(score: Score) -> np.ndarray:
     """How often each melodic step occurs, from an octave down to one up: shares, float64 [25].
 

@@ -25,6 +25,13 @@ def test_key_share(pitches: list[int], share: float):
     assert statistics.key_share(melody(pitches)) == pytest.approx(share)
 
 
+def test_degrees_do_not_depend_on_the_key():
+    tune = [60, 62, 64, 65, 67, 67, 60]
+    degrees = statistics.degrees(melody(tune))
+    assert degrees[0] == pytest.approx(2 / 7) and degrees[7] == pytest.approx(2 / 7)
+    np.testing.assert_allclose(statistics.degrees(melody([pitch + 5 for pitch in tune])), degrees)
+
+
 def test_steps_are_counted_in_voices():
     """Two parts in contrary motion: half the steps go up a tone, half down an octave and more."""
     high, low = melody([60, 62, 64]).notes, melody([70, 55, 40]).notes + np.float32([0, 0, 0, 0, 1])

@@ -1,0 +1,130 @@
+"""Do samples play the notes that they were told, and are composed scores like those that people wrote?"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from musicgen_jax.ddsp import timbres
+from musicgen_jax.evaluation import bootstrap, note_fit
+from musicgen_jax.scores import statistics
+from musicgen_jax.scores.score import Score
+
+MEASURE = "template fit of the synthesizer's timbres, 20 frames a second"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Performance:
+    """Audio and the score that it plays, both from time 0 on.
+
+    Attributes:
+      name: for the report.
+      audio: float32 [S].
+      sample_rate: Hz.
+      timbre: what plays it, a genre of the data set.
+      score: its notes.
+    """
+
+    name: str
+    audio: np.ndarray
+    sample_rate: int
+    timbre: str
+    score: Score
+
+    @property
+    def seconds(self) -> float:
+        return len(self.audio) / self.sample_rate
+
+    def clip(self, seconds: float) -> "Performance":
+        """Its middle, of at most so many seconds."""
+        start = max(0.0, (self.seconds - seconds) / 2)
+        first, count = round(start * self.sample_rate), round(seconds * self.sample_rate)
+        audio = self.audio[first : first + count]
+        return dataclasses.replace(self, audio=audio, score=self.score.cut(start, start + seconds))
+
+
+def judge(samples: Sequence[Performance], references: Sequence[Performance]) -> tuple[dict[str, Any], dict[str, str]]:
+    """All figures of samples that perform scores, beside those of held-out recordings that do.
+
+    Args:
+      samples: may be empty.
+      references: held-out tracks with their scores; may be empty.
+
+    Returns:
+      The metrics `score`, and what of them is absent with the reason: `note_f1` (mean over the samples), `note_f1_low`
+      and `note_f1_high` (its bootstrap interval), `note_f1_lowest`, `note_f1_shuffled` (against the next sample's
+      score), `note_f1_ceiling` (of the recordings), `note_f1_share` and `note_f1_shuffled_share` (of the ceiling),
+      `tone` and `tone_ceiling`, `measure`, `samples` (name, note_f1, tone, a sample each), and `statistics` of the
+      scores; see `compare`.
+    """
+    if not samples:
+        return {}, {"score.note_f1": "no sample has a score: sample with --score"}
+    known = {timbre.name for timbre in timbres.ALL}
+    strange = sorted({one.timbre for one in samples} - known)
+    found: dict[str, Any] = {"statistics": compare([s.score for s in samples], [r.score for r in references])}
+    if strange:
+        reason = (
+            f"notes are found by the synthesizer's timbres, {', '.join(sorted(known))}, not of {', '.join(strange)}"
+        )
+        return found, {"score.note_f1": reason}
+    fits = [note_fit.fit(one.audio, one.sample_rate, one.timbre) for one in samples]
+    f1 = [note_fit.agreement(fit, one.score).f1 for fit, one in zip(fits, samples, strict=True)]
+    mean = bootstrap.mean(f1)
+    found |= {"note_f1": mean["mean"], "note_f1_low": mean["low"], "note_f1_high": mean["high"]}
+    found |= {"note_f1_lowest": min(f1), "tone": float(np.mean([fit.tone for fit in fits])), "measure": MEASURE}
+    found["samples"] = [
+        {"name": one.name, "note_f1": value, "tone": fit.tone}
+        for one, value, fit in zip(samples, f1, fits, strict=True)
+    ]
+    more, absent = _beside(samples, fits, [one for one in references if one.timbre in known])
+    found |= more
+    if "note_f1_ceiling" in found:
+        names = [name for name in ("note_f1", "note_f1_shuffled") if name in found]
+        found |= {f"{name}_share": found[name] / max(found["note_f1_ceiling"], 1e-9) for name in names}
+    return found, absent
+
+
+def _beside(
+    samples: Sequence[Performance], fits: list[note_fit.Fit], references: Sequence[Performance]
+) -> tuple[dict[str, float], dict[str, str]]:
+    """What the figure of the samples is to be compared with: wrong scores below, recordings above."""
+    found, absent = {}, {}
+    others = [
+        (fit, other.score)
+        for fit, one, other in zip(fits, samples, [*samples[1:], samples[0]], strict=True)
+        if not np.array_equal(one.score.notes, other.score.notes)
+    ]
+    if others:
+        found["note_f1_shuffled"] = float(np.mean([note_fit.agreement(fit, score).f1 for fit, score in others]))
+    else:
+        absent["score.note_f1_shuffled"] = "all samples have one score: shuffled ones need two"
+    seconds = float(np.mean([one.seconds for one in samples]))
+    clips = [clip for one in references if not (clip := one.clip(seconds)).score.empty]
+    if clips:
+        real = [note_fit.fit(clip.audio, clip.sample_rate, clip.timbre) for clip in clips]
+        f1 = [note_fit.agreement(fit, clip.score).f1 for fit, clip in zip(real, clips, strict=True)]
+        found |= {"note_f1_ceiling": float(np.mean(f1)), "tone_ceiling": float(np.mean([fit.tone for fit in real]))}
+    else:
+        absent["score.note_f1_ceiling"] = "no held-out recording has a score and a timbre of the synthesizer"
+    return found, absent
+
+
+def compare(scores: Sequence[Score], references: Sequence[Score]) -> dict[str, Any]:
+    """Figures of scores (`statistics.of`) beside those of held-out ones, each as `bootstrap.mean` over pieces.
+
+    Returns:
+      "samples" and "held_out", {figure: mean with interval}; "interval_distance" and "pitch_class_distance" in [0, 1],
+      between the histograms of melodic steps, and of pitch classes counted from the keynote of the best key. Without
+      references only "samples".
+    """
+    sides = {"samples": scores} | ({"held_out": references} if references else {})
+    found: dict[str, Any] = {}
+    for side, pieces in sides.items():
+        figures = [statistics.of(piece) for piece in pieces]
+        found[side] = {name: bootstrap.mean([one[name] for one in figures]) for name in figures[0]}
+    if references:
+        for name, histogram in (("interval", statistics.intervals), ("pitch_class", statistics.degrees)):
+            means = [np.mean([histogram(piece) for piece in pieces], axis=0) for pieces in sides.values()]
+            found[f"{name}_distance"] = statistics.distance(*means)
+    return found
