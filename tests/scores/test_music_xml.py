@@ -6,7 +6,7 @@ import zipfile
 import fuzzing
 import numpy as np
 import pytest
-import tiny_scores
+import tiny_music_xml
 
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.scores import music_xml
@@ -14,7 +14,7 @@ from musicgen_jax.scores import music_xml
 
 def write_measures(path, lengths, meter="4/4"):
     """One part of the given measures in quarters, each filled with one note."""
-    music21 = tiny_scores.needs_music21()
+    music21 = tiny_music_xml.needs_music21()
     part = music21.stream.Part()
     place = 0.0
     for index, length in enumerate(lengths):
@@ -37,16 +37,16 @@ def test_bars_begin_where_measures_do(tmp_path):
 
 
 def test_a_quarter_is_a_second(tmp_path):
-    tiny_scores.write(tmp_path / "a.musicxml")
+    tiny_music_xml.write(tmp_path / "a.musicxml")
     written = music_xml.read(tmp_path / "a.musicxml")
-    assert written.name == "a" and written.parts == tiny_scores.PARTS
+    assert written.name == "a" and written.parts == tiny_music_xml.PARTS
     assert written.score.num_parts == 4 and written.score.seconds == 4.0
     np.testing.assert_array_equal(written.score.quarters, np.arange(5))
     np.testing.assert_array_equal(written.score.of_part(3)[:, :3], [[48, 0, 1], [49, 1, 1], [50, 2, 2]])
 
 
 def test_archives_are_bounded(tmp_path):
-    tiny_scores.write(tmp_path / "a.musicxml")
+    tiny_music_xml.write(tmp_path / "a.musicxml")
     score = (tmp_path / "a.musicxml").read_bytes()
     container = b'<container><rootfiles><rootfile full-path="a.xml"/></rootfiles></container>'
     for name, entries in {
@@ -95,7 +95,7 @@ def with_strange_values(content: bytes, seed: int, count: int):
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["bytes", "archive", "values"])
 def test_damaged_scores(tmp_path, damage, capsys):
-    tiny_scores.write(tmp_path / "whole.musicxml", fermata=True)
+    tiny_music_xml.write(tmp_path / "whole.musicxml", fermata=True)
     content = (tmp_path / "whole.musicxml").read_bytes()
     damaged = fuzzing.mutations(content, seed=0, count=200)
     if damage == "archive":

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-import tiny_scores
+import tiny_music_xml
 
 from musicgen_jax.data.sources import chorales
 from musicgen_jax.scores import music_xml
@@ -17,7 +17,7 @@ SAMPLE_RATE = 11025
 
 @pytest.fixture(scope="module")
 def planned():
-    tiny_scores.needs_music21()
+    tiny_music_xml.needs_music21()
     return chorales.tracks("", SAMPLE_RATE, seed=0, num_workers=0, num_chorales=10)
 
 
@@ -61,7 +61,7 @@ def test_the_seed_decides_everything(planned):
 
 def test_workers_do_not_change_the_result(tmp_path):
     for index in range(3):
-        tiny_scores.write(tmp_path / f"{index}.musicxml", parts=tiny_scores.PARTS if index else ("Violin",))
+        tiny_music_xml.write(tmp_path / f"{index}.musicxml", parts=tiny_music_xml.PARTS if index else ("Violin",))
     alone = chorales.tracks(str(tmp_path), SAMPLE_RATE, 0, 0)
     together = chorales.tracks(str(tmp_path), SAMPLE_RATE, 0, 1)
     assert [t.hash for t in together[0]] == [t.hash for t in alone[0]]
@@ -69,11 +69,11 @@ def test_workers_do_not_change_the_result(tmp_path):
 
 
 def test_what_cannot_be_sung_is_rejected_with_the_reason(tmp_path):
-    tiny_scores.write(tmp_path / "a_good.musicxml")
-    tiny_scores.write(tmp_path / "b_three.musicxml", parts=("Soprano", "Alto", "Bass"))
-    tiny_scores.write(tmp_path / "c_chord.musicxml", chord_in="Alto")
+    tiny_music_xml.write(tmp_path / "a_good.musicxml")
+    tiny_music_xml.write(tmp_path / "b_three.musicxml", parts=("Soprano", "Alto", "Bass"))
+    tiny_music_xml.write(tmp_path / "c_chord.musicxml", chord_in="Alto")
     (tmp_path / "d_broken.xml").write_text("<score-partwise><part>")
-    tiny_scores.write(tmp_path / "e_twin.musicxml", transpose=2)
+    tiny_music_xml.write(tmp_path / "e_twin.musicxml", transpose=2)
     tracks, rejections = chorales.tracks(str(tmp_path), SAMPLE_RATE, seed=0, num_workers=0)
     reasons = {rejection.path: rejection.reason for rejection in rejections}
     twins = {"a_good.musicxml", "e_twin.musicxml"}
@@ -100,9 +100,9 @@ def test_notes_that_nobody_sings_are_rejected_with_the_reason(tmp_path):
         "long": (r"<duration>\d+</duration>", "<duration>10000000000</duration>"),
     }
     for name, change in changes.items():
-        tiny_scores.write(tmp_path / f"{name}.musicxml")
+        tiny_music_xml.write(tmp_path / f"{name}.musicxml")
         rewritten(tmp_path / f"{name}.musicxml", *change)
-    tiny_scores.write(tmp_path / "beyond.musicxml", transpose=40)  # MIDI 114 is 5.9 kHz
+    tiny_music_xml.write(tmp_path / "beyond.musicxml", transpose=40)  # MIDI 114 is 5.9 kHz
     os.mkfifo(tmp_path / "fifo.xml")
     tracks, rejections = chorales.tracks(str(tmp_path), SAMPLE_RATE, seed=0, num_workers=0)
     reasons = {rejection.path: rejection.reason for rejection in rejections}
@@ -119,8 +119,8 @@ def test_notes_that_nobody_sings_are_rejected_with_the_reason(tmp_path):
 
 
 def test_ties_are_merged_and_fermatas_lengthen(tmp_path):
-    tiny_scores.write(tmp_path / "plain.musicxml")
-    tiny_scores.write(tmp_path / "held.musicxml", fermata=True)
+    tiny_music_xml.write(tmp_path / "plain.musicxml")
+    tiny_music_xml.write(tmp_path / "held.musicxml", fermata=True)
     plain, held = music_xml.read(tmp_path / "plain.musicxml"), music_xml.read(tmp_path / "held.musicxml")
     np.testing.assert_array_equal(plain.score.of_part(0)[:, :3], [[72, 0, 1], [73, 1, 1], [74, 2, 2]])
     assert plain.parts == chorales.PARTS
@@ -138,7 +138,7 @@ def test_ties_are_merged_and_fermatas_lengthen(tmp_path):
 
 
 def test_a_known_score_is_performed_as_ever(tmp_path):
-    tiny_scores.write(tmp_path / "held.musicxml", fermata=True)
+    tiny_music_xml.write(tmp_path / "held.musicxml", fermata=True)
     (item,), _ = chorales.tracks(str(tmp_path), SAMPLE_RATE, 0, 0)
     # Of the code of November 2026: tempo, fermatas, velocities, timbre. Data sets made anew must stay the same.
     assert item.hash == "05976008e200bd21ca98911ffdccd876938ac2e9b8d827935fd8a189dffaba8c"
@@ -161,7 +161,7 @@ def test_a_track_knows_the_score_that_it_was_rendered_from(planned):
 
 
 def test_a_chorale_sounds_the_notes_of_its_score(tmp_path):
-    tiny_scores.write(tmp_path / "one.musicxml")
+    tiny_music_xml.write(tmp_path / "one.musicxml")
     tracks, _ = chorales.tracks(str(tmp_path), SAMPLE_RATE, 0, 0)
     audio = render(tracks[0])
     last = audio[int(0.55 * len(audio)) : int(0.9 * len(audio))]  # the tied notes
@@ -180,7 +180,7 @@ def test_without_music21_the_message_names_the_remedy(monkeypatch):
 
 
 def test_bad_sources_are_refused(tmp_path):
-    tiny_scores.needs_music21()
+    tiny_music_xml.needs_music21()
     with pytest.raises(ValueError, match="is no folder"):
         chorales.tracks(str(tmp_path / "none"), SAMPLE_RATE, 0, 0)
     with pytest.raises(ValueError, match="no score in"):
@@ -192,8 +192,8 @@ def test_bad_sources_are_refused(tmp_path):
 
 
 def test_notes_for_the_report_change_with_the_scores(tmp_path):
-    tiny_scores.write(tmp_path / "one.musicxml")
+    tiny_music_xml.write(tmp_path / "one.musicxml")
     before = chorales.notes(str(tmp_path))
     assert chorales.notes(str(tmp_path)) == before
-    tiny_scores.write(tmp_path / "two.musicxml")
+    tiny_music_xml.write(tmp_path / "two.musicxml")
     assert chorales.notes(str(tmp_path)) != before
