@@ -90,7 +90,7 @@ class GridTokens:
         sounding = pitches != SILENT
         wrong = pitches[sounding & ((pitches < self.lowest) | (pitches > self.highest))]
         if len(wrong):
-            raise UserError(f"pitch {wrong[0]} is out of range: the grid has MIDI {self.lowest} to {self.highest}")
+            self._refuse(wrong[0])
         held = HOLD if self.holds else pitches - self.lowest + FIRST_PITCH
         tokens = np.where(begins, pitches - self.lowest + FIRST_PITCH, held)
         return np.where(sounding, tokens, REST).astype(np.int16)
@@ -157,9 +157,19 @@ class GridTokens:
         return range(min(down, 0), max(up, 0) + 1)
 
     def transposed(self, tokens: np.ndarray, semitones: int) -> np.ndarray:
-        """Tokens int16 [T, V] of the same music `semitones` higher. Raises UserError where it leaves the range."""
-        pitches, begins = self._sounding(tokens)
-        return self._tokens(np.where(pitches == SILENT, SILENT, pitches + semitones), begins)
+        """Tokens int16, of any shape, of the same music `semitones` higher; those of an excerpt may begin with a hold.
+
+        Raises UserError where a pitch leaves the range of the grid.
+        """
+        tokens = np.asarray(tokens, np.int64)
+        moved = np.where(tokens >= FIRST_PITCH, tokens + semitones, tokens)
+        wrong = moved[(tokens >= FIRST_PITCH) & ((moved < FIRST_PITCH) | (moved >= self.num_tokens))]
+        if len(wrong):
+            self._refuse(wrong[0] - FIRST_PITCH + self.lowest)
+        return moved.astype(np.int16)
+
+    def _refuse(self, pitch: int) -> None:
+        raise UserError(f"pitch {pitch} is out of range: the grid has MIDI {self.lowest} to {self.highest}")
 
 
 def places(score: Score, length: int) -> np.ndarray:

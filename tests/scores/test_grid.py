@@ -122,6 +122,9 @@ def test_transposition():
     with pytest.raises(UserError, match="pitch 82 is out of range: the grid has MIDI 36 to 81"):
         TOKENS.transposed(tokens, 20)
     assert 0 in TOKENS.shifts(np.zeros((3, 4), int))
+    assert TOKENS.transposed(np.array([1, 0, 7, 1]), 2).tolist() == [1, 0, 9, 1]  # it begins within a note
+    with pytest.raises(UserError, match="pitch 35 is out of range"):
+        TOKENS.transposed(np.array([1, 3]), -2)
 
 
 def test_places_in_the_meter():
