@@ -48,6 +48,15 @@ def trained_prior(model: config.PriorConfig, codes_path: str = "", seed: int = 0
     return trained.TrainedPrior(model, functional, weights, codes_path)
 
 
+def notes(rng: np.random.Generator, size: int, seconds: float, num: int = 6) -> np.ndarray:
+    """float32 [size, num, 5]: notes that begin a little before, or in, a window of so many seconds; one is padding."""
+    shape = size, num
+    columns = rng.integers(40, 80, shape), rng.uniform(-0.2, 1, shape) * seconds, rng.uniform(0, 0.5, shape) * seconds
+    rows = np.stack([*columns, rng.integers(1, 128, shape), rng.integers(4, size=shape)], axis=-1)
+    rows[:, -1] = 0
+    return rows.astype(np.float32)
+
+
 def batch(model: config.PriorConfig, size: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
     """Random arrays of a window, as `code_dataset.Windows.window` gives them, with a leading [B]."""
     rng = np.random.default_rng(seed)
@@ -65,4 +74,6 @@ def batch(model: config.PriorConfig, size: int = 2, seed: int = 0) -> dict[str, 
     }
     if model.upsampling:
         arrays["above"] = integers(model.num_codes, size, model.context // model.upsampling, model.num_codebooks)
+    if model.score:
+        arrays |= {"notes": notes(rng, size, model.context / model.codes_per_second), "scored": np.ones(size, bool)}
     return arrays

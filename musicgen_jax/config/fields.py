@@ -7,7 +7,7 @@ from musicgen_jax.runtime.errors import UserError
 UNKNOWN_LABEL = "unknown"
 
 # Paths in a model's config. Checkpoints need not agree on levers: they change memory and speed, not the mathematics.
-LEVERS = ("loss_chunk", "remat", "transformer/attention", "transformer/remat")
+LEVERS = ("loss_chunk", "remat", "score_notes", "transformer/attention", "transformer/remat")
 # Fields younger than some checkpoints, with the value that is meant where a checkpoint does not have them.
 YOUNGER = {
     "above_dropout": 0.0,
@@ -18,6 +18,10 @@ YOUNGER = {
     "quantization/weights": "float",
     "quantizer/codebook_dropout": 0.0,
     "quantizer/num_codebooks": 1,
+    "score": False,
+    "score_ahead": 0.0,
+    "score_dropout": 0.0,
+    "score_notes": 0,
     "timing_dropout": 0.0,
     "transformer/beyond": "zero",
     "transformer/layer": "relative",

@@ -146,6 +146,10 @@ class PriorConfig:
     label_dropout: float = 0.0  # share of training windows whose genre and artist are hidden; guidance needs some
     timing_dropout: float = 0.0  # share of training windows whose place and length of the track are hidden
     above_dropout: float = 0.0  # share of training windows whose codes of the tier above are hidden
+    score: bool = False  # whether it is told the score: the codes must have been extracted from music with scores
+    score_dropout: float = 0.0  # share of training windows whose score is hidden; to sample without one needs some
+    score_ahead: float = 0.0  # seconds within which it is told a pitch's next onset; 0 tells what sounds now alone
+    score_notes: int = 0  # notes that a training window may have; read from the codes
     loss_chunk: int = 0  # steps of each window whose logits the loss holds at a time; 0 is all of them
     transformer: TransformerConfig = dataclasses.field(default_factory=TransformerConfig)
     conditioner: ConditionerConfig = dataclasses.field(default_factory=ConditionerConfig)
@@ -164,7 +168,8 @@ class PriorConfig:
 
     def dropout_of(self, condition: str) -> float:
         """Share of training windows that are not told a condition."""
-        return {"labels": self.label_dropout, "timing": self.timing_dropout, "above": self.above_dropout}[condition]
+        shares = {"labels": self.label_dropout, "timing": self.timing_dropout, "above": self.above_dropout}
+        return (shares | {"score": self.score_dropout})[condition]
 
     @property
     def num_steps(self) -> int:
@@ -185,9 +190,11 @@ class PriorConfig:
             )
         require(self.timing_bins >= 1, f"model.timing_bins={self.timing_bins}: must be at least 1")
         require(self.max_seconds > 0, f"model.max_seconds={self.max_seconds}: must be positive")
-        for name in ("label_dropout", "timing_dropout", "above_dropout"):
+        for name in ("label_dropout", "timing_dropout", "above_dropout", "score_dropout"):
             share = getattr(self, name)
             require(0 <= share < 1, f"model.{name}={share}: must be in [0, 1)")
+        require_range("model.score_ahead", self.score_ahead, 0, 60)
+        require_range("model.score_notes", self.score_notes, 0, 2**24)
         require(self.loss_chunk >= 0, f"model.loss_chunk={self.loss_chunk}: must be 0 (all codes at once) or more")
         self.transformer.validate()
         self.conditioner.validate()

@@ -61,9 +61,11 @@ def _batch(model: config.PriorConfig, batch_size: int) -> dict[str, jax.ShapeDty
     shapes |= dict.fromkeys(("genre", "artist", "start", "length"), ())
     if model.upsampling:
         shapes["above"] = (model.context // model.upsampling, model.num_codebooks)
+    if model.score:
+        shapes |= {"notes": (model.score_notes, 5), "scored": ()}
+    dtypes = {"mask": jnp.bool_, "scored": jnp.bool_, "notes": jnp.float32}
     return {
-        name: jax.ShapeDtypeStruct((batch_size, *shape), jnp.bool_ if name == "mask" else jnp.int32)
-        for name, shape in shapes.items()
+        name: jax.ShapeDtypeStruct((batch_size, *shape), dtypes.get(name, jnp.int32)) for name, shape in shapes.items()
     }
 
 

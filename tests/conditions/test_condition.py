@@ -40,7 +40,8 @@ def test_each_condition_is_hidden_by_itself():
 @pytest.fixture(scope="module")
 def model():
     """An upsampler that was told everything but sometimes: (logits of a batch and hidden conditions, batch)."""
-    settings = tiny_priors.model_config("middle", label_dropout=0.1, timing_dropout=0.1, above_dropout=0.1)
+    shares = {f"{name}_dropout": 0.1 for name in ("label", "timing", "above", "score")}
+    settings = tiny_priors.model_config("middle", score=True, score_ahead=0.1, **shares)
     trained = tiny_priors.trained_prior(settings)
 
     @jax.jit
@@ -55,6 +56,7 @@ CHANGES = {
     "labels": {"genre": np.int32([2, 0])},
     "timing": {"start": np.int32([40, 44]), "length": np.int32([48, 100])},
     "above": {"above": np.int32([[1, 2, 3], [4, 5, 6]])[..., None]},
+    "score": {"notes": np.float32([[[60, 0, 0.2, 80, 0]], [[64, 0.1, 0.1, 80, 0]]])},
 }
 
 

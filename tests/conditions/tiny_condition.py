@@ -20,6 +20,7 @@ def build(make: Callable[[Any], nnx.Module], scale: float = 1.0) -> tuple[module
     run = jax.jit(lambda batch, hidden: functional.bind(params, {})(batch, hidden).added)
 
     def added(hidden: np.ndarray | None = None, **batch: Any) -> np.ndarray:
-        return np.asarray(run({name: np.int32(value) for name, value in batch.items()}, hidden))
+        arrays = {name: x if isinstance(x, np.ndarray) else np.int32(x) for name, x in batch.items()}
+        return np.asarray(run(arrays, hidden))
 
     return jax.device_get(params), added
