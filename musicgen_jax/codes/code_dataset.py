@@ -1,7 +1,7 @@
 """Code shards -> training windows of one stream."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import grain
 import jax
@@ -10,10 +10,12 @@ import numpy as np
 from musicgen_jax import config
 from musicgen_jax.codes import code_shards
 from musicgen_jax.data import labels, loader, shards
+from musicgen_jax.scores import excerpts
 
 # Sampling begins every piece at code 0, where a model knows nothing of the past; of a long track, chance alone would
 # hardly ever show it that place.
 FIRST_WINDOW_SHARE = 1 / 8
+NOTES_MULTIPLE = 8  # that arrays of notes are padded to
 
 
 def resolve(model: config.PriorConfig, directory: str) -> config.PriorConfig:
@@ -44,8 +46,35 @@ def resolve(model: config.PriorConfig, directory: str) -> config.PriorConfig:
         genres=labels.vocabulary([entry.genre for entry in train]),
         artists=labels.vocabulary([entry.artist for entry in train]),
     )
+    if model.score:
+        entries = code_shards.read_index(directory, layout)
+        _require_scores(directory, train, model)
+        resolved = dataclasses.replace(resolved, score_notes=most_notes(entries, resolved))
     resolved.validate()
     return resolved
+
+
+def _require_scores(directory: str, train: list[code_shards.TrackEntry], model: config.PriorConfig) -> None:
+    """Raises UserError where a model that is to be told the score cannot learn to be told it of these tracks."""
+    scored = sum(bool(entry.score.kind) for entry in train)
+    rule = "or train without: --config.model.score=false"
+    config.require(
+        scored > 0,
+        f"{directory} has no scores of its training tracks: prepare the data with scores (chorales, or recordings with "
+        f".mid files beside them) and extract the codes again, {rule}",
+    )
+    config.require(
+        scored == len(train) or model.score_dropout > 0,
+        f"--config.model.score_dropout=0: {len(train) - scored} of {len(train)} training tracks of {directory} have no "
+        f"score, which takes a share of windows whose score is hidden: 0.15, say, {rule}",
+    )
+
+
+def most_notes(entries: Sequence[code_shards.TrackEntry], model: config.PriorConfig) -> int:
+    """At least as many notes as any window of these tracks has, and those that it is told of ahead."""
+    seconds = model.context / model.codes_per_second + model.score_ahead
+    most = max((excerpts.crowd(entry.score.crowds, seconds) for entry in entries), default=0)
+    return -(-max(most, 1) // NOTES_MULTIPLE) * NOTES_MULTIPLE
 
 
 class Windows:
@@ -57,6 +86,7 @@ class Windows:
         self.hop_length = self.tracks.layout.stream(model.tier).hop_length
         lengths = [max(self.num_frames(index), model.context) for index in range(len(self.entries))]
         self._ends = np.cumsum(lengths)  # of the tracks, laid end to end
+        self.size_of_notes = max(model.score_notes, most_notes(self.entries, model)) if model.score else 0
         # What an epoch goes through: as many windows as the split could fill.
         self.slots = range(-(-int(self._ends[-1]) // model.context))
 
@@ -74,11 +104,14 @@ class Windows:
         Returns:
           "codes" int32 [T, Q]; "mask" bool [T], False behind the track's end, where codes are 0; "above" int32
           [T / upsampling, Q], absent where there is no stream above; "genre", "artist", "start", "length" int32
-          scalars, the last two in frames of this stream.
+          scalars, the last two in frames of this stream. Of a model that is told the score "notes" float32 [N, 5], see
+          `conditions.score.planes`, and "scored", bool: whether the track has a score.
         """
         model, entry, hop = self.model, self.entries[track], self.hop_length
         names = [model.tier, model.above] if model.upsampling else [model.tier]
-        found = self.tracks.read(track, names, start * hop, (start + model.context) * hop)
+        stop = (start + model.context) * hop
+        ahead = round(model.score_ahead * self.tracks.layout.sample_rate)
+        found = self.tracks.read(track, names, start * hop, stop, stop + ahead if model.score else None)
         codes = found[model.tier]
         example = {
             "codes": _padded(codes, model.context),
@@ -90,6 +123,10 @@ class Windows:
         }
         if model.upsampling:
             example["above"] = _padded(found[model.above], model.context // model.upsampling)
+        if model.score:
+            begin = start * hop / self.tracks.layout.sample_rate
+            notes = found.get("notes", np.zeros((0, 5), np.float32))
+            example |= {"notes": excerpts.window(notes, begin, self.size_of_notes), "scored": bool(entry.score.kind)}
         return example
 
     def place(self, slot: int, rng: np.random.Generator) -> tuple[int, int]:

@@ -15,10 +15,11 @@ import tensorflow_datasets as tfds
 
 from musicgen_jax import config
 from musicgen_jax.codes import layout as layouts
-from musicgen_jax.codes.layout import Layout
-from musicgen_jax.data import shards
+from musicgen_jax.codes.layout import Layout, Stream
+from musicgen_jax.data import score_facts, shards
 from musicgen_jax.runtime import files, records
 from musicgen_jax.runtime.errors import NotFoundError, UserError
+from musicgen_jax.scores import excerpts
 
 DATASET_NAME = "musicgen_codes"
 INDEX_NAME = "tracks.jsonl"
@@ -27,10 +28,11 @@ AGAIN = "extract the codes again"
 WRITER = "pass the --out of extract_codes"
 
 
-def features(layout: Layout, whole_tracks: bool = False) -> tfds.features.FeaturesDict:
+def features(layout: Layout, whole_tracks: bool = False, scores: bool = False) -> tfds.features.FeaturesDict:
     """Of a record: int16 codes [T, Q] of every stream, labels, lyrics, and the sample of the track that it starts at.
 
-    Those of older folders (`whole_tracks`) have codes [T] and no start.
+    In data sets with scores a record has the `notes` that sound within it, as `shards.audio_features` says. Those of
+    older folders (`whole_tracks`) have codes [T] and no start.
     """
     codes = {
         stream.name: tfds.features.Tensor(
@@ -39,7 +41,8 @@ def features(layout: Layout, whole_tracks: bool = False) -> tfds.features.Featur
         for stream in layout.streams
     }
     text = {name: tfds.features.Text() for name in ("track_id", "genre", "artist", "lyrics")}
-    return tfds.features.FeaturesDict(codes | text | ({} if whole_tracks else {"start": np.int64}))
+    rest = ({} if whole_tracks else {"start": np.int64}) | ({"notes": shards.notes_feature()} if scores else {})
+    return tfds.features.FeaturesDict(codes | text | rest)
 
 
 def segment_samples(layout: Layout) -> int:
@@ -47,18 +50,24 @@ def segment_samples(layout: Layout) -> int:
     return max(round(shards.SEGMENT_SECONDS * layout.sample_rate / layout.hop_length), 1) * layout.hop_length
 
 
-def segments(layout: Layout, codes: Mapping[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+def segments(
+    layout: Layout, codes: Mapping[str, np.ndarray], notes: np.ndarray | None = None
+) -> Iterator[dict[str, Any]]:
     """The records of a track, but for its texts.
 
     Args:
       layout: of the codes.
       codes: stream -> int16 [T, Q], all of the same stretch of audio.
+      notes: float32 [N, 5] of the track, in data sets with scores.
     """
     size = segment_samples(layout)
     coarsest = layout.streams[0]
     for start in range(0, len(codes[coarsest.name]) * coarsest.hop_length, size):
         ends = {one.name: (start // one.hop_length, (start + size) // one.hop_length) for one in layout.streams}
-        yield {name: codes[name][first:stop] for name, (first, stop) in ends.items()} | {"start": start}
+        record = {name: codes[name][first:stop] for name, (first, stop) in ends.items()} | {"start": start}
+        if notes is not None:
+            record["notes"] = excerpts.within(notes, start / layout.sample_rate, (start + size) / layout.sample_rate)
+        yield record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,11 +79,12 @@ class TrackEntry:
     genre: str
     artist: str
     num_samples: int  # that the codes reach over; whole frames of every stream
+    score: score_facts.ScoreFacts = score_facts.NONE
 
 
 def write_index(directory: pathlib.Path, entries: list[TrackEntry]) -> None:
     """Writes tracks.jsonl."""
-    files.write_text(directory / INDEX_NAME, files.json_lines([dataclasses.asdict(entry) for entry in entries]))
+    files.write_text(directory / INDEX_NAME, files.json_lines(list(map(score_facts.index_row, entries))))
 
 
 def read_index(directory: str, layout: Layout | None = None) -> list[TrackEntry]:
@@ -126,19 +136,22 @@ class Facts:
     Attributes:
       layout: of the tokenizer.
       segment_samples: of audio that a record is of; 0 where each is of a whole track.
+      scores: whether records have notes.
       audio: digest of the dataset, see `provenance.of_audio`; "" in folders that are older than it.
       manifest: what these have instead: a digest of the bytes of its manifest, or "".
     """
 
     layout: Layout
     segment_samples: int = 0
+    scores: bool = False
     audio: str = ""
     manifest: str = ""
 
 
-def metadata(layout: Layout, audio: str, data: str) -> dict[str, Any]:
-    """What metadata.json is to say of new codes: of audio with this digest, from this folder."""
-    facts = {"layout": layout.to_dict(), "sample_rate": layout.sample_rate}
+def metadata(layout: Layout, audio: str, data: str, scores: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What metadata.json is to say of new codes: of audio with this digest, from this folder; of what it says of its
+    scores the same."""
+    facts = {"layout": layout.to_dict(), "sample_rate": layout.sample_rate} | ({"scores": scores} if scores else {})
     return facts | {"segment_samples": segment_samples(layout), "audio": audio, "data": data}
 
 
@@ -162,7 +175,12 @@ def read_facts(directory: str) -> Facts:
         older = {name: values[name] for name in layouts.VERSION_1 if name in values}
         layout, size = layouts.from_dict(older | {"hop_lengths": values.get("hop_lengths")}, where), 0
     texts = {name: values[name] for name in ("audio", "manifest") if name in values}
-    return Facts(layout, size, **{name: records.check(str, one, f"{where}.{name}") for name, one in texts.items()})
+    return Facts(
+        layout,
+        size,
+        "scores" in values,
+        **{name: records.check(str, one, f"{where}.{name}") for name, one in texts.items()},
+    )
 
 
 def stream_names(directory: str) -> tuple[str, ...]:
@@ -179,6 +197,7 @@ class Tracks:
     Attributes:
       layout: of the codes.
       entries: of the tracks.
+      has_scores: whether `read` gives notes.
     """
 
     def __init__(self, directory: str, split: str):
@@ -190,9 +209,10 @@ class Tracks:
         """
         facts = read_facts(directory)
         self._where = f"{directory}: split {split}"
-        self.layout, self._size = facts.layout, facts.segment_samples
+        self.layout, self.has_scores, self._size = facts.layout, facts.scores, facts.segment_samples
         self.entries = [entry for entry in read_index(directory, facts.layout) if entry.split == split]
-        self._records = shards.open_split(directory, split, features(facts.layout, whole_tracks=not self._size))
+        of_records = features(facts.layout, whole_tracks=not self._size, scores=facts.scores)
+        self._records = shards.open_split(directory, split, of_records)
         sizes = [-(-entry.num_samples // self._size) if self._size else 1 for entry in self.entries]
         self._firsts = np.cumsum([0, *sizes])
         config.require(
@@ -201,16 +221,19 @@ class Tracks:
             f"records, and the shards hold {len(self._records)}: {AGAIN}",
         )
 
-    def read(self, track: int, names: Sequence[str], start: int, stop: int) -> dict[str, np.ndarray]:
+    def read(
+        self, track: int, names: Sequence[str], start: int, stop: int, notes_until: int | None = None
+    ) -> dict[str, np.ndarray]:
         """The codes of a stretch of a track, as far as it goes; reads the records that it lies in.
 
         Args:
           track: index of the entry.
           names: of streams.
           start, stop: samples of the audio, whole frames of these streams.
+          notes_until: with it, in data sets with scores, the notes are read from `start` up to this sample.
 
         Returns:
-          {stream: int16 [T, Q]}.
+          {stream: int16 [T, Q]}, and "notes" float32 [N, 5] of the notes that sound there, in seconds of the track.
 
         Raises:
           UserError: a record is of another stretch or track than the index says, or is damaged.
@@ -219,19 +242,33 @@ class Tracks:
         size = self._size or entry.num_samples
         stop = min(stop, entry.num_samples)
         parts = {one.name: [np.zeros((0, one.num_codebooks), np.int16)] for one in streams}
-        for index in range(start // size, -(-stop // size)):
+        with_notes = self.has_scores and notes_until is not None
+        reach = min(max(stop, notes_until), entry.num_samples) if with_notes else stop
+        notes = []
+        for index in range(start // size, -(-reach // size)):
             record, first = self._record(track, index), index * size
-            length = min(size, entry.num_samples - first)
-            for one in streams:
-                codes = np.asarray(record[one.name]).reshape(-1, one.num_codebooks)
-                config.require(
-                    len(codes) == length // one.hop_length,
-                    f"{INDEX_NAME} promises {length // one.hop_length} codes of {entry.track_id} from sample {first} "
-                    f"on, and the shards hold {len(codes)}: {AGAIN}",
-                )
+            if with_notes:
+                notes.append(record["notes"])
+            for one in streams if first < stop else ():
+                codes = self._codes(record, one, entry, first)
                 begin = max(start - first, 0) // one.hop_length
                 parts[one.name].append(codes[begin : (stop - first) // one.hop_length])
-        return {name: np.concatenate(found) for name, found in parts.items()}
+        found = {name: np.concatenate(of_stream) for name, of_stream in parts.items()}
+        if with_notes:
+            bounds = (sample / self.layout.sample_rate for sample in (start, notes_until))
+            found["notes"] = excerpts.within(excerpts.joined(notes), *bounds)
+        return found
+
+    def _codes(self, record: Mapping[str, Any], stream: Stream, entry: TrackEntry, first: int) -> np.ndarray:
+        """Codes [T, Q] of the record of a track that begins at its sample `first`, as many as the index says."""
+        codes = np.asarray(record[stream.name]).reshape(-1, stream.num_codebooks)
+        wanted = min(self._size or entry.num_samples, entry.num_samples - first) // stream.hop_length
+        config.require(
+            len(codes) == wanted,
+            f"{INDEX_NAME} promises {wanted} codes of {entry.track_id} from sample {first} on, and the shards hold "
+            f"{len(codes)}: {AGAIN}",
+        )
+        return codes
 
     def _record(self, track: int, index: int) -> Mapping[str, Any]:
         """The record with number `index` of a track, which says itself whose it is: shards may have been mixed up."""

@@ -10,13 +10,18 @@ from musicgen_jax.data import manifest, shards
 
 
 def of_audio(directory: str) -> str:
-    """Hexadecimal digest of a prepared dataset: its sample rate and its tracks' ids, sources, labels, lengths, splits.
+    """Hexadecimal digest of a prepared dataset: its sample rate and its tracks' ids, sources, labels, lengths, splits
+    and scores.
 
     Raises:
       NotFoundError: no prepared dataset there.
     """
     rows = [row for row in manifest.read(directory) if row.status == "ok"]
-    tracks = sorted([row.track_id, row.hash, row.split, row.num_samples, sorted(row.labels.items())] for row in rows)
+    tracks = sorted(
+        [row.track_id, row.hash, row.split, row.num_samples, sorted(row.labels.items())]
+        + ([row.score.digest] if row.score.kind else [])
+        for row in rows
+    )
     return _digest([shards.read_metadata(directory)["sample_rate"], tracks])
 
 

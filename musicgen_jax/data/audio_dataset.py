@@ -11,6 +11,7 @@ import numpy as np
 from musicgen_jax import config
 from musicgen_jax.data import audio_io, loader, manifest, shards
 from musicgen_jax.runtime.errors import NotFoundError, UserError
+from musicgen_jax.scores import excerpts
 
 
 def read_clip(records: Any, index: int, position: int, num_samples: int) -> np.ndarray:
@@ -136,8 +137,8 @@ def check_sample_rate(directory: str, sample_rate: int) -> None:
 def read_tracks(directory: str, split: str) -> Iterator[tuple[dict[str, Any], Iterator[np.ndarray]]]:
     """Tracks of a split in order, each as (facts, blocks of float32 audio).
 
-    Facts are track_id, genre, artist (str) and track_samples (int). The blocks of a track must be used up before the
-    next track is asked for.
+    Facts are track_id, genre, artist (str) and track_samples (int), in a data set with scores `notes` as well, float32
+    [N, 5] in seconds of the track. The blocks of a track must be used up before the next track is asked for.
     """
     records = shards.open_split(directory, split, shards.audio_features())
     sample_rate = shards.read_metadata(directory)["sample_rate"]
@@ -152,5 +153,7 @@ def read_tracks(directory: str, split: str) -> Iterator[tuple[dict[str, Any], It
         facts = {name: record[name].decode() for name in ("track_id", "genre", "artist")}
         facts["track_samples"] = record["track_samples"]
         count = len(shards.segment_bounds(record["track_samples"], sample_rate))
+        if "notes" in record:
+            facts["notes"] = excerpts.joined([records[i]["notes"] for i in range(index, index + count)])
         yield facts, blocks(index, count)
         index += count

@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import pathlib
 
-from musicgen_jax.data import track
+from musicgen_jax.data import score_facts, track
 from musicgen_jax.runtime import files, records
 
 SPLITS = ("train", "validation", "test")
@@ -33,6 +33,7 @@ class Row:
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
     num_samples: int = 0
     num_segments: int = 0
+    score: score_facts.ScoreFacts = score_facts.NONE
 
 
 def accepted(item: track.Track, split: str, num_samples: int, num_segments: int) -> Row:
@@ -46,6 +47,7 @@ def accepted(item: track.Track, split: str, num_samples: int, num_segments: int)
         labels=item.labels,
         num_samples=num_samples,
         num_segments=num_segments,
+        score=score_facts.of(item.score, item.score_kind),
     )
 
 
@@ -58,7 +60,7 @@ def rejected(item: track.Rejection) -> Row:
 def write(directory: pathlib.Path, rows: list[Row]) -> None:
     """Writes the rows, sorted by path and track, to DIRECTORY/manifest.jsonl."""
     rows = sorted(rows, key=lambda row: (row.path, row.track_id))
-    files.write_text(directory / FILE_NAME, files.json_lines([dataclasses.asdict(row) for row in rows]))
+    files.write_text(directory / FILE_NAME, files.json_lines(list(map(score_facts.index_row, rows))))
 
 
 def read(directory: str | pathlib.Path) -> list[Row]:

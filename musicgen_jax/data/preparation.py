@@ -16,6 +16,8 @@ import numpy as np
 from musicgen_jax.data import audio_io, manifest, output_folder, shards, track, workers
 from musicgen_jax.runtime import console, files, progress_report, records
 from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.scores import excerpts
+from musicgen_jax.scores.score import COLUMNS
 
 REPORT_NAME = "report.json"
 DATASET_NAME = "musicgen_audio"
@@ -93,7 +95,10 @@ def _prepare(
     _require_some(tracks, rejections, settings)
     splits = manifest.split_groups(tracks, settings.seed)
     metadata = {"sample_rate": settings.sample_rate, "dataset": settings.dataset}
-    with shards.ShardWriter(folder, DATASET_NAME, shards.audio_features(), manifest.SPLITS, metadata) as writer:
+    kinds = sorted({item.score_kind for item in tracks if item.score is not None})
+    metadata |= {"scores": {"columns": list(COLUMNS), "kinds": kinds}} if kinds else {}
+    features = shards.audio_features(scores=bool(kinds))
+    with shards.ShardWriter(folder, DATASET_NAME, features, manifest.SPLITS, metadata) as writer:
         rows = _write_tracks(writer, tracks, splits, rejections, settings, num_workers)
         _require_some(rows, rejections, settings)
         rows += map(manifest.rejected, rejections)
@@ -158,8 +163,22 @@ def make_report(settings: Settings, notes: dict[str, object], rows: list[manifes
         "hours": {split: round(samples[split] / settings.sample_rate / 3600, 6) for split in used},
         "records": {split: sum(row.num_segments for row in ok if row.split == split) for split in used},
         "tracks": {split: dict(sorted(genres[split].items())) for split in used},
+        **_scores_report(ok),
         "messages": messages,
     }
+
+
+def _scores_report(rows: list[manifest.Row]) -> dict[str, Any]:
+    """ "scores": kind -> its tracks and notes, "" for tracks without; nothing where no track has one."""
+    kinds = sorted({row.score.kind for row in rows})
+    counts = {
+        kind: {
+            "tracks": sum(row.score.kind == kind for row in rows),
+            "notes": sum(row.score.num_notes for row in rows if row.score.kind == kind),
+        }
+        for kind in kinds
+    }
+    return {"scores": counts} if any(kinds) else {}
 
 
 def _write_tracks(
@@ -191,7 +210,7 @@ def _write_tracks(
             else:
                 split = splits[item.group]
                 bounds = shards.segment_bounds(num_samples, settings.sample_rate)
-                _write_segments(writer, split, item, path, bounds)
+                _write_segments(writer, split, item, path, bounds, settings.sample_rate)
                 rows.append(manifest.accepted(item, split, num_samples, len(bounds)))
             pathlib.Path(path).unlink(missing_ok=True)
             progress.update(item.duration)
@@ -228,8 +247,14 @@ def _spool(folder: str, numbered: tuple[int, track.Track]) -> tuple[int, str]:
 
 
 def _write_segments(
-    writer: shards.ShardWriter, split: str, item: track.Track, path: str, bounds: list[tuple[int, int]]
+    writer: shards.ShardWriter,
+    split: str,
+    item: track.Track,
+    path: str,
+    bounds: list[tuple[int, int]],
+    sample_rate: int,
 ) -> None:
+    notes = np.zeros((0, len(COLUMNS)), np.float32) if item.score is None else item.score.notes
     with open(path, "rb") as file:
         for segment, (start, stop) in enumerate(bounds):
             record = {
@@ -241,6 +266,8 @@ def _write_segments(
                 "genre": item.labels["genre"],
                 "artist": item.labels["artist"],
             }
+            if writer.has_scores:
+                record["notes"] = excerpts.within(notes, start / sample_rate, stop / sample_rate)
             writer.write(split, record)
 
 

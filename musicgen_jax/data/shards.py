@@ -33,10 +33,16 @@ BUFFER_BYTES = 8 << 20
 BUFFER_RECORDS = 64
 
 
-def audio_features() -> tfds.features.FeaturesDict:
-    """The features of one segment of a track; `start` and `track_samples` count samples at the dataset's rate."""
+def audio_features(scores: bool = False) -> tfds.features.FeaturesDict:
+    """The features of one segment of a track; `start` and `track_samples` count samples at the dataset's rate.
+
+    In data sets with scores, as their metadata say, a segment has the `notes`, [N, 5], that sound within it: see
+    `scores.score.Score.notes`. Their times are those in the track, so a note stands in all the segments it sounds in.
+    """
+    notes = {"notes": notes_feature()} if scores else {}
     return tfds.features.FeaturesDict(
-        {
+        notes
+        | {
             "audio": tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes"),
             "track_id": tfds.features.Text(),
             "segment": np.int64,
@@ -46,6 +52,11 @@ def audio_features() -> tfds.features.FeaturesDict:
             "artist": tfds.features.Text(),
         }
     )
+
+
+def notes_feature() -> tfds.features.Tensor:
+    """Rows of `scores.score.Score.notes`."""
+    return tfds.features.Tensor(shape=(None, 5), dtype=np.float32, encoding="bytes")
 
 
 def segment_bounds(num_samples: int, sample_rate: int) -> list[tuple[int, int]]:
@@ -114,6 +125,11 @@ class ShardWriter:
         # SequentialWriter takes no serializer, so it is replaced from outside.
         self._writer._serializer = _OrderedSerializer(self._features.get_serialized_info())
         return self
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether a record has notes."""
+        return "notes" in self._features
 
     def write(self, split: str, record: Mapping[str, Any]) -> None:
         """Appends one record to a split.

@@ -25,7 +25,8 @@ def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float) ->
     """
     layout = tokenizer.layout
     audio_dataset.check_sample_rate(data, layout.sample_rate)
-    metadata = code_shards.metadata(layout, provenance.of_audio(data), str(pathlib.Path(data).absolute()))
+    scores = shards.read_metadata(data).get("scores")
+    metadata = code_shards.metadata(layout, provenance.of_audio(data), str(pathlib.Path(data).absolute()), scores)
     if is_complete(out, layout, data):
         print(f"{files.describe_path(out)} is complete already, with the same tokenizer and data; nothing to do")
         return
@@ -40,19 +41,21 @@ def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float) ->
 
 def _write_codes(tokenizer: Tokenizer, data: str, folder: pathlib.Path, metadata: dict, window_seconds: float) -> None:
     splits, layout = shards.split_names(data), tokenizer.layout
-    entries = []
+    scores = {row.track_id: row.score for row in manifest.read(data)}
+    features, entries = code_shards.features(layout, scores="scores" in metadata), []
     with (
-        shards.ShardWriter(folder, code_shards.DATASET_NAME, code_shards.features(layout), splits, metadata) as writer,
+        shards.ShardWriter(folder, code_shards.DATASET_NAME, features, splits, metadata) as writer,
         progress_report.Progress("extract codes", _seconds(data), "audio-s") as progress,
     ):
         for split in splits:
             for facts, blocks in audio_dataset.read_tracks(data, split):
                 codes = tokenizer.encode(_count_seconds(blocks, layout.sample_rate, progress), window_seconds)
                 labels = {name: facts[name] for name in ("track_id", "genre", "artist")}
-                for segment in code_shards.segments(layout, codes):
+                for segment in code_shards.segments(layout, codes, facts.get("notes")):
                     writer.write(split, segment | labels | {"lyrics": ""})
                 num_samples = len(codes[layout.names[0]]) * layout.hop_length
-                entries.append(code_shards.TrackEntry(**labels, split=split, num_samples=num_samples))
+                score = scores[facts["track_id"]]
+                entries.append(code_shards.TrackEntry(**labels, split=split, num_samples=num_samples, score=score))
         code_shards.write_index(writer.path, entries)
         code_shards.write_codebooks(writer.path, tokenizer.codebooks())
 

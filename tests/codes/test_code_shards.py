@@ -34,7 +34,8 @@ def older(tiny_codes, tmp_path_factory) -> str:
                 writer.write(split, {name: array[:, 0] for name, array in codes.items()} | texts)
         rows = [vars(entry) for entry in code_shards.read_index(tiny_codes)]
         rows = [{**row, "top_codes": row["num_samples"] // 128} for row in rows]
-        lines = [json.dumps({name: value for name, value in row.items() if name != "num_samples"}) for row in rows]
+        younger = ("num_samples", "score")
+        lines = [json.dumps({name: value for name, value in row.items() if name not in younger}) for row in rows]
         (writer.path / code_shards.INDEX_NAME).write_text("".join(f"{line}\n" for line in lines))
         codebooks = code_shards.read_codebooks(tiny_codes)
         code_shards.write_codebooks(writer.path, {name: entries[0] for name, entries in codebooks.items()})

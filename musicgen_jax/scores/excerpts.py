@@ -1,0 +1,55 @@
+"""Notes of a piece in parts: those of a stretch, parts joined, and how many a stretch may have."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from musicgen_jax.scores.score import DURATION, ONSET, PART, PITCH
+
+MAX_OCTAVES = 40  # of stretches: more than any number of seconds
+
+
+def within(notes: np.ndarray, start: float, stop: float) -> np.ndarray:
+    """The notes [N, 5] that sound within [start, stop) seconds, whole and with their times as they are."""
+    onsets = notes[:, ONSET].astype(np.float64)
+    return notes[(onsets < stop) & ((onsets + notes[:, DURATION] > start) | (onsets >= start))]
+
+
+def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Notes float32 [N, 5] of several stretches of one piece, in order; one that stands in several is one."""
+    notes = np.unique(np.concatenate([np.zeros((0, 5), np.float32), *parts]), axis=0)
+    return notes[np.lexsort((notes[:, PART], notes[:, PITCH], notes[:, ONSET]))]
+
+
+def crowds(notes: np.ndarray) -> tuple[int, ...]:
+    """How many notes may sound within any stretch of 1, 2, 4, ... seconds, up to one that has all; () of none."""
+    onsets = notes[:, ONSET].astype(np.float64)
+    ends = onsets + notes[:, DURATION]
+    found: list[int] = []
+    while len(notes) and (not found or found[-1] < len(notes)) and len(found) < MAX_OCTAVES:
+        # A note sounds within [s, s + length) where s is in (onset - length, end), or its onset.
+        times = np.concatenate([onsets - 2.0 ** len(found), ends])
+        changes = np.repeat([1, -1], len(notes))
+        found.append(int(np.cumsum(changes[np.argsort(times, kind="stable")]).max()))
+    return tuple(found)
+
+
+def crowd(most: Sequence[int], seconds: float) -> int:
+    """At least as many notes as sound within any stretch of so many seconds of a piece whose `crowds` are `most`."""
+    octave = math.ceil(math.log2(max(seconds, 1.0)))
+    return most[min(octave, len(most) - 1)] if most else 0
+
+
+def window(notes: np.ndarray, begin: float, size: int) -> np.ndarray:
+    """Notes [N, 5] as a model reads them: float32 [size, 5], times counted from `begin` in seconds, padded with zeros.
+
+    Raises:
+      ValueError: there are more than `size`.
+    """
+    if len(notes) > size:
+        raise ValueError(f"{len(notes)} notes do not fit into {size} rows")
+    rows = np.zeros((size, 5), np.float32)
+    rows[: len(notes)] = notes
+    rows[: len(notes), ONSET] = notes[:, ONSET].astype(np.float64) - begin
+    return rows
