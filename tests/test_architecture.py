@@ -40,7 +40,7 @@ MAY_IMPORT = {
     },
     "training": {"config", "nn", "sharding"},
     "sampling": {
-        *("config", "nn", "sharding", "transformer", "data", "codes", "tokenizers", "training.rng"),
+        *("config", "nn", "sharding", "transformer", "scores", "data", "codes", "tokenizers", "training.rng"),
         *("conditions", "priors"),
     },
     "evaluation": {

@@ -15,7 +15,6 @@ from musicgen_jax.scores import excerpts
 # Sampling begins every piece at code 0, where a model knows nothing of the past; of a long track, chance alone would
 # hardly ever show it that place.
 FIRST_WINDOW_SHARE = 1 / 8
-NOTES_MULTIPLE = 8  # that arrays of notes are padded to
 
 
 def resolve(model: config.PriorConfig, directory: str) -> config.PriorConfig:
@@ -71,10 +70,9 @@ def _require_scores(directory: str, train: list[code_shards.TrackEntry], model: 
 
 
 def most_notes(entries: Sequence[code_shards.TrackEntry], model: config.PriorConfig) -> int:
-    """At least as many notes as any window of these tracks has, and those that it is told of ahead."""
+    """Rows for the notes of any window of these tracks, and those that it is told of ahead."""
     seconds = model.context / model.codes_per_second + model.score_ahead
-    most = max((excerpts.crowd(entry.score.crowds, seconds) for entry in entries), default=0)
-    return -(-max(most, 1) // NOTES_MULTIPLE) * NOTES_MULTIPLE
+    return excerpts.rows_for((entry.score.crowds for entry in entries), seconds)
 
 
 class Windows:
@@ -110,8 +108,8 @@ class Windows:
         model, entry, hop = self.model, self.entries[track], self.hop_length
         names = [model.tier, model.above] if model.upsampling else [model.tier]
         stop = (start + model.context) * hop
-        ahead = round(model.score_ahead * self.tracks.layout.sample_rate)
-        found = self.tracks.read(track, names, start * hop, stop, stop + ahead if model.score else None)
+        until = stop + round(model.score_ahead * self.tracks.layout.sample_rate) if model.score else None
+        found = self.tracks.read(track, names, start * hop, stop, until)
         codes = found[model.tier]
         example = {
             "codes": _padded(codes, model.context),

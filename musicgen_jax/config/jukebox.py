@@ -113,6 +113,7 @@ class JukeboxPriorConfig:
     artists: ClassVar[tuple[str, ...]] = ()
     num_codebooks: ClassVar[int] = 1
     label_dropout: ClassVar[float] = 0.0
+    score: ClassVar[bool] = False
     int8_cache: ClassVar[bool] = False
     track_seconds: ClassVar[float] = 180.0  # what the release's examples tell of a piece
     quantization: ClassVar[QuantizationConfig] = QuantizationConfig()

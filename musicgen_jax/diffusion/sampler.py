@@ -15,7 +15,7 @@ from musicgen_jax import config
 from musicgen_jax.diffusion import denoiser, order, schedules
 from musicgen_jax.nn import modules
 from musicgen_jax.priors import trained
-from musicgen_jax.sampling import logit_filters
+from musicgen_jax.sampling import logit_filters, performed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Tracks:
       above: int32 [N, T / upsampling], codes of the tier above; None at the top.
       genre, artist: int32 [N], indices in the config's vocabularies.
       length: codes of this tier in the whole piece, which the model is told; T or more.
+      scores: what the tracks perform, track n piece n modulo their number.
     """
 
     codes: np.ndarray
@@ -36,6 +37,7 @@ class Tracks:
     genre: np.ndarray
     artist: np.ndarray
     length: int
+    scores: performed.Scores | None = None
 
 
 def sample_codes(
@@ -230,7 +232,7 @@ def _labels(model: config.PriorConfig, tracks: Tracks, rows: np.ndarray, begins:
     if model.upsampling:
         size = model.context // model.upsampling
         batch["above"] = _windows(tracks.above, rows, begins // model.upsampling, size)[..., None]
-    return batch
+    return batch | performed.of_windows(model, tracks.scores, rows, begins)
 
 
 def _unknown(known: np.ndarray, starts: list[int], size: int) -> list[tuple[int, int]]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from musicgen_jax.codes.layout import Layout
 from musicgen_jax.priors import trained
-from musicgen_jax.sampling import journals, parallel_sampler, prompts, requests, tier_sampler
+from musicgen_jax.sampling import journals, parallel_sampler, performed, prompts, requests, tier_sampler
 
 Codes = dict[str, np.ndarray]
 
@@ -26,6 +26,7 @@ class Hierarchy:
         request: requests.Request,
         prompt: prompts.Prompt | None = None,
         *,
+        scores: performed.Scores | None = None,
         journal: journals.Journal | None = None,
         devices: Sequence[jax.Device] | None = None,
         show_progress: bool = True,
@@ -35,6 +36,7 @@ class Hierarchy:
         priors: by tier.
         request: valid for these models (`Request.validate`).
         prompt: what the music starts from; None with mode ancestral.
+        scores: what the samples perform; None with models that are told no score, or know how it is to be told none.
         journal: keeps finished windows on disk.
         devices: that work on parallel windows; None takes all of this process.
         show_progress: a bar a tier.
@@ -50,7 +52,7 @@ class Hierarchy:
             if tier in given:
                 known = prompt.rows(tier, request.num_samples)[:, :num_codes]
             if tier in sampled:
-                options = {"journal": journal, "show_progress": show_progress}
+                options = {"scores": scores, "journal": journal, "show_progress": show_progress}
                 if priors[tier].sampler == "diffusion":
                     make = parallel_sampler.ParallelSampler
                 else:
@@ -90,6 +92,7 @@ def sample_codes(
     priors: Mapping[str, trained.TrainedPrior],
     request: requests.Request,
     prompt: prompts.Prompt | None = None,
+    scores: performed.Scores | None = None,
 ) -> Codes:
     """Codes of every tier that is given or sampled: {stream: int32 [num_samples, T, Q]}."""
-    return Hierarchy(layout, priors, request, prompt).complete()
+    return Hierarchy(layout, priors, request, prompt, scores=scores).complete()

@@ -6,7 +6,7 @@ import numpy as np
 from musicgen_jax.data import labels
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime import progress_report
-from musicgen_jax.sampling import journals, requests
+from musicgen_jax.sampling import journals, performed, requests
 from musicgen_jax.training import rng
 
 
@@ -25,6 +25,7 @@ class ParallelSampler:
         known: np.ndarray,
         num_codes: int,
         *,
+        scores: performed.Scores | None = None,
         journal: journals.Journal | None = None,
         show_progress: bool = False,
     ):
@@ -33,10 +34,11 @@ class ParallelSampler:
         request: what to sample.
         known: the prompt's codes, int32 [N, P, Q].
         num_codes: T.
+        scores: what the samples perform.
         journal: keeps the finished tier, and gives back that of an interrupted run.
         show_progress: a bar with the time left.
         """
-        self._model, self._request, self._journal = model, request, journal
+        self._model, self._request, self._scores, self._journal = model, request, scores, journal
         shape = request.num_samples, num_codes, model.config.num_codebooks
         self.codes, self.done = np.zeros(shape, np.int32), known.shape[1]
         self.codes[:, : self.done] = known
@@ -74,6 +76,7 @@ class ParallelSampler:
             genre=np.array([labels.encode(request.genre_of(row), model.genres) for row in range(num_samples)]),
             artist=np.full(num_samples, labels.encode(request.artist, model.artists)),
             length=round(request.told_seconds(self._model) * model.codes_per_second),
+            scores=self._scores,
         )
         tier_key = rng.key(request.seed, f"sample/{model.tier}")
         return self._model.sample_codes(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from musicgen_jax import config
 from musicgen_jax.codes.layout import Layout
 from musicgen_jax.priors import trained
-from musicgen_jax.sampling import prompts, sampler_settings
+from musicgen_jax.sampling import performed, prompts, sampler_settings
 
 DEFAULT_SECONDS, DEFAULT_STEPS = 8.0, 8
 MAX_SECONDS, MAX_NUMBER = 100_000, 1_000_000  # positions of any tier fit into 32 bits
@@ -111,8 +111,9 @@ class Request:
         layout: Layout,
         priors: Mapping[str, trained.TrainedPrior],
         prompt: prompts.Prompt | None = None,
+        scores: performed.Scores | None = None,
     ) -> None:
-        """Raises UserError where the request, the tokenizer, the priors and the prompt do not fit together."""
+        """Raises UserError where request, tokenizer, priors, prompt and scores do not fit together."""
         self._validate_numbers()
         config.require(self.mode in config.MODES, f"`mode`={self.mode}: must be one of {', '.join(config.MODES)}")
         for name in priors:
@@ -136,6 +137,7 @@ class Request:
         self._validate_guidance(models)
         self._validate_windows([model.config for model in models if model.sampler != "diffusion"])
         self._validate_prompt(layout, sampled, prompt)
+        performed.validate(models, self.num_samples, scores)
 
     def _validate_sampler(self, models: list[trained.TrainedPrior]) -> None:
         known = ", ".join(config.SAMPLERS)

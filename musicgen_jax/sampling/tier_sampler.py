@@ -8,7 +8,7 @@ import numpy as np
 from musicgen_jax import config
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime import progress_report
-from musicgen_jax.sampling import decode, journals, requests, windows
+from musicgen_jax.sampling import decode, journals, performed, requests, windows
 from musicgen_jax.sharding import meshes
 from musicgen_jax.training import rng
 
@@ -30,6 +30,7 @@ class TierSampler:
         known: np.ndarray,
         num_codes: int,
         *,
+        scores: performed.Scores | None = None,
         journal: journals.Journal | None = None,
         devices: Sequence[jax.Device] = (),
         show_progress: bool = False,
@@ -39,11 +40,12 @@ class TierSampler:
         request: what to sample.
         known: the prompt's codes, int32 [N, P, Q].
         num_codes: T.
+        scores: what the samples perform.
         journal: keeps every finished window, and gives back those of an interrupted run.
         devices: which divide a batch of parallel windows among them; none are the prior's own.
         show_progress: a bar with the time left.
         """
-        self._prior, self._request, self._journal = prior, request, journal
+        self._prior, self._request, self._scores, self._journal = prior, request, scores, journal
         shape = request.num_samples, num_codes, prior.config.num_codebooks
         self.codes, self.done = np.zeros(shape, np.int32), known.shape[1]
         self.codes[:, : self.done] = known
@@ -115,7 +117,7 @@ class TierSampler:
         model = self._prior.config
         places = start[:, None] + np.arange(model.context)
         settings = self._request.settings.arrays(model.tier, places, self.codes.shape[1])
-        batch = window_batch(self._prior, self._request, self.codes, above, rows, start)
+        batch = window_batch(self._prior, self._request, self.codes, above, rows, start, self._scores)
         arguments = (batch, known, stop, self._keys[rows], start, settings)
         if self._sharding is not None:
             arguments = jax.device_put(arguments, self._sharding)
@@ -140,6 +142,7 @@ def window_batch(
     above: np.ndarray | None,
     rows: np.ndarray,
     start: np.ndarray,
+    scores: performed.Scores | None = None,
 ) -> dict[str, np.ndarray]:
     """Arrays of B windows, as the prior's conditions read them.
 
@@ -150,6 +153,7 @@ def window_batch(
       above: of the stream above, int32 [N, T / upsampling, Q].
       rows: int [B], which samples.
       start: int32 [B], where the windows begin.
+      scores: what the samples perform.
     """
     model = prior.config
     length = round(request.told_seconds(prior) * model.codes_per_second)
@@ -160,7 +164,8 @@ def window_batch(
     }
     if model.upsampling:
         batch["above"] = _slices(above, rows, start // model.upsampling, model.context // model.upsampling)
-    return prior.told(batch, [request.words_of(int(row)) for row in rows])
+    words = [request.words_of(int(row)) for row in rows]
+    return prior.told(batch, words) | performed.of_windows(model, scores, rows, start)
 
 
 def _slices(codes: np.ndarray, rows: np.ndarray, start: np.ndarray, size: int) -> np.ndarray:

@@ -1,13 +1,14 @@
 """Notes of a piece in parts: those of a stretch, parts joined, and how many a stretch may have."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from musicgen_jax.scores.score import DURATION, ONSET, PART, PITCH
 
 MAX_OCTAVES = 40  # of stretches: more than any number of seconds
+ROWS_MULTIPLE = 16  # of arrays of notes, so that music of about the same density shares a program
 
 
 def within(notes: np.ndarray, start: float, stop: float) -> np.ndarray:
@@ -39,6 +40,12 @@ def crowd(most: Sequence[int], seconds: float) -> int:
     """At least as many notes as sound within any stretch of so many seconds of a piece whose `crowds` are `most`."""
     octave = math.ceil(math.log2(max(seconds, 1.0)))
     return most[min(octave, len(most) - 1)] if most else 0
+
+
+def rows_for(pieces: Iterable[Sequence[int]], seconds: float) -> int:
+    """Rows of an array that holds the notes of any stretch of so many seconds of these pieces, given their `crowds`."""
+    most = max((crowd(one, seconds) for one in pieces), default=0)
+    return -(-max(most, 1) // ROWS_MULTIPLE) * ROWS_MULTIPLE
 
 
 def window(notes: np.ndarray, begin: float, size: int) -> np.ndarray:

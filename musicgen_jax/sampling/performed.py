@@ -1,0 +1,97 @@
+"""The scores that samples perform, as the models are told them."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from musicgen_jax import config
+from musicgen_jax.priors import trained
+from musicgen_jax.scores import excerpts
+from musicgen_jax.scores.score import Score
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scores:
+    """What the samples perform, from their beginning on, a prompt included.
+
+    Attributes:
+      name: where they come from, for messages.
+      pieces: one score or several; sample i performs piece i modulo their number.
+    """
+
+    name: str
+    pieces: tuple[Score, ...]
+
+    def of(self, sample: int) -> Score:
+        """The score of sample number `sample`."""
+        return self.pieces[sample % len(self.pieces)]
+
+    @property
+    def seconds(self) -> float:
+        """Of the longest; 0 where all are empty."""
+        return max(piece.seconds for piece in self.pieces)
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal digest of the notes, 16 characters."""
+        digest = hashlib.sha256()
+        for piece in self.pieces:
+            digest.update(f"{piece.notes.shape}".encode() + piece.notes.tobytes())
+        return digest.hexdigest()[:16]
+
+    @functools.cached_property
+    def crowds(self) -> list[tuple[int, ...]]:
+        """`excerpts.crowds` of each piece."""
+        return [excerpts.crowds(piece.notes) for piece in self.pieces]
+
+
+def validate(models: Sequence[trained.TrainedPrior], num_samples: int, scores: Scores | None) -> None:
+    """Raises UserError where the models that are sampled, coarse to fine, cannot perform these scores, or none."""
+    told = [model.config for model in models if model.config.score]
+    for model in told:
+        config.require(
+            scores is not None or model.score_dropout > 0,
+            f"`score`: the {model.tier} prior was never trained without a score: pass one, or train it with "
+            "--config.model.score_dropout=0.15",
+        )
+    if scores is None:
+        return
+    config.require(
+        bool(told),
+        f"`score`={scores.name}: none of the priors that are sampled is told the score: leave it out, or train them "
+        "with --config=configs/prior.py:score=true",
+    )
+    config.require(
+        num_samples >= len(scores.pieces),
+        f"`num_samples`={num_samples}: {scores.name} holds {len(scores.pieces)} scores: pass as many or more",
+    )
+
+
+def of_windows(
+    model: config.PriorConfig, scores: Scores | None, rows: np.ndarray, start: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What the condition `score` reads of B windows; nothing where the model is told no score.
+
+    Args:
+      model: of the stream.
+      scores: what the samples perform; None is no score, which the models know from training.
+      rows: int [B], which samples.
+      start: int32 [B], frames of the stream at which the windows begin.
+
+    Returns:
+      "notes" float32 [B, N, 5] with onsets from the windows' beginnings, N as large as any window of these scores
+      needs; "scored" bool [B].
+    """
+    if not model.score:
+        return {}
+    seconds = model.context / model.codes_per_second + model.score_ahead
+    size = max(model.score_notes, excerpts.rows_for(scores.crowds if scores else [], seconds))
+    notes = np.zeros((len(rows), size, 5), np.float32)
+    for place, (row, frame) in enumerate(zip(rows, start, strict=True)) if scores else ():
+        begin = float(frame) / model.codes_per_second
+        sounding = excerpts.within(scores.of(int(row)).notes, begin, begin + seconds)
+        notes[place] = excerpts.window(sounding, begin, size)
+    return {"notes": notes, "scored": np.full(len(rows), scores is not None)}
