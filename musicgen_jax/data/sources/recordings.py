@@ -1,10 +1,15 @@
-"""Source `recordings`: any folder of wav, flac, ogg and mp3 files, nested, of mixed rates, mono or stereo."""
+"""Source `recordings`: any folder of wav, flac, ogg and mp3 files, nested, of mixed rates, mono or stereo.
 
+A MIDI file beside a recording, of the same name, is its score.
+"""
+
+import collections
 import functools
 import hashlib
+import os
 
 from musicgen_jax.data import audio_check, audio_io, track, workers
-from musicgen_jax.data.sources import folder
+from musicgen_jax.data.sources import folder, sidecars
 from musicgen_jax.runtime import console, progress_report
 from musicgen_jax.runtime.errors import UserError
 
@@ -27,7 +32,7 @@ def tracks(
       The tracks that can be used, and what was rejected: no regular file, undecodable, empty, truncated, damaged, with
       NaN or infinite samples, an absurd sample rate or length, or more than two channels, too short, silent, or an
       exact duplicate (the same samples in whatever container; the first path stays). Clipped and mostly silent files,
-      and those whose container leaves a doubt, are kept with a warning.
+      those whose container leaves a doubt, and those whose side-car is unfit, are kept with a warning.
 
     Raises:
       UserError: no folder, or no audio file in it.
@@ -38,7 +43,7 @@ def tracks(
         known = " ".join(audio_io.EXTENSIONS)
         raise UserError(f"no audio in {source}: it holds no file that ends in {known}; check --source")
     check = functools.partial(audio_check.inspect, min_seconds=min_seconds)
-    kept, rejected, first_of = [], [track.Rejection(path, f"folder unreadable: {why}") for path, why in unlisted], {}
+    kept, rejected, first_of = {}, [track.Rejection(path, f"folder unreadable: {why}") for path, why in unlisted], {}
     cores = console.describe_cores(max(num_workers, 1))
     with progress_report.Progress(
         "check files", sum(map(folder.size_of, paths)) / 1e6, "MB", devices=cores
@@ -56,8 +61,8 @@ def tracks(
                     track.Rejection(name, reason, facts.hash, facts.duration, facts.sample_rate, facts.channels)
                 )
             else:
-                kept.append(_track(path, name, facts, sample_rate))
-    return kept, rejected
+                kept[path] = _track(path, name, facts, sample_rate)
+    return sidecars.with_scores(kept, num_workers), rejected
 
 
 def _patience(path: str) -> float:
@@ -71,10 +76,13 @@ def notes(source: str) -> dict[str, object]:
     Equal hashes of two runs mean that the folder has not changed in between. Raises UserError where it is none.
     """
     paths, ignored, _ = _find(source)
+    beside = sorted(set(filter(None, map(sidecars.find, paths))))
     digest = hashlib.sha256()
-    for path in paths:
+    for path in (*paths, *beside):
         digest.update(f"{folder.name_of(path, source)}\0{folder.size_of(path)}\n".encode())
-    return {"ignored_files": ignored, "listing_hash": digest.hexdigest()}
+    used = collections.Counter(os.path.splitext(path)[1].lower() for path in beside)
+    left = {extension: count - used[extension] for extension, count in ignored.items() if count > used[extension]}
+    return {"ignored_files": left, "listing_hash": digest.hexdigest()}
 
 
 def _find(source: str) -> tuple[list[str], dict[str, int], list[tuple[str, str]]]:
