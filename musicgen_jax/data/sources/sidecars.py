@@ -26,6 +26,8 @@ def with_scores(tracks: Mapping[str, track.Track], num_workers: int) -> list[tra
     read, or has no note within the recording, is left out with a warning: the recording stays.
     """
     paths = {path: beside for path in tracks if (beside := find(path))}
+    if not paths:
+        return list(tracks.values())
     read = functools.partial(midi.read_or_explain, apply_sustain=True)
     found = dict(zip(paths, workers.ordered_map(read, list(paths.values()), num_workers), strict=True))
     scored = []

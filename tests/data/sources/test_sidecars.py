@@ -24,7 +24,7 @@ def score_of(*onsets: float) -> Score:
 
 @pytest.fixture
 def source(tmp_path):
-    """Six recordings: with a score, one that ends later, one in capitals; with a broken one, one too late; with none."""
+    """Six recordings: with a score, one that ends later, one in capitals; with a broken one, a late one; with none."""
     folder = tmp_path / "in"
     for name in ("piano/a.wav", "piano/b.flac", "c.wav", "broken.wav", "late.wav", "none.wav"):
         recording(folder / name)
