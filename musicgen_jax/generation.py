@@ -3,7 +3,7 @@
 import os
 import pathlib
 from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
@@ -11,7 +11,8 @@ from musicgen_jax import config, pretrained
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime import files, records
 from musicgen_jax.runtime.errors import NotFoundError
-from musicgen_jax.sampling import arguments, hierarchy, output, prompts, requests, sampler_settings, stream
+from musicgen_jax.sampling import arguments, hierarchy, output, performed, prompts, requests, sampler_settings, stream
+from musicgen_jax.scores.score import Score
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
 Path = str | os.PathLike[str]
@@ -63,6 +64,7 @@ class MusicGenerator:
         seconds: float | None = None,
         *,
         prompt: Path | np.ndarray | None = None,
+        score: Path | Score | Sequence[Score] | None = None,
         seed: int = 0,
         num_samples: int | None = None,
         show_progress: bool = False,
@@ -71,10 +73,12 @@ class MusicGenerator:
         """Samples codes and decodes the finest tier.
 
         Args:
-          seconds: of the result, prompt included, rounded up to a whole code of the top tier; by default 8, or with
-            mode "upsample" the prompt's own.
-          prompt: a recording, a file of codes, the codes.npz of former samples, or a waveform at `sample_rate`:
-            floats [S], with two channels [S, 2], or [N, S] for several pieces.
+          seconds: of the result, prompt included, rounded up to a whole code of the top tier; by default the score's
+            length, or 8, or with mode "upsample" the prompt's own.
+          prompt: a recording, a file of codes, the codes.npz of former samples, a MIDI file that the synthesizer plays,
+            or a waveform at `sample_rate`: floats [S], with two channels [S, 2], or [N, S] for several pieces.
+          score: what is performed, from the beginning on, a prompt included, by priors that were trained with scores:
+            a MIDI or MusicXML file, a score, or several that the samples take by turns.
           seed: equal arguments give equal music.
           num_samples: how many, made together; None is one.
           show_progress: bars with the time left, on stderr.
@@ -88,16 +92,23 @@ class MusicGenerator:
           UserError: an argument is of the wrong type or out of range, or they do not fit each other or the models;
             the message says which. Numbers may be NumPy's or JAX's, sequences lists, tuples or arrays.
         """
-        sampler = self._hierarchy(*self.request(seconds, prompt, seed, num_samples, options), show_progress)
+        sampler = self._hierarchy(*self.request(seconds, prompt, seed, num_samples, options, score), show_progress)
         codes, tier = sampler.complete(), sampler.finest
         audio = [self.tokenizer.decode(row, tier) for row in codes[tier]]
         return np.stack(audio) if num_samples is not None else audio[0]
+
+    def perform(
+        self, score: Path | Score | Sequence[Score], seconds: float | None = None, **options: Any
+    ) -> np.ndarray:
+        """`generate(seconds, score=score, **options)`: the audio of a score, by default as long as it."""
+        return self.generate(seconds, score=score, **options)
 
     def stream(
         self,
         seconds: float | None = None,
         *,
         prompt: Path | np.ndarray | None = None,
+        score: Path | Score | Sequence[Score] | None = None,
         seed: int = 0,
         num_samples: int | None = None,
         show_progress: bool = False,
@@ -107,7 +118,7 @@ class MusicGenerator:
 
         Errors come with the call, not with the first block.
         """
-        sampler = self._hierarchy(*self.request(seconds, prompt, seed, num_samples, options), show_progress)
+        sampler = self._hierarchy(*self.request(seconds, prompt, seed, num_samples, options, score), show_progress)
         blocks = stream.stream(self.tokenizer, sampler)
         return blocks if num_samples is not None else (block[0] for block in blocks)
 
@@ -117,20 +128,23 @@ class MusicGenerator:
         seconds: float | None = None,
         *,
         prompt: Path | np.ndarray | None = None,
+        score: Path | Score | Sequence[Score] | None = None,
         seed: int = 0,
         num_samples: int | None = None,
         **options: Unpack[Options],
     ) -> None:
-        """`generate` to a folder: NNN.wav, codes.npz, samples.json. Called again, it goes on where it was interrupted.
+        """`generate` to a folder: NNN.wav, of a score NNN.mid, codes.npz, samples.json.
+
+        Called again, it goes on where it was interrupted.
 
         Raises:
           NotFoundError: there is no such prompt.
           UserError: as `generate`, or the folder holds the samples of another call or other things.
         """
         folder = output.own_folder(out, "out")
-        request, start = self.request(seconds, prompt, seed, num_samples, options)
+        request, start, scores = self.request(seconds, prompt, seed, num_samples, options, score)
         priors = self._priors_for(request)
-        output.sample_to_folder(self.tokenizer, priors, request, os.fspath(folder), self.models, start)
+        output.sample_to_folder(self.tokenizer, priors, request, os.fspath(folder), self.models, start, scores)
 
     def request(
         self,
@@ -139,7 +153,8 @@ class MusicGenerator:
         seed: int,
         num_samples: int | None,
         options: Options,
-    ) -> tuple[requests.Request, prompts.Prompt | None]:
+        score: Path | Score | Sequence[Score] | None = None,
+    ) -> tuple[requests.Request, prompts.Prompt | None, performed.Scores | None]:
         """The arguments of `generate` as what the samplers take, checked."""
         known = list(Options.__annotations__)
         for name in options:
@@ -149,27 +164,34 @@ class MusicGenerator:
         seconds = None if seconds is None else arguments.number("seconds", seconds)
         seed = arguments.whole("seed", seed)
         num_samples = 1 if num_samples is None else arguments.whole("num_samples", num_samples)
-        start = None if prompt is None else prompts.load(prompt, self.tokenizer)
+        scores = None if score is None else performed.load(score)
+        timbre = next(iter(fields.get("genre", ())), "")
+        start = None if prompt is None else prompts.load(prompt, self.tokenizer, timbre)
         fields.setdefault("mode", "ancestral" if start is None else "continue")
         sampled = requests.sampled_tiers(self.tokenizer.layout, fields["mode"], self.priors)
         if any(self.priors[tier].sampler == "diffusion" for tier in sampled):
             fields.setdefault("sampler", "diffusion")
         if seconds is None:
             upsample = start is not None and fields["mode"] == "upsample"
-            seconds = start.seconds if upsample else requests.DEFAULT_SECONDS
+            usual = requests.DEFAULT_SECONDS if scores is None else scores.seconds
+            seconds = start.seconds if upsample else usual
         fields["genres"] = fields.pop("genre", ())
         fields["settings"] = sampler_settings.SamplingSettings(
             **{name: fields.pop(name) for name in SETTINGS if name in fields}
         )
         request = requests.Request(seconds=seconds, num_samples=num_samples, seed=seed, **fields)
-        request.validate(self.tokenizer.layout, self.priors, start)
-        return request, start
+        request.validate(self.tokenizer.layout, self.priors, start, scores)
+        return request, start, scores
 
     def _hierarchy(
-        self, request: requests.Request, start: prompts.Prompt | None, show_progress: bool
+        self,
+        request: requests.Request,
+        start: prompts.Prompt | None,
+        scores: performed.Scores | None,
+        show_progress: bool,
     ) -> hierarchy.Hierarchy:
-        priors = self._priors_for(request)
-        return hierarchy.Hierarchy(self.tokenizer.layout, priors, request, start, show_progress=show_progress)
+        priors, layout = self._priors_for(request), self.tokenizer.layout
+        return hierarchy.Hierarchy(layout, priors, request, start, scores=scores, show_progress=show_progress)
 
     def _priors_for(self, request: requests.Request) -> dict[str, trained.TrainedPrior]:
         """The priors; of distilled ones those for as many steps as are asked for."""

@@ -8,6 +8,8 @@
     python -m musicgen_jax.sample ... --mode=primed --prime=FILE.wav        likewise, finer tiers new from the beginning
     python -m musicgen_jax.sample ... --mode=upsample --prime=FILE.codes    finer tiers for the codes of a coarse one
 
+    python -m musicgen_jax.sample ... --score=FILE.mid    performs a score, with priors that were trained with scores
+
     python -m musicgen_jax.sample --vqvae=DIR --decode=X.codes --out=OUT.wav --tier=top
 
 Priors of streams by other names: --prior=STREAM:DIR. Without --bottom (or --middle, or --tier) the audio is decoded
@@ -31,12 +33,15 @@ _OUT = cli.define_path(
     "out", None, "Folder for NNN.wav, codes.npz, samples.json; with --decode, a wav file.", required=True
 )
 _SECONDS = flags.DEFINE_float(
-    "seconds", None, "Length of each sample, prompt included; 8, or with --mode=upsample the prompt's own."
+    "seconds", None, "Length of each sample, prompt included; the score's, or 8; with --mode=upsample the prompt's own."
 )
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 4, "How many samples.")
 _SEED = flags.DEFINE_integer("seed", 0, "Same seed, same samples.")
 _MODE = flags.DEFINE_enum("mode", None, config.MODES, "From nothing or from --prime; continue where that is given.")
-_PRIME = cli.define_path("prime", None, "Prompt: a recording, X.codes of extract_codes, or codes.npz of samples.")
+_PRIME = cli.define_path(
+    "prime", None, "Prompt: a recording, X.codes of extract_codes, codes.npz of samples, or a MIDI file to be played."
+)
+_SCORE = cli.define_path("score", None, "What is performed: a MIDI or MusicXML file; NNN.mid lies beside NNN.wav.")
 _TOP_P = flags.DEFINE_string("top_p", "0.9", "By tier: the fewest codes whose probabilities reach this; 1: all.")
 _TOP_K = flags.DEFINE_string("top_k", "0", "By tier: only the k most probable codes; 0 keeps all.")
 _TEMPERATURE = flags.DEFINE_string(
@@ -64,7 +69,7 @@ _STEPS = flags.DEFINE_integer("steps", None, "Of the diffusion sampler: parallel
 _DECODE = cli.define_path("decode", None, "File of codes that extract_codes --file wrote; nothing is sampled.")
 _TIER = flags.DEFINE_string("tier", None, "Tier of --decode; by default the finest in the file.")
 _BY_TIER = (_TEMPERATURE, _TOP_P, _TOP_K, _GUIDANCE, _HOP_FRACTION)
-_SAMPLING = (_SECONDS, _NUM_SAMPLES, _SEED, _MODE, _PRIME, *_BY_TIER, _GENRE, _ARTIST, _LYRICS)
+_SAMPLING = (_SECONDS, _NUM_SAMPLES, _SEED, _MODE, _PRIME, _SCORE, *_BY_TIER, _GENRE, _ARTIST, _LYRICS)
 _SAMPLING += (_TOTAL_SECONDS, _BATCH_SIZE, _PARALLEL_WINDOWS, _CACHE_DTYPE, _SAMPLER, _STEPS)
 _MODELS = (*model_flags.NAMED, "prior", "model")
 
@@ -120,6 +125,7 @@ def _sample() -> None:
         _OUT.value,
         _SECONDS.value,
         prompt=_PRIME.value,
+        score=_SCORE.value,
         seed=_SEED.value,
         num_samples=_NUM_SAMPLES.value,
         genre=[name for text in _GENRE.value for name in labels.split(text, generator.genres)],

@@ -40,7 +40,7 @@ MAY_IMPORT = {
     },
     "training": {"config", "nn", "sharding"},
     "sampling": {
-        *("config", "nn", "sharding", "transformer", "scores", "data", "codes", "tokenizers", "training.rng"),
+        *("config", "nn", "sharding", "transformer", "scores", "ddsp", "data", "codes", "tokenizers", "training.rng"),
         *("conditions", "priors"),
     },
     "evaluation": {
@@ -54,7 +54,7 @@ MAY_IMPORT = {
         *("config", "nn", "sharding", "tokenizers", "priors", "diffusion", "compression", "training", "kinds"),
     },
     "diffusion": {"config", "nn", "sharding", "conditions", "priors", "data", "codes", "sampling", "training"},
-    "generation": {"config", "codes", "tokenizers", "priors", "pretrained", "sampling"},
+    "generation": {"config", "scores", "codes", "tokenizers", "priors", "pretrained", "sampling"},
     "planning": {"priors.jukebox_batch", "config", "nn", "sharding", "transformer", "codes", "kinds", "training"},
     "conversion": {"config", "nn", "priors", "kinds", "pretrained", "training.checkpointing"},
 }

@@ -88,8 +88,8 @@ def test_shapes(generator):
 
 
 def test_the_audio_is_the_decoded_codes(generator):
-    request, start = generator.request(0.5, None, 3, 1, {"genre": "oboe", "top_k": 4})
-    assert (request.genres, request.mode, start) == (("oboe",), "ancestral", None)
+    request, start, scores = generator.request(0.5, None, 3, 1, {"genre": "oboe", "top_k": 4})
+    assert (request.genres, request.mode, start, scores) == (("oboe",), "ancestral", None, None)
     codes = hierarchy.sample_codes(generator.tokenizer.layout, generator.priors, request)
     expected = generator.tokenizer.decode(codes["middle"][0], "middle")
     np.testing.assert_array_equal(generator.generate(0.5, seed=3, genre="oboe", top_k=4), expected)

@@ -11,11 +11,11 @@ from musicgen_jax.tokenizers.tokenizer import Tokenizer
 from musicgen_jax.training import checkpointing
 
 
-def write(root: pathlib.Path, tokenizer: Tokenizer, tiers: tuple[str, ...] = ("top", "middle")) -> None:
-    """Writes ROOT/vqvae and a folder a tier."""
+def write(root: pathlib.Path, tokenizer: Tokenizer, tiers: tuple[str, ...] = ("top", "middle"), **changes: Any) -> None:
+    """Writes ROOT/vqvae and a folder a tier, of models with these changes."""
     write_workdir(root / "vqvae", config.VQVAETraining(model=tokenizer.config), tokenizer._weights)
     for seed, tier in enumerate(tiers):
-        model = tiny_priors.model_config(tier, **_of_tokenizer(tokenizer, tier))
+        model = tiny_priors.model_config(tier, **_of_tokenizer(tokenizer, tier) | changes)
         prior = tiny_priors.trained_prior(model, seed=seed)
         run = config.PriorTraining(model=model, data=config.DataConfig(path="codes"))
         write_workdir(root / tier, run, prior.weights)

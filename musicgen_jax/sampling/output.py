@@ -16,7 +16,8 @@ from musicgen_jax.nn import modules
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime import files, folder_lock, progress_report, records
 from musicgen_jax.runtime.errors import UserError
-from musicgen_jax.sampling import hierarchy, journals, prompts, requests
+from musicgen_jax.sampling import hierarchy, journals, performed, prompts, requests
+from musicgen_jax.scores import midi
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
 INFO_NAME = prompts.SAMPLES_INFO
@@ -30,6 +31,7 @@ def sample_to_folder(
     out: str,
     models: dict[str, str],
     prompt: prompts.Prompt | None = None,
+    scores: performed.Scores | None = None,
 ) -> None:
     """Samples, decodes the finest tier, and writes the folder; does nothing where it holds this request already.
 
@@ -42,18 +44,19 @@ def sample_to_folder(
       out: the folder.
       models: flag name -> workdir, kept in samples.json.
       prompt: what the music starts from, as `request.mode` says.
+      scores: what the samples perform; NNN.mid is that of NNN.wav.
 
     Raises:
       UserError: the request does not fit the models; or `out` holds the samples of another request, whole or begun, or
         other things, or another process writes there.
     """
     folder = own_folder(out)
-    request.validate(tokenizer.layout, priors, prompt)
-    facts = _facts(tokenizer, priors, request, prompt)
+    request.validate(tokenizer.layout, priors, prompt, scores)
+    facts = _facts(tokenizer, priors, request, prompt, scores)
     if not _is_complete(folder, facts):
         with folder_lock.hold(folder, "sampling"):
             if not _is_complete(folder, facts):  # another process may have done it until now
-                _sample(folder, tokenizer, priors, request, facts, models, prompt)
+                _sample(folder, tokenizer, priors, request, facts, models, prompt, scores)
                 return
     journals.remove(folder)
     print(f"{out} is complete already, with the same settings; nothing to do")
@@ -73,9 +76,10 @@ def _sample(
     facts: dict,
     models: dict[str, str],
     prompt: prompts.Prompt | None,
+    scores: performed.Scores | None,
 ) -> None:
     journal = journals.Journal(folder, facts)
-    sampler = hierarchy.Hierarchy(tokenizer.layout, priors, request, prompt, journal=journal)
+    sampler = hierarchy.Hierarchy(tokenizer.layout, priors, request, prompt, scores=scores, journal=journal)
     codes, finest = sampler.complete(), sampler.finest
     with files.replaced(folder / "codes.npz", aside=journal.folder) as file:
         np.savez_compressed(file, **{tier: array.astype(np.int16) for tier, array in codes.items()})
@@ -84,7 +88,13 @@ def _sample(
         name, audio = f"{index:03d}.wav", tokenizer.decode(sample, finest)
         audio_io.write_wav(folder / name, audio, tokenizer.layout.sample_rate, aside=journal.folder)
         samples.append({"file": name, "seed": request.seed, "index": index, "genre": request.genre_of(index)})
-    start = {} if prompt is None else {"prompt": facts["prompt"] | {"from": prompt.name}}
+        if scores is not None:
+            samples[-1]["score"] = f"{index:03d}.mid"
+            played = scores.of(index).clipped(len(audio) / tokenizer.layout.sample_rate)
+            with files.replaced(folder / samples[-1]["score"], aside=journal.folder) as file:
+                file.write(midi.to_bytes(played))
+    sources = {"prompt": prompt, "score": scores}
+    start = {name: facts[name] | {"from": source.name} for name, source in sources.items() if source is not None}
     info = facts | start | {"request": dataclasses.asdict(request), "models": models}
     info |= {"sample_rate": tokenizer.layout.sample_rate, "decoded_tier": finest, "samples": samples}
     # Last and at once: a folder with samples.json is complete.
@@ -106,11 +116,13 @@ def _facts(
     priors: Mapping[str, trained.TrainedPrior],
     request: requests.Request,
     prompt: prompts.Prompt | None,
+    scores: performed.Scores | None,
 ) -> dict:
     """All that decides the samples, as JSON gives it back. Models and prompts are their contents, not their names."""
     facts = {
         "request": dataclasses.asdict(request),
         "prompt": None if prompt is None else {"seconds": prompt.seconds, "digest": prompt.digest},
+        "score": None if scores is None else {"seconds": scores.seconds, "digest": scores.digest},
         "vqvae_fingerprint": tokenizer.fingerprint,
         "prior_fingerprints": {tier: modules.fingerprint(*prior.weights) for tier, prior in priors.items()},
         "activations": {tier: prior.config.quantization.activations for tier, prior in priors.items()},
@@ -195,7 +207,7 @@ def read(folder: str) -> tuple[dict, list[np.ndarray]]:
 def _require_same(folder: pathlib.Path, facts: dict) -> None:
     info = files.read_json(folder / INFO_NAME)
     found = {name: info.get(name) for name in facts}
-    for name, of_no_weight in (("request", "batch_size"), ("prompt", "from")):
+    for name, of_no_weight in (("request", "batch_size"), ("prompt", "from"), ("score", "from")):
         if isinstance(found[name], dict):
             found[name].pop(of_no_weight, None)
     if isinstance(found["request"], dict) and not found["request"].get("lyrics"):

@@ -3,14 +3,20 @@
 import dataclasses
 import functools
 import hashlib
+import os
+import pathlib
+import reprlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from musicgen_jax import config
 from musicgen_jax.priors import trained
-from musicgen_jax.scores import excerpts
+from musicgen_jax.runtime import files
+from musicgen_jax.scores import excerpts, midi, music_xml
 from musicgen_jax.scores.score import Score
+
+QUARTERS_PER_MINUTE = 90  # of a score on paper, which has no tempo
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,6 +52,39 @@ class Scores:
     def crowds(self) -> list[tuple[int, ...]]:
         """`excerpts.crowds` of each piece."""
         return [excerpts.crowds(piece.notes) for piece in self.pieces]
+
+
+def load(source: str | os.PathLike[str] | Score | Sequence[Score]) -> Scores:
+    """The scores to perform.
+
+    Args:
+      source: a MIDI or MusicXML file, a score, or several.
+
+    Raises:
+      NotFoundError: there is no such file.
+      UserError: it is of another kind, damaged, or without a note.
+    """
+    if isinstance(source, Score):
+        source = [source]
+    if isinstance(source, str | os.PathLike):
+        path = files.local_path(source, "score")
+        name, pieces = files.describe_path(path), (_read(path),)
+    else:
+        several = isinstance(source, list | tuple) and len(source) > 0 and all(isinstance(x, Score) for x in source)
+        config.require(several, f"score={reprlib.repr(source)}: must be a MIDI file, a score, or a list of scores")
+        name, pieces = "the score", tuple(source)
+    config.require(not any(piece.empty for piece in pieces), f"`score`={name}: there is no note to perform")
+    return Scores(name, pieces)
+
+
+def _read(path: pathlib.Path) -> Score:
+    suffix = path.suffix.lower()
+    if suffix in midi.SUFFIXES:
+        return midi.read(path, apply_sustain=True)
+    known = ", ".join((*midi.SUFFIXES, *music_xml.SUFFIXES))
+    config.require(suffix in music_xml.SUFFIXES, f"`score`={path}: the name must end in one of {known}")
+    quarter = 60 / QUARTERS_PER_MINUTE
+    return music_xml.read(path).score.stretched(quarter)
 
 
 def validate(models: Sequence[trained.TrainedPrior], num_samples: int, scores: Scores | None) -> None:

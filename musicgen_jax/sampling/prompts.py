@@ -14,8 +14,10 @@ from musicgen_jax import config
 from musicgen_jax.codes import code_file
 from musicgen_jax.codes.layout import Layout
 from musicgen_jax.data import audio_io
+from musicgen_jax.ddsp import synthesizer, timbres
 from musicgen_jax.runtime import console, files
 from musicgen_jax.runtime.errors import NotFoundError, UserError
+from musicgen_jax.scores import midi
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
 CODES_SUFFIX, SAMPLES_SUFFIX = ".codes", ".npz"
@@ -50,15 +52,16 @@ class Prompt:
         return self.codes[tier][np.arange(num_samples) % len(self.codes[tier])]
 
 
-def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: Tokenizer) -> Prompt:
+def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: Tokenizer, timbre: str = "") -> Prompt:
     """Reads a prompt.
 
     Args:
       source: a recording (wav, flac, ogg, mp3 of any rate), a file that extract_codes --file wrote (.codes), the
         codes.npz of former samples, or a waveform at the tokenizer's rate: an array or list of floats [S], of one or
-        two channels [S, C], whose mean counts, or of several pieces [N, S]. What follows the last whole code of the top
-        tier is left out: padded, it would sound like an end.
+        two channels [S, C], whose mean counts, or of several pieces [N, S]; or a MIDI file, which the synthesizer
+        plays. What follows the last whole code of the top tier is left out: padded, it would sound like an end.
       tokenizer: the VQ-VAE of the priors.
+      timbre: of the synthesizer, by name; another name, such as a genre that is none, is its first.
 
     Raises:
       NotFoundError: there is no such file.
@@ -73,7 +76,11 @@ def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: Tokenizer) -> P
         return _from_code_file(path, tokenizer)
     if suffix == SAMPLES_SUFFIX:
         return _from_samples(path, tokenizer)
-    known = (CODES_SUFFIX, SAMPLES_SUFFIX, *audio_io.EXTENSIONS)
+    if suffix in midi.SUFFIXES:
+        voice = next((one for one in timbres.ALL if one.name == timbre), timbres.ALL[0])
+        played = synthesizer.play(midi.read(path), voice, tokenizer.layout.sample_rate)
+        return _encode(files.describe_path(path), played, tokenizer)
+    known = (CODES_SUFFIX, SAMPLES_SUFFIX, *midi.SUFFIXES, *audio_io.EXTENSIONS)
     config.require(suffix in known, f"`prompt`={path}: the name must end in one of {', '.join(known)}")
     with audio_io.open_audio(path) as file:
         blocks = list(audio_io.mono_blocks(file, tokenizer.layout.sample_rate))
