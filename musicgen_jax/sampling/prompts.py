@@ -80,7 +80,7 @@ def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: Tokenizer, timb
         voice = next((one for one in timbres.ALL if one.name == timbre), timbres.ALL[0])
         played = synthesizer.play(midi.read(path), voice, tokenizer.layout.sample_rate)
         return _encode(files.describe_path(path), played, tokenizer)
-    known = (CODES_SUFFIX, SAMPLES_SUFFIX, *midi.SUFFIXES, *audio_io.EXTENSIONS)
+    known = (CODES_SUFFIX, SAMPLES_SUFFIX, *audio_io.EXTENSIONS, *midi.SUFFIXES)
     config.require(suffix in known, f"`prompt`={path}: the name must end in one of {', '.join(known)}")
     with audio_io.open_audio(path) as file:
         blocks = list(audio_io.mono_blocks(file, tokenizer.layout.sample_rate))
