@@ -17,8 +17,10 @@ from musicgen_jax.evaluation import (
     prior_likelihood,
     report,
     sample_quality,
+    score_quality,
     tokenizer_quality,
 )
+from musicgen_jax.evaluation.samples import Sample
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime import console, files
 from musicgen_jax.runtime.errors import UserError
@@ -89,8 +91,9 @@ def evaluate(
     if given.priors:
         metrics["prior"] = _score_priors(given.priors, tokenizer.layout, given.split, settings.max_codes, absent)
     if given.samples:
-        waveforms = [clip.audio for clip, _ in given.samples]
+        waveforms = [sample.clip.audio for sample in given.samples]
         _compare_samples(metrics, waveforms, quality.references, tokenizer.layout.sample_rate, absent)
+        _judge_scores(metrics, given.samples, quality.performances, absent)
     metrics["absent"] = absent
     files.write_json(folder / "metrics.json", metrics)
     report.write_report(
@@ -148,3 +151,20 @@ def _compare_samples(
         return
     metrics["fad"] = found | {"note": report.FAD_CAUTION}
     absent.update(without)
+
+
+def _judge_scores(
+    metrics: dict[str, Any],
+    samples: list[Sample],
+    references: list[score_quality.Performance],
+    absent: dict[str, str],
+) -> None:
+    """Adds `score` to the metrics where a sample has a score, and to `absent` what cannot be told of it."""
+    performed = [
+        score_quality.Performance(one.clip.name, one.clip.audio, one.clip.sample_rate, one.timbre, one.score)
+        for one in samples
+        if one.score is not None
+    ]
+    if performed:
+        metrics["score"], without = score_quality.judge(performed, references)
+        absent.update(without)

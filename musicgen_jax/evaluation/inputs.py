@@ -9,11 +9,9 @@ from typing import Any
 from musicgen_jax import config
 from musicgen_jax.codes import code_shards, provenance
 from musicgen_jax.data import audio_dataset, shards
-from musicgen_jax.evaluation import report_media
+from musicgen_jax.evaluation.samples import Sample, read_samples
 from musicgen_jax.priors import trained
-from musicgen_jax.runtime import records
 from musicgen_jax.runtime.errors import NotFoundError, UserError
-from musicgen_jax.sampling import output
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 from musicgen_jax.training import metrics
 
@@ -27,13 +25,13 @@ class Inputs:
     Attributes:
       split: of the audio and of the codes.
       priors: by tier, each with the codes of that audio.
-      samples: each with the settings that it was sampled with.
+      samples: with their settings and scores.
       curves: run -> records of its metrics.jsonl.
     """
 
     split: str
     priors: dict[str, trained.TrainedPrior]
-    samples: list[tuple[report_media.Clip, dict[str, Any]]]
+    samples: list[Sample]
     curves: dict[str, list[dict[str, Any]]]
 
 
@@ -58,7 +56,7 @@ def open_all(
         prior.require_tokenizer(tokenizer.layout)
         with_codes[tier] = dataclasses.replace(prior, codes_path=codes or prior.codes_path)
         _check_codes(with_codes[tier].codes_path, "--codes" if codes else f"--{tier}", tokenizer.fingerprint, data)
-    sampled = _samples(samples, tokenizer) if samples else []
+    sampled = read_samples(samples, tokenizer) if samples else []
     curves = {name: metrics.read(pathlib.Path(path) / "metrics.jsonl") for name, path in workdirs.items()}
     return Inputs(split, with_codes, sampled, curves)
 
@@ -77,26 +75,6 @@ def _held_out_split(data: str) -> str:
     if found is None:
         raise UserError(f"{data} has only the split {', '.join(names)}: evaluation needs at least 3 tracks in all")
     return found
-
-
-def _samples(folder: str, tokenizer: Tokenizer) -> list[tuple[report_media.Clip, dict[str, Any]]]:
-    info, waveforms = output.read(folder)
-    made_with, where = info.get("vqvae_fingerprint", tokenizer.fingerprint), f"{folder}/{output.INFO_NAME}: request"
-    config.require(
-        made_with == tokenizer.fingerprint and info["sample_rate"] == tokenizer.layout.sample_rate,
-        f"--samples={folder} were sampled with VQ-VAE {made_with} at {info['sample_rate']} Hz, but --vqvae is "
-        f"{tokenizer.fingerprint} at {tokenizer.layout.sample_rate} Hz: pass the one that they were sampled with",
-    )
-    request = records.check(dict[str, Any], info.get("request"), where)
-    chosen = {name: request[name] for name in ("artist", "seed", "seconds", "hop_fraction") if name in request}
-    chosen |= records.check(dict[str, Any], request.get("settings", {}), f"{where}.settings")
-    return [
-        (
-            report_media.Clip(item["file"], audio, info["sample_rate"]),
-            {"genre": item.get("genre", config.UNKNOWN_LABEL)} | chosen | {"index": item.get("index", index)},
-        )
-        for index, (item, audio) in enumerate(zip(info["samples"], waveforms, strict=True))
-    ]
 
 
 def _check_codes(codes: str, flag: str, fingerprint: str, data: str) -> None:

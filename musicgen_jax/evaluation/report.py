@@ -1,5 +1,6 @@
 """The evaluation report: one HTML page that carries its sounds, pictures, styles and script inside."""
 
+import dataclasses
 import html
 import importlib.resources
 import os
@@ -8,7 +9,9 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from musicgen_jax.ddsp import synthesizer, timbres
 from musicgen_jax.evaluation import report_charts, report_media, report_tables
+from musicgen_jax.evaluation.samples import Sample
 from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import UserError
 
@@ -23,7 +26,7 @@ def write_report(
     *,
     title: str,
     reconstructions: Sequence[Mapping[str, report_media.Clip]],
-    samples: Sequence[tuple[report_media.Clip, Mapping[str, Any]]],
+    samples: Sequence[Sample],
     curves: Mapping[str, Sequence[dict]],
     metrics: Mapping[str, Any],
     settings: Mapping[str, Any],
@@ -34,10 +37,10 @@ def write_report(
       path: where; missing folders are made.
       title: heading of the page.
       reconstructions: a mapping a recording: "original" and streams, coarse to fine, to clips.
-      samples: generated clips, each with the settings it was sampled with (seed, genre, top_p, temperature, ...).
+      samples: what was generated, with settings and scores.
       curves: training run -> records of its metrics.jsonl, each with "step".
       metrics: evaluate's metrics.json, its streams coarse to fine: `about`, `reconstruction`, `codebook`, `prior`,
-        `fad`. What is absent is said to be so, with the reason that `absent` has for it.
+        `fad`, `score`. What is absent is said to be so, with the reason that `absent` has for it.
       settings: of the evaluation, nested mappings allowed.
 
     Raises:
@@ -48,7 +51,8 @@ def write_report(
         about=report_tables.about_line(metrics),
         headline=_headline(metrics),
         reconstructions=_reconstructions(reconstructions),
-        samples=_samples(samples),
+        samples=_samples(samples, metrics.get("score", {}).get("samples", ())),
+        score_table=report_tables.score_table(metrics),
         reconstruction_table=report_tables.reconstruction_table(metrics),
         prior_table=report_tables.prior_table(metrics),
         fad_table=report_tables.fad_table(metrics),
@@ -73,6 +77,8 @@ def _headline(metrics: Mapping[str, Any]) -> str:
     if best:
         value = report_tables.number(reconstruction[best].get("spectral_convergence_db"), ".1f")
         cards.append((f"{value} dB", f"spectral convergence of the {best} tier, lower is better"))
+    if "note_f1" in metrics.get("score", {}):
+        cards.append(_score_card(metrics["score"]))
     used = [measures["usage"] for measures in codebook.values()]
     if used:
         cards.append((report_tables.number(min(used), ".0%"), "of the codes in use at the least used tier"))
@@ -88,6 +94,17 @@ def _headline(metrics: Mapping[str, Any]) -> str:
         beside += ": too few frames to rely on" if not metrics["fad"].get("reliable", True) else ""
         cards.append((value, f"Fréchet distance ({embedding}) of samples from recordings{beside}"))
     return "".join(f'<div class="figure"><b>{value}</b><span>{text}</span></div>' for value, text in cards)
+
+
+def _score_card(score: Mapping[str, Any]) -> tuple[str, str]:
+    value = report_tables.number(score["note_f1"], ".2f")
+    beside = [
+        f"{name} {report_tables.number(score[key], '.2f')}"
+        for name, key in (("recordings", "note_f1_ceiling"), ("wrong scores", "note_f1_shuffled"))
+        if key in score
+    ]
+    text = "note F1: samples play the notes of their scores"
+    return value, f"{text} ({', '.join(beside)})" if beside else text
 
 
 def _reconstructions(recordings: Sequence[Mapping[str, report_media.Clip]]) -> str:
@@ -106,19 +123,31 @@ def _reconstructions(recordings: Sequence[Mapping[str, report_media.Clip]]) -> s
     return "".join(groups)
 
 
-def _samples(samples: Sequence[tuple[report_media.Clip, Mapping[str, Any]]]) -> str:
+def _samples(samples: Sequence[Sample], measured: Sequence[Mapping[str, Any]]) -> str:
     if not samples:
         return report_tables.absent("No samples were given to this evaluation.")
-    figures = []
-    for clip, settings in samples:
-        chips = "".join(
-            f"<span><em>{html.escape(name)}</em> {html.escape(report_tables.format_setting(value))}</span>"
-            for name, value in settings.items()
-        )
-        figures.append(
-            f'<div class="card">{report_media.player(clip, clip.name, detail=f"<p class=chips>{chips}</p>")}</div>'
-        )
-    return f'<div class="samples">{"".join(figures)}</div>'
+    figures = {row["name"]: row for row in measured}
+    return f'<div class="samples">{"".join(_sample(one, figures.get(one.clip.name, {})) for one in samples)}</div>'
+
+
+def _sample(sample: Sample, measured: Mapping[str, Any]) -> str:
+    """A card: the score, as the synthesizer plays it, where there is one, and what the priors made of it."""
+    clip, score = sample.clip, ""
+    if sample.score is not None:
+        timbre = next((one for one in timbres.ALL if one.name == sample.timbre), timbres.ORGAN)
+        audio = synthesizer.render_score(sample.score, timbre, clip.sample_rate, clip.seconds)
+        played = dataclasses.replace(clip, name=f"{clip.name}, score", audio=audio)
+        score = report_media.player(played, "the score, synthesized", score=sample.score)
+    facts = dict(sample.settings)
+    if "note_f1" in measured:
+        facts["notes as in the score (F1)"] = round(measured["note_f1"], 2)
+    chips = "".join(
+        f"<span><em>{html.escape(name)}</em> {html.escape(report_tables.format_setting(value))}</span>"
+        for name, value in facts.items()
+    )
+    wrong = f'<p class="warn">The signal: {html.escape(", ".join(sample.flags))}.</p>' if sample.flags else ""
+    performance = report_media.player(clip, clip.name, detail=f"<p class=chips>{chips}</p>{wrong}")
+    return f'<div class="card group">{score}{performance}</div>'
 
 
 def _curves(curves: Mapping[str, Sequence[dict]]) -> str:

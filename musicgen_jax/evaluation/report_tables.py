@@ -81,6 +81,63 @@ def prior_table(metrics: Mapping[str, Any]) -> str:
     return table(heads, rows) + f"<p>All priors together: {total}</p>"
 
 
+def score_table(metrics: Mapping[str, Any]) -> str:
+    """Whether samples play their scores, and what those are like, beside held-out music."""
+    score = metrics.get("score")
+    if not score:
+        return absent("No sample was told a score, so there are no notes to compare.")
+    low, high = (number(score.get(f"note_f1_{end}"), ".3f") for end in ("low", "high"))
+    why = _reason(metrics, "score.note_f1")
+    rows = [
+        [
+            "samples, their scores",
+            f"<b>{number(score.get('note_f1'), '.3f', why)}</b>",
+            number(score.get("tone"), ".2f", why),
+        ],
+        ["interval of that mean", f"{low} to {high}", ""],
+        ["the worst sample", number(score.get("note_f1_lowest"), ".3f", why), ""],
+        ["samples, another sample's score", _beside_score(metrics, "note_f1_shuffled"), ""],
+        ["held-out recordings", _beside_score(metrics, "note_f1_ceiling"), number(score.get("tone_ceiling"), ".2f")],
+    ]
+    heads = [("", ""), ("note F1", "higher"), ("tone", "higher")]
+    return table(heads, rows) + _statistics_table(score["statistics"])
+
+
+def _beside_score(metrics: Mapping[str, Any], name: str) -> str:
+    return number(metrics["score"].get(name), ".3f", _reason(metrics, f"score.{name}"))
+
+
+STATISTICS = {
+    "notes_per_second": "notes a second",
+    "note_seconds": "seconds a note",
+    "polyphony": "notes at once",
+    "key_share": "share in the best key",
+    "num_pitch_classes": "pitch classes",
+}
+
+
+def _statistics_table(statistics: Mapping[str, Any]) -> str:
+    sides = {"scores of the samples": "samples", "held-out scores": "held_out"}
+    rows = [
+        [name, *(_interval(statistics[side].get(key, {})) for key in STATISTICS)]
+        for name, side in sides.items()
+        if side in statistics
+    ]
+    heads = [("", ""), *((title, "mean, interval") for title in STATISTICS.values())]
+    distances = [
+        f"{title} {number(statistics[key], '.2f')}"
+        for title, key in (("melodic steps", "interval_distance"), ("degrees of the scale", "pitch_class_distance"))
+        if key in statistics
+    ]
+    text = f"<p>Distance of the histograms, from 0 to 1: {', '.join(distances)}.</p>" if distances else ""
+    return table(heads, rows) + text
+
+
+def _interval(mean: Mapping[str, Any]) -> str:
+    low, high = (number(mean.get(end), ".2f") for end in ("low", "high"))
+    return f"{number(mean.get('mean'), '.2f')} <small>({low} to {high})</small>"
+
+
 def fad_table(metrics: Mapping[str, Any]) -> str:
     """The Fréchet distance with everything that a reader needs to compare it."""
     fad = metrics.get("fad")

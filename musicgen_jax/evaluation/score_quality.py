@@ -48,7 +48,7 @@ def judge(samples: Sequence[Performance], references: Sequence[Performance]) -> 
     """All figures of samples that perform scores, beside those of held-out recordings that do.
 
     Args:
-      samples: may be empty.
+      samples: at least one.
       references: held-out tracks with their scores; may be empty.
 
     Returns:
@@ -58,8 +58,6 @@ def judge(samples: Sequence[Performance], references: Sequence[Performance]) -> 
       `tone` and `tone_ceiling`, `measure`, `samples` (name, note_f1, tone, a sample each), and `statistics` of the
       scores; see `compare`.
     """
-    if not samples:
-        return {}, {"score.note_f1": "no sample has a score: sample with --score"}
     known = {timbre.name for timbre in timbres.ALL}
     strange = sorted({one.timbre for one in samples} - known)
     found: dict[str, Any] = {"statistics": compare([s.score for s in samples], [r.score for r in references])}

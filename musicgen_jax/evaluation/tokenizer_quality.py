@@ -7,7 +7,9 @@ import numpy as np
 
 from musicgen_jax.data import audio_dataset, manifest
 from musicgen_jax.evaluation import codebook_usage, reconstruction, report_media
+from musicgen_jax.evaluation.score_quality import Performance
 from musicgen_jax.runtime import progress_report
+from musicgen_jax.scores.score import Score
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
 CLIP_SECONDS = 8.0  # of what the report plays
@@ -22,6 +24,7 @@ class TokenizerQuality:
       codebook: tier -> usage, perplexity, dead.
       clips: for the report; "original" and every tier.
       references: the held-out waveforms, float32 [S] each, for FAD.
+      performances: those of them that have scores, with the scores.
       absent: name of a metric that cannot be measured on these tracks -> why.
     """
 
@@ -29,6 +32,7 @@ class TokenizerQuality:
     codebook: dict[str, dict[str, Any]]
     clips: list[dict[str, report_media.Clip]]
     references: list[np.ndarray]
+    performances: list[Performance]
     absent: dict[str, str]
 
 
@@ -49,7 +53,7 @@ def evaluate_tokenizer(
     accumulators = {name: reconstruction.ReconstructionAccumulator() for name in layout.names}
     histograms = {one.name: np.zeros((one.num_codebooks, one.num_codes), np.int64) for one in layout.streams}
     players = _players(data, split, num_clips)
-    clips, references = [], []
+    clips, references, performances = [], [], []
     limit = max(round(max_seconds * sample_rate), 1)
     rows = [row for row in manifest.read(data) if row.status == "ok" and row.split == split]
     total = sum(min(row.num_samples, limit) for row in rows) / sample_rate
@@ -57,6 +61,9 @@ def evaluate_tokenizer(
         for facts, blocks in audio_dataset.read_tracks(data, split):
             audio = np.concatenate(list(blocks))[:limit]
             references.append(audio)
+            if (score := Score(facts.get("notes", ()))).notes.size:
+                score = score.clipped(len(audio) / sample_rate)
+                performances.append(Performance(facts["track_id"], audio, sample_rate, facts["genre"], score))
             sounds = {"original": audio}
             for tier, codes in tokenizer.encode(iter([audio])).items():
                 histograms[tier] += codebook_usage.histograms([codes], layout.stream(tier).num_codes)
@@ -73,6 +80,7 @@ def evaluate_tokenizer(
         codebook={tier: codebook_usage.usage_statistics(histograms[tier]) for tier in layout.names},
         clips=clips,
         references=references,
+        performances=performances,
         absent={
             f"reconstruction.{tier}.{name}": silent
             for tier, found in measured.items()

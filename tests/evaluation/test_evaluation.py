@@ -129,7 +129,7 @@ def test_codes_that_are_gone_or_of_another_tokenizer(judge, nothing_long, tiny_c
 
 
 def test_samples_of_another_tokenizer(judge, nothing_long, write_samples):
-    with pytest.raises(ValueError, match="were sampled with VQ-VAE f00d at 4000 Hz, but --vqvae is"):
+    with pytest.raises(ValueError, match="were sampled with VQ-VAE f00d at 4000 Hz, but vqvae is"):
         judge(samples=write_samples(1.0, vqvae_fingerprint="f00d"))
     with pytest.raises(ValueError, match=r"at 8000 Hz, but --vqvae is .* at 4000 Hz"):
         judge(samples=write_samples(1.0, sample_rate=8000))

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from musicgen_jax.evaluation import report, report_media
+from musicgen_jax.evaluation.samples import Sample
+from musicgen_jax.scores.score import Score
 
 RATE = 8000
 METRICS = {
@@ -37,7 +39,7 @@ def _write(path, **changes):
     parts = {
         "title": "A <report> & more",
         "reconstructions": [{tier: _clip("BWV 66.6", hz) for hz, tier in ((300, "top"), (440, "original"))}],
-        "samples": [(_clip("sample 000", 600, 1.5), {"seed": 7, "genre": "<organ>", "top_p": 0.9})],
+        "samples": [Sample(_clip("sample 000", 600, 1.5), {"seed": 7, "genre": "<organ>", "top_p": 0.9})],
         "curves": {"prior top": [{"step": step, "loss": 5 - step} for step in range(3)]},
         "metrics": METRICS,
         "settings": {"data": "demo/data", "tokenizer": {"sample_rate": RATE}},
@@ -125,6 +127,40 @@ def test_the_page_works_in_a_browser(tmp_path, complete):
     durations = {player["name"]: player["duration"] for player in seen["players"]}
     expected = {"BWV 66.6, original": 1.0, "BWV 66.6, top": 1.0, **({"sample 000": 1.5} if complete else {})}
     assert durations == pytest.approx(expected, abs=0.01)
+
+
+SCORE = Score(np.float32([[60, 0.0, 0.7, 90, 0], [67, 0.8, 0.7, 90, 0]]))
+MEASURED = {
+    "note_f1": 0.71,
+    "note_f1_low": 0.64,
+    "note_f1_high": 0.79,
+    "note_f1_lowest": 0.52,
+    "note_f1_shuffled": 0.17,
+    "note_f1_ceiling": 0.913,
+    "tone": 0.8,
+    "tone_ceiling": 0.9,
+    "samples": [{"name": "sample 000", "note_f1": 0.71, "tone": 0.8}],
+    "statistics": {
+        "samples": {"polyphony": {"mean": 3.75, "low": 3.5, "high": 4.0, "num_pieces": 2}},
+        "interval_distance": 0.125,
+    },
+}
+
+
+@pytest.mark.skipif(browser.find_chromium() is None, reason="no Chromium on the PATH to open the report with")
+def test_a_sample_stands_below_its_score(tmp_path):
+    clip = _clip("sample 000", 600, 1.5)
+    sample = Sample(clip, {"seed": 7}, timbre="flute", score=SCORE, flags=("silent",))
+    page = _write(tmp_path / "report.html", samples=[sample], metrics=METRICS | {"score": MEASURED})
+    assert "The signal: silent." in page
+    for figure in ("0.710", "0.640", "0.790", "0.520", "0.170", "0.913", "3.75", "0.12"):
+        assert figure in page
+    assert page.index("piano roll of") < page.index("log-mel spectrogram of sample 000")
+    assert "C4" in page
+    seen = browser.open_page(tmp_path / "report.html", tmp_path, width=390)
+    assert (seen["errors"], seen["broken_images"], seen["overflow"]) == ([], 0, 0)
+    durations = {player["name"]: player["duration"] for player in seen["players"]}
+    assert durations["sample 000, score, the score, synthesized"] == pytest.approx(1.5, abs=0.01)
 
 
 KEYS = """
