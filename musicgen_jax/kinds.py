@@ -41,7 +41,7 @@ class Kind:
       name: in messages, with its article.
       written_by: which command writes such a folder, in messages.
       trained_by: verb that trains it; "" where nothing does.
-      data: what it is trained on: "audio" or "codes"; "" where it is not trained.
+      data: what it is trained on: "audio", "codes" or "scores"; "" where it is not trained.
       functional: (run, ...) -> the module as pure functions, in the run's compute dtype.
       task: (run, what only its data knows) -> what the trainer must know. The second argument is of a tokenizer the
         statistics of the audio, of a model over codes the tokenizer's codebooks; None does without.
@@ -96,11 +96,13 @@ _TOKENIZER = {
 }
 
 
-def _code_model(module: type, loss: Callable, make: Callable[..., trained.TrainedPrior]) -> dict[str, Any]:
+def _code_model(
+    module: type, loss: Callable, make: Callable[..., trained.TrainedPrior], data: str = "codes"
+) -> dict[str, Any]:
     """What the kinds of models over codes share: their module, its loss, and the trained model that a run makes."""
     return {
         "trained_by": "train_prior",
-        "data": "codes",
+        "data": data,
         "functional": functools.partial(code_task.functional, module),
         "task": functools.partial(code_task.code_task, module, loss),
         "load": functools.partial(_load_code_model, module, make),
@@ -123,6 +125,12 @@ KINDS: dict[str, Kind] = {
             name="a diffusion model",
             written_by="train_prior, with configs/diffusion.py, or compress --method=distill",
             **_code_model(denoiser.Denoiser, diffusion_loss.diffusion_loss, trained_diffusion.TrainedDiffusion.of_run),
+        ),
+        Kind(
+            config.ComposerTraining,
+            name="a composer",
+            written_by="train_prior, with configs/symbolic.py",
+            **_code_model(prior.Prior, code_task.prior_loss, trained.TrainedPrior.of_run, data="scores"),
         ),
         Kind(
             config.JukeboxPriorConfig,

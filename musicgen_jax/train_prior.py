@@ -3,6 +3,11 @@
     python -m musicgen_jax.train_prior --config=configs/prior.py:tier=top,scale=tiny --workdir=DIR \\
         --config.data.path=DIR
 
+Or a composer on the scores of a prepared data set:
+
+    python -m musicgen_jax.train_prior --config=configs/symbolic.py:model=transformer,tokens=grid,scale=tiny \\
+        --workdir=DIR --config.data.path=DIR
+
 Run again, it resumes from the newest checkpoint; SIGTERM saves and exits 0, Ctrl-C saves and exits 130.
 """
 
@@ -40,28 +45,34 @@ def _train(run: config.PriorTraining) -> None:
     import jax
 
     from musicgen_jax import kinds
-    from musicgen_jax.codes import code_dataset, code_shards
+    from musicgen_jax.codes import code_dataset, code_shards, score_dataset
     from musicgen_jax.command_line import closing
     from musicgen_jax.sharding import meshes
     from musicgen_jax.training import loop
     from musicgen_jax.transformer import stack
 
     kinds.check_workdir(_WORKDIR.value, run)
-    run.model = code_dataset.resolve(run.model, run.data.path)
+    composes = kinds.of(run).data == "scores"
+    data = score_dataset if composes else code_dataset
+    run.model = data.resolve(run.model, run.data.path)
     run.validate()  # now that the codes have said how many codebooks there are, and so how many steps a window has
     mesh = meshes.make_mesh(run.mesh)
     stack.check_remat(run.model.transformer, mesh.local_devices)
     for sentence in stack.undivided(run.model.transformer, mesh) if jax.process_index() == 0 else ():
         print(f"warning: {sentence}", file=sys.stderr)
     final = loop.train(
-        kinds.task(run, code_shards.read_codebooks(run.data.path)),
+        kinds.task(run, None if composes else code_shards.read_codebooks(run.data.path)),
         run,
         pathlib.Path(_WORKDIR.value),
         mesh,
-        code_dataset.training_batches(run.data.path, run.model, run.data, mesh),
-        code_dataset.validation_batches(run.data.path, run.model, run.data, run.training.eval_batches, mesh),
+        data.training_batches(run, mesh),
+        data.validation_batches(run, mesh),
     )
-    if int(final.step) >= run.training.num_steps:  # else it was told to stop, and has said so
+    if int(final.step) < run.training.num_steps:  # it was told to stop, and has said so
+        return
+    if composes:
+        closing.after_train_composer(_WORKDIR.value, run)
+    else:
         closing.after_train_prior(_WORKDIR.value, run, code_shards.stream_names(run.data.path))
 
 

@@ -32,7 +32,7 @@ def workdir(tiny_codes, tmp_path_factory) -> pathlib.Path:
     )
     folder = tmp_path_factory.mktemp("priors") / "middle"
     mesh = meshes.single_device_mesh()
-    batches = code_dataset.training_batches(tiny_codes, run.model, run.data, mesh)
+    batches = code_dataset.training_batches(run, mesh)
     loop.train(kinds.task(run), run, folder, mesh, batches, lambda: iter(()))
     return folder
 

@@ -8,13 +8,9 @@ import jax
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.codes import code_shards
+from musicgen_jax.codes import code_shards, places
 from musicgen_jax.data import labels, loader, shards
 from musicgen_jax.scores import excerpts
-
-# Sampling begins every piece at code 0, where a model knows nothing of the past; of a long track, chance alone would
-# hardly ever show it that place.
-FIRST_WINDOW_SHARE = 1 / 8
 
 
 def resolve(model: config.PriorConfig, directory: str) -> config.PriorConfig:
@@ -75,18 +71,15 @@ def most_notes(entries: Sequence[code_shards.TrackEntry], model: config.PriorCon
     return excerpts.rows_for((entry.score.crowds for entry in entries), seconds)
 
 
-class Windows:
+class Windows(places.Places):
     """Windows of `model.context` frames of one stream in one split; picklable random access for Grain workers."""
 
     def __init__(self, directory: str, split: str, model: config.PriorConfig):
         self.model, self.tracks = model, code_shards.Tracks(directory, split)
         self.entries = self.tracks.entries
         self.hop_length = self.tracks.layout.stream(model.tier).hop_length
-        lengths = [max(self.num_frames(index), model.context) for index in range(len(self.entries))]
-        self._ends = np.cumsum(lengths)  # of the tracks, laid end to end
+        super().__init__(map(self.num_frames, range(len(self.entries))), model.context, model.multiple)
         self.size_of_notes = max(model.score_notes, most_notes(self.entries, model)) if model.score else 0
-        # What an epoch goes through: as many windows as the split could fill.
-        self.slots = range(-(-int(self._ends[-1]) // model.context))
 
     def num_frames(self, track: int) -> int:
         """Frames of this stream in a track."""
@@ -127,35 +120,6 @@ class Windows:
             example |= {"notes": excerpts.window(notes, begin, self.size_of_notes), "scored": bool(entry.score.kind)}
         return example
 
-    def place(self, slot: int, rng: np.random.Generator) -> tuple[int, int]:
-        """(track, start) of the random window of a slot.
-
-        Over all slots, tracks are drawn in proportion to their length; one that is shorter than a window counts as long
-        as a window. With a probability of `first_window_share` the window begins at code 0; otherwise its start is
-        uniform over all multiples of the upsampling factor up to the last full window.
-        """
-        point = (slot + rng.random()) / len(self.slots) * self._ends[-1]
-        track = min(int(np.searchsorted(self._ends, point, side="right")), len(self._ends) - 1)
-        if rng.random() < self.first_window_share(track):
-            return track, 0
-        step = max(self.model.upsampling, 1)
-        last = max(0, self.num_frames(track) - self.model.context)
-        return track, step * int(rng.integers(last // step + 1))
-
-    def first_window_share(self, track: int) -> float:
-        """Share of a track's random windows that begin at code 0 whatever chance says, at least `FIRST_WINDOW_SHARE`.
-
-        Of the windows that sampling the whole track takes, each moved on by half a context, it is that of the first.
-        """
-        rest = max(0, self.num_frames(track) - self.model.context)
-        return max(1 / (1 + -(-2 * rest // self.model.context)), FIRST_WINDOW_SHARE)
-
-    def consecutive(self) -> Iterator[tuple[int, int]]:
-        """(track, start) of windows side by side over the whole split, each code in exactly one of them."""
-        for track in range(len(self.entries)):
-            for start in range(0, self.num_frames(track), self.model.context):
-                yield track, start
-
 
 class RandomWindow(grain.transforms.RandomMap):
     """Slot of `Windows.slots` -> example at a random place; see `Windows.place`."""
@@ -167,28 +131,17 @@ class RandomWindow(grain.transforms.RandomMap):
         return self._windows.window(*self._windows.place(slot, rng))
 
 
-def training_batches(
-    directory: str, model: config.PriorConfig, data: config.DataConfig, mesh: jax.sharding.Mesh
-) -> Callable[[int], Iterator[loader.Batch]]:
+def training_batches(run: config.PriorTraining, mesh: jax.sharding.Mesh) -> Callable[[int], Iterator[loader.Batch]]:
     """`batches_from(step)` over random windows of the train split; arrays as `Windows.window`, with a leading [B]."""
-    windows = Windows(directory, "train", model)
-    return loader.training_batches(windows.slots, RandomWindow(windows), data, mesh)
+    windows = Windows(run.data.path, "train", run.model)
+    return loader.training_batches(windows.slots, RandomWindow(windows), run.data, mesh)
 
 
-def validation_batches(
-    directory: str, model: config.PriorConfig, data: config.DataConfig, num_batches: int, mesh: jax.sharding.Mesh
-) -> Callable[[], Iterator[loader.Batch]]:
+def validation_batches(run: config.PriorTraining, mesh: jax.sharding.Mesh) -> Callable[[], Iterator[loader.Batch]]:
     """The same evenly spaced windows of the validation split every time; none where there is no such split."""
-    if "validation" not in shards.split_names(directory):
+    if "validation" not in shards.split_names(run.data.path):
         return lambda: iter(())
-    windows = Windows(directory, "validation", model)
-
-    def batches() -> Iterator[loader.Batch]:
-        places = list(windows.consecutive())
-        chosen = [places[i] for i in loader.evenly_spaced(len(places), num_batches * data.batch_size)]
-        return loader.fixed_batches([windows.window(*place) for place in chosen], data.batch_size, mesh)
-
-    return batches
+    return places.spread_batches(Windows(run.data.path, "validation", run.model), run, mesh)
 
 
 def _padded(codes: np.ndarray, length: int) -> np.ndarray:

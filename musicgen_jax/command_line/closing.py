@@ -86,6 +86,12 @@ def after_train_prior(workdir: str, run: config.PriorTraining, streams: Sequence
     console.say_next("train_prior", flags | given)
 
 
+def after_train_composer(workdir: str, run: config.ComposerTraining) -> None:
+    """Says how well training ended; next is composing."""
+    say_trained(workdir, run.training.num_steps, "nats_per_code")
+    console.say_next("sample", {"score": workdir, "seconds": "20", "out": _beside(workdir, "compositions")})
+
+
 def after_sample(out: str, models: Mapping[str, str]) -> None:
     """Says where the music is.
 

@@ -65,7 +65,7 @@ def finetune(
     start.from_weights(task, run, workdir, mesh, params)
     config.write_json(workdir / "config.json", run)
     if train:
-        batches = code_dataset.training_batches(run.data.path, run.model, run.data, mesh)
+        batches = code_dataset.training_batches(run, mesh)
         done = int(loop.train(task, run, workdir, mesh, batches, lambda: iter(())).step)
         steps = run.training.num_steps
         config.require(done == steps, f"stopped at step {done} of {steps}: run the command again")
@@ -73,5 +73,5 @@ def finetune(
 
 def windows(run: config.PriorTraining, num: int) -> Iterator[step.Batch]:
     """About `num` random windows of the training split, in batches of the run's size; the same ones every time."""
-    batches = code_dataset.training_batches(run.data.path, run.model, run.data, meshes.single_device_mesh())
+    batches = code_dataset.training_batches(run, meshes.single_device_mesh())
     return itertools.islice(batches(0), -(-num // run.data.batch_size))

@@ -4,6 +4,7 @@ A config is mutable only so that `--config.a.b=value` can override it: call `val
 """
 
 from musicgen_jax.config.choices import CACHE_DTYPES, IMPORTANCES, MODES, SAMPLERS
+from musicgen_jax.config.composer import STREAM, TOKENS, AugmentationConfig, ComposerConfig, ComposerTraining
 from musicgen_jax.config.diffusion import SCHEDULES, DiffusionConfig, DiffusionTraining, DistillationConfig
 from musicgen_jax.config.fields import MAX_SEED, UNKNOWN_LABEL, require
 from musicgen_jax.config.files import check_types, choose, from_dict, kind_of, parse_arg, read_json, to_dict, write_json
@@ -41,8 +42,13 @@ __all__ = [
     "REMAT",
     "SAMPLERS",
     "SCHEDULES",
+    "STREAM",
+    "TOKENS",
     "UNKNOWN_LABEL",
     "AdversarialConfig",
+    "AugmentationConfig",
+    "ComposerConfig",
+    "ComposerTraining",
     "ConditionerConfig",
     "DDSPConfig",
     "DataConfig",

@@ -129,6 +129,11 @@ class JukeboxPriorConfig:
         return self.context
 
     @property
+    def multiple(self) -> int:
+        """Windows begin at multiples of so many codes."""
+        return max(self.upsampling, 1)
+
+    @property
     def hop_length(self) -> int:
         """Samples of a code."""
         return {"top": 128, "middle": 32, "bottom": 8}[self.tier]

@@ -156,6 +156,7 @@ class PriorConfig:
     quantization: QuantizationConfig = dataclasses.field(default_factory=QuantizationConfig)
 
     prefix: ClassVar[int] = 0  # positions of the transformer before the first code
+    hears_meter: ClassVar[bool] = False  # a composer may
 
     @property
     def int8_cache(self) -> bool:
@@ -170,6 +171,11 @@ class PriorConfig:
         """Share of training windows that are not told a condition."""
         shares = {"labels": self.label_dropout, "timing": self.timing_dropout, "above": self.above_dropout}
         return (shares | {"score": self.score_dropout})[condition]
+
+    @property
+    def multiple(self) -> int:
+        """Windows begin at multiples of so many codes: those for one of the stream above."""
+        return max(self.upsampling, 1)
 
     @property
     def num_steps(self) -> int:

@@ -237,7 +237,7 @@ def _train_round(
         workdir,
         mesh,
         _taught(teacher, run, loader.training_batches(indices, crop, run.data, mesh)),
-        code_dataset.validation_batches(run.data.path, run.model, run.data, run.training.eval_batches, mesh),
+        code_dataset.validation_batches(run, mesh),
     )
     if int(final.step) < run.training.num_steps:
         return None

@@ -106,7 +106,7 @@ class _Place:
 
 def _hop(model: config.PriorConfig) -> int:
     """How far windows move on: about half a context, a multiple of the codes for one of the tier above."""
-    multiple = max(model.upsampling, 1)
+    multiple = model.multiple
     return max(model.context // 2 // multiple, 1) * multiple
 
 

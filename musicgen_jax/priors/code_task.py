@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from musicgen_jax import config
+from musicgen_jax.conditions import position
 from musicgen_jax.nn import modules
 from musicgen_jax.priors import code_model, flops, loss, prior
 from musicgen_jax.sharding import rules
@@ -63,6 +64,8 @@ def _batch(model: config.PriorConfig, batch_size: int) -> dict[str, jax.ShapeDty
         shapes["above"] = (model.context // model.upsampling, model.num_codebooks)
     if model.score:
         shapes |= {"notes": (model.score_notes, 5), "scored": ()}
+    if model.hears_meter:
+        shapes["position"] = (model.context // model.voices, len(position.COLUMNS))
     dtypes = {"mask": jnp.bool_, "scored": jnp.bool_, "notes": jnp.float32}
     return {
         name: jax.ShapeDtypeStruct((batch_size, *shape), dtypes.get(name, jnp.int32)) for name, shape in shapes.items()

@@ -51,7 +51,7 @@ class TierSampler:
         self.codes[:, : self.done] = known
         model = prior.config
         hop_fraction = request.hop_fraction_of(model.tier)
-        plan = windows.plan(num_codes, model.context, hop_fraction, max(model.upsampling, 1), self.done)
+        plan = windows.plan(num_codes, model.context, hop_fraction, model.multiple, self.done)
         parallel = request.parallel_windows and model.upsampling > 0
         self._plan = windows.independent(plan, self.done) if parallel else plan
         size = request.num_together(parallel, max(len(devices), 1))

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import types
 
 import jax
 import numpy as np
@@ -11,7 +10,7 @@ import scipy.stats
 from tiny_layouts import ABOVE, TIERS
 
 from musicgen_jax import config
-from musicgen_jax.codes import code_dataset, code_shards
+from musicgen_jax.codes import code_dataset, code_shards, places
 from musicgen_jax.data import labels, shards
 from musicgen_jax.sampling import windows as sampling_windows
 from musicgen_jax.sharding import meshes
@@ -45,8 +44,8 @@ def test_consecutive_windows_hold_every_code_once(tiny_codes, tier, split):
     windows = code_dataset.Windows(tiny_codes, split, resolved(tiny_codes, tier))
     sequences = code_shards.Tracks(tiny_codes, split).all_codes(tier)
     above = ABOVE[tier] and code_shards.Tracks(tiny_codes, split).all_codes(ABOVE[tier])
-    for track, places in itertools.groupby(windows.consecutive(), key=lambda place: place[0]):
-        examples = [windows.window(*place) for place in places]
+    for track, its in itertools.groupby(windows.consecutive(), key=lambda place: place[0]):
+        examples = [windows.window(*place) for place in its]
         got = np.concatenate([example["codes"][example["mask"]] for example in examples])
         np.testing.assert_array_equal(got, sequences[track])
         assert all(not example["codes"][~example["mask"]].any() for example in examples)
@@ -114,10 +113,8 @@ def test_random_windows_have_every_place_in_its_share(tiny_codes, tier, context)
 
 
 def test_windows_begin_at_code_0_as_often_as_sampling_begins_there():
-    model = types.SimpleNamespace(context=64)
     for hops, share in ((0, 1), (1, 1 / 2), (2, 1 / 3), (5, 1 / 6), (7, 1 / 8), (1000, 1 / 8)):
-        windows = types.SimpleNamespace(model=model, num_frames=lambda track, hops=hops: 64 + 32 * hops)
-        assert code_dataset.Windows.first_window_share(windows, 0) == share
+        assert places.Places([64 + 32 * hops], 64, 1).first_window_share(0) == share
         of_sampling = sampling_windows.plan(64 + 32 * hops, 64, 0.5)
         assert share == max(1 / len(of_sampling), 1 / 8)
 
@@ -130,15 +127,19 @@ def test_a_short_track_is_a_whole_window_with_a_mask(tiny_codes):
 
 
 def test_batches_resume_and_validate(tiny_codes):
-    model, data = resolved(tiny_codes, "middle"), config.DataConfig(path=tiny_codes, batch_size=4)
-    batches_from = code_dataset.training_batches(tiny_codes, model, data, one_device())
+    run = config.PriorTraining(
+        model=resolved(tiny_codes, "middle"),
+        data=config.DataConfig(path=tiny_codes, batch_size=4),
+        training=config.TrainingConfig(eval_batches=2),
+    )
+    batches_from = code_dataset.training_batches(run, one_device())
     batches = list(itertools.islice(batches_from(0), 4))
     assert {name: value.shape for name, value in batches[0].items()} == {
         "codes": (4, CONTEXT, 1), "mask": (4, CONTEXT), "above": (4, CONTEXT // 4, 1),
         "genre": (4,), "artist": (4,), "start": (4,), "length": (4,),
     }  # fmt: skip
     jax.tree.map(np.testing.assert_array_equal, next(batches_from(3)), batches[3])
-    validation = code_dataset.validation_batches(tiny_codes, model, data, 2, one_device())
+    validation = code_dataset.validation_batches(run, one_device())
     first, second = list(validation()), list(validation())
     assert len(first) == 2
     jax.tree.map(np.testing.assert_array_equal, first, second)

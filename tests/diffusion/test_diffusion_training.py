@@ -33,8 +33,8 @@ def train(codes: str, workdir: pathlib.Path, num_steps: int, diffusion: bool = T
         parts = {field.name: getattr(run, field.name) for field in dataclasses.fields(config.PriorTraining)}
         run = config.PriorTraining(**parts | {"model": config.PriorConfig(**fields)})
     mesh = meshes.single_device_mesh()
-    batches = code_dataset.training_batches(codes, run.model, run.data, mesh)
-    held_out = code_dataset.validation_batches(codes, run.model, run.data, 1, mesh)
+    batches = code_dataset.training_batches(run, mesh)
+    held_out = code_dataset.validation_batches(run, mesh)
     loop.train(kinds.task(run), run, workdir, mesh, batches, held_out)
 
 
