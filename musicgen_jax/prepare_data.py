@@ -2,6 +2,8 @@
 
     python -m musicgen_jax.prepare_data --dataset=recordings --source=DIR --out=DIR
 
+Or scores alone, for composers: --dataset=midi, a folder of MIDI files.
+
 Run again, it does nothing where the same dataset is complete, and starts anew where it was interrupted.
 """
 
@@ -18,10 +20,11 @@ from musicgen_jax.command_line import cli
 SOURCES = {
     "recordings": "musicgen_jax.data.sources.recordings",
     "chorales": "musicgen_jax.data.sources.chorales",
+    "midi": "musicgen_jax.data.sources.midi",
 }
 
 _DATASET = flags.DEFINE_enum("dataset", None, list(SOURCES), "Where the music comes from.", required=True)
-_SOURCE = cli.define_path("source", "", "Folder of the recordings; the chorales need none.")
+_SOURCE = cli.define_path("source", "", "Folder of the recordings or MIDI files; the chorales need none.")
 _OUT = cli.define_path("out", None, "Directory to write; must be new, empty, or hold this dataset.", required=True)
 _SAMPLE_RATE = flags.DEFINE_integer("sample_rate", 22050, "Hz of the dataset.")
 _SEED = flags.DEFINE_integer(

@@ -29,6 +29,10 @@ def after_prepare_data(out: str, report: Mapping[str, Any]) -> None:
         for split, hours in report["hours"].items()
     ]
     console.say(f"{out}: " + "; ".join(splits))
+    if report["settings"]["dataset"] == "midi":
+        flags = {"config": "configs/symbolic.py:scale=tiny", "workdir": _beside(out, "score"), "config.data.path": out}
+        console.say_next("train_prior", flags)
+        return
     sample_rate = report["settings"]["sample_rate"]
     flags = {"config": "configs/vqvae.py:scale=tiny", "workdir": _beside(out, "vqvae"), "config.data.path": out}
     if sample_rate != TINY_SAMPLE_RATE:

@@ -20,7 +20,7 @@ from musicgen_jax.scores import excerpts
 from musicgen_jax.scores.score import COLUMNS
 
 REPORT_NAME = "report.json"
-DATASET_NAME = "musicgen_audio"
+DATASET_NAME, SCORES_NAME = "musicgen_audio", "musicgen_scores"
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1000, 192000
 START_SECONDS = 300.0  # for a process to compile what renders a score, on a machine that has other things to do
 
@@ -93,13 +93,18 @@ def _prepare(
     tracks, rejections = source.tracks(settings.source, settings.sample_rate, settings.seed, num_workers)
     rejections = list(rejections)
     _require_some(tracks, rejections, settings)
-    splits = manifest.split_groups(tracks, settings.seed)
+    splits = {item.group: item.split for item in tracks if item.split} or manifest.split_groups(tracks, settings.seed)
     metadata = {"sample_rate": settings.sample_rate, "dataset": settings.dataset}
     kinds = sorted({item.score_kind for item in tracks if item.score is not None})
     metadata |= {"scores": {"columns": list(COLUMNS), "kinds": kinds}} if kinds else {}
-    features = shards.audio_features(scores=bool(kinds))
-    with shards.ShardWriter(folder, DATASET_NAME, features, manifest.SPLITS, metadata) as writer:
-        rows = _write_tracks(writer, tracks, splits, rejections, settings, num_workers)
+    audible = tracks[0].blocks is not None
+    features = shards.audio_features(scores=bool(kinds)) if audible else shards.score_features()
+    name = DATASET_NAME if audible else SCORES_NAME
+    with shards.ShardWriter(folder, name, features, manifest.SPLITS, metadata) as writer:
+        if audible:
+            rows = _write_tracks(writer, tracks, splits, rejections, settings, num_workers)
+        else:
+            rows = _write_scores(writer, tracks, splits, settings)
         _require_some(rows, rejections, settings)
         rows += map(manifest.rejected, rejections)
         report = make_report(settings, notes, rows)
@@ -214,6 +219,19 @@ def _write_tracks(
                 rows.append(manifest.accepted(item, split, num_samples, len(bounds)))
             pathlib.Path(path).unlink(missing_ok=True)
             progress.update(item.duration)
+    return rows
+
+
+def _write_scores(
+    writer: shards.ShardWriter, tracks: list[track.Track], splits: dict[str, str], settings: Settings
+) -> list[manifest.Row]:
+    """Writes the scores of tracks without audio, a record each, and returns the rows."""
+    rows = []
+    for item in tracks:
+        split = splits[item.group]
+        texts = {"track_id": item.track_id, "genre": item.labels["genre"], "artist": item.labels["artist"]}
+        writer.write(split, texts | {"notes": item.score.notes})
+        rows.append(manifest.accepted(item, split, round(item.duration * settings.sample_rate), 1))
     return rows
 
 

@@ -59,6 +59,12 @@ def notes_feature() -> tfds.features.Tensor:
     return tfds.features.Tensor(shape=(None, 5), dtype=np.float32, encoding="bytes")
 
 
+def score_features() -> tfds.features.FeaturesDict:
+    """The features of a record of a data set without audio: the notes of a whole track."""
+    text = {name: tfds.features.Text() for name in ("track_id", "genre", "artist")}
+    return tfds.features.FeaturesDict(text | {"notes": notes_feature()})
+
+
 def segment_bounds(num_samples: int, sample_rate: int) -> list[tuple[int, int]]:
     """Cuts a track into consecutive (start, stop) of 10 s; a rest shorter than 1 s stays with the segment before it."""
     length = round(SEGMENT_SECONDS * sample_rate)

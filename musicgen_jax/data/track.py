@@ -22,10 +22,12 @@ class Track:
       sample_rate: Hz of the source, before resampling.
       channels: number of channels of the source.
       blocks: called once, possibly in another process, so it must pickle: a functools.partial of a module's function.
-        Yields mono float32 arrays [S] in [-1, 1] at the dataset's sample rate, in order.
+        Yields mono float32 arrays [S] in [-1, 1] at the dataset's sample rate, in order. None where there is a score
+        and no audio, which is so of all tracks of a source or of none.
       score: what is played in it, in seconds of the track, where that is known.
       score_kind: where the score comes from: "exact" where the audio was rendered from it, "" where there is none.
       warning: what is doubtful about a track that is kept all the same ("clipped: ..."), or "".
+      split: where the source has a split of its own, which is so of all tracks or of none.
     """
 
     track_id: str
@@ -36,10 +38,11 @@ class Track:
     duration: float
     sample_rate: int
     channels: int
-    blocks: Callable[[], Iterator[np.ndarray]]
+    blocks: Callable[[], Iterator[np.ndarray]] | None
     score: Score | None = None
     score_kind: str = ""
     warning: str = ""
+    split: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
