@@ -9,6 +9,7 @@ import jax
 import pytest
 import tiny_diffusion
 import tiny_runs
+import tiny_scores
 import tiny_workdirs
 
 from musicgen_jax import config, kinds, pretrained
@@ -22,9 +23,10 @@ RUNS = {
     ),
     "prior": config.PriorTraining(model=tiny_runs.prior_config("middle"), data=DATA),
     "diffusion": config.DiffusionTraining(model=tiny_diffusion.model_config("middle"), data=DATA),
+    "composer": config.ComposerTraining(model=tiny_scores.model_config(), data=DATA),
     "jukebox_prior": config.JukeboxPriorConfig(),
 }
-YOUNG = ("residual",)  # whose folders have always said it
+YOUNG = ("residual", "composer")  # whose folders have always said it
 
 
 def as_before(values: dict[str, Any]) -> dict[str, Any]:
@@ -95,7 +97,8 @@ def test_models_of_older_folders_are_loaded(tiny_tokenizer, tmp_path):
 @pytest.mark.parametrize("name", [name for name, kind in kinds.KINDS.items() if kind.task])
 def test_a_task_says_all_that_trainer_and_planner_need(name):
     task = kinds.task(RUNS[name])
-    assert {leaf.shape[0] for leaf in task.batch.values()} == {2} and kinds.KINDS[name].data in task.batch
+    assert {leaf.shape[0] for leaf in task.batch.values()} == {2}
+    assert {"scores": "codes"}.get(kinds.KINDS[name].data, kinds.KINDS[name].data) in task.batch
 
     def loss(params: dict, buffers: dict, batch: dict, key: jax.Array) -> jax.Array:
         return task.loss(task.functional.bind(params, buffers), batch, key, True)[0]

@@ -21,7 +21,8 @@ class ComposerConfig(PriorConfig):
     tier: str = STREAM
     context: int = 1024  # tokens of a window; of a grid four a sixteenth
     tokens: str = "grid"  # what a score is told in: see `TOKENS`
-    position_dropout: float = 0.1  # share of training windows that are not told the meter and the phrases
+    position: bool = True  # whether a model of a grid is told where in beat, bar and phrase the next token lies
+    position_dropout: float = 0.1  # share of training windows that are told the voice alone
     lowest_pitch: int = 36  # of a grid; read from the scores
     highest_pitch: int = 81  # of a grid; read from the scores
     bar_steps: int = 0  # sixteenths of the most common bar, 0 unknown; read from the scores
@@ -41,7 +42,7 @@ class ComposerConfig(PriorConfig):
     @property
     def hears_meter(self) -> bool:
         """Whether it is told where in beat, bar and phrase the next token lies."""
-        return self.tokens == "grid"
+        return self.position and self.tokens == "grid"
 
     def dropout_of(self, condition: str) -> float:
         """Share of training windows that are not told a condition."""
