@@ -57,6 +57,11 @@ def load_code_model(workdir: str, tier: str = "") -> trained.TrainedPrior:
     return _load_code_model(workdir, tier, "prior", "diffusion", "jukebox_prior")
 
 
+def load_composer(workdir: str) -> trained.TrainedPrior:
+    """The composer that train_prior wrote; errors as `load_prior`."""
+    return _load_code_model(workdir, "", "composer")
+
+
 def load_diffusion(workdir: str, tier: str = "", steps: int | None = None) -> trained_diffusion.TrainedDiffusion:
     """The diffusion model that train_prior or compress --method=distill wrote.
 
