@@ -53,9 +53,9 @@ def sample_to_folder(
     folder = own_folder(out)
     request.validate(tokenizer.layout, priors, prompt, scores)
     facts = _facts(tokenizer, priors, request, prompt, scores)
-    if not _is_complete(folder, facts):
+    if not is_complete(folder, facts):
         with folder_lock.hold(folder, "sampling"):
-            if not _is_complete(folder, facts):  # another process may have done it until now
+            if not is_complete(folder, facts):  # another process may have done it until now
                 _sample(folder, tokenizer, priors, request, facts, models, prompt, scores)
                 return
     journals.remove(folder)
@@ -103,7 +103,7 @@ def _sample(
     print(f"{folder}: {len(samples)} samples of {request.seconds:g} s")
 
 
-def _is_complete(folder: pathlib.Path, facts: dict) -> bool:
+def is_complete(folder: pathlib.Path, facts: dict) -> bool:
     """Whether the folder holds these samples already. Raises UserError where it holds those of another request."""
     if not (folder / INFO_NAME).is_file():
         return False

@@ -114,7 +114,7 @@ class Request:
         scores: performed.Scores | None = None,
     ) -> None:
         """Raises UserError where request, tokenizer, priors, prompt and scores do not fit together."""
-        self._validate_numbers()
+        self.validate_numbers()
         config.require(self.mode in config.MODES, f"`mode`={self.mode}: must be one of {', '.join(config.MODES)}")
         for name in priors:
             layout.stream(name)
@@ -186,7 +186,7 @@ class Request:
             f"contexts, take as long as one after the other: pass {rule}",
         )
 
-    def _validate_numbers(self) -> None:
+    def validate_numbers(self) -> None:
         inside = 0 < self.seconds <= MAX_SECONDS
         config.require(inside, f"`seconds`={self.seconds}: must be greater than 0, and at most {MAX_SECONDS}")
         inside = 0 < self.num_samples <= MAX_NUMBER

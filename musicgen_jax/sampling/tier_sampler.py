@@ -1,6 +1,6 @@
 """The codes of one tier, sampled window by window."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -13,6 +13,8 @@ from musicgen_jax.sharding import meshes
 from musicgen_jax.training import rng
 
 Job = tuple[int, windows.Window]  # number of the sample, and which stretch of it
+# (rows int [B], which samples; start int32 [B], where their windows begin) -> arrays [B, ...] of these windows.
+Beside = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
 
 
 class TierSampler:
@@ -31,6 +33,7 @@ class TierSampler:
         num_codes: int,
         *,
         scores: performed.Scores | None = None,
+        beside: Beside | None = None,
         journal: journals.Journal | None = None,
         devices: Sequence[jax.Device] = (),
         show_progress: bool = False,
@@ -41,11 +44,13 @@ class TierSampler:
         known: the prompt's codes, int32 [N, P, Q].
         num_codes: T.
         scores: what the samples perform.
+        beside: gives further arrays that the prior's conditions read.
         journal: keeps every finished window, and gives back those of an interrupted run.
         devices: which divide a batch of parallel windows among them; none are the prior's own.
         show_progress: a bar with the time left.
         """
         self._prior, self._request, self._scores, self._journal = prior, request, scores, journal
+        self._beside = beside
         shape = request.num_samples, num_codes, prior.config.num_codebooks
         self.codes, self.done = np.zeros(shape, np.int32), known.shape[1]
         self.codes[:, : self.done] = known
@@ -118,6 +123,7 @@ class TierSampler:
         places = start[:, None] + np.arange(model.context)
         settings = self._request.settings.arrays(model.tier, places, self.codes.shape[1])
         batch = window_batch(self._prior, self._request, self.codes, above, rows, start, self._scores)
+        batch |= self._beside(rows, start) if self._beside else {}
         arguments = (batch, known, stop, self._keys[rows], start, settings)
         if self._sharding is not None:
             arguments = jax.device_put(arguments, self._sharding)

@@ -29,9 +29,7 @@ def train(folder, workdir, num_steps, tokens="grid", **changes):
         ),
     )
     mesh = meshes.single_device_mesh()
-    batches, held_out = (
-        make(run, mesh) for make in (score_dataset.training_batches, score_dataset.validation_batches)
-    )
+    batches, held_out = (make(run, mesh) for make in (score_dataset.training_batches, score_dataset.validation_batches))
     loop.train(kinds.task(run), run, workdir, mesh, batches, held_out)
 
 
@@ -58,7 +56,12 @@ def bigram_nats(windows):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("tokens", "changes"),
-    [("grid", {}), ("grid", {"layer": "lstm", "mlp_width": 0}), ("grid", {"layer": "absolute"}), ("performance", {"width": 64})],
+    [
+        ("grid", {}),
+        ("grid", {"layer": "lstm", "mlp_width": 0}),
+        ("grid", {"layer": "absolute"}),
+        ("performance", {"width": 64}),
+    ],
 )
 def test_learns_more_than_which_token_follows_which(folder, tmp_path, tokens, changes):
     train(folder, tmp_path, {"grid": 150, "performance": 500}[tokens], tokens, **changes)

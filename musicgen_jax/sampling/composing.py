@@ -1,0 +1,183 @@
+"""New scores by a composer: tokens drawn window by window, and the notes that they are."""
+
+import dataclasses
+import math
+
+import jax
+import numpy as np
+
+from musicgen_jax import config
+from musicgen_jax.codes import meter, score_tokens
+from musicgen_jax.priors import trained
+from musicgen_jax.sampling import requests, tier_sampler
+from musicgen_jax.scores import performance_events
+from musicgen_jax.scores.grid import CELLS
+from musicgen_jax.scores.score import Score
+from musicgen_jax.training import rng
+
+MARGIN = 1.25  # tokens that a performance is expected to take, beyond the mean
+MAX_ROUNDS = 12  # in which a performance gets longer: one that has not come to its end by then is left as it is
+
+
+@dataclasses.dataclass(frozen=True)
+class Composed:
+    """What a composer wrote.
+
+    Attributes:
+      codes: int32 [N, T, 1], the tokens; those of a performance may go on behind the end of its score.
+      scores: of each sample.
+    """
+
+    codes: np.ndarray
+    scores: tuple[Score, ...]
+
+
+def compose(
+    composer: trained.TrainedPrior,
+    request: requests.Request,
+    prime: Score | None = None,
+    *,
+    show_progress: bool = False,
+) -> Composed:
+    """Composes `request.num_samples` scores of `request.seconds`.
+
+    Args:
+      composer: of any tokens.
+      request: seconds, number, seed, labels, settings and hop. Pieces end where the samples do, unless `total_seconds`
+        says otherwise. Phrases of a grid are drawn as `meter.planned` does.
+      prime: how each of them begins.
+      show_progress: a bar.
+
+    Raises:
+      UserError: the request does not fit the composer, or the prime is as long as the whole or cannot be told in its
+        tokens.
+    """
+    _validate(composer, request)
+    request = dataclasses.replace(request, total_seconds=request.total_seconds or request.seconds)
+    tokens = score_tokens.of(composer.config)
+    known = np.zeros(0, np.int16) if prime is None else _encoded(prime, tokens)
+    if composer.config.tokens == "grid":
+        return _on_a_grid(composer, request, prime, known, tokens, show_progress)
+    return _performances(composer, request, known, tokens, show_progress)
+
+
+def quarter_seconds(model: config.ComposerConfig, prime: Score | None = None) -> float:
+    """Mean length of a quarter in the training scores of a grid, or in a given beginning."""
+    if prime is not None and prime.quarters is not None:
+        return float((prime.quarters[-1] - prime.quarters[0]) / (len(prime.quarters) - 1))
+    return model.voices * CELLS / model.codes_per_second
+
+
+def _validate(composer: trained.TrainedPrior, request: requests.Request) -> None:
+    request.validate_numbers()
+    model = composer.config
+    for genre in request.genres or ("",):
+        composer.require_told(trained.Words(genre, request.artist), request.seconds)
+    guidance = request.settings.of("guidance", model.tier)
+    config.require(
+        guidance == 1 or model.label_dropout > 0,
+        f"`guidance`={guidance}: the composer was never trained without labels, which guidance compares with; use 1, "
+        "or train it with --config.model.label_dropout=0.1",
+    )
+    exact = request.cache_dtype == "compute" or model.int8_cache
+    config.require(exact, f"`cache_dtype`={request.cache_dtype}: a composer of such layers knows none but compute")
+
+
+def _encoded(prime: Score, tokens: score_tokens.Tokens) -> np.ndarray:
+    codes = tokens.encode(prime)
+    config.require(len(codes) > 0, "`prompt`: the score that is to be continued has no note")
+    return codes
+
+
+def _on_a_grid(
+    composer: trained.TrainedPrior,
+    request: requests.Request,
+    prime: Score | None,
+    known: np.ndarray,
+    tokens: score_tokens.Tokens,
+    show_progress: bool,
+) -> Composed:
+    model, quarter = composer.config, quarter_seconds(composer.config, prime)
+    num_steps, given = math.ceil(round(request.seconds / quarter * CELLS, 6)), len(known) // model.voices
+    _require_shorter(given * quarter / CELLS, request.seconds)
+    begin = np.zeros((0, 4), np.int32) if prime is None else meter.positions(prime, given)
+    plan_key = rng.key(request.seed, "sample/meter")
+    plans = np.stack([
+        meter.planned(model, num_steps, begin, _generator(jax.random.fold_in(plan_key, sample)))
+        for sample in range(request.num_samples)
+    ])  # fmt: skip
+
+    def beside(rows: np.ndarray, start: np.ndarray) -> dict[str, np.ndarray]:
+        steps = start[:, None] // model.voices + np.arange(model.context // model.voices)
+        inside = (steps < num_steps)[..., None]
+        return {"position": np.where(inside, plans[rows[:, None], np.minimum(steps, num_steps - 1)], -1)}
+
+    codes = _sampled(composer, request, known, num_steps * model.voices, beside if model.hears_meter else None,
+                     show_progress)  # fmt: skip
+    scores = [
+        _with_meter(tokens.decode(row[:, 0].astype(np.int16), quarter), plan)
+        for row, plan in zip(codes, plans, strict=True)
+    ]
+    return Composed(codes, tuple(scores))
+
+
+def _with_meter(score: Score, plan: np.ndarray) -> Score:
+    """The score with the bars and the held ends of phrases that were planned, int32 [S, 4]."""
+    bars = np.flatnonzero(plan[:, 1] == 0) / CELLS
+    upbeat = plan[0, 1] if len(plan) else -1
+    bars = np.concatenate([[-upbeat / CELLS], bars]) if upbeat > 0 else bars
+    held = np.diff((plan[:, 2] == 1).astype(int), prepend=0, append=0)
+    ends = np.stack([np.flatnonzero(held == 1), np.flatnonzero(held == -1)], axis=1) / CELLS
+    return Score(score.notes, score.quarters, bars if len(bars) else None, score.second_at(ends))
+
+
+def _performances(
+    composer: trained.TrainedPrior,
+    request: requests.Request,
+    known: np.ndarray,
+    tokens: score_tokens.Tokens,
+    show_progress: bool,
+) -> Composed:
+    _require_shorter(_elapsed(known), request.seconds)
+    rate = composer.config.codes_per_second
+    num_codes = len(known) + math.ceil((request.seconds - _elapsed(known)) * rate * MARGIN)
+    codes = known
+    for _ in range(MAX_ROUNDS):
+        codes = _sampled(composer, request, codes, num_codes, None, show_progress)
+        if min(_elapsed(row[:, 0]) for row in codes) >= request.seconds:
+            break
+        num_codes = math.ceil(num_codes * MARGIN)
+    scores = (tokens.decode(row[:, 0].astype(np.int16), 0.0) for row in codes)
+    return Composed(codes, tuple(score.cut(0, request.seconds).clipped(request.seconds) for score in scores))
+
+
+def _elapsed(events: np.ndarray) -> float:
+    """Seconds that events of a performance take."""
+    shifts = events[(events >= performance_events.SHIFT) & (events < performance_events.LOUDNESS)]
+    return float((shifts - performance_events.SHIFT + 1).sum() / performance_events.STEPS_PER_SECOND)
+
+
+def _sampled(
+    composer: trained.TrainedPrior,
+    request: requests.Request,
+    known: np.ndarray,
+    num_codes: int,
+    beside: tier_sampler.Beside | None,
+    show_progress: bool,
+) -> np.ndarray:
+    """int32 [N, num_codes, 1]; `known` is int [P], the same for all samples, or [N, P, 1]."""
+    begin = np.broadcast_to(known.reshape(-1, 1), (request.num_samples, len(known), 1)) if known.ndim == 1 else known
+    sampler = tier_sampler.TierSampler(composer, request, begin, num_codes, beside=beside, show_progress=show_progress)
+    while sampler.done < num_codes:
+        sampler.advance(None)
+    return sampler.codes
+
+
+def _require_shorter(given: float, seconds: float) -> None:
+    config.require(
+        given < seconds, f"`seconds`={seconds:g}: the score that is to be continued lasts {given:.1f} s already"
+    )
+
+
+def _generator(key: jax.Array) -> np.random.Generator:
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
