@@ -54,7 +54,8 @@ MAY_IMPORT = {
         *("config", "nn", "sharding", "tokenizers", "priors", "diffusion", "compression", "training", "kinds"),
     },
     "diffusion": {"config", "nn", "sharding", "conditions", "priors", "data", "codes", "sampling", "training"},
-    "generation": {"config", "scores", "codes", "tokenizers", "priors", "pretrained", "sampling"},
+    "composition": {"config", "priors", "pretrained", "sampling", "scores"},
+    "generation": {"composition", "config", "scores", "codes", "tokenizers", "priors", "pretrained", "sampling"},
     "planning": {"priors.jukebox_batch", "config", "nn", "sharding", "transformer", "codes", "kinds", "training"},
     "conversion": {"config", "nn", "priors", "kinds", "pretrained", "training.checkpointing"},
 }

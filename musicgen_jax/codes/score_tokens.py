@@ -6,7 +6,7 @@ import numpy as np
 
 from musicgen_jax import config
 from musicgen_jax.scores import performance_events
-from musicgen_jax.scores.grid import FIRST_PITCH, GridTokens
+from musicgen_jax.scores.grid import GridTokens
 from musicgen_jax.scores.score import MAX_PITCH, Score
 
 LONGEST_NOTE = 10.0  # seconds, of a performance that is composed: a model that forgets to end a note leaves no drone
@@ -51,8 +51,7 @@ class Grid:
         return self._grid.shifts(codes.reshape(-1, self._grid.voices))
 
     def transposed(self, codes: np.ndarray, semitones: int) -> np.ndarray:
-        # Not through the sounding pitches: a window may begin with a hold.
-        return np.where(codes >= FIRST_PITCH, codes + semitones, codes).astype(np.int16)
+        return self._grid.transposed(codes, semitones)
 
 
 class Performance:

@@ -12,7 +12,7 @@ from musicgen_jax.ddsp import synthesizer, timbres
 from musicgen_jax.nn import modules
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime import files, folder_lock
-from musicgen_jax.sampling import composing, output, requests
+from musicgen_jax.sampling import composing, output, performed, requests
 from musicgen_jax.scores import midi
 from musicgen_jax.scores.score import Score
 
@@ -77,6 +77,10 @@ def _require_timbre(name: str) -> None:
     config.require(name in ("", *known), f"`timbre`={name}: must be one of {', '.join(known)}")
 
 
+def _digest(score: Score) -> str:
+    return performed.Scores("the prompt", (score,)).digest
+
+
 def _facts(composer: trained.TrainedPrior, request: requests.Request, prime: Score | None, timbre: str) -> dict:
     """All that decides the scores and their sound, as JSON gives it back."""
     request_facts = {name: value for name, value in dataclasses.asdict(request).items() if name != "batch_size"}
@@ -84,7 +88,7 @@ def _facts(composer: trained.TrainedPrior, request: requests.Request, prime: Sco
         del request_facts["lyrics"]
     facts = {
         "request": request_facts,
-        "prompt": None if prime is None else {"seconds": prime.seconds, "digest": prime.digest},
+        "prompt": None if prime is None else {"seconds": prime.seconds, "digest": _digest(prime)},
         "timbre": timbre,
         "vqvae_fingerprint": "",  # there is none
         "prior_fingerprints": {config.STREAM: modules.fingerprint(*composer.weights)},

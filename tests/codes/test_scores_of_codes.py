@@ -133,7 +133,8 @@ def test_notes_of_a_window_fit_and_have_its_times(scored):
             wanted = excerpts.within(wanted, begin, begin + 64 * 32 / 4000 + 0.5)
             np.testing.assert_allclose(example["notes"][:count], wanted - [0, begin, 0, 0, 0], atol=1e-5)
             assert example["scored"] == bool(windows.entries[place[0]].score.kind)
-    batches = code_dataset.training_batches(codes, model, config.DataConfig(path=codes, batch_size=2), one_device())
+    run = config.PriorTraining(model=model, data=config.DataConfig(path=codes, batch_size=2))
+    batches = code_dataset.training_batches(run, one_device())
     batch = next(batches(0))
     assert batch["notes"].shape == (2, model.score_notes, 5) and batch["scored"].dtype == bool
 
