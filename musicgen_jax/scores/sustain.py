@@ -36,16 +36,17 @@ def extended(
     order = np.lexsort((values < DOWN, times))
     times, down = times[order], values[order] >= DOWN
     ups = np.append(times[~down], last)
+    struck_down, ended_down = _is_down(onsets, times, down), _is_down(ends, times, down)
+    next_up = ups[np.minimum(np.searchsorted(times[~down], ends, side="right"), len(ups) - 1)]
     order = np.argsort(pitches.astype(np.int16), kind="stable")  # strikes of each pitch one after the other
     onset, end, pitch = onsets[order], ends[order], pitches[order]
     count = len(order)
-    strikes = np.where(_is_down(onset, times, down), np.arange(count), count)
+    strikes = np.where(struck_down[order], np.arange(count), count)
     following = np.append(np.minimum.accumulate(strikes[::-1])[::-1][1:], count)  # the next strike under the pedal
     again = following < count
     again[again] = pitch[following[again]] == pitch[again]
     struck = np.where(again, onset[np.minimum(following, count - 1)], np.inf)
-    up = np.maximum(ups[np.minimum(np.searchsorted(times[~down], end, side="right"), len(ups) - 1)], end)
-    held = np.where(_is_down(end, times, down), np.minimum(struck, up), end)
+    held = np.where(ended_down[order], np.minimum(struck, np.maximum(next_up[order], end)), end)
     final, remains = np.empty(count), np.empty(count, bool)
     final[order] = np.where(struck <= end, struck, held)
     remains[order] = struck > onset

@@ -129,9 +129,14 @@ BAD = {
     "10^9 ticks": (song(note(0, 2**28 - 1) * 4), "too long: 2236962 quarters"),
     "a day": (song(tempo(0, 2**24 - 1) + note(0, 480 * 10_000)), "too long: 10000 quarters, 167772 s"),
     "10^10 ticks": (song(note(2**28 - 1, 2**28 - 1) * 20), "too long: "),
-    "10^6 at once": (song(b"\x00\x90\x3c\x40" * 10**6 + b"\x01\x80\x3c\x00" * 10**6), "too dense: 1000000 notes"),
+    "10^6 at once": (song(b"\x00\x90\x3c\x40" * 10**6 + b"\x01\x80\x3c\x00" * 10**6), "too many notes: 1000000"),
+    "10^5 at once": (song(b"\x00\x90\x3c\x40" * 10**5 + b"\x01\x80\x3c\x00" * 10**5), "too dense: 100000 notes"),
+    "2000 tracks": (song(*[note(0, 1)] * 2000), "too many tracks: 2000"),
+    "2000 channels": (song(*[b"".join(note(0, 1, 60, n) for n in range(9))] * 250), "too many tracks: 2250"),
+    "10^6 programs": (song(b"\x00\xc0\x01" * 10**6), "too many changes of program"),
+    "10^5 meters": (song(meta(0, 0x58, bytes([3, 2, 24, 8])) * 10**5 + note(0, 9)), "too many time signatures: 100000"),
+    "8 MB": (song(note(0, 1) * 1_100_000), "too large"),
     "10^6 without an end": (song(b"\x00\x90\x3c\x40" * 10**6), "no notes in it"),
-    "too many": (song(note(0, 1) * 1_100_000), "too many notes: 1100000"),
 }  # fmt: skip
 
 
@@ -150,7 +155,7 @@ def test_bad_paths(tmp_path, monkeypatch):
         midi.read(tmp_path)
     (tmp_path / "a.mid").write_bytes(song(note(0, 1)))
     monkeypatch.setattr(midi, "MAX_BYTES", 10)
-    with pytest.raises(UserError, match="too large"):
+    with pytest.raises(UserError, match=r"a\.mid: too large"):
         midi.read(tmp_path / "a.mid")
     assert midi.read_or_explain(tmp_path / "a.mid").startswith("too large")
 
