@@ -61,26 +61,27 @@ class Recording:
 
     @property
     def seconds(self) -> float:
+        """Length of the recording, without the zeros that filled its last frame."""
         return self.num_samples / self.layout.sample_rate
 
     @property
     def covered(self) -> int:
-        """Samples that the codes reach over."""
+        """Samples of audio that the codes are of: those of the recording and the zeros that filled its last frame."""
         return len(self.codes[self.finest]) * self.layout.stream(self.finest).hop_length
 
     @property
     def finest(self) -> str:
-        """The last stream in the file, coarse to fine."""
+        """Name of the finest stream in the file, which sounds best."""
         return self.layout.names[-1]
 
 
 def bits_per_code(num_codes: int) -> int:
-    """Whole bits that hold the integers below `num_codes`."""
+    """Bits of a code in the file: the fewest that tell `num_codes` integers apart."""
     return math.ceil(math.log2(num_codes))
 
 
 def packed_bytes(length: int, num_codes: int) -> int:
-    """Bytes that a stream of `length` codes takes in the file."""
+    """Bytes that `length` codes of a codebook of `num_codes` take in the file, the last one filled up."""
     return -(-length * bits_per_code(num_codes) // 8)
 
 
@@ -101,7 +102,11 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
 
 def write(path: str | os.PathLike[str], recording: Recording) -> None:
-    """Writes the file.
+    """Writes a recording's codes in the format above, in blocks: memory does not grow with their number.
+
+    Args:
+      path: of the file; `new_file` yields one that appears when it is whole.
+      recording: what to write.
 
     Raises:
       UserError: a code is not in [0, num_codes), or there are too few for the samples.
@@ -239,13 +244,13 @@ def _parsed(header: Any, version: int, where: str) -> tuple[Layout, int, dict[st
 
 
 def pack(codes: np.ndarray, bits: int) -> bytes:
-    """Integers [T] of `bits` bits each, at most 16, one after the other."""
+    """Integers [T] as `bits` bits each, at most 16, one after the other, the most significant bit first."""
     digits = np.unpackbits(codes.astype(">u2").view(np.uint8)).reshape(-1, 16)
     return np.packbits(digits[:, 16 - bits :]).tobytes()
 
 
 def unpack(packed: bytes | memoryview, length: int, bits: int) -> np.ndarray:
-    """Inverse of `pack`: int16 [length]."""
+    """Inverse of `pack`: the first `length` integers of `bits` bits each, int16 [length]."""
     codes = np.empty(length, np.int16)
     block_bytes = BLOCK_CODES // 8 * bits
     for start in range(0, length, BLOCK_CODES):

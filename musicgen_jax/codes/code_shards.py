@@ -28,8 +28,9 @@ WRITER = "pass the --out of extract_codes"
 
 
 def features(layout: Layout, whole_tracks: bool = False) -> tfds.features.FeaturesDict:
-    """Of a record: int16 codes [T, Q] of every stream, labels, lyrics, and the sample of the track that it starts at.
+    """The fields of a record, as TFDS describes them.
 
+    They are int16 codes [T, Q] of every stream, labels, lyrics, and the sample of the track that the record starts at.
     Those of older folders (`whole_tracks`) have codes [T] and no start.
     """
     codes = {
@@ -73,7 +74,7 @@ class TrackEntry:
 
 
 def write_index(directory: pathlib.Path, entries: list[TrackEntry]) -> None:
-    """Writes tracks.jsonl."""
+    """Writes tracks.jsonl, a row a track, in the order in which its records were written."""
     files.write_text(directory / INDEX_NAME, files.json_lines([dataclasses.asdict(entry) for entry in entries]))
 
 

@@ -1,4 +1,4 @@
-"""Audio shards -> training clips."""
+"""What a tokenizer is trained on: random clips of the tracks in audio shards; and whole tracks, block by block."""
 
 import pathlib
 from collections.abc import Callable, Iterator
@@ -78,7 +78,7 @@ class RandomClip(grain.transforms.RandomMap):
         return min(int(place * (last + 1)), last)  # `place` may have been rounded up to 1
 
     def _weight(self, record: dict[str, Any]) -> float:
-        """Samples that the record stands for, silence behind a short track included."""
+        """How often the record is drawn, relative to others: its samples, and the silence that pads a short track."""
         return len(record["audio"]) * max(1.0, self._num_samples / record["track_samples"])
 
 

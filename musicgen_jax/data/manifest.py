@@ -50,7 +50,7 @@ def accepted(item: track.Track, split: str, num_samples: int, num_segments: int)
 
 
 def rejected(item: track.Rejection) -> Row:
-    """The row of a file that does not enter the dataset."""
+    """The row of a source file that does not enter the dataset, with the reason."""
     about = (item.path, "", item.hash, item.duration, item.sample_rate, item.channels)
     return Row(*about, status="rejected", reason=item.reason)
 

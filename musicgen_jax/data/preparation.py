@@ -245,7 +245,7 @@ def _write_segments(
 
 
 class AllRejectedError(UserError):
-    """No track is left; `rejections` are all that there was."""
+    """Not one track of a source can be used; `rejections` has the source's files, each with the reason."""
 
     def __init__(self, message: str, rejections: list[track.Rejection]) -> None:
         super().__init__(message)
@@ -261,5 +261,5 @@ def _require_some(accepted: list[Any], rejections: list[track.Rejection], settin
 
 
 def _categories(reasons: Iterable[str]) -> dict[str, int]:
-    """Counts reasons by what stands before their first colon."""
+    """How often each category occurs among reasons of the form "category: detail"; empty ones do not count."""
     return dict(sorted(collections.Counter(reason.split(":")[0] for reason in reasons if reason).items()))

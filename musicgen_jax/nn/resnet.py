@@ -1,4 +1,8 @@
-"""Dilated residual blocks and strided convolutions over time, on [B, T, C]."""
+"""Convolutions over time that several models share: residual blocks, and strided ones that change the rate.
+
+All take and give activations [B, T, C]: batch, frames, channels. `dtype` is that in which they compute; parameters are
+float32.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -34,14 +38,14 @@ def convolution(
     dtype: jnp.dtype,
     rngs: nnx.Rngs,
 ) -> Convolution:
-    """A `Convolution` of `kernel_size` taps, which must be odd."""
+    """A `Convolution` of `kernel_size` taps, an odd number, `dilation` frames apart, its parameters declared."""
     layer = Convolution(in_channels, out_channels, (kernel_size,), kernel_dilation=dilation, dtype=dtype, rngs=rngs)
     layer.as_products = as_products
     return parameters.layer(layer)
 
 
 class ResidualBlock(nnx.Module):
-    """x + scale * conv1(relu(conv3(relu(x)))), the 3-tap convolution dilated."""
+    """x + scale * conv1(relu(conv3(relu(x)))): a dilated convolution of three taps, then one of a single tap."""
 
     def __init__(
         self,
@@ -59,7 +63,7 @@ class ResidualBlock(nnx.Module):
         self.project = convolution(width, width, 1, **kinds)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, T, C] -> [B, T, C]."""
+        """[B, T, width] -> [B, T, width]."""
         return x + self.scale * self.project(nnx.relu(self.dilated(nnx.relu(x))))
 
 
@@ -83,15 +87,18 @@ class ResidualStack(nnx.Module):
         self.blocks = nnx.List([ResidualBlock(width, dilation, scale, **kinds) for dilation in dilations])
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, T, C] -> [B, T, C]."""
+        """[B, T, width] -> [B, T, width]."""
         for block in self.blocks:
             x = block(x)
         return x
 
 
 def early(stride: int) -> int:
-    """How many of its 2 * stride samples a strided convolution sees before its own `stride` of them; it sees the rest
-    behind. Half of them; of an odd number one more before, as EnCodec pads (Defossez et al. 2022)."""
+    """How many samples a strided convolution sees in front of the `stride` samples that one of its outputs stands for.
+
+    It has 2 * stride taps: `stride` of them see those samples, this many lie before, the rest behind. Half and half; of
+    an odd number one more before, as EnCodec pads (Defossez et al. 2022).
+    """
     return stride - stride // 2
 
 

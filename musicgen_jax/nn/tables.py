@@ -40,7 +40,7 @@ def of_codebooks(
 
 
 def _projected(entries: jax.Array, width: int, rngs: nnx.Rngs) -> jax.Array:
-    """[K, W] -> [K, width]."""
+    """Entries [K, W] of one codebook, standardised and projected at random: [K, width] float32."""
     # Standardised, so that directions in which the entries spread little count as much as the others.
     entries = (entries - jnp.mean(entries, axis=0)) / (jnp.std(entries, axis=0) + 1e-6)
     projection = jax.random.normal(rngs.params(), (entries.shape[1], width)) / entries.shape[1] ** 0.5
@@ -62,7 +62,7 @@ def summed(table: jax.Array, codes: jax.Array) -> jax.Array:
 
 
 def collected(table: jax.Array, axis_rules: rules.AxisRules) -> jax.Array:
-    """The table [K, D], ready to be looked up: whole, where "fsdp" divides it.
+    """The table [K, D] ready to be looked up: with its rows whole again where the mesh axis "fsdp" divides them.
 
     Looked up in pieces, the rows would come out divided over their width, and XLA would have to copy them whole to
     divide them over the batch.
@@ -71,7 +71,7 @@ def collected(table: jax.Array, axis_rules: rules.AxisRules) -> jax.Array:
 
 
 def lookup(table: jax.Array, indices: jax.Array, axis_rules: rules.AxisRules) -> jax.Array:
-    """table[indices] of the collected table: [K, D] and int32 [...] -> [..., D]."""
+    """The rows of a table [K, D] at int32 indices [...], which must exist: [..., D]; see `collected`."""
     return collected(table, axis_rules)[indices]
 
 
