@@ -142,6 +142,7 @@ def _prune(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathli
         "and the rest fine-tuned on its training split",
     )
     config.require(_WINDOWS.value > 0, f"--importance_windows={_WINDOWS.value}: must be at least 1")
+    pruning.check(prior.functional.declared)
     removed = pruning.num_removed(_FRACTION.value, prior.config.transformer.num_heads)
     run = finetuning.run_config(run, _DATA.value, _FINETUNE_STEPS.value, _LEARNING_RATE.value)
     scores = pruning.importance(_IMPORTANCE.value, prior, finetuning.windows(run, _WINDOWS.value))

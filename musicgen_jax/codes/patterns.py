@@ -31,6 +31,13 @@ class Pattern:
     frames: np.ndarray
 
     @property
+    def codebook(self) -> np.ndarray | None:
+        """int32 [S]: the one codebook that a step predicts a code of; None where that is no question."""
+        present = self.frames >= 0
+        alone = not self._is_plain and (present.sum(axis=1) == 1).all()
+        return np.argmax(present, axis=1).astype(np.int32) if alone else None
+
+    @property
     def newest(self) -> np.ndarray:
         """int32 [S]: of the frames that a step predicts codes of, the latest."""
         return self.frames.max(axis=1)

@@ -37,6 +37,17 @@ def num_removed(fraction: float, num_heads: int) -> int:
     return removed
 
 
+def check(declared: modules.Tree) -> None:
+    """Raises UserError for a prior whose layers have heads that `importance` does not judge: those that read a memory.
+
+    `declared` is what its parameters are (`modules.Functional.declared`).
+    """
+    others = any(_is_stacked(parameter) and "head_columns" in parameter.axes for parameter in jax.tree.leaves(declared))
+    config.require(
+        not others, "a prior that attends to a memory cannot lose heads: only those that look at the codes are judged"
+    )
+
+
 def importance(name: str, model: trained.TrainedPrior, batches: Iterable[Batch]) -> np.ndarray:
     """How much each head matters on these batches (arrays as `code_dataset.Windows.window`): float64 [layers, heads].
 
@@ -94,8 +105,11 @@ def gated(params: modules.Tree, declared: modules.Tree, gates: jax.Array) -> mod
 
 def _heads_axis(parameter: parameters.Declaration) -> int | None:
     """The axis of the heads in a parameter of the stacked blocks, whose axis 0 is their layers; None in any other."""
-    stacked = parameter.axes[:1] == ("layers",) and "heads" in parameter.axes
-    return parameter.axes.index("heads") if stacked else None
+    return parameter.axes.index("heads") if _is_stacked(parameter) and "heads" in parameter.axes else None
+
+
+def _is_stacked(parameter: parameters.Declaration) -> bool:
+    return parameter.axes[:1] == ("layers",)
 
 
 def _largest_weights(model: trained.TrainedPrior) -> Callable[..., tuple[jax.Array, jax.Array]]:

@@ -31,6 +31,7 @@ class JukeboxTransformerConfig:
     exact_variance: ClassVar[bool] = True
     final_norm: ClassVar[bool] = False
     scanned: ClassVar[bool] = False
+    reads_all_rows: ClassVar[bool] = False  # but for one layer of `factored_prime`
     dropout: ClassVar[float] = 0.0
     window: ClassVar[int] = 0
     remat: ClassVar[str] = "none"  # unless the model's own says otherwise

@@ -50,6 +50,7 @@ class TransformerConfig:
     exact_variance: ClassVar[bool] = False  # of the norms: in two passes
     final_norm: ClassVar[bool] = True  # behind the last block
     scanned: ClassVar[bool] = True  # the layers are one block with a leading axis, not a list
+    reads_all_rows: ClassVar[bool] = True  # a step of decoding looks at every row of the cache
     init_std: ClassVar[float] = 0.02  # of a matrix
 
     @property

@@ -145,13 +145,13 @@ class Upsampling(nnx.Module):
         """[B, T, C_in] -> [B, stride * T, C_out]."""
         x, kernel, bias = _in_dtype(self.dtype, x, self.kernel, self.bias)
         stride, (batch, length, channels) = self.stride, x.shape
-        # [2, C_in, stride, C_out]: the two taps of every phase; the first phases come last.
-        taps = kernel.reshape(2, stride, channels, -1)[:, ::-1].swapaxes(1, 2)
-        phases = [
-            convolve(x, part.reshape(2, channels, -1), left=left)
-            for part, left in ((taps[:, :, early(stride) :], 1), (taps[:, :, : early(stride)], 0))
-        ]
-        return jnp.concatenate(phases, axis=-1).reshape(batch, stride * length, -1) + bias
+        # [2, stride, C_in, C_out]: the two taps of every phase. Either half of the phases is in the opposite order.
+        taps, first = kernel.reshape(2, stride, channels, -1), stride - early(stride)
+        phases = []
+        for part, left in ((taps[:, :first], 1), (taps[:, first:], 0)):
+            columns = part[:, ::-1].swapaxes(1, 2).reshape(2, channels, -1)
+            phases.append(convolve(x, columns, left=left).reshape(batch, length, part.shape[1], -1))
+        return jnp.concatenate(phases, axis=2).reshape(batch, stride * length, -1) + bias
 
 
 def _in_dtype(dtype: jnp.dtype, x: jax.Array, *params: nnx.Param) -> list[jax.Array]:

@@ -72,6 +72,11 @@ def test_stretches_cover_the_context():
     assert [end for end, _ in decode.stretches(1537, 0)] == [513, 1025, 1537]
 
 
+def test_where_a_step_reads_a_row_of_the_cache_there_is_one_program():
+    transformer = config.JukeboxTransformerConfig()
+    assert decode.stretches(8192, transformer.window, transformer.reads_all_rows) == [(8192, 8192)]
+
+
 @pytest.mark.parametrize("cache_dtype", config.CACHE_DTYPES)
 def test_stretches_change_nothing(monkeypatch, cache_dtype):
     prior, batch = make()
