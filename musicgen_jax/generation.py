@@ -2,49 +2,28 @@
 
 import os
 import pathlib
-from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import TypedDict, Unpack
+from collections.abc import Container, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from musicgen_jax import config, pretrained
 from musicgen_jax.priors import trained
-from musicgen_jax.runtime import files, records
+from musicgen_jax.runtime import console, files
 from musicgen_jax.runtime.errors import NotFoundError
-from musicgen_jax.sampling import arguments, hierarchy, output, prompts, requests, sampler_settings, stream
+from musicgen_jax.sampling import arguments, hierarchy, options, output, prompts, requests, stream
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
 Path = str | os.PathLike[str]
-SETTINGS = ("temperature", "top_p", "top_k", "guidance")
-
-
-class Options(TypedDict, total=False):
-    """What else may be said of the music: see `requests.Request` and `sampler_settings.SamplingSettings`."""
-
-    genre: str | Sequence[str] | None
-    artist: str
-    lyrics: str
-    mode: str
-    temperature: sampler_settings.ByTier
-    top_p: sampler_settings.ByTier
-    top_k: sampler_settings.ByTier
-    guidance: sampler_settings.ByTier
-    hop_fraction: sampler_settings.ByTier
-    total_seconds: float
-    batch_size: int | None
-    parallel_windows: bool
-    cache_dtype: str
-    sampler: str
-    steps: int
 
 
 class MusicGenerator:
     """A tokenizer and its priors, ready to make music.
 
     Attributes:
-      tokenizer: the VQ-VAE.
-      priors: by tier.
-      models: where they come from: "vqvae" and tiers -> workdir.
+      tokenizer: audio <-> codes.
+      priors: by stream.
+      models: where they come from: "vqvae" and streams -> workdir.
       sample_rate: Hz of the audio.
     """
 
@@ -58,27 +37,20 @@ class MusicGenerator:
         known = [prior.genres for prior in self.priors.values()]
         return tuple(name for name in known[0] if all(name in names for names in known))
 
+    @options.documented
     def generate(
-        self,
-        seconds: float | None = None,
-        *,
-        prompt: Path | np.ndarray | None = None,
-        seed: int = 0,
-        num_samples: int | None = None,
-        show_progress: bool = False,
-        **options: Unpack[Options],
+        self, seconds: float | None = None, *, num_samples: int | None = None, show_progress: bool = False, **said: Any
     ) -> np.ndarray:
-        """Samples codes and decodes the finest tier.
+        """Samples codes and decodes the finest stream.
 
         Args:
-          seconds: of the result, prompt included, rounded up to a whole code of the top tier; by default 8, or with
-            mode "upsample" the prompt's own.
-          prompt: a recording, a file of codes, the codes.npz of former samples, or a waveform at `sample_rate`:
-            floats [S], with two channels [S, 2], or [N, S] for several pieces.
-          seed: equal arguments give equal music.
+          seconds: of the result, prompt included, rounded up to a whole code of the coarsest stream; by default 8, or
+            with mode "upsample" the prompt's own.
           num_samples: how many, made together; None is one.
           show_progress: bars with the time left, on stderr.
-          **options: see `Options`. With a prompt the mode is "continue" unless another is given.
+          **said: the other options below. Equal ones give equal music. A prompt may be a recording, a file of codes,
+            the codes.npz of former samples, or a waveform at `sample_rate`: floats [S], with two channels [S, 2], or
+            [N, S] for several pieces; with one the mode is "continue" unless another is given.
 
         Returns:
           float32 [S], or [num_samples, S] where `num_samples` is given.
@@ -88,81 +60,55 @@ class MusicGenerator:
           UserError: an argument is of the wrong type or out of range, or they do not fit each other or the models;
             the message says which. Numbers may be NumPy's or JAX's, sequences lists, tuples or arrays.
         """
-        sampler = self._hierarchy(*self.request(seconds, prompt, seed, num_samples, options), show_progress)
+        asked = self.request(seconds=seconds, num_samples=num_samples, **said)
+        sampler = self._hierarchy(*asked, show_progress)
         codes, tier = sampler.complete(), sampler.finest
         audio = [self.tokenizer.decode(row, tier) for row in codes[tier]]
         return np.stack(audio) if num_samples is not None else audio[0]
 
     def stream(
-        self,
-        seconds: float | None = None,
-        *,
-        prompt: Path | np.ndarray | None = None,
-        seed: int = 0,
-        num_samples: int | None = None,
-        show_progress: bool = False,
-        **options: Unpack[Options],
+        self, seconds: float | None = None, *, num_samples: int | None = None, show_progress: bool = False, **said: Any
     ) -> Iterator[np.ndarray]:
         """What `generate` returns in consecutive blocks [S] or [N, S], each as soon as its codes are sampled.
 
-        Errors come with the call, not with the first block.
+        Arguments and errors are those of `generate`; errors come with the call, not with the first block.
         """
-        sampler = self._hierarchy(*self.request(seconds, prompt, seed, num_samples, options), show_progress)
-        blocks = stream.stream(self.tokenizer, sampler)
+        asked = self.request(seconds=seconds, num_samples=num_samples, **said)
+        blocks = stream.stream(self.tokenizer, self._hierarchy(*asked, show_progress))
         return blocks if num_samples is not None else (block[0] for block in blocks)
 
-    def write(
-        self,
-        out: Path,
-        seconds: float | None = None,
-        *,
-        prompt: Path | np.ndarray | None = None,
-        seed: int = 0,
-        num_samples: int | None = None,
-        **options: Unpack[Options],
-    ) -> None:
+    def write(self, out: Path, seconds: float | None = None, **said: Any) -> None:
         """`generate` to a folder: NNN.wav, codes.npz, samples.json. Called again, it goes on where it was interrupted.
+
+        Args:
+          out: the folder.
+          seconds: as of `generate`.
+          **said: likewise, `num_samples` among them.
 
         Raises:
           NotFoundError: there is no such prompt.
           UserError: as `generate`, or the folder holds the samples of another call or other things.
         """
-        folder = output.own_folder(out, "out")
-        request, start = self.request(seconds, prompt, seed, num_samples, options)
+        folder = output.own_folder(out)
+        request, start = self.request(seconds=seconds, **said)
         priors = self._priors_for(request)
         output.sample_to_folder(self.tokenizer, priors, request, os.fspath(folder), self.models, start)
 
-    def request(
-        self,
-        seconds: float | None,
-        prompt: Path | np.ndarray | None,
-        seed: int,
-        num_samples: int | None,
-        options: Options,
-    ) -> tuple[requests.Request, prompts.Prompt | None]:
-        """The arguments of `generate` as what the samplers take, checked."""
-        known = list(Options.__annotations__)
-        for name in options:
-            near = records.nearest(name, known)
-            config.require(name in known, f"{name}: no such option{near}; there are {', '.join(known)}")
-        fields = arguments.checked(options)
-        seconds = None if seconds is None else arguments.number("seconds", seconds)
-        seed = arguments.whole("seed", seed)
-        num_samples = 1 if num_samples is None else arguments.whole("num_samples", num_samples)
-        start = None if prompt is None else prompts.load(prompt, self.tokenizer)
-        fields.setdefault("mode", "ancestral" if start is None else "continue")
-        sampled = requests.sampled_tiers(self.tokenizer.layout, fields["mode"], self.priors)
-        if any(self.priors[tier].sampler == "diffusion" for tier in sampled):
-            fields.setdefault("sampler", "diffusion")
-        if seconds is None:
-            upsample = start is not None and fields["mode"] == "upsample"
-            seconds = start.seconds if upsample else requests.DEFAULT_SECONDS
-        fields["genres"] = fields.pop("genre", ())
-        fields["settings"] = sampler_settings.SamplingSettings(
-            **{name: fields.pop(name) for name in SETTINGS if name in fields}
-        )
-        request = requests.Request(seconds=seconds, num_samples=num_samples, seed=seed, **fields)
+    def request(self, **said: Any) -> tuple[requests.Request, prompts.Prompt | None]:
+        """Options of `generate` as what the samplers take, checked; raises as it."""
+        said = arguments.checked(said)
+        source = said.pop("prompt", None)
+        start = None if source is None else prompts.load(source, self.tokenizer)
+        said.setdefault("mode", "ancestral" if start is None else "continue")
+        sampled = requests.sampled_tiers(self.tokenizer.layout, said["mode"], self.priors)
+        models = [self.priors[tier] for tier in sampled]
+        said.setdefault("sampler", requests.sampler_of(models))
+        if start is not None and said["mode"] == "upsample":
+            said.setdefault("seconds", start.seconds)
+        request = requests.of_options(said)
         request.validate(self.tokenizer.layout, self.priors, start)
+        for note in request.notes(models):
+            console.say(f"note: {note}")
         return request, start
 
     def _hierarchy(
@@ -175,7 +121,7 @@ class MusicGenerator:
         """The priors; of distilled ones those for as many steps as are asked for."""
         found = dict(self.priors)
         for tier, prior in self.priors.items():
-            if prior.sampler == "diffusion" and request.steps not in (None, prior.distilled_steps):
+            if not prior.fits_steps(request.steps):
                 found[tier] = pretrained.load_diffusion(self.models[tier], tier, request.steps)
         return found
 

@@ -31,8 +31,7 @@ from typing import Any
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.codes import layout as layouts
-from musicgen_jax.codes.layout import Layout
+from musicgen_jax.codes.layout import VERSION_1, Layout
 from musicgen_jax.runtime import files, records
 from musicgen_jax.runtime.errors import NotFoundError, UserError
 
@@ -95,7 +94,7 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     if os.path.lexists(path):
-        raise UserError(f"{path} exists already: remove it or choose another --out")
+        raise UserError(f"{path} exists already: remove it or choose another `out`")
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replaced(path) as file:
         yield pathlib.Path(file.name)
@@ -150,10 +149,10 @@ def read(path: str | os.PathLike[str]) -> Recording:
         contradicts itself or the bytes that follow.
     """
     if not os.path.isfile(path):
-        raise NotFoundError(f"no such file of codes: {path}; pass the --out of extract_codes --file")
+        raise NotFoundError(f"no such file of codes: {path}; pass a file that extract_codes wrote")
     content = memoryview(pathlib.Path(path).read_bytes())
     config.require(
-        content[: len(MAGIC)] == MAGIC, f"{path} is not a file of codes: pass the --out of extract_codes --file"
+        content[: len(MAGIC)] == MAGIC, f"{path} is not a file of codes: pass a file that extract_codes wrote"
     )
     again = "copy the file again, or encode the recording again"
     config.require(len(content) >= OPENING.size, f"{path}: truncated: {len(content)} bytes; {again}")
@@ -219,14 +218,14 @@ def _parsed(header: Any, version: int, where: str) -> tuple[Layout, int, dict[st
       UserError: the header contradicts itself.
     """
     config.require(isinstance(header, dict), f"{where} is {reprlib.repr(header)} and must be an object with fields")
-    described = layouts.VERSION_1 if version == OLDER_VERSION else ("layout",)
+    described = VERSION_1 if version == OLDER_VERSION else ("layout",)
     fields = (*described, "num_samples", "lengths")
     has, needs = (", ".join(map(str, names)) for names in (header, fields))
     config.require(set(header) == set(fields), f"{where} has the fields {has}, and not {needs}")
     if version == OLDER_VERSION:
-        layout = layouts.from_dict({name: header[name] for name in described}, where)
+        layout = Layout.from_dict({name: header[name] for name in described}, where)
     else:
-        layout = layouts.from_dict(header["layout"], f"{where}.layout")
+        layout = Layout.from_dict(header["layout"], f"{where}.layout")
     least, most = SAMPLE_RATES
     rate = layout.sample_rate
     config.require(least <= rate <= most, f"{where}.sample_rate is {rate} and must be in [{least}, {most}] Hz")

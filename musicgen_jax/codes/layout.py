@@ -126,6 +126,21 @@ class Layout:
         """The same as values that JSON has; `from_dict` is the inverse."""
         return dataclasses.asdict(self) | {"streams": [dataclasses.asdict(stream) for stream in self.streams]}
 
+    @classmethod
+    def from_dict(cls, values: Any, where: str) -> "Layout":
+        """Inverse of `to_dict`, which also takes the four fields `VERSION_1`.
+
+        Args:
+          values: from JSON.
+          where: it was found; messages begin with it.
+
+        Raises:
+          UserError: it is no layout, or contradicts itself.
+        """
+        if isinstance(values, dict) and "hop_lengths" in values:
+            return _checked(_of_version_1(records.parse(_Version1, values, where)), where)
+        return _checked(records.parse(cls, values, where), where)
+
 
 @dataclasses.dataclass(frozen=True)
 class _Version1:
@@ -138,21 +153,6 @@ class _Version1:
 
 
 VERSION_1 = tuple(field.name for field in dataclasses.fields(_Version1))
-
-
-def from_dict(values: Any, where: str) -> Layout:
-    """Inverse of `Layout.to_dict`, which also takes the four fields `VERSION_1`.
-
-    Args:
-      values: from JSON.
-      where: it was found; messages begin with it.
-
-    Raises:
-      UserError: it is no layout, or contradicts itself.
-    """
-    if isinstance(values, dict) and "hop_lengths" in values:
-        return _checked(_of_version_1(records.parse(_Version1, values, where)), where)
-    return _checked(records.parse(Layout, values, where), where)
 
 
 def _of_version_1(facts: _Version1) -> Layout:

@@ -28,11 +28,11 @@ def num_removed(fraction: float, num_heads: int) -> int:
     config.require(num_heads > 1, "a prior with one head a layer has none to spare")
     shares = ", ".join(f"{removed / num_heads:.3g}" for removed in range(1, num_heads))
     remedy = f"one of {shares} removes whole heads"
-    config.require(0 < fraction < 1, f"--fraction={fraction}: must be at least 0 and less than 1; {remedy}")
+    config.require(0 < fraction < 1, f"`fraction`={fraction}: must be at least 0 and less than 1; {remedy}")
     removed = int(fraction * num_heads + 0.5)
     config.require(
         0 < removed < num_heads,
-        f"--fraction={fraction} of {num_heads} heads a layer removes {'none' if removed == 0 else 'all'}: {remedy}",
+        f"`fraction`={fraction} of {num_heads} heads a layer removes {'none' if removed == 0 else 'all'}: {remedy}",
     )
     return removed
 
@@ -56,7 +56,7 @@ def importance(name: str, model: trained.TrainedPrior, batches: Iterable[Batch])
     "attention" is the mean over the codes of the largest attention weight that a head gives to a position: a head that
     spreads its attention evenly adds little but an average.
     """
-    config.require(name in config.IMPORTANCES, f"--importance={name!r}: must be one of {', '.join(config.IMPORTANCES)}")
+    config.require(name in config.IMPORTANCES, f"`importance`={name!r}: must be one of {', '.join(config.IMPORTANCES)}")
     sums_of = {"gradient": _gradients, "attention": _largest_weights}[name](model)
     sums, count = 0.0, 0.0
     for batch in batches:

@@ -21,6 +21,8 @@ ATTENTIONS = (
     "pallas",  # likewise, as kernels for TPUs
 )
 PATTERNS = ("delay", "flat")  # in which order the codes of several codebooks are predicted: `codes/patterns.py`
+# What a model is told besides the codes -> the field that says from how many training windows it is hidden.
+CONDITIONS = {"labels": "label_dropout", "timing": "timing_dropout", "above": "above_dropout"}
 BEYOND = ("zero", "clamp")  # what relative attention knows of distances beyond its table
 
 
@@ -145,8 +147,8 @@ class PriorConfig:
         return num_steps
 
     def dropout_of(self, condition: str) -> float:
-        """Share of training windows that are not told a condition."""
-        return {"labels": self.label_dropout, "timing": self.timing_dropout, "above": self.above_dropout}[condition]
+        """Share of training windows that are not told a condition, one of `CONDITIONS`; 0 where it is none of it."""
+        return 0.0 if condition == "above" and not self.upsampling else getattr(self, CONDITIONS[condition])
 
     @property
     def num_steps(self) -> int:
@@ -167,7 +169,7 @@ class PriorConfig:
             )
         require(self.timing_bins >= 1, f"model.timing_bins={self.timing_bins}: must be at least 1")
         require(self.max_seconds > 0, f"model.max_seconds={self.max_seconds}: must be positive")
-        for name in ("label_dropout", "timing_dropout", "above_dropout"):
+        for name in CONDITIONS.values():
             share = getattr(self, name)
             require(0 <= share < 1, f"model.{name}={share}: must be in [0, 1)")
         require(self.loss_chunk >= 0, f"model.loss_chunk={self.loss_chunk}: must be 0 (all codes at once) or more")
@@ -206,6 +208,12 @@ class PriorTraining:
             self.model.quantization.weights == "float",
             f"model.quantization.weights={self.model.quantization.weights!r}: training needs float weights; compress "
             "--method=int8 rounds those of a trained prior",
+        )
+        # Whether there is a stream above is known once the codes are.
+        require(
+            not (self.model.vqvae and self.model.above_dropout) or self.model.upsampling > 0,
+            f"model.above_dropout={self.model.above_dropout}: the {self.model.tier} prior is told no stream above; use "
+            "0",
         )
         require(
             self.data.batch_size % self.training.accumulation_steps == 0,

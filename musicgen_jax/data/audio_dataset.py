@@ -125,11 +125,11 @@ def check_sample_rate(directory: str, sample_rate: int) -> None:
     """
     found = shards.read_metadata(directory)["sample_rate"]
     if not (pathlib.Path(directory) / manifest.FILE_NAME).is_file():
-        raise NotFoundError(f"{directory} holds no audio; pass the --out of prepare_data")
+        raise NotFoundError(f"{directory} holds no audio; pass a folder that prepare_data wrote")
     if found != sample_rate:
         raise UserError(
             f"{directory} has a sample rate of {found} Hz but the model wants {sample_rate} Hz: run prepare_data with "
-            f"--sample_rate={sample_rate}, or set --config.model.sample_rate={found}"
+            f"`sample_rate`={sample_rate}, or set --config.model.sample_rate={found}"
         )
 
 

@@ -69,7 +69,7 @@ def read(directory: str | pathlib.Path) -> list[Row]:
       UserError: it is damaged.
     """
     path = pathlib.Path(directory) / FILE_NAME
-    rows = files.read_json_lines(path, "pass the --out of prepare_data")
+    rows = files.read_json_lines(path, "pass a folder that prepare_data wrote")
     return [records.parse(Row, row, f"{path}: row {number}") for number, row in enumerate(rows, 1)]
 
 

@@ -43,7 +43,7 @@ class Settings:
         """Raises UserError where the sample rate is out of range."""
         if not MIN_SAMPLE_RATE <= self.sample_rate <= MAX_SAMPLE_RATE:
             raise UserError(
-                f"--sample_rate={self.sample_rate}; it must be from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz, "
+                f"`sample_rate`={self.sample_rate}; it must be from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz, "
                 "22050 for example"
             )
 
@@ -127,7 +127,7 @@ def finished(settings: Settings, notes: dict[str, object], out: str) -> dict[str
     different = [
         f"{name} {there.get(name)!r}, now {wanted[name]!r}" for name in wanted if there.get(name) != wanted[name]
     ]
-    remedy = "remove it or choose another --out"
+    remedy = "remove it or choose another `out`"
     if different:
         raise UserError(f"{out} holds a dataset made with other settings ({'; '.join(different)}); {remedy}")
     if report.get("notes") != json.loads(json.dumps(notes)):

@@ -182,7 +182,7 @@ class _Pool:
         if task is None:
             self._failed_starts += 1
             if self._failed_starts == MAX_FAILED_STARTS:
-                raise UserError(f"worker processes do not start ({how}): run again with --runner=serial")
+                raise UserError(f"worker processes do not start ({how}): run again with `runner`=serial")
         elif hung:
             limit = self._seconds(task.item)
             done[task.number] = Lost(f"no end after {limit:.0f} s, its process was stopped")

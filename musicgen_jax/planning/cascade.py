@@ -29,7 +29,7 @@ def plan(models: Mapping[str, config.JukeboxPriorConfig], place: str, num_sample
     Raises:
       UserError: a bad topology, or less than one sample.
     """
-    config.require(num_samples >= 1, f"--num_samples={num_samples}: must be at least 1")
+    config.require(num_samples >= 1, f"`num_samples`={num_samples}: must be at least 1")
     chip, _ = topology.parse(place)
     tiers = {tier: _of_prior(model, num_samples) for tier, model in models.items()}
     weights = sum(sizes["parameters"] for sizes in tiers.values())

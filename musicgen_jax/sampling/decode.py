@@ -34,7 +34,7 @@ class Fixed:
     Attributes:
       layers: the blocks one by one, their matrices in the compute dtype: sliced from the stack or converted inside the
         loop, every step would copy all the weights.
-      condition: of all positions; with guidance of 2 B rows, each row followed by the same without labels.
+      condition: of all positions; with guidance of 2 B rows, each row followed by the same without what guides.
     """
 
     layers: list[block.Block]
@@ -42,13 +42,20 @@ class Fixed:
 
 
 @functools.lru_cache(maxsize=8)
-def make_sample_window(functional: modules.Functional, cache_dtype: str = "compute") -> "SampleWindow":
+def make_sample_window(
+    functional: modules.Functional, cache_dtype: str = "compute", guide_by: tuple[str, ...] = ("labels",)
+) -> "SampleWindow":
     """The sampler of one prior; the same object for the same arguments, so that a second call compiles nothing.
+
+    Args:
+      functional: of the prior.
+      cache_dtype: of `config.CACHE_DTYPES`.
+      guide_by: the conditions that guidance compares with and without, if it is on.
 
     Raises:
       UserError: an unknown type of cache.
     """
-    return SampleWindow(functional, cache_dtype)
+    return SampleWindow(functional, cache_dtype, guide_by)
 
 
 class SampleWindow:
@@ -58,10 +65,14 @@ class SampleWindow:
     for each stretch of a long context.
     """
 
-    def __init__(self, functional: modules.Functional, cache_dtype: str = "compute"):
+    def __init__(
+        self, functional: modules.Functional, cache_dtype: str = "compute", guide_by: tuple[str, ...] = ("labels",)
+    ):
+        """Arguments and errors as of `make_sample_window`."""
         known = ", ".join(config.CACHE_DTYPES)
         config.require(cache_dtype in config.CACHE_DTYPES, f"cache_dtype={cache_dtype!r}: must be one of {known}")
-        begin, advance = functools.partial(_begin, functional, cache_dtype), functools.partial(_advance, functional)
+        begin = functools.partial(_begin, functional, cache_dtype, guide_by)
+        advance = functools.partial(_advance, functional)
         self._begin = jax.jit(begin, static_argnames=("guided", "length", "num_rows"))
         self._advance = jax.jit(advance, donate_argnames=("codes", "caches"))
         self._resize = jax.jit(functools.partial(_resize), static_argnames="num_rows")
@@ -135,6 +146,7 @@ def stretches(num_steps: int, window: int, reads_all_rows: bool = True) -> list[
 def _begin(
     functional: modules.Functional,
     cache_dtype: str,
+    guide_by: tuple[str, ...],
     weights: tuple[modules.Tree, modules.Tree],
     batch: Batch,
     position: jax.Array,
@@ -151,7 +163,7 @@ def _begin(
     hidden = {}
     if guided:
         batch = {name: jnp.repeat(x, 2, axis=0) for name, x in batch.items()}
-        hidden = {"labels": jnp.arange(batch["codes"].shape[0]) % 2 == 1}
+        hidden = dict.fromkeys(guide_by, jnp.arange(batch["codes"].shape[0]) % 2 == 1)
     condition = model.condition(batch, hidden)
 
     def kept(cache: kv_cache.KVCache) -> kv_cache.Cache:
@@ -264,15 +276,15 @@ def _drawn(step_logits: jax.Array, keys: jax.Array, places: Places, settings: lo
     return drawn.reshape(num_rows, num_drawn)
 
 
-def guide(labelled: jax.Array, unlabelled: jax.Array, guidance: jax.Array) -> jax.Array:
-    """Logits [B, Q, K] with and without labels -> unlabelled + guidance * (labelled - unlabelled).
+def guide(told: jax.Array, untold: jax.Array, guidance: jax.Array) -> jax.Array:
+    """Logits [B, Q, K] with and without some conditions -> untold + guidance * (told - untold).
 
-    Classifier-free guidance (Ho & Salimans 2022) in logits: 0 ignores the labels, 1 takes them as the data has them.
-    The largest difference is subtracted from all, which changes no probability: however large the guidance, what
+    Classifier-free guidance (Ho & Salimans 2022) in logits: 0 ignores the conditions, 1 takes them as the data has
+    them. The largest difference is subtracted from all, which changes no probability: however large the guidance, what
     overflows becomes -inf.
     """
-    difference = labelled - unlabelled
-    return unlabelled + guidance * (difference - jnp.max(difference, axis=-1, keepdims=True))
+    difference = told - untold
+    return untold + guidance * (difference - jnp.max(difference, axis=-1, keepdims=True))
 
 
 def _resize(caches: list[kv_cache.LayerCache], num_rows: int) -> list[kv_cache.LayerCache]:

@@ -1,5 +1,7 @@
 """The codes of one tier from a diffusion model: all of them in a few parallel steps."""
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 
@@ -26,6 +28,7 @@ class ParallelSampler:
         num_codes: int,
         *,
         journal: journals.Journal | None = None,
+        devices: Sequence[jax.Device] = (),
         show_progress: bool = False,
     ):
         """Args:
@@ -34,6 +37,7 @@ class ParallelSampler:
         known: the prompt's codes, int32 [N, P, Q].
         num_codes: T.
         journal: keeps the finished tier, and gives back that of an interrupted run.
+        devices: not looked at: all windows run where the model is.
         show_progress: a bar with the time left.
         """
         self._model, self._request, self._journal = model, request, journal

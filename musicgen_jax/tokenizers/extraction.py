@@ -142,7 +142,7 @@ def is_complete(out: str, layout: Layout, data: str) -> bool:
     different = [f"{name} {found[name]}, now {value}" for name, value in wanted.items() if found[name] != value]
     different += filter(None, [provenance.other_audio(out, data)])
     config.require(
-        not different, f"{out} holds other codes ({'; '.join(different)}); remove it or choose another --out"
+        not different, f"{out} holds other codes ({'; '.join(different)}); remove it or choose another `out`"
     )
     return True
 

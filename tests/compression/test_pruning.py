@@ -11,7 +11,7 @@ from musicgen_jax import config
 from musicgen_jax.compression import pruning
 from musicgen_jax.nn import modules
 from musicgen_jax.priors import loss
-from musicgen_jax.priors import prior as prior_lib
+from musicgen_jax.priors.prior import Prior
 from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import attention, stack
 
@@ -41,7 +41,7 @@ def test_removed_equals_masked(prior, batch):
     masked = predict(gates)
     model = pruning.smaller(prior.config, kept)
     assert model.transformer.num_heads == 2
-    smaller = modules.Functional(lambda rngs: prior_lib.Prior(model, rngs=rngs))
+    smaller = modules.Functional(lambda rngs: Prior(model, rngs=rngs))
     removed = pruning.remove_heads(params, prior.functional.declared, kept)
     shapes = jax.tree.map(lambda leaf: leaf.shape, removed)
     assert shapes == jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(smaller.init, jax.random.key(0))[0])

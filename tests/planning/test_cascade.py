@@ -49,7 +49,7 @@ def test_layers_that_are_scanned_are_copied():
 
 
 def test_bad_numbers_are_refused():
-    with pytest.raises(ValueError, match="--num_samples=0"):
+    with pytest.raises(ValueError, match="num_samples=0"):
         cascade.plan({"top": shallow("5b")}, "h100:1", 0)
 
 

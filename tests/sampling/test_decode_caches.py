@@ -129,7 +129,7 @@ def test_caches_are_donated_and_never_copied():
     prior, batch = make()
     known, stop, keys, offset, settings = draws(0, 12)
     functional, weights = prior.functional, prior.weights
-    fixed, caches = decode._begin(functional, "compute", weights, batch, 0, guided=False, length=12, num_rows=12)
+    fixed, caches = decode._begin(functional, "compute", (), weights, batch, 0, guided=False, length=12, num_rows=12)
     sample_window = decode.SampleWindow(functional)
     compiled = sample_window._advance.lower(
         weights, fixed, (known, stop, keys, offset, settings), 0, 12, codes=jnp.asarray(batch["codes"]), caches=caches
@@ -170,7 +170,7 @@ def test_an_int8_cache_predicts_as_well():
     def nats(weights, batch, cache_dtype):
         model = prior.functional.bind(*weights)
         fixed, caches = decode._begin(
-            prior.functional, cache_dtype, weights, batch, 0, guided=False, length=CONTEXT, num_rows=CONTEXT
+            prior.functional, cache_dtype, (), weights, batch, 0, guided=False, length=CONTEXT, num_rows=CONTEXT
         )
         total = 0.0
         for position in range(CONTEXT):

@@ -24,7 +24,7 @@ def find_files(source: str, extensions: Sequence[str]) -> tuple[list[str], dict[
       OSError: `source` itself cannot be listed.
     """
     if not os.path.isdir(source):
-        raise UserError(f"--source={source} is no folder; give one with files that end in {' '.join(extensions)}")
+        raise UserError(f"`source`={source} is no folder; give one with files that end in {' '.join(extensions)}")
     found, ignored, visited = [], collections.Counter(), set()
     errors: list[OSError] = []
     for folder, subfolders, names in os.walk(source, onerror=errors.append, followlinks=True):
