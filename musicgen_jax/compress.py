@@ -144,6 +144,7 @@ def _prune(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathli
     config.require(_WINDOWS.value > 0, f"--importance_windows={_WINDOWS.value}: must be at least 1")
     layer = prior.config.transformer.layer
     config.require(layer == "relative", f"--method=prune needs layers of the kind relative; of {_PRIOR.value}: {layer}")
+    pruning.check(prior.functional.declared)
     removed = pruning.num_removed(_FRACTION.value, prior.config.transformer.num_heads)
     run = finetuning.run_config(run, _DATA.value, _FINETUNE_STEPS.value, _LEARNING_RATE.value)
     scores = pruning.importance(_IMPORTANCE.value, prior, finetuning.windows(run, _WINDOWS.value))

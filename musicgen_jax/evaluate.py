@@ -32,12 +32,16 @@ _MAX_CODES = flags.DEFINE_integer(
 
 def main() -> None:
     """Flags -> parts -> one call."""
-    from musicgen_jax import generation, pretrained
+    named = model_flags.given()
+    from musicgen_jax import generation, kinds, pretrained
     from musicgen_jax.command_line import closing
     from musicgen_jax.evaluation import evaluation
 
     files.output_folder(_OUT.value, {"metrics.json": "reconstruction"})
-    tokenizer, workdirs = generation.find(**model_flags.given())
+    tokenizer, workdirs = generation.find(**named)
+    found = {name: kinds.in_folder(path) for name, path in workdirs.items() if name not in ("vqvae", *named)}
+    unscored = {name: kind.unscored for name, kind in found.items() if kind.unscored}
+    workdirs = {name: path for name, path in workdirs.items() if name not in unscored}
     priors = {name: pretrained.load_any_prior(path, name) for name, path in workdirs.items() if name != "vqvae"}
     settings = evaluation.Settings(
         data=_DATA.value,
@@ -47,7 +51,7 @@ def main() -> None:
         max_codes=_MAX_CODES.value,
     )
     steps = {name: pretrained.training_steps(path) for name, path in workdirs.items()}
-    metrics = evaluation.evaluate(tokenizer, priors, settings, workdirs, _OUT.value, steps)
+    metrics = evaluation.evaluate(tokenizer, priors, settings, workdirs, _OUT.value, steps, unscored)
     for line in _figures(metrics):
         print(line)
     closing.after_evaluate(_OUT.value)

@@ -3,49 +3,28 @@
 import os
 import pathlib
 from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 import numpy as np
 
 from musicgen_jax import config, pretrained
 from musicgen_jax.priors import trained
-from musicgen_jax.runtime import files, records
+from musicgen_jax.runtime import console, files
 from musicgen_jax.runtime.errors import NotFoundError
-from musicgen_jax.sampling import arguments, hierarchy, output, performed, prompts, requests, sampler_settings, stream
+from musicgen_jax.sampling import arguments, hierarchy, options, output, performed, prompts, requests, stream
 from musicgen_jax.scores.score import Score
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
 Path = str | os.PathLike[str]
-SETTINGS = ("temperature", "top_p", "top_k", "guidance")
-
-
-class Options(TypedDict, total=False):
-    """What else may be said of the music: see `requests.Request` and `sampler_settings.SamplingSettings`."""
-
-    genre: str | Sequence[str] | None
-    artist: str
-    lyrics: str
-    mode: str
-    temperature: sampler_settings.ByTier
-    top_p: sampler_settings.ByTier
-    top_k: sampler_settings.ByTier
-    guidance: sampler_settings.ByTier
-    hop_fraction: sampler_settings.ByTier
-    total_seconds: float
-    batch_size: int | None
-    parallel_windows: bool
-    cache_dtype: str
-    sampler: str
-    steps: int
 
 
 class MusicGenerator:
     """A tokenizer and its priors, ready to make music.
 
     Attributes:
-      tokenizer: the VQ-VAE.
-      priors: by tier.
-      models: where they come from: "vqvae" and tiers -> workdir.
+      tokenizer: audio <-> codes.
+      priors: by stream.
+      models: where they come from: "vqvae" and streams -> workdir.
       sample_rate: Hz of the audio.
     """
 
@@ -59,30 +38,22 @@ class MusicGenerator:
         known = [prior.genres for prior in self.priors.values()]
         return tuple(name for name in known[0] if all(name in names for names in known))
 
+    @options.documented
     def generate(
-        self,
-        seconds: float | None = None,
-        *,
-        prompt: Path | np.ndarray | None = None,
-        score: Path | Score | Sequence[Score] | None = None,
-        seed: int = 0,
-        num_samples: int | None = None,
-        show_progress: bool = False,
-        **options: Unpack[Options],
+        self, seconds: float | None = None, *, num_samples: int | None = None, show_progress: bool = False, **said: Any
     ) -> np.ndarray:
-        """Samples codes and decodes the finest tier.
+        """Samples codes and decodes the finest stream.
 
         Args:
-          seconds: of the result, prompt included, rounded up to a whole code of the top tier; by default the score's
-            length, or 8, or with mode "upsample" the prompt's own.
-          prompt: a recording, a file of codes, the codes.npz of former samples, a MIDI file that the synthesizer plays,
-            or a waveform at `sample_rate`: floats [S], with two channels [S, 2], or [N, S] for several pieces.
-          score: what is performed, from the beginning on, a prompt included, by priors that were trained with scores:
-            a MIDI or MusicXML file, a score, or several that the samples take by turns.
-          seed: equal arguments give equal music.
+          seconds: of the result, prompt included, rounded up to a whole code of the coarsest stream; by default the
+            score's length, or 8, or with mode "upsample" the prompt's own.
           num_samples: how many, made together; None is one.
           show_progress: bars with the time left, on stderr.
-          **options: see `Options`. With a prompt the mode is "continue" unless another is given.
+          **said: the other options below. Equal ones give equal music. A prompt may be a recording, a file of codes,
+            the codes.npz of former samples, a MIDI file that the synthesizer plays, or a waveform at `sample_rate`:
+            floats [S], with two channels [S, 2], or [N, S] for several pieces; with one the mode is "continue" unless
+            another is given. A score may be a MIDI or MusicXML file, a `Score`, or several that the samples take by
+            turns; it is performed from the beginning on, a prompt included, by priors that were trained with scores.
 
         Returns:
           float32 [S], or [num_samples, S] where `num_samples` is given.
@@ -92,7 +63,8 @@ class MusicGenerator:
           UserError: an argument is of the wrong type or out of range, or they do not fit each other or the models;
             the message says which. Numbers may be NumPy's or JAX's, sequences lists, tuples or arrays.
         """
-        sampler = self._hierarchy(*self.request(seconds, prompt, seed, num_samples, options, score), show_progress)
+        asked = self.request(seconds=seconds, num_samples=num_samples, **said)
+        sampler = self._hierarchy(*asked, show_progress)
         codes, tier = sampler.complete(), sampler.finest
         audio = [self.tokenizer.decode(row, tier) for row in codes[tier]]
         return np.stack(audio) if num_samples is not None else audio[0]
@@ -104,83 +76,56 @@ class MusicGenerator:
         return self.generate(seconds, score=score, **options)
 
     def stream(
-        self,
-        seconds: float | None = None,
-        *,
-        prompt: Path | np.ndarray | None = None,
-        score: Path | Score | Sequence[Score] | None = None,
-        seed: int = 0,
-        num_samples: int | None = None,
-        show_progress: bool = False,
-        **options: Unpack[Options],
+        self, seconds: float | None = None, *, num_samples: int | None = None, show_progress: bool = False, **said: Any
     ) -> Iterator[np.ndarray]:
         """What `generate` returns in consecutive blocks [S] or [N, S], each as soon as its codes are sampled.
 
-        Errors come with the call, not with the first block.
+        Arguments and errors are those of `generate`; errors come with the call, not with the first block.
         """
-        sampler = self._hierarchy(*self.request(seconds, prompt, seed, num_samples, options, score), show_progress)
-        blocks = stream.stream(self.tokenizer, sampler)
+        asked = self.request(seconds=seconds, num_samples=num_samples, **said)
+        blocks = stream.stream(self.tokenizer, self._hierarchy(*asked, show_progress))
         return blocks if num_samples is not None else (block[0] for block in blocks)
 
-    def write(
-        self,
-        out: Path,
-        seconds: float | None = None,
-        *,
-        prompt: Path | np.ndarray | None = None,
-        score: Path | Score | Sequence[Score] | None = None,
-        seed: int = 0,
-        num_samples: int | None = None,
-        **options: Unpack[Options],
-    ) -> None:
+    def write(self, out: Path, seconds: float | None = None, **said: Any) -> None:
         """`generate` to a folder: NNN.wav, of a score NNN.mid, codes.npz, samples.json.
 
         Called again, it goes on where it was interrupted.
+
+        Args:
+          out: the folder.
+          seconds: as of `generate`.
+          **said: likewise, `num_samples` among them.
 
         Raises:
           NotFoundError: there is no such prompt.
           UserError: as `generate`, or the folder holds the samples of another call or other things.
         """
-        folder = output.own_folder(out, "out")
-        request, start, scores = self.request(seconds, prompt, seed, num_samples, options, score)
+        folder = output.own_folder(out)
+        request, start, scores = self.request(seconds=seconds, **said)
         priors = self._priors_for(request)
         output.sample_to_folder(self.tokenizer, priors, request, os.fspath(folder), self.models, start, scores)
 
-    def request(
-        self,
-        seconds: float | None,
-        prompt: Path | np.ndarray | None,
-        seed: int,
-        num_samples: int | None,
-        options: Options,
-        score: Path | Score | Sequence[Score] | None = None,
-    ) -> tuple[requests.Request, prompts.Prompt | None, performed.Scores | None]:
-        """The arguments of `generate` as what the samplers take, checked."""
-        known = list(Options.__annotations__)
-        for name in options:
-            near = records.nearest(name, known)
-            config.require(name in known, f"{name}: no such option{near}; there are {', '.join(known)}")
-        fields = arguments.checked(options)
-        seconds = None if seconds is None else arguments.number("seconds", seconds)
-        seed = arguments.whole("seed", seed)
-        num_samples = 1 if num_samples is None else arguments.whole("num_samples", num_samples)
+    def request(self, **said: Any) -> tuple[requests.Request, prompts.Prompt | None, performed.Scores | None]:
+        """Options of `generate` as what the samplers take, checked; raises as it."""
+        said = arguments.checked(said)
+        source, score = said.pop("prompt", None), said.pop("score", None)
         scores = None if score is None else performed.load(score)
-        timbre = next(iter(fields.get("genre", ())), "")
-        start = None if prompt is None else prompts.load(prompt, self.tokenizer, timbre)
-        fields.setdefault("mode", "ancestral" if start is None else "continue")
-        sampled = requests.sampled_tiers(self.tokenizer.layout, fields["mode"], self.priors)
-        if any(self.priors[tier].sampler == "diffusion" for tier in sampled):
-            fields.setdefault("sampler", "diffusion")
-        if seconds is None:
-            upsample = start is not None and fields["mode"] == "upsample"
-            usual = requests.DEFAULT_SECONDS if scores is None else scores.seconds
-            seconds = start.seconds if upsample else usual
-        fields["genres"] = fields.pop("genre", ())
-        fields["settings"] = sampler_settings.SamplingSettings(
-            **{name: fields.pop(name) for name in SETTINGS if name in fields}
-        )
-        request = requests.Request(seconds=seconds, num_samples=num_samples, seed=seed, **fields)
+        timbre = next(iter(said.get("genre", ())), "")
+        start = None if source is None else prompts.load(source, self.tokenizer, timbre)
+        said.setdefault("mode", "ancestral" if start is None else "continue")
+        if not said.get("guide_by"):
+            said["guide_by"] = ("labels",) if scores is None else ("score",)
+        sampled = requests.sampled_tiers(self.tokenizer.layout, said["mode"], self.priors)
+        models = [self.priors[tier] for tier in sampled]
+        said.setdefault("sampler", requests.sampler_of(models))
+        if start is not None and said["mode"] == "upsample":
+            said.setdefault("seconds", start.seconds)
+        elif scores is not None:
+            said.setdefault("seconds", scores.seconds)
+        request = requests.of_options(said)
         request.validate(self.tokenizer.layout, self.priors, start, scores)
+        for note in request.notes(models):
+            console.say(f"note: {note}")
         return request, start, scores
 
     def _hierarchy(
@@ -197,7 +142,7 @@ class MusicGenerator:
         """The priors; of distilled ones those for as many steps as are asked for."""
         found = dict(self.priors)
         for tier, prior in self.priors.items():
-            if prior.sampler == "diffusion" and request.steps not in (None, prior.distilled_steps):
+            if not prior.fits_steps(request.steps):
                 found[tier] = pretrained.load_diffusion(self.models[tier], tier, request.steps)
         return found
 

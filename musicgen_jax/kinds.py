@@ -13,9 +13,7 @@ from typing import Any
 
 from musicgen_jax import config
 from musicgen_jax.codes.layout import Layout
-from musicgen_jax.diffusion import denoiser
-from musicgen_jax.diffusion import loss as diffusion_loss
-from musicgen_jax.diffusion import trained as trained_diffusion
+from musicgen_jax.diffusion import denoiser, diffusion_loss, trained_diffusion
 from musicgen_jax.nn import modules
 from musicgen_jax.priors import code_task, jukebox, jukebox_labels, prior, published, trained
 from musicgen_jax.runtime import files
@@ -24,7 +22,7 @@ from musicgen_jax.sharding import meshes
 from musicgen_jax.tokenizers.adversarial import adversarial
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 from musicgen_jax.tokenizers.vqvae import vqvae_task, vqvae_tokenizer
-from musicgen_jax.training import precision, state
+from musicgen_jax.training import state
 
 Weights = tuple[modules.Tree, modules.Tree]
 # (module, how its matrices are kept) -> the (parameters, buffers) of a workdir, on one device.
@@ -47,6 +45,7 @@ class Kind:
         statistics of the audio, of a model over codes the tokenizer's codebooks; None does without.
       load: (run, restore) -> the trained model.
       layout: (its config, fingerprint of its weights) -> the codes that a tokenizer makes; None for other models.
+      unscored: why evaluation does not score its codes; "" where it does, or has none to score.
     """
 
     config: type
@@ -58,6 +57,7 @@ class Kind:
     task: Callable[..., state.Task] | None
     load: Callable[[Any, Restore], Any]
     layout: Callable[[Any, str], Layout] | None = None
+    unscored: str = ""
 
 
 def _load_vqvae(run: config.VQVAETraining, restore: Restore) -> Tokenizer:
@@ -75,9 +75,8 @@ def _load_code_model(
     return make(run, functional, restore(functional, run.model.quantization))
 
 
-def _jukebox_functional(model: config.JukeboxPriorConfig, compute_dtype: str = "float32") -> modules.Functional:
-    dtype = precision.dtype(compute_dtype)
-    return modules.Functional(lambda rngs: jukebox.JukeboxPrior(model, dtype=dtype, rngs=rngs))
+def _jukebox_functional(model: config.JukeboxPriorConfig) -> modules.Functional:
+    return modules.Functional(lambda rngs: jukebox.JukeboxPrior(model, rngs=rngs))
 
 
 def _load_jukebox(model: config.JukeboxPriorConfig, restore: Restore) -> published.PublishedPrior:
@@ -124,6 +123,7 @@ KINDS: dict[str, Kind] = {
             config.DiffusionTraining,
             name="a diffusion model",
             written_by="train_prior, with configs/diffusion.py, or compress --method=distill",
+            unscored="a diffusion model gives a bound on the likelihood of codes, which does not compare",
             **_code_model(denoiser.Denoiser, diffusion_loss.diffusion_loss, trained_diffusion.TrainedDiffusion.of_run),
         ),
         Kind(
@@ -197,7 +197,7 @@ def read_run(workdir: str, *names: str) -> Any:
 def check_workdir(workdir: str, run: Any) -> None:
     """Raises UserError unless `run` may write there: to nothing yet, or to a folder of its own kind."""
     path = pathlib.Path(workdir)
-    config.require(path.is_dir() or not os.path.lexists(path), f"--workdir={workdir} is no folder: choose another")
+    config.require(path.is_dir() or not os.path.lexists(path), f"`workdir`={workdir} is no folder: choose another")
     try:
         found = in_folder(path)
     except UserError:
@@ -207,5 +207,5 @@ def check_workdir(workdir: str, run: Any) -> None:
     holds = found.name if found else "a config.json of no model"
     config.require(
         found is of(run) or not (path / "config.json").exists(),
-        f"--workdir={workdir} holds {holds}, not {of(run).name}: choose another --workdir",
+        f"`workdir`={workdir} holds {holds}, not {of(run).name}: choose another `workdir`",
     )

@@ -1,6 +1,5 @@
 """Trained models from the workdirs that training wrote."""
 
-import dataclasses
 import functools
 import pathlib
 from typing import Any
@@ -10,10 +9,9 @@ from flax import nnx
 
 from musicgen_jax import config, kinds
 from musicgen_jax.compression import int8
-from musicgen_jax.diffusion import distillation
-from musicgen_jax.diffusion import trained as trained_diffusion
+from musicgen_jax.diffusion import distillation, trained_diffusion
 from musicgen_jax.nn import modules
-from musicgen_jax.priors import jukebox_labels, published, trained
+from musicgen_jax.priors import trained
 from musicgen_jax.runtime import files, records
 from musicgen_jax.sharding import meshes
 from musicgen_jax.tokenizers.adversarial import adversarial
@@ -118,12 +116,9 @@ def _load_code_model(workdir: str, tier: str, *names: str) -> Any:
     config.require(
         tier in ("", run.model.tier),
         f"{workdir} holds a prior of the {run.model.tier} tier where one of the {tier} tier is wanted: pass another "
-        f"folder as --{tier}",
+        f"folder as `{tier}`",
     )
-    model = _load(workdir, run)
-    if isinstance(model, published.PublishedPrior):
-        model = dataclasses.replace(model, names=jukebox_labels.read_names(workdir, model.config))
-    return model
+    return _load(workdir, run).with_names(workdir)
 
 
 def _load(workdir: str, run: Any) -> Any:

@@ -6,6 +6,7 @@ import re
 
 from musicgen_jax import __main__ as dispatcher
 from musicgen_jax.command_line import config_flag, model_flags
+from musicgen_jax.sampling import options
 
 PACKAGE = pathlib.Path(dispatcher.__file__).parent
 
@@ -20,6 +21,8 @@ def flags_of(verb: str) -> set[str]:
         found |= {"vqvae", "tokenizer"}
     if "model_flags.define_all(" in source:
         found |= {*model_flags.NAMED, "prior", "model"}
+    if "option_flags.define(" in source:
+        found |= {option.flag_name for option in options.OPTIONS}
     return found | ({"config"} if "config_flag.define(" in source else set())
 
 
@@ -30,8 +33,8 @@ def check(verb: str, arguments: list[str]) -> None:
         name, _, value = argument.removeprefix("--").partition("=")
         assert argument.startswith("--") and name.split(".")[0] in flags_of(verb), f"{verb} {argument}"
         if name == "config":
-            file, _, options = value.partition(":")
-            run = config_flag.load(file, options)
+            file, _, chosen = value.partition(":")
+            run = config_flag.load(file, chosen)
         elif name.startswith("config."):
             owner = run
             for field in name.split(".")[1:]:

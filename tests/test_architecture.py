@@ -18,7 +18,7 @@ FILES = [
 # the table does not name are entry points: they may import everything but each other.
 MAY_IMPORT = {
     "runtime": set(),
-    "command_line": {"config", "training.metrics"},
+    "command_line": {"config", "training.metrics", "sampling.options"},
     "config": set(),
     "audio": set(),
     "ddsp": {"scores"},

@@ -124,7 +124,7 @@ def test_codes_that_can_not_be_decoded(tiny_tokenizer, tmp_path):
     other = vqvae_tokenizer.VQVAETokenizer(
         tiny_tokenizer.config, {**params, "top": {**params["top"], "x": np.ones(1)}}, buffers
     )
-    with pytest.raises(ValueError, match=f"made with the tokenizer {tiny_tokenizer.fingerprint}, and --vqvae is"):
+    with pytest.raises(ValueError, match=f"made with the tokenizer {tiny_tokenizer.fingerprint}, and vqvae is"):
         output.decode_to_wav(other, codes, None, sound)
     with pytest.raises(ValueError, match=r"end its name in \.wav"):
         output.decode_to_wav(tiny_tokenizer, codes, None, str(tmp_path / "x.flac"))
@@ -134,16 +134,16 @@ def test_codes_that_can_not_be_decoded(tiny_tokenizer, tmp_path):
     code_file.write(codes, code_file.Recording(**vars(recording) | {
         "codes": {"top": recording.codes["top"]}, "layout": recording.layout.only(["top"])
     }))  # fmt: skip
-    with pytest.raises(ValueError, match=r"--tier=bottom: .* has codes of these tiers only: top"):
+    with pytest.raises(ValueError, match=r"tier=bottom: .* has codes of these tiers only: top"):
         output.decode_to_wav(tiny_tokenizer, codes, "bottom", sound)
     pathlib.Path(codes).write_bytes(pathlib.Path(codes).read_bytes()[:-3])
     with pytest.raises(ValueError, match="truncated"):
         output.decode_to_wav(tiny_tokenizer, codes, None, sound)
     assert not list(tmp_path.glob("*x.wav*")), "something was left behind"
     pathlib.Path(sound).write_text("a person's own")
-    with pytest.raises(ValueError, match=r"x\.wav exists already: remove it or choose another --out"):
+    with pytest.raises(ValueError, match=r"x\.wav exists already: remove it or choose another out"):
         output.decode_to_wav(tiny_tokenizer, codes, None, sound)
-    with pytest.raises(ValueError, match=r"x\.wav exists already: remove it or choose another --out"):
+    with pytest.raises(ValueError, match=r"x\.wav exists already: remove it or choose another out"):
         extraction.extract_file(tiny_tokenizer, str(tmp_path / "in.wav"), sound, 1.0)
     assert pathlib.Path(sound).read_text() == "a person's own"
 

@@ -88,7 +88,7 @@ def test_shapes(generator):
 
 
 def test_the_audio_is_the_decoded_codes(generator):
-    request, start, scores = generator.request(0.5, None, 3, 1, {"genre": "oboe", "top_k": 4})
+    request, start, scores = generator.request(seconds=0.5, seed=3, genre="oboe", top_k=4)
     assert (request.genres, request.mode, start, scores) == (("oboe",), "ancestral", None, None)
     codes = hierarchy.sample_codes(generator.tokenizer.layout, generator.priors, request)
     expected = generator.tokenizer.decode(codes["middle"][0], "middle")
@@ -145,8 +145,8 @@ def test_continue_primed_and_upsample(generator, tiny_tokenizer):
         ({"genre": "kazoo"}, "unknown genre; the prior was trained with unknown, oboe, organ"),
         ({"num_samples": 0}, "num_samples=0"),
         ({"steps": 0}, "steps=0 goes with sampler=diffusion"),
-        ({"tempo": 120}, "tempo: no such option; .*there are genre, artist, lyrics, mode"),
-        ({"genres": ["oboe"]}, r"genres: no such option; did you mean genre\?; there are genre, artist, lyrics, mode"),
+        ({"tempo": 120}, "tempo: no such option; .*there are seconds, num_samples, seed, mode, prompt"),
+        ({"genres": ["oboe"]}, r"genres: no such option; did you mean genre\?; there are seconds, num_samples"),
         ({"num_samples": 40, "parallel_windows": True}, "batch_size=120 or more, or leave out parallel_windows"),
         ({"temperature": {"bottom": 1.0}}, "temperature has a value for bottom"),
         ({"seconds": "8"}, "seconds='8': must be a number"),
@@ -154,7 +154,7 @@ def test_continue_primed_and_upsample(generator, tiny_tokenizer):
         ({"seed": 10**30}, "seed=10+: must be from 0 to 4294967295"),
         ({"seconds": 10**400}, "seconds=inf: must be greater than 0, and at most 100000"),
         ({"temperature": "warm"}, "temperature='warm': must be a number, a pair"),
-        ({"temprature": 1.0}, r"temprature: no such option; did you mean temperature\?; there are genre"),
+        ({"temprature": 1.0}, r"temprature: no such option; did you mean temperature\?; there are seconds"),
         (
             {"prompt": np.zeros((2, RATE)), "seconds": 2},
             r"holds 2 pieces: .*; one piece of two channels is \[S, 2\]",
@@ -178,7 +178,7 @@ def test_arguments_of_numpy_and_jax(generator):
 def test_paths_in_the_home_folder_and_what_is_no_path(models, generator, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(models.parent))
     assert musicgen_jax.load(f"~/{models.name}", middle="").tokenizer.fingerprint == generator.tokenizer.fingerprint
-    monkeypatch.setattr(generator, "request", lambda *_: pytest.fail("looked at the request before the folder"))
+    monkeypatch.setattr(generator, "request", lambda **_: pytest.fail("looked at the request before the folder"))
     (tmp_path / "mine.wav").touch()
     for call, message in (
         (lambda: musicgen_jax.load(3), "directory=3: must be a path"),
@@ -350,7 +350,7 @@ def test_a_minute_has_no_audible_seams(generator):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--temperature=warm"], "--temperature=warm: write a number, FROM~TO, or either by tier"),
+        (["--temperature=warm"], "--temperature=warm: write a number, FROM~TO, or either by stream"),
         (["--prime=nowhere.wav"], "no such audio file: nowhere.wav"),
         (["--steps=0"], "--steps=0 goes with --sampler=diffusion"),
     ],

@@ -53,7 +53,7 @@ def test_a_run_writes_to_no_folder_of_other_things(workdirs):
     kinds.check_workdir(str(workdirs / "new"), config.PriorTraining())
     kinds.check_workdir(str(workdirs / "top"), config.PriorTraining())
     for folder, reason in (("vqvae", "holds a three-tier tokenizer"), ("middle", "holds a diffusion model")):
-        with pytest.raises(UserError, match=f"{folder} {reason}, not a prior: choose another --workdir"):
+        with pytest.raises(UserError, match=f"{folder} {reason}, not a prior: choose another workdir"):
             kinds.check_workdir(str(workdirs / folder), config.PriorTraining())
     (workdirs / "file").touch()
     (workdirs / "broken").symlink_to(workdirs / "absent")

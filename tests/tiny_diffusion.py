@@ -10,7 +10,7 @@ import numpy as np
 import tiny_priors
 
 from musicgen_jax import config, kinds
-from musicgen_jax.diffusion import trained
+from musicgen_jax.diffusion.trained_diffusion import TrainedDiffusion
 
 
 def model_config(tier: str = "middle", **changes: Any) -> config.DiffusionConfig:
@@ -21,13 +21,13 @@ def model_config(tier: str = "middle", **changes: Any) -> config.DiffusionConfig
     return config.DiffusionConfig(**fields, schedule=schedule)
 
 
-def trained_diffusion(model: config.DiffusionConfig, seed: int = 0) -> trained.TrainedDiffusion:
+def trained_diffusion(model: config.DiffusionConfig, seed: int = 0) -> TrainedDiffusion:
     """Random weights whose predictions are far from uniform."""
     functional = kinds.KINDS["diffusion"].functional(config.DiffusionTraining(model=model))
     shapes = jax.eval_shape(functional.init, jax.random.key(0))
     rng = np.random.default_rng(seed)
     weights = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(scale=0.35, size=leaf.shape), leaf.dtype), shapes)
-    return trained.TrainedDiffusion(model, functional, weights, "")
+    return TrainedDiffusion(model, functional, weights, "")
 
 
 class JointTable:
@@ -58,8 +58,8 @@ class JointTable:
     def predict(self, hidden: jax.Array) -> jax.Array:
         return hidden
 
-    def trained(self) -> trained.TrainedDiffusion:
-        return trained.TrainedDiffusion(self.config, self, (), "")
+    def trained(self) -> TrainedDiffusion:
+        return TrainedDiffusion(self.config, self, (), "")
 
 
 def joint(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:

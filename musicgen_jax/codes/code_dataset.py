@@ -1,4 +1,4 @@
-"""Code shards -> training windows of one stream."""
+"""What a prior is trained on: windows of one stream's codes with all that it is told, read from code shards."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -14,11 +14,16 @@ from musicgen_jax.scores import excerpts
 
 
 def resolve(model: config.PriorConfig, directory: str) -> config.PriorConfig:
-    """The prior's config with what only the codes know: codebook size, hop lengths, labels, tokenizer.
+    """The prior's config with what only the codes know: their number and rate, labels, tokenizer, stream above.
+
+    Args:
+      model: names the stream, `tier`.
+      directory: of code shards; labels and lengths are those of its train split.
 
     Raises:
       NotFoundError: no codes in `directory`.
-      UserError: the context is no multiple of the upsampling factor.
+      UserError: they have no such stream; the codes of the stream above are of another number; the context is no
+        multiple of the upsampling factor.
     """
     layout = code_shards.read_facts(directory).layout
     train = [entry for entry in code_shards.read_index(directory, layout) if entry.split == "train"]
@@ -72,7 +77,13 @@ def most_notes(entries: Sequence[code_shards.TrackEntry], model: config.PriorCon
 
 
 class Windows(places.Places):
-    """Windows of `model.context` frames of one stream in one split; picklable random access for Grain workers."""
+    """Windows of `model.context` frames of one stream in one split; picklable random access for Grain workers.
+
+    Attributes:
+      tracks: the codes.
+      entries: of the index, one a track.
+      hop_length: samples of a frame of the stream.
+    """
 
     def __init__(self, directory: str, split: str, model: config.PriorConfig):
         self.model, self.tracks = model, code_shards.Tracks(directory, split)
@@ -82,7 +93,7 @@ class Windows(places.Places):
         self.size_of_notes = max(model.score_notes, most_notes(self.entries, model)) if model.score else 0
 
     def num_frames(self, track: int) -> int:
-        """Frames of this stream in a track."""
+        """Frames of this stream in a track, given by its index among `entries`."""
         return self.entries[track].num_samples // self.hop_length
 
     def window(self, track: int, start: int) -> dict[str, np.ndarray]:
@@ -122,7 +133,7 @@ class Windows(places.Places):
 
 
 class RandomWindow(grain.transforms.RandomMap):
-    """Slot of `Windows.slots` -> example at a random place; see `Windows.place`."""
+    """A slot of `Windows.slots` -> the arrays of a window at a place that `Windows.place` draws, as Grain maps them."""
 
     def __init__(self, windows: Windows):
         self._windows = windows

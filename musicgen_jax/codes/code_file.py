@@ -31,8 +31,7 @@ from typing import Any
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.codes import layout as layouts
-from musicgen_jax.codes.layout import Layout
+from musicgen_jax.codes.layout import VERSION_1, Layout
 from musicgen_jax.runtime import files, records
 from musicgen_jax.runtime.errors import NotFoundError, UserError
 
@@ -61,26 +60,27 @@ class Recording:
 
     @property
     def seconds(self) -> float:
+        """Length of the recording, without the zeros that filled its last frame."""
         return self.num_samples / self.layout.sample_rate
 
     @property
     def covered(self) -> int:
-        """Samples that the codes reach over."""
+        """Samples of audio that the codes are of: those of the recording and the zeros that filled its last frame."""
         return len(self.codes[self.finest]) * self.layout.stream(self.finest).hop_length
 
     @property
     def finest(self) -> str:
-        """The last stream in the file, coarse to fine."""
+        """Name of the finest stream in the file, which sounds best."""
         return self.layout.names[-1]
 
 
 def bits_per_code(num_codes: int) -> int:
-    """Whole bits that hold the integers below `num_codes`."""
+    """Bits of a code in the file: the fewest that tell `num_codes` integers apart."""
     return math.ceil(math.log2(num_codes))
 
 
 def packed_bytes(length: int, num_codes: int) -> int:
-    """Bytes that a stream of `length` codes takes in the file."""
+    """Bytes that `length` codes of a codebook of `num_codes` take in the file, the last one filled up."""
     return -(-length * bits_per_code(num_codes) // 8)
 
 
@@ -94,14 +94,18 @@ def new_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     if os.path.lexists(path):
-        raise UserError(f"{path} exists already: remove it or choose another --out")
+        raise UserError(f"{path} exists already: remove it or choose another `out`")
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replaced(path) as file:
         yield pathlib.Path(file.name)
 
 
 def write(path: str | os.PathLike[str], recording: Recording) -> None:
-    """Writes the file.
+    """Writes a recording's codes in the format above, in blocks: memory does not grow with their number.
+
+    Args:
+      path: of the file; `new_file` yields one that appears when it is whole.
+      recording: what to write.
 
     Raises:
       UserError: a code is not in [0, num_codes), or there are too few for the samples.
@@ -145,10 +149,10 @@ def read(path: str | os.PathLike[str]) -> Recording:
         contradicts itself or the bytes that follow.
     """
     if not os.path.isfile(path):
-        raise NotFoundError(f"no such file of codes: {path}; pass the --out of extract_codes --file")
+        raise NotFoundError(f"no such file of codes: {path}; pass a file that extract_codes wrote")
     content = memoryview(pathlib.Path(path).read_bytes())
     config.require(
-        content[: len(MAGIC)] == MAGIC, f"{path} is not a file of codes: pass the --out of extract_codes --file"
+        content[: len(MAGIC)] == MAGIC, f"{path} is not a file of codes: pass a file that extract_codes wrote"
     )
     again = "copy the file again, or encode the recording again"
     config.require(len(content) >= OPENING.size, f"{path}: truncated: {len(content)} bytes; {again}")
@@ -214,14 +218,14 @@ def _parsed(header: Any, version: int, where: str) -> tuple[Layout, int, dict[st
       UserError: the header contradicts itself.
     """
     config.require(isinstance(header, dict), f"{where} is {reprlib.repr(header)} and must be an object with fields")
-    described = layouts.VERSION_1 if version == OLDER_VERSION else ("layout",)
+    described = VERSION_1 if version == OLDER_VERSION else ("layout",)
     fields = (*described, "num_samples", "lengths")
     has, needs = (", ".join(map(str, names)) for names in (header, fields))
     config.require(set(header) == set(fields), f"{where} has the fields {has}, and not {needs}")
     if version == OLDER_VERSION:
-        layout = layouts.from_dict({name: header[name] for name in described}, where)
+        layout = Layout.from_dict({name: header[name] for name in described}, where)
     else:
-        layout = layouts.from_dict(header["layout"], f"{where}.layout")
+        layout = Layout.from_dict(header["layout"], f"{where}.layout")
     least, most = SAMPLE_RATES
     rate = layout.sample_rate
     config.require(least <= rate <= most, f"{where}.sample_rate is {rate} and must be in [{least}, {most}] Hz")
@@ -239,13 +243,13 @@ def _parsed(header: Any, version: int, where: str) -> tuple[Layout, int, dict[st
 
 
 def pack(codes: np.ndarray, bits: int) -> bytes:
-    """Integers [T] of `bits` bits each, at most 16, one after the other."""
+    """Integers [T] as `bits` bits each, at most 16, one after the other, the most significant bit first."""
     digits = np.unpackbits(codes.astype(">u2").view(np.uint8)).reshape(-1, 16)
     return np.packbits(digits[:, 16 - bits :]).tobytes()
 
 
 def unpack(packed: bytes | memoryview, length: int, bits: int) -> np.ndarray:
-    """Inverse of `pack`: int16 [length]."""
+    """Inverse of `pack`: the first `length` integers of `bits` bits each, int16 [length]."""
     codes = np.empty(length, np.int16)
     block_bytes = BLOCK_CODES // 8 * bits
     for start in range(0, length, BLOCK_CODES):

@@ -2,7 +2,7 @@
 
 A folder has records, each a segment of a track, so that a window reads no more than the segments it lies in;
 tracks.jsonl, a row a track; codebooks.npz; and metadata.json with the layout of the codes. Older folders have a record
-a track, codes of one codebook alone, and no layout but what `layout.from_dict` makes of their metadata.
+a track, codes of one codebook alone, and no layout but what `Layout.from_dict` makes of their metadata.
 """
 
 import dataclasses
@@ -14,8 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from musicgen_jax import config
-from musicgen_jax.codes import layout as layouts
-from musicgen_jax.codes.layout import Layout, Stream
+from musicgen_jax.codes.layout import VERSION_1, Layout, Stream
 from musicgen_jax.data import score_facts, shards
 from musicgen_jax.runtime import files, records
 from musicgen_jax.runtime.errors import NotFoundError, UserError
@@ -25,12 +24,13 @@ DATASET_NAME = "musicgen_codes"
 INDEX_NAME = "tracks.jsonl"
 CODEBOOKS_NAME = "codebooks.npz"
 AGAIN = "extract the codes again"
-WRITER = "pass the --out of extract_codes"
+WRITER = "pass a folder that extract_codes wrote"
 
 
 def features(layout: Layout, whole_tracks: bool = False, scores: bool = False) -> tfds.features.FeaturesDict:
-    """Of a record: int16 codes [T, Q] of every stream, labels, lyrics, and the sample of the track that it starts at.
+    """The fields of a record, as TFDS describes them.
 
+    They are int16 codes [T, Q] of every stream, labels, lyrics, and the sample of the track that the record starts at.
     In data sets with scores a record has the `notes` that sound within it, as `shards.audio_features` says. Those of
     older folders (`whole_tracks`) have codes [T] and no start.
     """
@@ -83,7 +83,7 @@ class TrackEntry:
 
 
 def write_index(directory: pathlib.Path, entries: list[TrackEntry]) -> None:
-    """Writes tracks.jsonl."""
+    """Writes tracks.jsonl, a row a track, in the order in which its records were written."""
     files.write_text(directory / INDEX_NAME, files.json_lines(list(map(score_facts.index_row, entries))))
 
 
@@ -167,13 +167,13 @@ def read_facts(directory: str) -> Facts:
     if not (pathlib.Path(directory) / INDEX_NAME).is_file():
         raise NotFoundError(f"no {INDEX_NAME} in {directory}: {WRITER}")
     if "layout" in values:
-        layout = layouts.from_dict(values["layout"], f"{where}.layout")
+        layout = Layout.from_dict(values["layout"], f"{where}.layout")
         size = records.check(int, values.get("segment_samples"), f"{where}.segment_samples")
         sound = size > 0 and size % layout.hop_length == 0
         config.require(sound, f"{where}.segment_samples is {size} and must be a multiple of {layout.hop_length}")
     else:
-        older = {name: values[name] for name in layouts.VERSION_1 if name in values}
-        layout, size = layouts.from_dict(older | {"hop_lengths": values.get("hop_lengths")}, where), 0
+        older = {name: values[name] for name in VERSION_1 if name in values}
+        layout, size = Layout.from_dict(older | {"hop_lengths": values.get("hop_lengths")}, where), 0
     texts = {name: values[name] for name in ("audio", "manifest") if name in values}
     return Facts(
         layout,

@@ -57,12 +57,12 @@ class Layout:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the streams, coarse to fine."""
+        """The names of the streams, coarse to fine."""
         return tuple(self._by_name)
 
     @property
     def hop_lengths(self) -> dict[str, int]:
-        """Stream -> samples a frame."""
+        """Stream -> samples of audio of each of its frames."""
         return {stream.name: stream.hop_length for stream in self.streams}
 
     @property
@@ -75,13 +75,17 @@ class Layout:
         return {stream.name: stream for stream in self.streams}
 
     def stream(self, name: str) -> Stream:
-        """The stream of that name. Raises UserError, which lists those there are."""
+        """The stream of that name.
+
+        Raises:
+          UserError: there is none; the message lists those there are.
+        """
         near = records.nearest(name, self._by_name)
         require(name in self._by_name, f"{name!r} is no stream of this tokenizer{near}; it has {', '.join(self.names)}")
         return self._by_name[name]
 
     def rank(self, name: str) -> int:
-        """Place of a stream, coarse to fine; raises as `stream`."""
+        """Place of a stream among all, coarse to fine, from 0 on; raises as `stream`."""
         return self.streams.index(self.stream(name))
 
     def upsampling(self, name: str) -> int:
@@ -90,11 +94,11 @@ class Layout:
         return self.stream(stream.above).hop_length // stream.hop_length if stream.above else 0
 
     def frames_per_second(self, name: str) -> float:
-        """Frames of a stream for a second of audio."""
+        """Frames of a stream in a second of audio; raises as `stream`."""
         return self.sample_rate / self.stream(name).hop_length
 
     def bits_per_second(self, name: str) -> float:
-        """Rate of a stream's codes as plain integers."""
+        """Bits that a stream's codes take for a second of audio, log2(K) each; raises as `stream`."""
         stream = self.stream(name)
         return self.frames_per_second(name) * stream.num_codebooks * math.log2(stream.num_codes)
 
@@ -119,8 +123,23 @@ class Layout:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
+        """The same as values that JSON has; `from_dict` is the inverse."""
         return dataclasses.asdict(self) | {"streams": [dataclasses.asdict(stream) for stream in self.streams]}
+
+    @classmethod
+    def from_dict(cls, values: Any, where: str) -> "Layout":
+        """Inverse of `to_dict`, which also takes the four fields `VERSION_1`.
+
+        Args:
+          values: from JSON.
+          where: it was found; messages begin with it.
+
+        Raises:
+          UserError: it is no layout, or contradicts itself.
+        """
+        if isinstance(values, dict) and "hop_lengths" in values:
+            return _checked(_of_version_1(records.parse(_Version1, values, where)), where)
+        return _checked(records.parse(cls, values, where), where)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,21 +153,6 @@ class _Version1:
 
 
 VERSION_1 = tuple(field.name for field in dataclasses.fields(_Version1))
-
-
-def from_dict(values: Any, where: str) -> Layout:
-    """Inverse of `Layout.to_dict`, which also takes the four fields `VERSION_1`.
-
-    Args:
-      values: from JSON.
-      where: it was found; messages begin with it.
-
-    Raises:
-      UserError: it is no layout, or contradicts itself.
-    """
-    if isinstance(values, dict) and "hop_lengths" in values:
-        return _checked(_of_version_1(records.parse(_Version1, values, where)), where)
-    return _checked(records.parse(Layout, values, where), where)
 
 
 def _of_version_1(facts: _Version1) -> Layout:

@@ -1,6 +1,7 @@
-"""In which order codes are modelled where a frame has several (Copet et al. 2023, MusicGen, section 2.2).
+"""In which order a prior predicts codes where a frame has several (Copet et al. 2023, MusicGen, section 2.2).
 
-A model of the codes [T, Q] takes S steps, each of which predicts at most one code of every codebook:
+A model of codes [T, Q] (T frames of Q codes each) takes S steps, each of which predicts at most one code of every
+codebook. A pattern says which:
 
     delay    codebook q lags q steps behind the first: S = T + Q - 1. Given the past, the codes of a step are
              independent, and each has seen the codes of its own frame that belong to the codebooks before it.
@@ -30,12 +31,22 @@ class Pattern:
     frames: np.ndarray
 
     @property
+    def codebook(self) -> np.ndarray | None:
+        """int32 [S]: the one codebook that a step predicts a code of; None where that is no question."""
+        present = self.frames >= 0
+        alone = not self._is_plain and (present.sum(axis=1) == 1).all()
+        return np.argmax(present, axis=1).astype(np.int32) if alone else None
+
+    @property
     def newest(self) -> np.ndarray:
-        """int32 [S]: the latest frame that a step predicts a code of."""
+        """int32 [S]: of the frames that a step predicts codes of, the latest."""
         return self.frames.max(axis=1)
 
     def placed(self, codes: jax.Array, fill: int | bool) -> jax.Array:
-        """What belongs to each code, [B, T, Q, ...], step by step: [B, S, Q, ...], `fill` where there is no code."""
+        """Values of codes, [B, T, Q, ...], by the steps that predict them: [B, S, Q, ...].
+
+        `fill` stands where a step predicts no code of a codebook.
+        """
         if self._is_plain:
             return codes
         moved = jnp.asarray(codes)[:, np.maximum(self.frames, 0), np.arange(self.frames.shape[1])]
@@ -43,7 +54,8 @@ class Pattern:
         return jnp.where(absent, jnp.asarray(fill, moved.dtype), moved)
 
     def restored(self, placed: jax.Array) -> jax.Array:
-        """The inverse of `placed`: [B, S, Q, ...] -> [B, T, Q, ...]."""
+        """Values by step, [B, S, Q, ...], in the order of the codes that they belong to: [B, T, Q, ...]; the inverse of
+        `placed`."""
         return placed if self._is_plain else placed[:, self.steps, np.arange(self.steps.shape[1])]
 
     @property
@@ -52,18 +64,18 @@ class Pattern:
 
 
 def delay(num_frames: int, num_codebooks: int) -> Pattern:
-    """MusicGen's pattern for T frames of Q codes."""
+    """Codebook q lags q steps behind the first: S = T + Q - 1 steps for T frames of Q codes."""
     return _of_steps(np.arange(num_frames)[:, None] + np.arange(num_codebooks))
 
 
 def flat(num_frames: int, num_codebooks: int) -> Pattern:
-    """One code a step, for T frames of Q codes."""
+    """One code a step, frame by frame: S = T * Q steps for T frames of Q codes."""
     return _of_steps(np.arange(num_frames * num_codebooks).reshape(num_frames, num_codebooks))
 
 
 @functools.cache
 def of(name: str, num_frames: int, num_codebooks: int) -> Pattern:
-    """The pattern of a config: one of `config.PATTERNS`."""
+    """The pattern with a name of `config.PATTERNS`, for T frames of Q codes."""
     return {"delay": delay, "flat": flat}[name](num_frames, num_codebooks)
 
 

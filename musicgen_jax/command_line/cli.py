@@ -12,6 +12,7 @@ import musicgen_jax
 from musicgen_jax.command_line import config_flag
 from musicgen_jax.runtime import console, files
 from musicgen_jax.runtime.errors import SYSTEM_ERRORS, UserError
+from musicgen_jax.sampling import options
 
 HELP = {"-h", "-help", "--help", "--helpshort", "-?"}
 
@@ -28,7 +29,7 @@ class _PathParser(flags.ArgumentParser):
     def parse(self, argument: str) -> str:
         if self.optional and not argument:
             return argument
-        return str(files.local_path(argument, f"--{self.name}"))
+        return str(files.local_path(argument, self.name))
 
     def flag_type(self) -> str:
         return "path"
@@ -76,7 +77,8 @@ def _parse_flags(main: Callable[[], None], argv: Sequence[str]) -> list[str]:
         config_flag.finish()
     except (flags.Error, UserError, OSError) as error:
         # absl wraps what a flag's parser raises: the sentence itself says more.
-        _fail(error.__context__ if isinstance(error.__context__, UserError) else error)
+        cause = error.__context__ if isinstance(error.__context__, UserError) else error
+        _fail(cause.spelled(flag_of) if isinstance(cause, UserError) else cause)
     return rest
 
 
@@ -99,10 +101,21 @@ def _call(main: Callable[[], None]) -> None:
         _fail(line)
 
 
+def flag_of(argument: str) -> str:
+    """The flag that says what an argument of the Python calls says, with its dashes.
+
+    A stream of codes that has no flag of its own is an argument of `generation.load`, and said by --prior.
+    """
+    known = {option.name: option.flag_name for option in options.OPTIONS} | {"directory": "model"}
+    # Where there is a --model, there is a --prior=STREAM:DIR; see model_flags.
+    is_stream = argument not in known and argument not in flags.FLAGS and "model" in flags.FLAGS
+    return f"--prior={argument}:DIR" if is_stream else f"--{known.get(argument, argument)}"
+
+
 def explain(error: Exception) -> str | None:
     """The line for a person about an error that they can mend; None for a defect, whose traceback is needed."""
     if isinstance(error, UserError):
-        return error.on_command_line()
+        return error.spelled(flag_of)
     if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
         # write() does not say which file: the folders that the command writes are the best guess.
         return f"{error}" if error.filename is not None else f"{error}, while writing {_outputs()}"

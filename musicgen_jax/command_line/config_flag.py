@@ -50,7 +50,7 @@ def finish() -> None:
         return
     config.check_types(run)
     if run.data.path:
-        run.data.path = str(files.local_path(run.data.path, "--config.data.path").absolute())
+        run.data.path = str(files.local_path(run.data.path, "config.data.path").absolute())
 
 
 def folder() -> pathlib.Path:
@@ -76,7 +76,7 @@ def find(name: str) -> pathlib.Path:
       NotFoundError: there is no such file; the message lists those that there are.
       UserError: it is a URL.
     """
-    path = files.local_path(name, "--config")
+    path = files.local_path(name, "config")
     stems = [own.stem for own in folder().glob("[!_]*.py")]
     own = [name for stem in stems for name in (stem, f"{stem}.py", f"configs/{stem}.py")]
     if not path.is_file() and path.as_posix() in own:
@@ -120,7 +120,7 @@ class _ConfigParser(flags.ArgumentParser):
         self.example, self.classes = example, classes
 
     def parse(self, argument: str) -> Any:
-        files.local_path(argument, "--config")  # before the colon of gs:// is taken for that of the argument
+        files.local_path(argument, "config")  # before the colon of gs:// is taken for that of the argument
         times = sum(bool(re.match("--?config(=|$)", given)) for given in sys.argv[1:])
         if times > 1:
             raise UserError(f"--config is given {times} times: give it once")

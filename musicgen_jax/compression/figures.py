@@ -23,17 +23,17 @@ def check_codes(codes: str, model: config.PriorConfig) -> None:
     tokenizer = code_shards.read_facts(codes).layout.fingerprint
     config.require(
         tokenizer == model.vqvae,
-        f"--data={codes} holds codes of VQ-VAE {tokenizer}, but the prior was trained on those of {model.vqvae}: pass "
+        f"`data`={codes} holds codes of VQ-VAE {tokenizer}, but the prior was trained on those of {model.vqvae}: pass "
         "codes of that one",
     )
     if code_dataset.resolve(model, codes) != model:
         console.say(
-            f"warning: --data={codes} is not what the prior was trained on, but other music in codes of the same "
+            f"warning: {codes} is not what the prior was trained on, but other music in codes of the same "
             "tokenizer: the figures are of that, and its validation tracks may be some that the prior has learned"
         )
     config.require(
         "validation" in shards.split_names(codes),
-        f"--data={codes} has no validation split, which the prior before and after is scored on: prepare more tracks",
+        f"`data`={codes} has no validation split, which the prior before and after is scored on: prepare more tracks",
     )
 
 

@@ -25,10 +25,10 @@ def run_config(run: config.PriorTraining, codes: str, num_steps: int, learning_r
     Raises:
       UserError: a number that no run takes.
     """
-    config.require(num_steps >= 0, f"--finetune_steps={num_steps}: must be 0 (none) or more")
+    config.require(num_steps >= 0, f"`finetune_steps`={num_steps}: must be 0 (none) or more")
     config.require(
         0 <= learning_rate < math.inf,
-        f"--learning_rate={learning_rate}: must be 0 (a tenth of the peak) or more, and finite",
+        f"`learning_rate`={learning_rate}: must be 0 (a tenth of the peak) or more, and finite",
     )
     peak = learning_rate or run.optimizer.peak_learning_rate / 10
     schedule = {"peak_learning_rate": peak, "warmup_steps": 0, "decay": "cosine", "final_fraction": 0.1}

@@ -28,13 +28,24 @@ def num_removed(fraction: float, num_heads: int) -> int:
     config.require(num_heads > 1, "a prior with one head a layer has none to spare")
     shares = ", ".join(f"{removed / num_heads:.3g}" for removed in range(1, num_heads))
     remedy = f"one of {shares} removes whole heads"
-    config.require(0 < fraction < 1, f"--fraction={fraction}: must be at least 0 and less than 1; {remedy}")
+    config.require(0 < fraction < 1, f"`fraction`={fraction}: must be at least 0 and less than 1; {remedy}")
     removed = int(fraction * num_heads + 0.5)
     config.require(
         0 < removed < num_heads,
-        f"--fraction={fraction} of {num_heads} heads a layer removes {'none' if removed == 0 else 'all'}: {remedy}",
+        f"`fraction`={fraction} of {num_heads} heads a layer removes {'none' if removed == 0 else 'all'}: {remedy}",
     )
     return removed
+
+
+def check(declared: modules.Tree) -> None:
+    """Raises UserError for a prior whose layers have heads that `importance` does not judge: those that read a memory.
+
+    `declared` is what its parameters are (`modules.Functional.declared`).
+    """
+    others = any(_is_stacked(parameter) and "head_columns" in parameter.axes for parameter in jax.tree.leaves(declared))
+    config.require(
+        not others, "a prior that attends to a memory cannot lose heads: only those that look at the codes are judged"
+    )
 
 
 def importance(name: str, model: trained.TrainedPrior, batches: Iterable[Batch]) -> np.ndarray:
@@ -45,7 +56,7 @@ def importance(name: str, model: trained.TrainedPrior, batches: Iterable[Batch])
     "attention" is the mean over the codes of the largest attention weight that a head gives to a position: a head that
     spreads its attention evenly adds little but an average.
     """
-    config.require(name in config.IMPORTANCES, f"--importance={name!r}: must be one of {', '.join(config.IMPORTANCES)}")
+    config.require(name in config.IMPORTANCES, f"`importance`={name!r}: must be one of {', '.join(config.IMPORTANCES)}")
     sums_of = {"gradient": _gradients, "attention": _largest_weights}[name](model)
     sums, count = 0.0, 0.0
     for batch in batches:
@@ -94,8 +105,11 @@ def gated(params: modules.Tree, declared: modules.Tree, gates: jax.Array) -> mod
 
 def _heads_axis(parameter: parameters.Declaration) -> int | None:
     """The axis of the heads in a parameter of the stacked blocks, whose axis 0 is their layers; None in any other."""
-    stacked = parameter.axes[:1] == ("layers",) and "heads" in parameter.axes
-    return parameter.axes.index("heads") if stacked else None
+    return parameter.axes.index("heads") if _is_stacked(parameter) and "heads" in parameter.axes else None
+
+
+def _is_stacked(parameter: parameters.Declaration) -> bool:
+    return parameter.axes[:1] == ("layers",)
 
 
 def _largest_weights(model: trained.TrainedPrior) -> Callable[..., tuple[jax.Array, jax.Array]]:

@@ -11,6 +11,7 @@ from musicgen_jax.config.files import check_types, choose, from_dict, kind_of, p
 from musicgen_jax.config.jukebox import JukeboxPriorConfig, JukeboxTransformerConfig
 from musicgen_jax.config.prior import (
     ATTENTIONS,
+    CONDITIONS,
     PATTERNS,
     REMAT,
     ConditionerConfig,
@@ -35,6 +36,7 @@ from musicgen_jax.config.vqvae import (
 __all__ = [
     "ATTENTIONS",
     "CACHE_DTYPES",
+    "CONDITIONS",
     "IMPORTANCES",
     "MAX_SEED",
     "MODES",

@@ -32,6 +32,7 @@ class JukeboxTransformerConfig:
     final_norm: ClassVar[bool] = False
     scanned: ClassVar[bool] = False
     adds_positions: ClassVar[bool] = False  # `TokenStack` has a table of them
+    reads_all_rows: ClassVar[bool] = False  # but for one layer of `factored_prime`
     dropout: ClassVar[float] = 0.0
     window: ClassVar[int] = 0
     remat: ClassVar[str] = "none"  # unless the model's own says otherwise
@@ -112,7 +113,6 @@ class JukeboxPriorConfig:
     genres: ClassVar[tuple[str, ...]] = ()  # names are in files beside the weights
     artists: ClassVar[tuple[str, ...]] = ()
     num_codebooks: ClassVar[int] = 1
-    label_dropout: ClassVar[float] = 0.0
     score: ClassVar[bool] = False
     int8_cache: ClassVar[bool] = False
     track_seconds: ClassVar[float] = 180.0  # what the release's examples tell of a piece
@@ -142,6 +142,10 @@ class JukeboxPriorConfig:
     def codes_per_second(self) -> float:
         """Of this tier."""
         return self.sample_rate / self.hop_length
+
+    def dropout_of(self, condition: str) -> float:
+        """Share of training windows that are not told a condition: none."""
+        return 0.0
 
     def cache_rows(self, num_steps: int) -> int:
         """Rows of a cache for so many steps: what stands before them too, and whole rows of factored attention."""

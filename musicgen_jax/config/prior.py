@@ -27,6 +27,13 @@ LAYERS = {
     "lstm": "lstm",  # a recurrent state, long short-term memory
 }
 PATTERNS = ("delay", "flat")  # in which order the codes of several codebooks are predicted: `codes/patterns.py`
+# What a model is told besides the codes -> the field that says from how many training windows it is hidden.
+CONDITIONS = {
+    "labels": "label_dropout",
+    "timing": "timing_dropout",
+    "above": "above_dropout",
+    "score": "score_dropout",
+}
 BEYOND = ("zero", "clamp")  # what relative attention knows of distances beyond its table
 
 
@@ -57,6 +64,7 @@ class TransformerConfig:
     exact_variance: ClassVar[bool] = False  # of the norms: in two passes
     final_norm: ClassVar[bool] = True  # behind the last block
     scanned: ClassVar[bool] = True  # the layers are one block with a leading axis, not a list
+    reads_all_rows: ClassVar[bool] = True  # a step of decoding looks at every row of the cache
     init_std: ClassVar[float] = 0.02  # of a matrix
 
     @property
@@ -168,9 +176,9 @@ class PriorConfig:
         return 1 if self.transformer.layer == "lstm" else num_steps
 
     def dropout_of(self, condition: str) -> float:
-        """Share of training windows that are not told a condition."""
-        shares = {"labels": self.label_dropout, "timing": self.timing_dropout, "above": self.above_dropout}
-        return (shares | {"score": self.score_dropout})[condition]
+        """Share of training windows that are not told a condition, one of `CONDITIONS`; 0 where it is none of it."""
+        told = {"above": bool(self.upsampling), "score": self.score}.get(condition, True)
+        return getattr(self, CONDITIONS[condition]) if told else 0.0
 
     @property
     def multiple(self) -> int:
@@ -196,7 +204,7 @@ class PriorConfig:
             )
         require(self.timing_bins >= 1, f"model.timing_bins={self.timing_bins}: must be at least 1")
         require(self.max_seconds > 0, f"model.max_seconds={self.max_seconds}: must be positive")
-        for name in ("label_dropout", "timing_dropout", "above_dropout", "score_dropout"):
+        for name in CONDITIONS.values():
             share = getattr(self, name)
             require(0 <= share < 1, f"model.{name}={share}: must be in [0, 1)")
         require_range("model.score_ahead", self.score_ahead, 0, 60)
@@ -237,6 +245,12 @@ class PriorTraining:
             self.model.quantization.weights == "float",
             f"model.quantization.weights={self.model.quantization.weights!r}: training needs float weights; compress "
             "--method=int8 rounds those of a trained prior",
+        )
+        # Whether there is a stream above is known once the codes are.
+        require(
+            not (self.model.vqvae and self.model.above_dropout) or self.model.upsampling > 0,
+            f"model.above_dropout={self.model.above_dropout}: the {self.model.tier} prior is told no stream above; use "
+            "0",
         )
         require(
             self.data.batch_size % self.training.accumulation_steps == 0,

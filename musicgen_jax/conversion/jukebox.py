@@ -78,7 +78,7 @@ def import_checkpoint(
     files.output_folder(out)
     parts = _split(checkpoint_files.read(checkpoint), checkpoint)
     config.require(
-        not tier or list(parts) == [""], f"--tier={tier}: {checkpoint} names the tiers of its models; leave --tier out"
+        not tier or list(parts) == [""], f"`tier`={tier}: {checkpoint} names the tiers of its models; leave `tier` out"
     )
     configs = configs or {}
     models = {
@@ -113,7 +113,7 @@ def export_checkpoint(workdir: pathlib.Path, checkpoint: pathlib.Path) -> None:
       UserError: `checkpoint` exists or has another extension; the model has parts that Jukebox's has not.
     """
     checkpoint_files.check_suffix(checkpoint)
-    config.require(not checkpoint.exists(), f"{checkpoint} exists; remove it or choose another --checkpoint")
+    config.require(not checkpoint.exists(), f"{checkpoint} exists; remove it or choose another `checkpoint`")
     if kinds.in_folder(workdir) is kinds.KINDS["jukebox_prior"]:
         _, (params, buffers), model = pretrained.load_jukebox_prior(str(workdir))
         table = jukebox_prior.weights(model)
@@ -168,7 +168,7 @@ def _as_released(name: str) -> str:
 def _identify(tensors: Tensors, tier: str, run: Any, checkpoint: pathlib.Path) -> Model:
     """The model that these tensors are of, in the size of `run` or as published; `tier` may be empty."""
     if any(name.startswith("encoders.") for name in tensors):
-        config.require(tier in ("", "vqvae"), f"--tier={tier}: {checkpoint} holds the VQ-VAE; leave --tier out")
+        config.require(tier in ("", "vqvae"), f"`tier`={tier}: {checkpoint} holds the VQ-VAE; leave `tier` out")
         run = run or jukebox_vqvae.released()
         model, table = run.model, jukebox_vqvae.weights(run.model)
         complete = functools.partial(jukebox_vqvae.add_codebook_averages, run=run)
@@ -191,6 +191,6 @@ def _infer_prior(tensors: Tensors, tier: str, checkpoint: pathlib.Path) -> confi
     shapes = {names.get(name, name): tuple(tensor.shape) for name, tensor in tensors.items()}
     config.require(
         tier or not any(name.startswith("conditioner_blocks.") for name in shapes),
-        f"{checkpoint} holds an upsampler, and the two look alike: say which one it is with --tier=middle or bottom",
+        f"{checkpoint} holds an upsampler, and the two look alike: say which one it is with `tier`=middle or bottom",
     )
     return jukebox_prior.infer_config(shapes, tier=tier or "top")

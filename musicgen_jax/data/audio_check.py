@@ -1,4 +1,4 @@
-"""One streaming pass over an audio file: is it fit for training, and what is to be known about it."""
+"""Is an audio file fit for training? One pass over it, in bounded memory, tells that and what else is to be known."""
 
 import dataclasses
 import hashlib
@@ -52,7 +52,7 @@ class AudioFacts:
 
 
 class _Tally:
-    """Running sums over the blocks of one file."""
+    """What the blocks of one file add up to while it is read: its length, peaks, silence, clipping, its hash."""
 
     def __init__(self, sample_rate: int) -> None:
         self.digest = hashlib.sha256(f"{sample_rate} Hz".encode())
@@ -61,7 +61,7 @@ class _Tally:
         self.peak = self.mono_peak = 0.0
 
     def add(self, block: np.ndarray) -> None:
-        """Adds float32 [S, C]."""
+        """Takes in the next block of the file, float32 [S, C]."""
         with np.errstate(invalid="ignore"):  # infinity minus infinity; counted below
             mono = block.mean(axis=1, dtype=np.float32)
         self.digest.update(mono.tobytes())
@@ -76,7 +76,7 @@ class _Tally:
         self.frames += len(block)
 
     def completed(self, facts: AudioFacts) -> AudioFacts:
-        """`facts` with what the blocks told."""
+        """`facts` with all that shows only when the last block has been read."""
         return dataclasses.replace(
             facts,
             audio_hash=self.digest.hexdigest(),

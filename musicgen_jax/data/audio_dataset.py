@@ -1,4 +1,4 @@
-"""Audio shards -> training clips."""
+"""What a tokenizer is trained on: random clips of the tracks in audio shards; and whole tracks, block by block."""
 
 import pathlib
 from collections.abc import Callable, Iterator
@@ -79,7 +79,7 @@ class RandomClip(grain.transforms.RandomMap):
         return min(int(place * (last + 1)), last)  # `place` may have been rounded up to 1
 
     def _weight(self, record: dict[str, Any]) -> float:
-        """Samples that the record stands for, silence behind a short track included."""
+        """How often the record is drawn, relative to others: its samples, and the silence that pads a short track."""
         return len(record["audio"]) * max(1.0, self._num_samples / record["track_samples"])
 
 
@@ -126,11 +126,11 @@ def check_sample_rate(directory: str, sample_rate: int) -> None:
     """
     found = shards.read_metadata(directory)["sample_rate"]
     if not (pathlib.Path(directory) / manifest.FILE_NAME).is_file():
-        raise NotFoundError(f"{directory} holds no audio; pass the --out of prepare_data")
+        raise NotFoundError(f"{directory} holds no audio; pass a folder that prepare_data wrote")
     if found != sample_rate:
         raise UserError(
             f"{directory} has a sample rate of {found} Hz but the model wants {sample_rate} Hz: run prepare_data with "
-            f"--sample_rate={sample_rate}, or set --config.model.sample_rate={found}"
+            f"`sample_rate`={sample_rate}, or set --config.model.sample_rate={found}"
         )
 
 

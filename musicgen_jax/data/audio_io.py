@@ -1,4 +1,4 @@
-"""Audio files: streaming decode to mono, streaming resample, 16-bit wav."""
+"""Audio files: decoding to mono and resampling block by block, in bounded memory; writing of 16-bit wav."""
 
 import contextlib
 import os
@@ -185,7 +185,7 @@ def read_blocks(path: str | os.PathLike[str], sample_rate: int, block_seconds: f
 
 
 def mono_blocks(file: AudioFile, sample_rate: int, block_seconds: float = 10.0) -> Iterator[np.ndarray]:
-    """`read_blocks` of an open file."""
+    """As `read_blocks`, of a file that `open_audio` opened."""
     mono = (block.mean(axis=1, dtype=np.float32) for block in file.blocks(block_seconds))
     yield from resample_blocks(mono, file.sample_rate, sample_rate)
 

@@ -1,4 +1,4 @@
-"""Artist and genre names <-> integers. Integer 0 is always "unknown"."""
+"""Names of artists and genres <-> the integers by which a prior knows them. Integer 0 is always "unknown"."""
 
 import csv
 import difflib

@@ -1,4 +1,7 @@
-"""Grain pipelines -> global device arrays. The data position is the step: a batch depends on nothing else."""
+"""Batches for training and validation: what Grain reads on every host -> arrays divided over all devices.
+
+The data position is the step: the batch of a step depends on the step, the seed and the data, and on nothing else.
+"""
 
 import signal
 from collections.abc import Callable, Iterator

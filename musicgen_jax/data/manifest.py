@@ -52,7 +52,7 @@ def accepted(item: track.Track, split: str, num_samples: int, num_segments: int)
 
 
 def rejected(item: track.Rejection) -> Row:
-    """The row of a file that does not enter the dataset."""
+    """The row of a source file that does not enter the dataset, with the reason."""
     about = (item.path, "", item.hash, item.duration, item.sample_rate, item.channels)
     return Row(*about, status="rejected", reason=item.reason)
 
@@ -71,7 +71,7 @@ def read(directory: str | pathlib.Path) -> list[Row]:
       UserError: it is damaged.
     """
     path = pathlib.Path(directory) / FILE_NAME
-    rows = files.read_json_lines(path, "pass the --out of prepare_data")
+    rows = files.read_json_lines(path, "pass a folder that prepare_data wrote")
     return [records.parse(Row, row, f"{path}: row {number}") for number, row in enumerate(rows, 1)]
 
 

@@ -45,7 +45,7 @@ class Settings:
         """Raises UserError where the sample rate is out of range."""
         if not MIN_SAMPLE_RATE <= self.sample_rate <= MAX_SAMPLE_RATE:
             raise UserError(
-                f"--sample_rate={self.sample_rate}; it must be from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz, "
+                f"`sample_rate`={self.sample_rate}; it must be from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz, "
                 "22050 for example"
             )
 
@@ -137,7 +137,7 @@ def finished(settings: Settings, notes: dict[str, object], out: str) -> dict[str
     different = [
         f"{name} {there.get(name)!r}, now {wanted[name]!r}" for name in wanted if there.get(name) != wanted[name]
     ]
-    remedy = "remove it or choose another --out"
+    remedy = "remove it or choose another `out`"
     if different:
         raise UserError(f"{out} holds a dataset made with other settings ({'; '.join(different)}); {remedy}")
     if report.get("notes") != json.loads(json.dumps(notes)):
@@ -290,7 +290,7 @@ def _write_segments(
 
 
 class AllRejectedError(UserError):
-    """No track is left; `rejections` are all that there was."""
+    """Not one track of a source can be used; `rejections` has the source's files, each with the reason."""
 
     def __init__(self, message: str, rejections: list[track.Rejection]) -> None:
         super().__init__(message)
@@ -306,5 +306,5 @@ def _require_some(accepted: list[Any], rejections: list[track.Rejection], settin
 
 
 def _categories(reasons: Iterable[str]) -> dict[str, int]:
-    """Counts reasons by what stands before their first colon."""
+    """How often each category occurs among reasons of the form "category: detail"; empty ones do not count."""
     return dict(sorted(collections.Counter(reason.split(":")[0] for reason in reasons if reason).items()))

@@ -75,7 +75,7 @@ def segment_bounds(num_samples: int, sample_rate: int) -> list[tuple[int, int]]:
 
 
 def longest_segment(sample_rate: int) -> int:
-    """Samples that no segment of `segment_bounds` exceeds."""
+    """How many samples a segment of `segment_bounds` has at most."""
     return math.ceil((SEGMENT_SECONDS + MIN_REST_SECONDS) * sample_rate)
 
 
@@ -275,7 +275,7 @@ def _builder(directory: str | os.PathLike[str]) -> tfds.core.DatasetBuilder:
 
 
 def _described(directory: str | os.PathLike[str]) -> contextlib.AbstractContextManager[None]:
-    """Around what TFDS makes of a dataset's two descriptions."""
+    """A context in which what TFDS raises about a dataset's two descriptions becomes a UserError that names them."""
     return files.reading(f"{os.fspath(directory)}: {' or '.join(CONTAINER_FILES[:2])}", REMEDY)
 
 

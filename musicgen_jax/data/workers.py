@@ -76,6 +76,8 @@ def ordered_map(
 
 @dataclasses.dataclass
 class _Task(Generic[Item]):
+    """An item, its place in the order of the results, and how often a process has begun with it."""
+
     number: int
     item: Item
     attempts: int = 0
@@ -95,6 +97,7 @@ class _Worker:
         self.started, self.deadline = False, time.monotonic() + START_SECONDS
 
     def begin(self, task: _Task, seconds: float) -> None:
+        """Sends the task's item to the process, which has so many seconds for it."""
         self.task, self.deadline = task, time.monotonic() + seconds
         task.attempts += 1
         with contextlib.suppress(OSError):  # killed while it was idle: the pipe's end will be found
@@ -111,7 +114,7 @@ class _Worker:
 
 
 class _Pool:
-    """Processes that take one task at a time."""
+    """The processes of one `ordered_map`, each busy with one task at a time, and replaced when it dies or hangs."""
 
     def __init__(self, function: Callable[[Any], Any], num_workers: int, seconds: Callable[[Any], float]) -> None:
         self._function, self._seconds = function, seconds
@@ -121,6 +124,7 @@ class _Pool:
         self._num_workers = num_workers
 
     def results(self, items: Iterable[Any]) -> Iterator[Any]:
+        """A result or `Lost` for each item, in order."""
         remaining = (_Task(number, item) for number, item in enumerate(items))
         again: collections.deque[_Task] = collections.deque()
         done: dict[int, Any] = {}
@@ -148,7 +152,8 @@ class _Pool:
         return all(worker.started and worker.task is None for worker in self._workers)
 
     def _wait(self, done: dict[int, Any], again: "collections.deque[_Task]") -> None:
-        """Waits for something to happen, and notes results and losses."""
+        """Waits until a process answers, dies or is late. Results and losses go into `done` by number, tasks that are
+        to be tried once more into `again`."""
         busy = [worker for worker in self._workers if worker.task is not None or not worker.started]
         patience = max(0.0, min(worker.deadline for worker in busy) - time.monotonic())
         ready = multiprocessing.connection.wait([worker.connection for worker in busy], patience)
@@ -177,7 +182,7 @@ class _Pool:
         if task is None:
             self._failed_starts += 1
             if self._failed_starts == MAX_FAILED_STARTS:
-                raise UserError(f"worker processes do not start ({how}): run again with --runner=serial")
+                raise UserError(f"worker processes do not start ({how}): run again with `runner`=serial")
         elif hung:
             limit = self._seconds(task.item)
             done[task.number] = Lost(f"no end after {limit:.0f} s, its process was stopped")
@@ -187,12 +192,13 @@ class _Pool:
             done[task.number] = Lost(f"its process died twice ({how}): out of memory, or its decoder crashes")
 
     def close(self) -> None:
+        """Ends all processes, whatever they are doing."""
         for worker in self._workers:
             worker.end()
 
 
 def _serve(connection: Any, function: Callable[[Any], Any]) -> None:
-    """What a worker process does: items in, (result, error) out."""
+    """What a worker process does until its parent closes the pipe: receives items, sends (result, error) for each."""
     _start_worker()
     connection.send((None, None))
     while True:

@@ -18,9 +18,7 @@ import numpy as np
 from musicgen_jax import config
 from musicgen_jax.codes import code_dataset, provenance
 from musicgen_jax.data import loader
-from musicgen_jax.diffusion import denoiser, targets, teacher_samples
-from musicgen_jax.diffusion import loss as diffusion_loss
-from musicgen_jax.diffusion import trained as trained_diffusion
+from musicgen_jax.diffusion import denoiser, diffusion_loss, targets, teacher_samples, trained_diffusion
 from musicgen_jax.nn import modules, parameters
 from musicgen_jax.priors import code_task, prior, trained
 from musicgen_jax.runtime import console, files
@@ -58,19 +56,19 @@ class Settings:
     def validate(self, model: config.PriorConfig) -> None:
         """Raises UserError where a value is out of range, or does not fit the prior."""
         for name in ("num_samples", "train_steps", "round_steps"):
-            config.require(getattr(self, name) >= 1, f"--{name}={getattr(self, name)}: must be at least 1")
+            config.require(getattr(self, name) >= 1, f"`{name}`={getattr(self, name)}: must be at least 1")
         of_one = model.num_codebooks == 1
-        config.require(of_one, f"--prior: is of {model.num_codebooks} codebooks; diffusion models are of one")
+        config.require(of_one, f"`prior`: is of {model.num_codebooks} codebooks; diffusion models are of one")
         half = "half of a batch learns to fill gaps"
-        config.require(self.batch_size >= 2, f"--batch_size={self.batch_size}: must be at least 2: {half}")
+        config.require(self.batch_size >= 2, f"`batch_size`={self.batch_size}: must be at least 2: {half}")
         positive = 0 < self.learning_rate < math.inf
-        config.require(positive, f"--learning_rate={self.learning_rate}: must be greater than 0, and finite")
-        config.require(0 <= self.seed < 2**32, f"--seed={self.seed}: must be from 0 to {2**32 - 1}")
+        config.require(positive, f"`learning_rate`={self.learning_rate}: must be greater than 0, and finite")
+        config.require(0 <= self.seed < 2**32, f"`seed`={self.seed}: must be from 0 to {2**32 - 1}")
         shown = ",".join(map(str, self.steps))
         decreasing = all(a > b for a, b in zip(self.steps, self.steps[1:], strict=False))
         config.require(
             decreasing and all(1 <= steps <= model.context // 2 for steps in self.steps),
-            f"--steps={shown}: must decrease, and lie between 1 and half the context of {model.context} codes",
+            f"`steps`={shown}: must decrease, and lie between 1 and half the context of {model.context} codes",
         )
 
 
@@ -100,7 +98,7 @@ def distill(
     resolved = code_dataset.resolve(teacher.config, settings.data)
     config.require(
         resolved == teacher.config,
-        f"--data={settings.data} is not what the prior was trained on: tokenizer, codebook, labels or lengths differ; "
+        f"`data`={settings.data} is not what the prior was trained on: tokenizer, codebook, labels or lengths differ; "
         "pass the code shards of its training",
     )
     run = _on_these_devices(run)
@@ -159,7 +157,7 @@ def _require_own(folder: pathlib.Path, settings: Settings, teacher: trained.Trai
     known_by = "data" if "codes" in found else "codes"
     different = "; ".join(journals.differences(*({**facts, known_by: None} for facts in (found, wanted))))
     config.require(
-        not different, f"{folder} is of other settings ({different}): choose another --out, or give the same"
+        not different, f"{folder} is of other settings ({different}): choose another `out`, or give the same"
     )
 
 

@@ -1,6 +1,6 @@
 """Parallel sampling: every step of the network makes many codes known at once, whatever the length of the music.
 
-`TrainedDiffusion.sample_codes` (diffusion/trained.py) is how the rest of the package gets here.
+`TrainedDiffusion.sample_codes` (diffusion/trained_diffusion.py) is how the rest of the package gets here.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.diffusion import denoiser, order, schedules
+from musicgen_jax.diffusion import denoiser, masking
 from musicgen_jax.nn import modules
 from musicgen_jax.priors import trained
 from musicgen_jax.sampling import logit_filters, performed
@@ -63,7 +63,7 @@ def sample_codes(
         alone, not on the others, the batch size or the number of tracks.
       settings: temperature float32 [N, T] by position in the track, top_p [N], top_k [N]; guidance [N] must be 1.
       steps: calls of the network for a window, at most its context; more of them give better codes.
-      position_order: one of `order.ORDERS`.
+      position_order: one of `masking.ORDERS`.
       batch_size: windows that run together; it changes the speed, not the result.
       progress: told how many codes were sampled, after every batch.
 
@@ -107,8 +107,8 @@ def check(model: config.PriorConfig, steps: int, position_order: str = "spread")
     config.require(
         1 <= steps <= model.context, f"`steps`={steps}: must be from 1 to the {model.context} codes of a window"
     )
-    orders = ", ".join(order.ORDERS)
-    config.require(position_order in order.ORDERS, f"position_order={position_order!r}: must be one of {orders}")
+    orders = ", ".join(masking.ORDERS)
+    config.require(position_order in masking.ORDERS, f"position_order={position_order!r}: must be one of {orders}")
 
 
 def rounds(num_codes: int, context: int, upsampling: int) -> list[list[int]]:
@@ -151,7 +151,7 @@ def make_unmask(functional: modules.Functional, steps: int) -> Callable[..., jax
     Returns:
       unmask(weights, batch, top_p, top_k) -> codes int32 [B, T], where `batch` holds the window's arrays as in
       `code_dataset.Windows.window`, and by code, [B, T]: known, bool; noise, float32 in [0, 1), which decides the
-      draws; priority, float32, see `order`; temperature, float32. top_p float32 [B], top_k int32 [B].
+      draws; priority, float32, see `masking`; temperature, float32. top_p float32 [B], top_k int32 [B].
     """
 
     @jax.jit
@@ -161,8 +161,8 @@ def make_unmask(functional: modules.Functional, steps: int) -> Callable[..., jax
         num_codes, length = model.config.num_codes, known.shape[1]
         condition = model.condition(batch)
         unknown = batch["mask"] & ~known
-        places = order.positions_in_order(batch["priority"], unknown)
-        bounds = schedules.step_bounds(jnp.sum(unknown, axis=-1), steps, model.config.schedule)
+        places = masking.positions_in_order(batch["priority"], unknown)
+        bounds = masking.step_bounds(jnp.sum(unknown, axis=-1), steps, model.config.schedule)
         most = _most(length, steps, model.config.schedule)
         rows = jnp.arange(known.shape[0])[:, None]
 
@@ -185,7 +185,7 @@ def make_unmask(functional: modules.Functional, steps: int) -> Callable[..., jax
 def _most(total: int, steps: int, name: str) -> int:
     """The most codes that one step may have to draw, of `total` or fewer."""
     with jax.ensure_compile_time_eval():
-        counts = schedules.step_bounds(jnp.arange(total + 1), steps, name)
+        counts = masking.step_bounds(jnp.arange(total + 1), steps, name)
         return int(jnp.max(counts[1:] - counts[:-1]))
 
 
@@ -213,7 +213,7 @@ def _priorities(keys: jax.Array, num_codes: int, position_order: str) -> np.ndar
     """float32 [N, T]."""
     if position_order == "random":
         return np.asarray(_noise(jax.vmap(lambda key: jax.random.fold_in(key, num_codes))(keys), num_codes))
-    return np.broadcast_to(order.spread(np.arange(num_codes)), (keys.shape[0], num_codes))
+    return np.broadcast_to(masking.spread(np.arange(num_codes)), (keys.shape[0], num_codes))
 
 
 def _windows(x: np.ndarray, rows: np.ndarray, begins: np.ndarray, size: int) -> np.ndarray:

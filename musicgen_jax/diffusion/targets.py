@@ -23,7 +23,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from musicgen_jax.diffusion import denoiser, masking, order, schedules
+from musicgen_jax.diffusion import denoiser, masking
 from musicgen_jax.priors import loss, prior
 
 Batch = dict[str, jax.Array]
@@ -69,9 +69,9 @@ def step_targets(teacher: denoiser.Denoiser, batch: Batch, key: jax.Array, steps
     exists, num_codes = batch["mask"], teacher.config.num_codes
     region_key, step_key = jax.random.split(key)
     among = exists & _region(region_key, exists, jnp.arange(exists.shape[0]) % 2 == 1)
-    place = order.ranks(_spread(batch["start"], exists), among)
+    place = masking.ranks(_spread(batch["start"], exists), among)
     count = jnp.sum(among, axis=-1)
-    bounds, of_teacher = (schedules.step_bounds(count, n, teacher.config.schedule) for n in (steps, 2 * steps))
+    bounds, of_teacher = (masking.step_bounds(count, n, teacher.config.schedule) for n in (steps, 2 * steps))
     step = (jax.random.randint(step_key, (), 0, steps) + jnp.arange(exists.shape[0])) % steps
     first, stop = (jnp.take_along_axis(bounds, step[None] + i, axis=0)[0][:, None] for i in range(2))
     middle = jnp.take_along_axis(of_teacher, 2 * step[None] + 1, axis=0)[0][:, None]
@@ -115,8 +115,8 @@ def draw_known(key: jax.Array, exists: jax.Array, start: jax.Array) -> jax.Array
     by_sampler = ((kind == 1) | (kind == 2))[:, None]
     priority = jnp.where(by_sampler, _spread(start, exists), jax.random.uniform(random_key, exists.shape))
     count = jnp.sum(among, axis=-1)
-    num_masked = jnp.clip(jnp.ceil(schedules.stratified_times(time_key, rows) * count), 1, jnp.maximum(count, 1))
-    masked = among & (order.ranks(priority, among) >= (count - num_masked)[:, None])
+    num_masked = jnp.clip(jnp.ceil(masking.stratified_times(time_key, rows) * count), 1, jnp.maximum(count, 1))
+    masked = among & (masking.ranks(priority, among) >= (count - num_masked)[:, None])
     cut = jnp.where(kind == 3, jax.random.randint(cut_key, (rows,), 0, length), length)
     return exists & ~masked & (jnp.arange(length) < cut[:, None])
 
@@ -166,7 +166,7 @@ def _region(key: jax.Array, exists: jax.Array, inside: jax.Array) -> jax.Array:
 
 
 def _spread(start: jax.Array, exists: jax.Array) -> jax.Array:
-    return order.spread(start[:, None] + jnp.arange(exists.shape[1]))
+    return masking.spread(start[:, None] + jnp.arange(exists.shape[1]))
 
 
 def _weight(counted: jax.Array, exists: jax.Array) -> jax.Array:

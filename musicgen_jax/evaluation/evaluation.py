@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,8 @@ class Settings:
     def validate(self) -> None:
         """Raises UserError where a number is out of range."""
         positive = 0 < self.max_seconds < math.inf
-        config.require(positive, f"--max_seconds={self.max_seconds}: must be greater than 0, and finite")
-        config.require(self.max_codes >= 1, f"--max_codes={self.max_codes}: must be at least 1")
+        config.require(positive, f"`max_seconds`={self.max_seconds}: must be greater than 0, and finite")
+        config.require(self.max_codes >= 1, f"`max_codes`={self.max_codes}: must be at least 1")
 
 
 def evaluate(
@@ -61,6 +62,7 @@ def evaluate(
     workdirs: Mapping[str, str],
     out: str,
     steps: Mapping[str, int] | None = None,
+    unscored: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Writes metrics.json and report.html to the folder `out` and returns the metrics.
 
@@ -73,6 +75,7 @@ def evaluate(
       workdirs: name -> training workdir, for the loss curves.
       out: the folder.
       steps: name -> training steps of that model, where they are known.
+      unscored: stream -> why the model of it is not scored.
 
     Raises:
       NotFoundError: a folder is not there, or holds something else.
@@ -85,7 +88,7 @@ def evaluate(
     quality = tokenizer_quality.evaluate_tokenizer(
         tokenizer, settings.data, given.split, settings.max_seconds, settings.num_clips
     )
-    absent = dict(quality.absent)
+    absent = dict(quality.absent) | {f"prior.{name}": reason for name, reason in unscored.items()}
     metrics: dict[str, Any] = {"about": _about(steps or {}), "split": given.split}
     metrics |= {"reconstruction": quality.reconstruction, "codebook": quality.codebook}
     if given.priors:

@@ -55,7 +55,7 @@ def open_all(
     for tier, prior in sorted(priors.items(), key=lambda item: tokenizer.layout.rank(item[0])):
         prior.require_tokenizer(tokenizer.layout)
         with_codes[tier] = dataclasses.replace(prior, codes_path=codes or prior.codes_path)
-        _check_codes(with_codes[tier].codes_path, "--codes" if codes else f"--{tier}", tokenizer.fingerprint, data)
+        _check_codes(with_codes[tier], bool(codes), tokenizer.fingerprint, data)
     sampled = read_samples(samples, tokenizer) if samples else []
     curves = {name: metrics.read(pathlib.Path(path) / "metrics.jsonl") for name, path in workdirs.items()}
     return Inputs(split, with_codes, sampled, curves)
@@ -77,16 +77,24 @@ def _held_out_split(data: str) -> str:
     return found
 
 
-def _check_codes(codes: str, flag: str, fingerprint: str, data: str) -> None:
-    """Raises UserError unless `codes` are those of the audio `data`, by the tokenizer with this fingerprint."""
-    which = f"--codes={codes}" if flag == "--codes" else f"{flag}: the codes that this prior was trained on, {codes},"
-    remedy = "pass --codes=DIR, which extract_codes wrote with this --vqvae and --data"
-    config.require(bool(codes), f"{flag}: this prior does not know on which codes it was trained: {remedy}")
+def _check_codes(prior: trained.TrainedPrior, given: bool, fingerprint: str, data: str) -> None:
+    """Raises UserError unless a prior's codes are of the audio `data`, by the tokenizer with this fingerprint.
+
+    Args:
+      prior: whose `codes_path` is looked at.
+      given: whether that was passed; else it is what the prior remembers of its training.
+      fingerprint: of the tokenizer.
+      data: folder of prepare_data.
+    """
+    codes, name = prior.codes_path, prior.config.tier
+    which = f"`codes`={codes}" if given else f"`{name}`: the codes that this prior was trained on, {codes},"
+    remedy = "pass `codes`=DIR, which extract_codes wrote with this `vqvae` and `data`"
+    config.require(bool(codes), f"`{name}`: this prior does not know on which codes it was trained: {remedy}")
     try:
         made_with = code_shards.read_facts(codes).layout.fingerprint
     except NotFoundError as error:
         raise NotFoundError(f"{which} cannot be found ({error}): {remedy}") from error
     same = made_with == fingerprint
-    config.require(same, f"{which} are of VQ-VAE {made_with}, and --vqvae is {fingerprint}: {remedy}")
+    config.require(same, f"{which} are of VQ-VAE {made_with}, and `vqvae` is {fingerprint}: {remedy}")
     different = provenance.other_audio(codes, data)
-    config.require(not different, f"{which} are not of the audio in --data={data} ({different}): {remedy}")
+    config.require(not different, f"{which} are not of the audio in `data`={data} ({different}): {remedy}")

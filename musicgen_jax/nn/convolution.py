@@ -63,7 +63,7 @@ _products.defvjp(_forward, _backward)
 
 
 def _delayed(x: jax.Array, steps: int) -> jax.Array:
-    """y[t] = x[t - steps], zeros where that is outside."""
+    """y[:, t] = x[:, t - steps] for x [B, T, C] and any whole number of steps; zeros where that lies outside."""
     length = x.shape[1]
     steps = max(-length, min(steps, length))
     kept = x[:, max(-steps, 0) : length - max(steps, 0)]

@@ -49,7 +49,7 @@ def _jaxpr_flops(jaxpr: Any) -> float:
 
 
 def _programs(params: dict[str, Any]) -> list[Any]:
-    """The programs inside an equation; those of a custom gradient come as functions and are left out."""
+    """The programs that an equation of a traced program calls; those of a custom gradient are functions, left out."""
     return [value for value in params.values() if hasattr(getattr(value, "jaxpr", value), "eqns")]
 
 

@@ -15,7 +15,7 @@ Tree = dict[str, Any]
 
 
 class Keys:
-    """Draws keys as `nnx.Rngs` does, the same ones, but counts them in Python.
+    """A source of random keys for a module's initial parameters: those of `nnx.Rngs`, but counted in Python.
 
     The counter of `nnx.Rngs` is an array. Under a trace every draw makes Flax write a message about the program so far
     in case the draw is not allowed, so that tracing a module takes time quadratic in its number of parameters: 37 s
@@ -75,7 +75,7 @@ class Functional:
         return nnx.to_pure_dict(self._stored(nnx.split(module, nnx.Param, ...)[2]))
 
     def _stored(self, state: nnx.State) -> nnx.State:
-        """The variables of a module as trees outside of it have them."""
+        """A module's state with its variables at the paths where trees outside of it, and checkpoints, have them."""
         if self._stored_path is None:
             return state
         return nnx.from_flat_state([(self._stored_path(path), leaf) for path, leaf in nnx.to_flat_state(state)])

@@ -1,4 +1,8 @@
-"""Dilated residual blocks and strided convolutions over time, on [B, T, C]."""
+"""Convolutions over time that several models share: residual blocks, and strided ones that change the rate.
+
+All take and give activations [B, T, C]: batch, frames, channels. `dtype` is that in which they compute; parameters are
+float32.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -34,14 +38,14 @@ def convolution(
     dtype: jnp.dtype,
     rngs: nnx.Rngs,
 ) -> Convolution:
-    """A `Convolution` of `kernel_size` taps, which must be odd."""
+    """A `Convolution` of `kernel_size` taps, an odd number, `dilation` frames apart, its parameters declared."""
     layer = Convolution(in_channels, out_channels, (kernel_size,), kernel_dilation=dilation, dtype=dtype, rngs=rngs)
     layer.as_products = as_products
     return parameters.layer(layer)
 
 
 class ResidualBlock(nnx.Module):
-    """x + scale * conv1(relu(conv3(relu(x)))), the 3-tap convolution dilated."""
+    """x + scale * conv1(relu(conv3(relu(x)))): a dilated convolution of three taps, then one of a single tap."""
 
     def __init__(
         self,
@@ -59,7 +63,7 @@ class ResidualBlock(nnx.Module):
         self.project = convolution(width, width, 1, **kinds)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, T, C] -> [B, T, C]."""
+        """[B, T, width] -> [B, T, width]."""
         return x + self.scale * self.project(nnx.relu(self.dilated(nnx.relu(x))))
 
 
@@ -83,15 +87,18 @@ class ResidualStack(nnx.Module):
         self.blocks = nnx.List([ResidualBlock(width, dilation, scale, **kinds) for dilation in dilations])
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, T, C] -> [B, T, C]."""
+        """[B, T, width] -> [B, T, width]."""
         for block in self.blocks:
             x = block(x)
         return x
 
 
 def early(stride: int) -> int:
-    """How many of its 2 * stride samples a strided convolution sees before its own `stride` of them; it sees the rest
-    behind. Half of them; of an odd number one more before, as EnCodec pads (Defossez et al. 2022)."""
+    """How many samples a strided convolution sees in front of the `stride` samples that one of its outputs stands for.
+
+    It has 2 * stride taps: `stride` of them see those samples, this many lie before, the rest behind. Half and half; of
+    an odd number one more before, as EnCodec pads (Defossez et al. 2022).
+    """
     return stride - stride // 2
 
 
@@ -138,13 +145,13 @@ class Upsampling(nnx.Module):
         """[B, T, C_in] -> [B, stride * T, C_out]."""
         x, kernel, bias = _in_dtype(self.dtype, x, self.kernel, self.bias)
         stride, (batch, length, channels) = self.stride, x.shape
-        # [2, C_in, stride, C_out]: the two taps of every phase; the first phases come last.
-        taps = kernel.reshape(2, stride, channels, -1)[:, ::-1].swapaxes(1, 2)
-        phases = [
-            convolve(x, part.reshape(2, channels, -1), left=left)
-            for part, left in ((taps[:, :, early(stride) :], 1), (taps[:, :, : early(stride)], 0))
-        ]
-        return jnp.concatenate(phases, axis=-1).reshape(batch, stride * length, -1) + bias
+        # [2, stride, C_in, C_out]: the two taps of every phase. Either half of the phases is in the opposite order.
+        taps, first = kernel.reshape(2, stride, channels, -1), stride - early(stride)
+        phases = []
+        for part, left in ((taps[:, :first], 1), (taps[:, first:], 0)):
+            columns = part[:, ::-1].swapaxes(1, 2).reshape(2, channels, -1)
+            phases.append(convolve(x, columns, left=left).reshape(batch, length, part.shape[1], -1))
+        return jnp.concatenate(phases, axis=2).reshape(batch, stride * length, -1) + bias
 
 
 def _in_dtype(dtype: jnp.dtype, x: jax.Array, *params: nnx.Param) -> list[jax.Array]:

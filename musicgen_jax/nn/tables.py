@@ -5,7 +5,6 @@ import operator
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from musicgen_jax.nn import parameters
@@ -40,7 +39,7 @@ def of_codebooks(
 
 
 def _projected(entries: jax.Array, width: int, rngs: nnx.Rngs) -> jax.Array:
-    """[K, W] -> [K, width]."""
+    """Entries [K, W] of one codebook, standardised and projected at random: [K, width] float32."""
     # Standardised, so that directions in which the entries spread little count as much as the others.
     entries = (entries - jnp.mean(entries, axis=0)) / (jnp.std(entries, axis=0) + 1e-6)
     projection = jax.random.normal(rngs.params(), (entries.shape[1], width)) / entries.shape[1] ** 0.5
@@ -48,21 +47,25 @@ def _projected(entries: jax.Array, width: int, rngs: nnx.Rngs) -> jax.Array:
 
 
 def summed(table: jax.Array, codes: jax.Array) -> jax.Array:
-    """Sum of the rows of Q codes: [Q * K, D], laid out as by `of_codebooks`, and int32 [..., Q] -> [..., D].
+    """Sum of the rows of Q codes: [Q * K, D], laid out as by `of_codebooks`, and int32 [..., Q] -> [..., D]."""
+    return functools.reduce(operator.add, _rows(table, codes))
 
-    A code of -1, which is none, adds nothing.
-    """
+
+def summed_known(table: jax.Array, codes: jax.Array) -> jax.Array:
+    """As `summed`; a code of -1, which is none, adds nothing."""
+    rows = _rows(table, jnp.maximum(codes, 0))
+    return functools.reduce(operator.add, (jnp.where(codes[..., q, None] < 0, 0, row) for q, row in enumerate(rows)))
+
+
+def _rows(table: jax.Array, codes: jax.Array) -> list[jax.Array]:
+    """The rows of the codes of each codebook: Q arrays [..., D]."""
     num_codebooks = codes.shape[-1]
-    firsts = np.arange(num_codebooks) * (len(table) // num_codebooks)
-    rows = (
-        jnp.where(codes[..., q, None] < 0, 0, table[first + jnp.maximum(codes[..., q], 0)])
-        for q, first in enumerate(firsts)
-    )
-    return functools.reduce(operator.add, rows)
+    size = len(table) // num_codebooks
+    return [table[q * size + codes[..., q]] for q in range(num_codebooks)]
 
 
 def collected(table: jax.Array, axis_rules: rules.AxisRules) -> jax.Array:
-    """The table [K, D], ready to be looked up: whole, where "fsdp" divides it.
+    """The table [K, D] ready to be looked up: with its rows whole again where the mesh axis "fsdp" divides them.
 
     Looked up in pieces, the rows would come out divided over their width, and XLA would have to copy them whole to
     divide them over the batch.
@@ -71,7 +74,7 @@ def collected(table: jax.Array, axis_rules: rules.AxisRules) -> jax.Array:
 
 
 def lookup(table: jax.Array, indices: jax.Array, axis_rules: rules.AxisRules) -> jax.Array:
-    """table[indices] of the collected table: [K, D] and int32 [...] -> [..., D]."""
+    """The rows of a table [K, D] at int32 indices [...], which must exist: [..., D]; see `collected`."""
     return collected(table, axis_rules)[indices]
 
 

@@ -13,10 +13,10 @@ from musicgen_jax.priors import jukebox_batch
 
 
 def plan(models: Mapping[str, config.JukeboxPriorConfig], place: str, num_samples: int) -> dict[str, Any]:
-    """Counts weights, keys and values, and what the priors are told.
+    """Counts weights, keys and values, what the priors are told, and the second copy of the layers that are scanned.
 
-    All priors are in memory together, one samples at a time. Activations, of which a step has few and the pass over
-    what is known more, are not counted.
+    All priors are in memory together, one samples at a time; the copy is there while a window's known codes are read.
+    Activations, of which a step has few and that reading more, are not counted.
 
     Args:
       models: by tier.
@@ -29,11 +29,11 @@ def plan(models: Mapping[str, config.JukeboxPriorConfig], place: str, num_sample
     Raises:
       UserError: a bad topology, or less than one sample.
     """
-    config.require(num_samples >= 1, f"--num_samples={num_samples}: must be at least 1")
+    config.require(num_samples >= 1, f"`num_samples`={num_samples}: must be at least 1")
     chip, _ = topology.parse(place)
     tiers = {tier: _of_prior(model, num_samples) for tier, model in models.items()}
     weights = sum(sizes["parameters"] for sizes in tiers.values())
-    peak = weights + max(sizes["caches"] + sizes["told"] for sizes in tiers.values())
+    peak = weights + max(sum(sizes.values()) - sizes["parameters"] for sizes in tiers.values())
     return {
         "topology": place,
         "num_samples": num_samples,
@@ -51,13 +51,14 @@ def _of_prior(model: config.JukeboxPriorConfig, num_samples: int) -> dict[str, i
     batch = {name: jax.ShapeDtypeStruct(shape, jnp.int32) for name, shape in shapes.items()}
     weights = jax.eval_shape(functional.init, jax.random.key(0))
 
-    def begin(weights: tuple[modules.Tree, modules.Tree], batch: dict[str, jax.Array]) -> tuple[Any, Any]:
+    def begin(weights: tuple[modules.Tree, modules.Tree], batch: dict[str, jax.Array]) -> dict[str, Any]:
         prior = functional.bind(*weights)
         told = prior.condition(batch)
-        return told, prior.prefill(batch["codes"], told)
+        copies = [prior.stack.blocks_of(group) for group in prior.stack.groups if group.times > 1]
+        return {"caches": prior.prefill(batch["codes"], told), "told": told, "copies": copies}
 
-    told, caches = jax.eval_shape(begin, weights, batch)
-    return {"parameters": _bytes(weights), "caches": _bytes(caches), "told": _bytes(told)}
+    found = jax.eval_shape(begin, weights, batch)
+    return {"parameters": _bytes(weights)} | {name: _bytes(tree) for name, tree in found.items()}
 
 
 def _bytes(tree: Any) -> int:

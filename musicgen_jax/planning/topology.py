@@ -56,14 +56,14 @@ def parse(name: str) -> tuple[chips.Chip, tuple[int, ...]]:
     found = re.fullmatch(r"([a-z0-9]+):([1-9]\d*(?:x[1-9]\d*)*)", name)
     config.require(
         found is not None,
-        f"--topology={name!r}: write CHIP:SHAPE, such as v5e:4x4, v5p:4x4x4 or h100:8; chips: {', '.join(chips.CHIPS)}",
+        f"`topology`={name!r}: write CHIP:SHAPE, such as v5e:4x4, v5p:4x4x4 or h100:8; chips: {', '.join(chips.CHIPS)}",
     )
     chip = chips.chip(found[1])
     shape = tuple(int(size) for size in found[2].split("x"))
     wanted = chip.torus_dimensions or 1
     config.require(
         len(shape) == wanted,
-        f"--topology={name!r}: a {chip.name} topology has {wanted} dimension{'s' if wanted > 1 else ''}, such as "
+        f"`topology`={name!r}: a {chip.name} topology has {wanted} dimension{'s' if wanted > 1 else ''}, such as "
         f"{chip.name}:{'x'.join(['4'] * wanted)}",
     )
     return chip, shape
@@ -75,7 +75,7 @@ def describe(name: str, num_slices: int = 1) -> Topology:
     Raises:
       UserError: a bad name, a shape that the chip does not come in, or TPUs without libtpu.
     """
-    config.require(num_slices >= 1, f"--num_slices={num_slices}: must be at least 1")
+    config.require(num_slices >= 1, f"`num_slices`={num_slices}: must be at least 1")
     chip, shape = parse(name)
     jax.config.update("jax_platforms", "cpu")  # nothing runs, so no accelerator of this machine need start
     devices = _tpu_devices(name, chip, num_slices) if chip.is_tpu else _fake_devices(shape[0] * num_slices)
@@ -85,7 +85,7 @@ def describe(name: str, num_slices: int = 1) -> Topology:
 def _tpu_devices(name: str, chip: chips.Chip, num_slices: int) -> tuple[jax.Device, ...]:
     config.require(
         importlib.util.find_spec("libtpu") is not None,
-        f'--topology={name}: needs the TPU compiler, which is not installed: pip install ".[tpu]"',
+        f'`topology`={name}: needs the TPU compiler, which is not installed: pip install ".[tpu]"',
     )
     for variable, value in _COMPILE_ONLY.items():
         os.environ.setdefault(variable, value)
@@ -95,7 +95,7 @@ def _tpu_devices(name: str, chip: chips.Chip, num_slices: int) -> tuple[jax.Devi
     try:
         return tuple(topologies.get_topology_desc(platform="tpu", topology_name=name, **options).devices)
     except RuntimeError as error:  # NotImplementedError, for a name that it cannot read, is one too
-        raise UserError(f"--topology={name!r} is no topology that the TPU compiler knows: {error}") from error
+        raise UserError(f"`topology`={name!r} is no topology that the TPU compiler knows: {error}") from error
 
 
 def _fake_devices(count: int) -> tuple[jax.Device, ...]:

@@ -108,11 +108,18 @@ class CodeModel(nnx.Module):
             return of_frames
         return dataclasses.replace(of_frames, added=of_frames.added[:, self.pattern.newest])
 
-    def embedded(self, codes: jax.Array) -> jax.Array:
-        """Sum of the embeddings of the codes of each step, int32 [..., Q] with -1 where none is known: [..., D]."""
-        table = tables.collected(self.codes[...].astype(self.dtype), self.rules)
+    def embedded(self, codes: jax.Array, *, all_known: bool = False) -> jax.Array:
+        """Sum of the embeddings of the codes of each step, int32 [..., Q] with -1 where none is known: [..., D].
+
+        `all_known` promises that there is no -1.
+        """
+        table, start = tables.collected(self.codes[...].astype(self.dtype), self.rules), self.start[...]
+        if all_known:
+            return tables.summed(table, codes)
+        if self.config.num_codebooks == 1:  # the sum below, as a choice between two rows
+            return jnp.where(codes < 0, start.astype(self.dtype), tables.summed(table, jnp.maximum(codes, 0)))
         share = jnp.mean(codes < 0, axis=-1, keepdims=True, dtype=jnp.float32)
-        return tables.summed(table, codes) + (share * self.start[...]).astype(self.dtype)
+        return tables.summed_known(table, codes) + (share * start).astype(self.dtype)
 
     def __call__(self, batch: dict[str, jax.Array], key: jax.Array | None = None) -> jax.Array:
         """Logits [B, T, Q, K] float32 of a window given its own codes and conditions; `key` turns dropout on."""

@@ -29,10 +29,15 @@ class Prior(code_model.CodeModel):
 
     causal = True
 
-    def inputs(self, codes: jax.Array, condition: Condition) -> jax.Array:
-        """codes [B, T, Q] -> the stack's input [B, S, D]: shifted by one, so that a step has not seen its own codes."""
-        before = jnp.pad(self.pattern.placed(codes, -1)[:, :-1], ((0, 0), (1, 0), (0, 0)), constant_values=-1)
-        x = self.embedded(before) + condition.added
+    def inputs(self, codes: jax.Array, condition: Condition, num_steps: int | None = None) -> jax.Array:
+        """codes [B, T, Q] -> the stack's input [B, S, D]: shifted by one, so that a step has not seen its own codes.
+
+        `num_steps` of them are wanted, None for all.
+        """
+        before = self.pattern.placed(codes, -1)[:, :num_steps][:, :-1]
+        embedded = self.embedded(before, all_known=self.config.num_codebooks == 1)
+        start = jnp.broadcast_to(self.start[...].astype(self.dtype), (len(codes), 1, embedded.shape[-1]))
+        x = jnp.concatenate([start, embedded], axis=1) + condition.added[:, :num_steps]
         return rules.constrain(x, self.rules, ("batch", "residual_sequence", "residual"))
 
     def prefill(
@@ -50,7 +55,7 @@ class Prior(code_model.CodeModel):
           kept: what to keep of a layer's cache of the window, [B, H, S, D].
           num_steps: of the window's beginning that the caches have; None: all.
         """
-        x = self.inputs(codes, condition)[:, :num_steps]
+        x = self.inputs(codes, condition, num_steps)
         return self.stack.prefill(x, condition.memory, condition.memory_mask, kept)[1]
 
     def step(

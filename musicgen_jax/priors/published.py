@@ -8,6 +8,7 @@ import numpy as np
 from musicgen_jax import config
 from musicgen_jax.codes.layout import Layout, Stream
 from musicgen_jax.priors import jukebox_batch, jukebox_labels, trained
+from musicgen_jax.runtime.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +42,33 @@ class PublishedPrior(trained.TrainedPrior):
         """Whether it reads lyrics: the top priors of the releases with "lyrics" in their names do."""
         return self.config.lyrics != "none"
 
-    def require_told(self, words: trained.Words, total_seconds: float) -> None:
-        """Raises UserError for a name that it does not know, or a length beyond those that it was trained with."""
+    def require_known(self, words: trained.Words) -> None:
+        """Raises UserError for a name, or a number, that is not in its vocabulary."""
         self.names.artist(words.artist)
         self.names.genres(words.genre, self.config.max_genres)
+
+    def foreign(self, words: trained.Words) -> tuple[str, ...]:
+        """See `TrainedPrior.foreign`: of an upsampler, since the top priors are of two generations of vocabularies."""
+        if not self.config.upsampling:
+            return ()
+        return tuple(
+            label for label in ("genre", "artist") if not self._knows(trained.Words(**{label: getattr(words, label)}))
+        )
+
+    def _knows(self, words: trained.Words) -> bool:
+        try:
+            self.require_known(words)
+        except UserError:
+            return False
+        return True
+
+    def with_names(self, workdir: str) -> "PublishedPrior":
+        """The prior with the names of artists and genres that lie in its folder, or beside it."""
+        return dataclasses.replace(self, names=jukebox_labels.read_names(workdir, self.config))
+
+    def require_told(self, words: trained.Words, total_seconds: float) -> None:
+        """See `TrainedPrior.require_told`; lengths beyond those that it was trained with cannot be told."""
+        super().require_told(words, total_seconds)
         if self.hears_lyrics:
             jukebox_labels.characters(words.lyrics, self.config.lyric_vocabulary)
         low, high = self.config.min_seconds, self.config.max_seconds
@@ -58,6 +82,7 @@ class PublishedPrior(trained.TrainedPrior):
         """See `TrainedPrior.told`; raises UserError, as `jukebox_batch.check`, for what has no row in a table."""
         settings, hop = self.config, self.config.hop_length
         found = {name: batch[name] for name in ("codes", "above") if name in batch}
+        words = [dataclasses.replace(one, **dict.fromkeys(self.foreign(one), "")) for one in words]
         found["artist"] = np.array([self.names.artist(one.artist) for one in words], np.int32)
         found["genres"] = np.stack([self.names.genres(one.genre, settings.max_genres) for one in words])
         times = {"total": batch["length"] * hop, "offset": batch["start"] * hop}

@@ -38,6 +38,8 @@ class TrainedPrior:
     codes_path: str
 
     sampler: ClassVar[str] = "autoregressive"  # of `config.SAMPLERS`: how its codes are drawn
+    scores_codes: ClassVar[bool] = True  # whether it gives the likelihood of codes, which `evaluate` measures
+    windowed: ClassVar[bool] = True  # window by window, code after code: then hop, cache and parallel windows count
 
     @classmethod
     def of_run(
@@ -69,10 +71,44 @@ class TrainedPrior:
         """Length of the pieces that it knows, for one whose length nobody says."""
         return self.config.track_seconds
 
-    def require_told(self, words: Words, total_seconds: float) -> None:
-        """Raises UserError for a genre or an artist that it does not know, or a length that it cannot be told."""
+    def require_known(self, words: Words) -> None:
+        """Raises UserError for a genre or an artist that it does not know."""
         labels.require_known("genre", words.genre, self.config.genres)
         labels.require_known("artist", words.artist, self.config.artists)
+
+    def foreign(self, words: Words) -> tuple[str, ...]:
+        """Those of the labels "genre" and "artist" that it does not know and may take for unknown.
+
+        Somebody else must know them: a cascade may be of priors with different vocabularies.
+        """
+        return ()
+
+    def require_told(self, words: Words, total_seconds: float) -> None:
+        """Raises UserError for words that it does not know and that are not `foreign`, or a length that it cannot be
+        told."""
+        self.require_known(dataclasses.replace(words, **dict.fromkeys(self.foreign(words), "")))
+
+    def require_guidance(self, guidance: float, conditions: Sequence[str]) -> None:
+        """Raises UserError where guidance is on (other than 1) and it cannot do without one of these conditions."""
+        if guidance == 1:
+            return
+        tier = self.config.tier
+        known = config.CONDITIONS
+        for name in conditions:
+            config.require(name in known, f"`guide_by`={name}: must be one of {', '.join(known)}")
+            config.require(
+                self.config.dropout_of(name) > 0,
+                f"`guidance`={guidance}: the {tier} prior was never trained without {name}, which guidance compares "
+                f"with; use 1, or train it with --config.model.{known[name]}=0.1",
+            )
+
+    def fits_steps(self, steps: int | None) -> bool:
+        """Whether these are the weights for so many parallel steps a window; None: for those that nobody names."""
+        return True
+
+    def with_names(self, workdir: str) -> "TrainedPrior":
+        """The prior with what its folder knows of its words, besides config and weights."""
+        return self
 
     def told(self, batch: Mapping[str, np.ndarray], words: Sequence[Words]) -> dict[str, np.ndarray]:
         """The arrays that the model's conditions read.

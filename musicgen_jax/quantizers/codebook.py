@@ -1,6 +1,7 @@
-"""A table of entries: search for the nearest, and restart of entries that fell out of use.
+"""What quantizers with a codebook share: the search for the nearest entry, and the restart of entries out of use.
 
-Everything is over the global batch: under `jax.jit` with sharded arrays the reductions below span all devices.
+A codebook is a table of K entries, vectors of width W; the number of an entry is its code. Everything is over the
+global batch: under `jax.jit` with sharded arrays the reductions below span all devices.
 """
 
 import jax
@@ -11,14 +12,17 @@ BLOCK = 256  # entries compared at a time
 
 
 class CodebookState(nnx.Variable):
-    """Learned by averages, not by gradients; checkpointed with the parameters."""
+    """A variable of a codebook that no gradient moves: entries, counts and sums that moving averages keep.
+
+    It is a buffer, not a parameter: no optimizer sees it, and checkpoints have it beside the parameters.
+    """
 
 
 def nearest(latents: jax.Array, entries: jax.Array) -> jax.Array:
     """Index of the nearest entry by squared Euclidean distance: [..., W] and [K, W] float32 -> [...] int32.
 
     The entries are taken `BLOCK` at a time, each latent remembering its best: all distances at once would be the
-    largest array of a training step, 14 GB for a batch of 32 clips of 10 s at the bottom tier.
+    largest array of a training step, 14 GB for a batch of 32 clips of 10 s at a hop of 8 samples.
     """
     latents, entries = jax.lax.stop_gradient((latents, entries))
     num_codes, width = entries.shape

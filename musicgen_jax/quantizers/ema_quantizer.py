@@ -14,7 +14,8 @@ from musicgen_jax.quantizers import codebook, quantized
 
 
 class EMAQuantizer(nnx.Module):
-    """Codebook of one tier: entries [K, W], EMA counts [K] and EMA sums [K, W], all float32."""
+    """One codebook: entries [K, W], and moving averages of how often each is used, `counts` [K], and of the sum of the
+    latents that use it, `sums` [K, W]; all float32. An entry is the mean of its latents, sums / counts."""
 
     straight: ClassVar[bool] = True  # the output passes its gradient to the input unchanged, and to nothing else
 

@@ -10,7 +10,7 @@ from musicgen_jax.quantizers import codebook, learned_codebook, quantized
 
 
 class GradientQuantizer(nnx.Module):
-    """Codebook of one tier, in the space of the encoder's output."""
+    """One codebook, a `LearnedCodebook` [K, W] in the space of the encoder's output."""
 
     straight: ClassVar[bool] = True  # the output passes its gradient to the input unchanged, and to nothing else
 
@@ -38,6 +38,6 @@ class GradientQuantizer(nnx.Module):
         return quantized.by_entries(latents, codes, self.decode(codes), learns=True)
 
     def update(self, latents: jax.Array, codes: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-        """Restarts codes that fell out of use; see `LearnedCodebook.restart`."""
+        """Restarts codes that fell out of use; arguments and result as `LearnedCodebook.restart` has them."""
         settings = self.config
         return self.table.restart(latents, codes, settings.ema_decay, settings.restart_fraction, key)

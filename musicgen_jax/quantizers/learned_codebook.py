@@ -23,7 +23,7 @@ class LearnedCodebook(nnx.Module):
         self.counts = codebook.CodebookState(jnp.zeros(num_codes, jnp.float32))
 
     def entries(self) -> jax.Array:
-        """[K, W] float32."""
+        """The vectors that the codes stand for: float32 [K, W]."""
         return self.learned[...] + self.offsets[...]
 
     def restart(

@@ -18,7 +18,7 @@ _EPSILON = 1e-12  # square of the shortest vector that has a direction
 
 
 class NormalizedQuantizer(nnx.Module):
-    """Codebook of one tier in `lookup_width` dimensions, between two projections; float32."""
+    """One codebook in `lookup_width` dimensions, between a projection to and one from these; all float32."""
 
     straight: ClassVar[bool] = False  # the projections learn by the output's gradient
 
@@ -56,13 +56,14 @@ class NormalizedQuantizer(nnx.Module):
         )
 
     def update(self, latents: jax.Array, codes: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-        """Restarts codes that fell out of use; see `LearnedCodebook.restart`."""
+        """Restarts codes that fell out of use; arguments and result as `LearnedCodebook.restart` has them."""
         settings = self.config
         projected = self.project_in(latents)
         return self.table.restart(projected, codes, settings.ema_decay, settings.restart_fraction, key)
 
     def _lookup(self, projected: jax.Array) -> jax.Array:
-        """Between unit vectors the nearest is the one of the highest cosine."""
+        """Codes [B, T, 1] of projected latents [B, T, lookup_width]: of unit vectors the nearest is that of the highest
+        cosine."""
         return codebook.nearest(_unit(projected), _unit(self.table.entries()))[..., None]
 
 

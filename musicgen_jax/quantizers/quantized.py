@@ -14,7 +14,8 @@ class Quantized:
     Attributes:
       codes: int32 [B, T, Q], Q codebooks; 1 but for `residual_quantizer`.
       latents: float32 [B, T, code_width], what the codes stand for; gradients pass straight through to the encoder.
-      commitment_loss: scalar |z_e - sg(e)|^2, averaged over all elements; moves the encoder. 0 without entries.
+      commitment_loss: scalar |z_e - sg(e)|^2, averaged over all elements; z_e is the encoder's output, e the entry, sg
+        lets no gradient pass: it moves the encoder. 0 without entries.
       codebook_loss: scalar |sg(z_e) - e|^2, likewise; moves the entries. None where they don't learn by gradient.
       latent_power: scalar, mean square of the encoder's output.
     """

@@ -1,7 +1,15 @@
-"""Which quantizer a config means. All have the same methods: encode, decode, codebook, __call__, update.
+"""A quantizer turns the encoder's latent vectors into codes, integers, and codes back into vectors.
 
-Codes are [B, T, Q] integers. One kind of one codebook is made as it is; of several, `residual_quantizer` makes a
-quantizer of Q codebooks, of which any first Q' decode.
+Which one is made, `QuantizerConfig.kind` says. All have the same methods:
+
+    encode(latents [B, T, W]) -> codes int32 [B, T, Q]
+    decode(codes [B, T, Q'], Q' <= Q) -> latents float32 [B, T, W], what the codes stand for
+    codebook() -> float32 [Q, K, W], what each code stands for
+    quantizer(latents, key) -> `quantized.Quantized`, for training: codes, latents with a gradient, losses
+    update(latents, codes, key) -> metrics, after a training step: changes entries that do not learn by gradient
+
+Q is the number of codebooks, K the number of codes of each, W the width of a latent vector. A kind by itself has one
+codebook; where the config asks for more, as many of its kind stand in a `residual_quantizer`.
 """
 
 from flax import nnx
@@ -31,6 +39,6 @@ Quantizer = (
 
 
 def make(quantizer_config: config.QuantizerConfig, *, rngs: nnx.Rngs) -> Quantizer:
-    """The quantizer of a config that `QuantizerConfig.validate` lets through."""
+    """The quantizer that a config, already validated, asks for; `rngs` draws its initial entries and projections."""
     stages = [KINDS[quantizer_config.kind](quantizer_config, rngs=rngs) for _ in range(quantizer_config.num_codebooks)]
     return stages[0] if len(stages) == 1 else residual_quantizer.ResidualQuantizer(quantizer_config, stages)

@@ -23,7 +23,7 @@ DROPOUT_STREAM = 0xD209  # the caller's key may draw other things too
 
 
 class ResidualQuantizer(nnx.Module):
-    """A quantizer of one codebook for each of `stages`, all of one kind."""
+    """Q quantizers of one codebook each, `stages`, all of one kind and config."""
 
     def __init__(self, quantizer_config: config.QuantizerConfig, stages: list[nnx.Module]):
         self.config = quantizer_config
@@ -96,7 +96,7 @@ class ResidualQuantizer(nnx.Module):
         return jax.tree.map(lambda *counts: sum(counts), *results)
 
     def _heard(self, batch_size: int, key: jax.Array | None) -> jax.Array:
-        """How many codebooks the decoder hears of each example: int32 [B, 1, 1]."""
+        """Through how many codebooks the decoder hears each example: int32 [B, 1, 1], all unless `key` draws fewer."""
         most = len(self.stages)
         shape = (batch_size, 1, 1)
         if key is None or not self.config.codebook_dropout:

@@ -1,6 +1,8 @@
-"""Finite scalar quantization (Mentzer et al. 2023): few bounded dimensions, each rounded; codes number the grid points.
+"""Finite scalar quantization (Mentzer et al. 2023): no table of entries, but a fixed grid.
 
-Nothing but the projections is learned: no codebook, no commitment, no restarts.
+A latent vector is projected to few dimensions, each bounded and rounded to one of so many levels (`fsq_levels`). The
+points of that grid are numbered; their number is the code. Nothing but the two projections is learned: there is no
+codebook, no commitment loss and no restart.
 """
 
 import math
@@ -18,7 +20,7 @@ _MARGIN = 1e-3  # keeps the bound's ends off the half-levels, where rounding wou
 
 
 class ScalarQuantizer(nnx.Module):
-    """Projections of one tier to and from one dimension for each of `fsq_levels`; float32."""
+    """The projections to the grid's dimensions, one for each of `fsq_levels`, and back; float32."""
 
     straight: ClassVar[bool] = False  # the projections learn by the output's gradient
 
@@ -34,7 +36,7 @@ class ScalarQuantizer(nnx.Module):
         return self._codes(self._grid(latents))
 
     def decode(self, codes: jax.Array) -> jax.Array:
-        """What integer codes stand for: [B, T, 1] -> [B, T, W] float32."""
+        """The grid points that integer codes number, projected back: [B, T, 1] -> [B, T, W] float32."""
         levels = jnp.array(self.config.fsq_levels)
         digits = codes // jnp.array(self._place_values()) % levels
         return self._from_grid((digits - levels // 2).astype(jnp.float32))
@@ -55,7 +57,7 @@ class ScalarQuantizer(nnx.Module):
         )
 
     def update(self, latents: jax.Array, codes: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-        """Nothing: the grid is fixed."""
+        """Changes nothing and returns no metrics: the grid is fixed. Arguments as those of the other quantizers."""
         return {}
 
     def _grid(self, latents: jax.Array) -> jax.Array:

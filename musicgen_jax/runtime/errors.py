@@ -2,6 +2,7 @@
 
 import errno
 import re
+from collections.abc import Callable
 
 # What the system says of a person's disk, folder or file. Other OSErrors are defects.
 SYSTEM_ERRORS = {
@@ -23,8 +24,17 @@ SYSTEM_ERRORS = {
 }
 
 
-_ARGUMENT = re.compile(r"`([a-z_]+)`")
-_FLAGS = {"prompt": "prime"}  # arguments whose flag has another name
+_ARGUMENT = re.compile(r"`([a-z][a-z0-9_.]*)`")
+
+
+def plain(text: str) -> str:
+    """A sentence in which names of arguments stand in backticks, without these."""
+    return _ARGUMENT.sub(r"\1", text)
+
+
+def spelled(text: str, spell: Callable[[str], str]) -> str:
+    """A sentence in which names of arguments stand in backticks, with spell(name) for each."""
+    return _ARGUMENT.sub(lambda match: spell(match[1]), text)
 
 
 class UserError(ValueError):
@@ -34,11 +44,11 @@ class UserError(ValueError):
     """
 
     def __str__(self) -> str:
-        return _ARGUMENT.sub(r"\1", super().__str__())
+        return plain(super().__str__())
 
-    def on_command_line(self) -> str:
-        """The message with flags for arguments."""
-        return _ARGUMENT.sub(lambda match: "--" + _FLAGS.get(match[1], match[1]), super().__str__())
+    def spelled(self, spell: Callable[[str], str]) -> str:
+        """The message with spell(name) for the name of an argument, as the command line writes a flag for it."""
+        return spelled(super().__str__(), spell)
 
 
 class NotFoundError(UserError, FileNotFoundError):

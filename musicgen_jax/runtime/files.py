@@ -77,29 +77,31 @@ def local_path(path: Path, name: str) -> pathlib.Path:
 
     Args:
       path: as the user gave it.
-      name: of the flag (with --) or argument, for the message.
+      name: of the argument, for the message.
 
     Raises:
       UserError: it is no path or empty, or a URL such as gs://...: the commands read and write local folders.
     """
     if not isinstance(path, str | os.PathLike):
-        raise UserError(f"{name}={path!r}: must be a path, as text or pathlib.Path")
+        raise UserError(f"`{name}`={path!r}: must be a path, as text or pathlib.Path")
     text = os.fsdecode(path)
     if not text:
-        raise UserError(f"{name} is empty: pass a path")
+        raise UserError(f"`{name}` is empty: pass a path")
     if re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE):
-        raise UserError(f"{name}={text}: only paths on this machine are understood; copy it here, or mount the bucket")
+        raise UserError(
+            f"`{name}`={text}: only paths on this machine are understood; copy it here, or mount the bucket"
+        )
     return pathlib.Path(text).expanduser()
 
 
-def output_folder(path: Path, own: Mapping[str, str] = MappingProxyType({}), name: str = "--out") -> pathlib.Path:
+def output_folder(path: Path, own: Mapping[str, str] = MappingProxyType({}), name: str = "out") -> pathlib.Path:
     """The folder that a command is about to write to. Nothing of a person's is ever in it.
 
     Args:
       path: as the user gave it: of nothing, of an empty folder, or of one that the same command wrote. A link to such
         a folder, or a mounted disk, is as good.
       own: file -> key: a JSON file of this name that has this key shows that the command wrote the folder.
-      name: of the flag or argument.
+      name: of the argument.
 
     Raises:
       UserError: something else is there.
@@ -108,12 +110,12 @@ def output_folder(path: Path, own: Mapping[str, str] = MappingProxyType({}), nam
     if not os.path.lexists(folder):
         return folder
     if not folder.is_dir():
-        raise UserError(f"{name}={path} is no folder: choose another, or remove it")
+        raise UserError(f"`{name}`={path} is no folder: choose another, or remove it")
     there = sorted(entry.name for entry in folder.iterdir() if entry.name not in MADE_BY_THE_SYSTEM)
     there = [entry for entry in there if not entry.startswith(OURS)]
     if there and not any(_has_key(folder / file, key) for file, key in own.items()):
         shown = ", ".join(there[:3]) + ", ..." * (len(there) > 3)
-        raise UserError(f"{name}={path} holds other things ({shown}): choose another {name}, a new or empty folder")
+        raise UserError(f"`{name}`={path} holds other things ({shown}): choose another `{name}`, a new or empty folder")
     return folder
 
 
@@ -154,7 +156,7 @@ def read_text(path: Path, remedy: str = "", max_bytes: int | None = None) -> str
 
     Args:
       path: of the file.
-      remedy: ends the message where it does not exist, such as "pass the --out of prepare_data".
+      remedy: ends the message where it does not exist, such as "pass a folder that prepare_data wrote".
       max_bytes: larger files are refused.
 
     Raises:

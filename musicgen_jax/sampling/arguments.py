@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.sampling import options
 
 
 def number(name: str, value: Any) -> float:
@@ -55,11 +56,11 @@ def texts(name: str, value: Any) -> tuple[str, ...]:
     return tuple(str(one) for one in names if one)
 
 
-def by_tier(name: str, value: Any) -> Any:
-    """A number, a pair of them, or a mapping from tiers to either, with floats and tuples."""
+def by_stream(name: str, value: Any) -> Any:
+    """A number, a pair of them, or a mapping from streams to either, with floats and tuples."""
     if not isinstance(value, Mapping):
         return _number_or_pair(name, value, value)
-    return {tier: _number_or_pair(name, one, value) for tier, one in value.items()}
+    return {stream: _number_or_pair(name, one, value) for stream, one in value.items()}
 
 
 def _number_or_pair(name: str, value: Any, whole_value: Any) -> float | tuple[float, ...]:
@@ -68,7 +69,7 @@ def _number_or_pair(name: str, value: Any, whole_value: Any) -> float | tuple[fl
             return tuple(number(name, one) for one in value)
         return number(name, value)
     except UserError as error:
-        rule = "must be a number, a pair (first, last), or a dict from tiers to either"
+        rule = "must be a number, a pair (first, last), or a dict from streams to either"
         raise UserError(f"{name}={_shown(whole_value)}: {rule}") from error
 
 
@@ -91,29 +92,25 @@ def _shown(value: Any) -> str:
     return f"an array of shape {shape}" if shape else " ".join(reprlib.repr(value).split())
 
 
+# Of the values of `options.TYPES`. Who reads a path or a source looks at it itself.
 CHECKS = {
-    "genre": texts,
-    "artist": text,
-    "lyrics": text,
-    "mode": text,
-    "temperature": by_tier,
-    "top_p": by_tier,
-    "top_k": by_tier,
-    "guidance": by_tier,
-    "hop_fraction": by_tier,
-    "total_seconds": number,
-    "batch_size": whole,
-    "parallel_windows": truth,
-    "cache_dtype": text,
-    "sampler": text,
-    "steps": whole,
+    "number": number,
+    "whole": whole,
+    "truth": truth,
+    "text": text,
+    "names": texts,
+    "document": text,
+    "path": lambda name, value: value,
+    "source": lambda name, value: value,
+    "by_stream": by_stream,
 }
 
 
-def checked(options: Mapping[str, Any]) -> dict[str, Any]:
-    """`generation.Options` as plain Python; those that are None are left out.
+def checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of `options.OPTIONS` as plain Python; those that are None are left out.
 
     Raises:
-      UserError: an option of another type.
+      UserError: an option that there is not, or a value of another type.
     """
-    return {name: CHECKS[name](name, value) for name, value in options.items() if value is not None}
+    found = {name: (options.find(name), value) for name, value in given.items()}
+    return {name: CHECKS[option.type](name, value) for name, (option, value) in found.items() if value is not None}

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen_jax import config
+from musicgen_jax.codes import patterns
 from musicgen_jax.conditions.condition import Condition
 from musicgen_jax.nn import modules
 from musicgen_jax.priors import prior
@@ -33,7 +34,7 @@ class Fixed:
     Attributes:
       layers: the blocks one by one, their matrices in the compute dtype: sliced from the stack or converted inside the
         loop, every step would copy all the weights.
-      condition: of all positions; with guidance of 2 B rows, each row followed by the same without labels.
+      condition: of all positions; with guidance of 2 B rows, each row followed by the same without what guides.
     """
 
     layers: list[block.Block]
@@ -41,13 +42,20 @@ class Fixed:
 
 
 @functools.lru_cache(maxsize=8)
-def make_sample_window(functional: modules.Functional, cache_dtype: str = "compute") -> "SampleWindow":
+def make_sample_window(
+    functional: modules.Functional, cache_dtype: str = "compute", guide_by: tuple[str, ...] = ("labels",)
+) -> "SampleWindow":
     """The sampler of one prior; the same object for the same arguments, so that a second call compiles nothing.
+
+    Args:
+      functional: of the prior.
+      cache_dtype: of `config.CACHE_DTYPES`.
+      guide_by: the conditions that guidance compares with and without, if it is on.
 
     Raises:
       UserError: an unknown type of cache.
     """
-    return SampleWindow(functional, cache_dtype)
+    return SampleWindow(functional, cache_dtype, guide_by)
 
 
 class SampleWindow:
@@ -57,10 +65,14 @@ class SampleWindow:
     for each stretch of a long context.
     """
 
-    def __init__(self, functional: modules.Functional, cache_dtype: str = "compute"):
+    def __init__(
+        self, functional: modules.Functional, cache_dtype: str = "compute", guide_by: tuple[str, ...] = ("labels",)
+    ):
+        """Arguments and errors as of `make_sample_window`."""
         known = ", ".join(config.CACHE_DTYPES)
         config.require(cache_dtype in config.CACHE_DTYPES, f"cache_dtype={cache_dtype!r}: must be one of {known}")
-        begin, advance = functools.partial(_begin, functional, cache_dtype), functools.partial(_advance, functional)
+        begin = functools.partial(_begin, functional, cache_dtype, guide_by)
+        advance = functools.partial(_advance, functional)
         self._begin = jax.jit(begin, static_argnames=("guided", "length", "num_rows"))
         self._advance = jax.jit(advance, donate_argnames=("codes", "caches"))
         self._resize = jax.jit(functools.partial(_resize), static_argnames="num_rows")
@@ -91,35 +103,42 @@ class SampleWindow:
           int32 [B, context, Q].
         """
         model: prior.Prior = self._functional.bind(*weights)
+        pattern, transformer = model.pattern, model.config.transformer
         first, last = int(np.min(known)), int(np.max(stop)) - 1
-        position, last = int(model.pattern.steps[first, 0]), int(model.pattern.steps[last, -1]) + 1
+        position, last = int(pattern.steps[first, 0]), int(pattern.steps[last, -1]) + 1
         guided = bool(np.any(np.asarray(settings.guidance) != 1))
         codes, fixed, caches = batch["codes"], None, None
-        for end, num_rows in stretches(model.config.num_steps, model.config.transformer.window):
+        for end, num_rows in stretches(model.config.num_steps, transformer.window, transformer.reads_all_rows):
             num_rows = num_rows if num_rows < end else model.config.cache_rows(end)
             if position >= min(end, last):
                 continue
             if fixed is None:
                 fixed, caches = self._begin(weights, batch, position, guided=guided, length=end, num_rows=num_rows)
-                codes = jnp.array(codes)  # a copy, which the loop may overwrite
+                codes = jnp.array(pattern.placed(codes, -1))  # a copy, which the loop may overwrite
             else:
                 caches = self._resize(caches, num_rows=num_rows)
             until = min(end, last)
             draws = known, stop, keys, offset, settings
             codes, caches = self._advance(weights, fixed, draws, position, until, codes=codes, caches=caches)
             position = until
-        return jnp.asarray(codes)
+        return jnp.asarray(codes) if fixed is None else pattern.restored(codes)
 
     def num_programs(self) -> int:
         """How many programs have been compiled so far."""
         return sum(program._cache_size() for program in (self._begin, self._advance, self._resize))
 
 
-def stretches(num_steps: int, window: int) -> list[tuple[int, int]]:
-    """(end, rows of the cache) of the stretches of a window's loop: the steps before step `end` need so many rows."""
+def stretches(num_steps: int, window: int, reads_all_rows: bool = True) -> list[tuple[int, int]]:
+    """(end, rows of the cache) of the stretches of a window's loop: the steps before step `end` need so many rows.
+
+    Args:
+      num_steps: of the window.
+      window: how far attention looks back; 0 is everywhere.
+      reads_all_rows: whether a step takes longer where the cache has more rows.
+    """
     if window and window + 1 < num_steps:
         return [(num_steps, window + 1)]
-    number = max(min(NUM_STRETCHES, num_steps // SHORTEST_STRETCH), 1)
+    number = max(min(NUM_STRETCHES, num_steps // SHORTEST_STRETCH), 1) if reads_all_rows else 1
     ends = [-(-num_steps * part // number) for part in range(1, number + 1)]
     return [(end, end) for end in ends]
 
@@ -127,6 +146,7 @@ def stretches(num_steps: int, window: int) -> list[tuple[int, int]]:
 def _begin(
     functional: modules.Functional,
     cache_dtype: str,
+    guide_by: tuple[str, ...],
     weights: tuple[modules.Tree, modules.Tree],
     batch: Batch,
     position: jax.Array,
@@ -143,7 +163,7 @@ def _begin(
     hidden = {}
     if guided:
         batch = {name: jnp.repeat(x, 2, axis=0) for name, x in batch.items()}
-        hidden = {"labels": jnp.arange(batch["codes"].shape[0]) % 2 == 1}
+        hidden = dict.fromkeys(guide_by, jnp.arange(batch["codes"].shape[0]) % 2 == 1)
     condition = model.condition(batch, hidden)
 
     def kept(cache: kv_cache.KVCache) -> kv_cache.Cache:
@@ -173,66 +193,98 @@ def _advance(
     codes: jax.Array,
     caches: list[kv_cache.LayerCache],
 ) -> tuple[jax.Array, list[kv_cache.LayerCache]]:
-    """Samples the codes of the steps [position, until) of those rows where they are unknown."""
-    model: prior.Prior = functional.bind(*weights)
-    known, stop, keys, offset, settings = draws
-    num_codebooks = codes.shape[-1]
-    frames, codebooks = jnp.asarray(model.pattern.frames), np.arange(num_codebooks)
+    """Samples the codes of the steps [position, until) of those rows where they are unknown.
 
-    def of_step(codes: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """(frames [Q] that a step has the codes of, -1 where none; the codes [B, Q])."""
-        its_frames = jnp.where(step < 0, -1, frames[jnp.maximum(step, 0)])
-        return its_frames, codes[:, jnp.maximum(its_frames, 0), codebooks]
+    `codes` are laid out by steps, [B, S, Q], with -1 where a step has none of a codebook (`Pattern.placed`).
+    """
+    model: prior.Prior = functional.bind(*weights)
+    _, _, keys, _, settings = draws
+    places, codebook = _places(model.pattern, draws), model.pattern.codebook
 
     def body(position: jax.Array, carry: tuple) -> tuple:
         codes, caches = carry
         condition = fixed.condition.at(position)
         copies = condition.added.shape[0] // codes.shape[0]
-        before, previous = of_step(codes, position - 1)
-        previous = jnp.repeat(jnp.where(before < 0, -1, previous), copies, axis=0)
+        previous = jnp.where(position == 0, -1, _at(codes, jnp.maximum(position - 1, 0)))
+        previous = jnp.repeat(previous, copies, axis=0)
         step_logits, caches = model.step(fixed.layers, previous, condition, caches, position)
-        step_logits = step_logits.reshape(len(step_logits), num_codebooks, -1)
+        step_logits = step_logits.reshape(len(step_logits), codes.shape[-1], -1)
         if copies == 2:
             step_logits = guide(step_logits[0::2], step_logits[1::2], settings.guidance[:, None, None])
-        its_frames, present = of_step(codes, position)
-        drawn = _drawn(step_logits, keys, offset[:, None] + its_frames, its_frames, settings)
-        unknown = (known[:, None] <= its_frames) & (its_frames < stop[:, None])
-        return codes.at[:, jnp.maximum(its_frames, 0), codebooks].set(jnp.where(unknown, drawn, present)), caches
+        step = step_logits, _at(codes, position), jax.tree.map(lambda x: _at(x, position), places)
+        first = jnp.int32(0)
+        if codebook is not None:  # draws for the others would be thrown away
+            first = jnp.asarray(codebook)[position]
+            step = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, 1, axis=1), step)
+        step_logits, present, here = step
+        row = jnp.where(here.unknown, _drawn(step_logits, keys, here, settings), present)
+        return jax.lax.dynamic_update_slice(codes, row[:, None], (0, position, first)), caches
 
     return jax.lax.fori_loop(position, until, body, (codes, caches))
 
 
-def _drawn(
-    step_logits: jax.Array, keys: jax.Array, places: jax.Array, frames: jax.Array, settings: logit_filters.Settings
-) -> jax.Array:
-    """Codes int32 [B, Q] of one step.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Places:
+    """What the draws of the codes must know of their places; steps come before codebooks, as in `Pattern.placed`.
+
+    Attributes:
+      numbers: int32 [B, S, Q], of the codes in their tracks.
+      unknown: bool [B, S, Q], whether they are to be drawn.
+      temperature: float32 [B, S, Q].
+    """
+
+    numbers: jax.Array
+    unknown: jax.Array
+    temperature: jax.Array
+
+
+def _places(pattern: patterns.Pattern, draws: tuple[Any, ...]) -> Places:
+    """The places of all steps of a window: looked up once, and not at every step."""
+    known, stop, _, offset, settings = draws
+    num_frames, num_codebooks = pattern.steps.shape
+    frames = jnp.arange(num_frames)[:, None]
+    shape = len(known), num_frames, num_codebooks
+    unknown = (known[:, None, None] <= frames) & (frames < stop[:, None, None])
+    numbers = (offset[:, None, None] + frames) * num_codebooks + jnp.arange(num_codebooks)
+    return Places(
+        numbers=pattern.placed(numbers, 0),
+        unknown=pattern.placed(jnp.broadcast_to(unknown, shape), False),
+        temperature=pattern.placed(jnp.broadcast_to(settings.temperature[..., None], shape), 1),
+    )
+
+
+def _at(x: jax.Array, step: jax.Array) -> jax.Array:
+    """[B, S, ...] -> [B, ...] of one step."""
+    return jax.lax.dynamic_index_in_dim(x, step, axis=1, keepdims=False)
+
+
+def _drawn(step_logits: jax.Array, keys: jax.Array, places: Places, settings: logit_filters.Settings) -> jax.Array:
+    """Codes int32 [B, L] of one step, of the codebooks that it draws.
 
     Args:
-      step_logits: float32 [B, Q, K].
+      step_logits: float32 [B, L, K].
       keys: [B], the samples'.
-      places: int32 [B, Q], frames in their tracks.
-      frames: int32 [Q], the same in the window.
+      places: of these codes, [B, L] each.
       settings: of the draws.
     """
-    batch_size, num_codebooks, num_codes = step_logits.shape
-    numbers = places * num_codebooks + np.arange(num_codebooks)
-    place_keys = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)))(keys, numbers)
-    of_frames = settings.temperature[:, frames]
-    columns = of_frames, *(jnp.broadcast_to(x[:, None], of_frames.shape) for x in (settings.top_p, settings.top_k))
-    rows = [x.reshape(-1, 1) for x in columns]
-    drawn = logit_filters.sample(place_keys.reshape(-1), step_logits.reshape(-1, num_codes), *rows)
-    return drawn.reshape(batch_size, num_codebooks)
+    num_rows, num_drawn, num_codes = step_logits.shape
+    of_sample = [jnp.repeat(x, num_drawn) for x in (keys, settings.top_p, settings.top_k)]
+    place_keys = jax.vmap(jax.random.fold_in)(of_sample[0], places.numbers.reshape(-1))
+    columns = [x.reshape(-1, 1) for x in (places.temperature, *of_sample[1:])]
+    drawn = logit_filters.sample(place_keys, step_logits.reshape(-1, num_codes), *columns)
+    return drawn.reshape(num_rows, num_drawn)
 
 
-def guide(labelled: jax.Array, unlabelled: jax.Array, guidance: jax.Array) -> jax.Array:
-    """Logits [B, Q, K] with and without labels -> unlabelled + guidance * (labelled - unlabelled).
+def guide(told: jax.Array, untold: jax.Array, guidance: jax.Array) -> jax.Array:
+    """Logits [B, Q, K] with and without some conditions -> untold + guidance * (told - untold).
 
-    Classifier-free guidance (Ho & Salimans 2022) in logits: 0 ignores the labels, 1 takes them as the data has them.
-    The largest difference is subtracted from all, which changes no probability: however large the guidance, what
+    Classifier-free guidance (Ho & Salimans 2022) in logits: 0 ignores the conditions, 1 takes them as the data has
+    them. The largest difference is subtracted from all, which changes no probability: however large the guidance, what
     overflows becomes -inf.
     """
-    difference = labelled - unlabelled
-    return unlabelled + guidance * (difference - jnp.max(difference, axis=-1, keepdims=True))
+    difference = told - untold
+    return untold + guidance * (difference - jnp.max(difference, axis=-1, keepdims=True))
 
 
 def _resize(caches: list[kv_cache.LayerCache], num_rows: int) -> list[kv_cache.LayerCache]:

@@ -1,4 +1,4 @@
-"""Top -> middle -> bottom codes, each tier given the one above, sampled as far as they are asked for."""
+"""The codes of all streams, coarse to fine, each given the one above, sampled as far as they are asked for."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +10,12 @@ from musicgen_jax.priors import trained
 from musicgen_jax.sampling import journals, parallel_sampler, performed, prompts, requests, tier_sampler
 
 Codes = dict[str, np.ndarray]
+Sampler = tier_sampler.TierSampler | parallel_sampler.ParallelSampler
+# What draws the codes of a stream, by `TrainedPrior.sampler`.
+SAMPLERS: dict[str, type[Sampler]] = {
+    "autoregressive": tier_sampler.TierSampler,
+    "diffusion": parallel_sampler.ParallelSampler,
+}
 
 
 class Hierarchy:
@@ -45,20 +51,23 @@ class Hierarchy:
         given = request.given_tiers(layout, sampled)
         self._layout = layout
         self.codes: Codes = {}
-        self._samplers: dict[str, tier_sampler.TierSampler | parallel_sampler.ParallelSampler] = {}
+        self._samplers: dict[str, Sampler] = {}
         for tier in layout.names:
             num_codes = request.num_frames(layout, tier)
             known = np.zeros((request.num_samples, 0, layout.stream(tier).num_codebooks), np.int32)
             if tier in given:
                 known = prompt.rows(tier, request.num_samples)[:, :num_codes]
             if tier in sampled:
-                options = {"scores": scores, "journal": journal, "show_progress": show_progress}
-                if priors[tier].sampler == "diffusion":
-                    make = parallel_sampler.ParallelSampler
-                else:
-                    make = tier_sampler.TierSampler
-                    options["devices"] = jax.local_devices() if devices is None else devices
-                self._samplers[tier] = make(priors[tier], request, known, num_codes, **options)
+                self._samplers[tier] = SAMPLERS[priors[tier].sampler](
+                    priors[tier],
+                    request,
+                    known,
+                    num_codes,
+                    scores=scores,
+                    journal=journal,
+                    devices=jax.local_devices() if devices is None else devices,
+                    show_progress=show_progress,
+                )
                 self.codes[tier] = self._samplers[tier].codes
             elif tier in given:
                 self.codes[tier] = known

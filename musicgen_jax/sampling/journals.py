@@ -9,6 +9,7 @@ import numpy as np
 
 from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.sampling import options
 
 FOLDER_NAME, FACTS_NAME = f"{files.OURS}partial", "run.json"
 
@@ -60,7 +61,12 @@ def remove(out: pathlib.Path) -> None:
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two sets of facts, a line each: "request.seed: 0, now 1"."""
+    """What differs between two sets of facts, a line each: "request.seed: 0, now 1".
+
+    The request of a folder that is older than some option has that option's default.
+    """
+    if not prefix:
+        found, wanted = _completed(found), _completed(wanted)
     different = []
     for name in dict.fromkeys((*wanted, *found)):
         old, new = found.get(name), wanted.get(name)
@@ -71,9 +77,13 @@ def differences(found: dict[str, Any], wanted: dict[str, Any], prefix: str = "")
     return different
 
 
+def _completed(facts: dict[str, Any]) -> dict[str, Any]:
+    return facts | {"request": options.completed(facts["request"])} if "request" in facts else facts
+
+
 def _require_same(out: pathlib.Path, found: dict[str, Any], facts: dict[str, Any]) -> None:
     if different := differences(found, facts):
         raise UserError(
             f"{out} holds the beginning of another run ({'; '.join(different)}): run that command again to finish it, "
-            f"choose another --out, or remove {out / FOLDER_NAME} to begin anew"
+            f"choose another `out`, or remove {out / FOLDER_NAME} to begin anew"
         )

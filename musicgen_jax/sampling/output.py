@@ -16,7 +16,7 @@ from musicgen_jax.nn import modules
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime import files, folder_lock, progress_report, records
 from musicgen_jax.runtime.errors import UserError
-from musicgen_jax.sampling import hierarchy, journals, performed, prompts, requests
+from musicgen_jax.sampling import hierarchy, journals, options, performed, prompts, requests
 from musicgen_jax.scores import midi
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
@@ -62,10 +62,10 @@ def sample_to_folder(
     print(f"{out} is complete already, with the same settings; nothing to do")
 
 
-def own_folder(out: str | os.PathLike[str], name: str = "--out") -> pathlib.Path:
+def own_folder(out: str | os.PathLike[str]) -> pathlib.Path:
     """The folder, if it is new, empty, or of an earlier call: whole or begun. Raises UserError otherwise."""
     key = "vqvae_fingerprint"
-    return files.output_folder(out, {INFO_NAME: key, f"{journals.FOLDER_NAME}/{journals.FACTS_NAME}": key}, name)
+    return files.output_folder(out, {INFO_NAME: key, f"{journals.FOLDER_NAME}/{journals.FACTS_NAME}": key})
 
 
 def _sample(
@@ -120,16 +120,13 @@ def _facts(
 ) -> dict:
     """All that decides the samples, as JSON gives it back. Models and prompts are their contents, not their names."""
     facts = {
-        "request": dataclasses.asdict(request),
+        "request": options.completed(dataclasses.asdict(request)),
         "prompt": None if prompt is None else {"seconds": prompt.seconds, "digest": prompt.digest},
         "score": None if scores is None else {"seconds": scores.seconds, "digest": scores.digest},
         "vqvae_fingerprint": tokenizer.fingerprint,
         "prior_fingerprints": {tier: modules.fingerprint(*prior.weights) for tier, prior in priors.items()},
         "activations": {tier: prior.config.quantization.activations for tier, prior in priors.items()},
     }
-    del facts["request"]["batch_size"]
-    if not request.lyrics:  # so that folders which are older than lyrics are known again
-        del facts["request"]["lyrics"]
     return json.loads(json.dumps(facts))
 
 
@@ -147,7 +144,7 @@ def decode_to_wav(tokenizer: Tokenizer, codes: str, tier: str | None, out: str) 
       UserError: there is something in the place of `out`.
       UserError: the codes are of another tokenizer or lack the tier; the file is damaged; `out` does not end in .wav.
     """
-    config.require(out.lower().endswith(".wav"), f"--out={out}: what is written is a wav file: end its name in .wav")
+    config.require(out.lower().endswith(".wav"), f"`out`={out}: what is written is a wav file: end its name in .wav")
     with code_file.new_file(out) as partial:
         recording = code_file.read(codes)
         tier = tier or recording.finest
@@ -170,12 +167,12 @@ def decode_to_wav(tokenizer: Tokenizer, codes: str, tier: str | None, out: str) 
 def _require_decodable(recording: code_file.Recording, tokenizer: Tokenizer, path: str, tier: str) -> None:
     config.require(
         recording.layout.fingerprint == tokenizer.fingerprint,
-        f"{path} was made with the tokenizer {recording.layout.fingerprint}, and --vqvae is {tokenizer.fingerprint}: "
+        f"{path} was made with the tokenizer {recording.layout.fingerprint}, and `vqvae` is {tokenizer.fingerprint}: "
         "pass the one that made it",
     )
     code_file.require_fit(recording, tokenizer.layout, path)
     there = ", ".join(recording.codes)
-    config.require(tier in recording.codes, f"--tier={tier}: {path} has codes of these tiers only: {there}")
+    config.require(tier in recording.codes, f"`tier`={tier}: {path} has codes of these tiers only: {there}")
     config.require(
         2 * recording.num_samples <= MAX_WAV_BYTES,
         f"{path}: its {recording.seconds / 3600:.1f} hours are more than a wav file holds",
@@ -190,7 +187,7 @@ def read(folder: str) -> tuple[dict, list[np.ndarray]]:
       UserError: samples.json is damaged, or names a file that does not lie beside it.
     """
     path = pathlib.Path(folder) / INFO_NAME
-    info = files.read_json(path, "pass the --out of sample")
+    info = files.read_json(path, "pass a folder that sample wrote")
     sample_rate = records.check(int, info.get("sample_rate"), f"{path}: sample_rate")
     least, most = code_file.SAMPLE_RATES
     config.require(
@@ -207,10 +204,8 @@ def read(folder: str) -> tuple[dict, list[np.ndarray]]:
 def _require_same(folder: pathlib.Path, facts: dict) -> None:
     info = files.read_json(folder / INFO_NAME)
     found = {name: info.get(name) for name in facts}
-    for name, of_no_weight in (("request", "batch_size"), ("prompt", "from"), ("score", "from")):
+    for name in ("prompt", "score"):
         if isinstance(found[name], dict):
-            found[name].pop(of_no_weight, None)
-    if isinstance(found["request"], dict) and not found["request"].get("lyrics"):
-        found["request"].pop("lyrics", None)
+            found[name].pop("from", None)
     if different := journals.differences(found, facts):
-        raise UserError(f"{folder} holds the samples of another run ({'; '.join(different)}); choose another --out")
+        raise UserError(f"{folder} holds the samples of another run ({'; '.join(different)}); choose another `out`")

@@ -1,5 +1,7 @@
 """The codes of one tier from a diffusion model: all of them in a few parallel steps."""
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 
@@ -27,6 +29,7 @@ class ParallelSampler:
         *,
         scores: performed.Scores | None = None,
         journal: journals.Journal | None = None,
+        devices: Sequence[jax.Device] = (),
         show_progress: bool = False,
     ):
         """Args:
@@ -36,6 +39,7 @@ class ParallelSampler:
         num_codes: T.
         scores: what the samples perform.
         journal: keeps the finished tier, and gives back that of an interrupted run.
+        devices: not looked at: all windows run where the model is.
         show_progress: a bar with the time left.
         """
         self._model, self._request, self._scores, self._journal = model, request, scores, journal

@@ -85,7 +85,7 @@ def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: Tokenizer, timb
     with audio_io.open_audio(path) as file:
         blocks = list(audio_io.mono_blocks(file, tokenizer.layout.sample_rate))
         for warning in file.warnings:
-            console.say(f"note: --prime={file.name}: {warning}")
+            console.say(f"note: {file.name}: {warning}")
     audio = np.concatenate([np.zeros(0, np.float32), *blocks])
     return _encode(files.describe_path(path), audio, tokenizer)
 

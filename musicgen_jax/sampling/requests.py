@@ -2,76 +2,53 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from musicgen_jax import config
 from musicgen_jax.codes.layout import Layout
 from musicgen_jax.priors import trained
-from musicgen_jax.sampling import performed, prompts, sampler_settings
+from musicgen_jax.sampling import options, performed, prompts, sampler_settings
 
-DEFAULT_SECONDS, DEFAULT_STEPS = 8.0, 8
-MAX_SECONDS, MAX_NUMBER = 100_000, 1_000_000  # positions of any tier fit into 32 bits
+DEFAULT_STEPS = 8
 DEFAULT_BATCH_SIZE, DEFAULT_PARALLEL_BATCH_SIZE = 8, 32  # windows at a time; of those that run side by side, a device
 
+_Fields = dataclasses.make_dataclass(
+    "_Fields",
+    [
+        *options.fields(),
+        (
+            "settings",
+            sampler_settings.SamplingSettings,
+            dataclasses.field(default_factory=sampler_settings.SamplingSettings),
+        ),
+    ],
+    frozen=True,
+)
 
-@dataclasses.dataclass(frozen=True)
-class Request:
+
+class Request(_Fields):
     """What to sample; everything that decides the result, but for the prompt and the models.
 
-    Attributes:
-      seconds: of each sample, prompt included; rounded up to a whole code of the top tier.
-      num_samples: how many.
-      seed: equal requests give equal samples.
-      mode: one of `config.MODES`.
-      settings: temperature and filters, by tier.
-      genres: names of the priors' vocabulary that the samples take by turns, sample i the name i modulo their number;
-        empty for unknown.
-      artist: a name of the priors' vocabulary, or "" for unknown.
-      lyrics: text of the whole piece, for published priors that hear it.
-      hop_fraction: how far each window moves on, as a share of the context; for all tiers or by tier.
-      total_seconds: length of the piece that the samples are the beginning of, which the priors are told; 0 takes the
-        mean length of the training tracks, or `seconds` if that is more.
-      batch_size: windows decoded together; it changes the speed, not the result. None takes 8, or of windows that do
-        not wait for each other 32 a device.
-      parallel_windows: the windows of the middle and bottom tiers do not wait for each other, see
-        `windows.independent`: `batch_size` of them at a time, divided over the devices.
-      cache_dtype: of the keys and values of the past, one of `config.CACHE_DTYPES`; int8 takes a quarter of float32's
-        memory, and rounds.
-      sampler: one of `config.SAMPLERS`; "diffusion" where any of the models is a diffusion model.
-      steps: of the diffusion sampler, calls of the network for a window; None takes those that the model was distilled
-        for, or 8.
+    A field for every entry of `options.OPTIONS`, which says what it is: `seconds`, `seed`, `mode` and so on, `genres`
+    those of the option genre; in `settings` those that say how codes are drawn.
     """
-
-    seconds: float
-    num_samples: int = 1
-    seed: int = 0
-    mode: str = "ancestral"
-    settings: sampler_settings.SamplingSettings = dataclasses.field(default_factory=sampler_settings.SamplingSettings)
-    genres: tuple[str, ...] = ()
-    artist: str = ""
-    lyrics: str = ""
-    hop_fraction: sampler_settings.ByTier = 0.5
-    total_seconds: float = 0.0
-    batch_size: int | None = None
-    parallel_windows: bool = False
-    cache_dtype: str = "compute"
-    sampler: str = "autoregressive"
-    steps: int | None = None
 
     def genre_of(self, sample: int) -> str:
         """Genre of sample number `sample`, "" for unknown."""
         return self.genres[sample % len(self.genres)] if self.genres else ""
 
     def hop_fraction_of(self, tier: str) -> float:
-        """Of one tier."""
-        return sampler_settings.for_tier(self.hop_fraction, tier, 0.5)
+        """How far the windows of a stream move on, as a share of its context."""
+        return options.of_stream(self.hop_fraction, tier, Request().hop_fraction)
 
     def num_steps(self, distilled_steps: int) -> int:
-        """Of the diffusion sampler, for a model that was distilled for so many, or 0."""
+        """Parallel steps for a window of a diffusion model that was distilled for `distilled_steps`; 0: for any."""
         return (distilled_steps or DEFAULT_STEPS) if self.steps is None else self.steps
 
     def num_together(self, parallel: bool, num_devices: int = 1) -> int:
-        """Windows decoded together, those that wait for each other or those that do not (`parallel`)."""
+        """Windows decoded together: `parallel` ones do not wait for each other, and are spread over the devices."""
         if self.batch_size is not None:
             return self.batch_size
         return DEFAULT_PARALLEL_BATCH_SIZE * num_devices if parallel else DEFAULT_BATCH_SIZE
@@ -114,55 +91,64 @@ class Request:
         scores: performed.Scores | None = None,
     ) -> None:
         """Raises UserError where request, tokenizer, priors, prompt and scores do not fit together."""
-        self.validate_numbers()
-        config.require(self.mode in config.MODES, f"`mode`={self.mode}: must be one of {', '.join(config.MODES)}")
+        self.validate_values()
         for name in priors:
             layout.stream(name)
         sampled = sampled_tiers(layout, self.mode, priors)
         config.require(bool(sampled), f"`mode`={self.mode} samples no tier of {', '.join(priors)}: pass finer priors")
         for prior in priors.values():
-            for genre in self.genres or ("",):
-                prior.require_told(trained.Words(genre, self.artist, self.lyrics), self.told_seconds(prior))
             prior.require_tokenizer(layout)
-        heard = not self.lyrics or any(prior.hears_lyrics for prior in priors.values())
-        config.require(heard, "`lyrics`: none of these priors hears lyrics; leave them out")
+        models = [priors[tier] for tier in sampled]
+        self._validate_words(models)
         for index, name in enumerate(sampled):
             above = layout.stream(name).above
             there = not above or above in sampled or (self.mode == "upsample" and index == 0)
             config.require(there, f"`{name}` needs `{above}`: codes come from the tier above")
-        for name in ("temperature", "top_p", "top_k", "guidance"):
-            sampler_settings.require_sampled(name, getattr(self.settings, name), sampled)
-        models = [priors[tier] for tier in sampled]
+        for field in dataclasses.fields(self.settings):
+            sampler_settings.require_sampled(field.name, getattr(self.settings, field.name), sampled)
         self._validate_sampler(models)
-        self._validate_guidance(models)
-        self._validate_windows([model.config for model in models if model.sampler != "diffusion"])
+        for model in models:
+            model.require_guidance(self.settings.of("guidance", model.config.tier), self.guide_by)
+        self._validate_windows([model.config for model in models if model.windowed])
         self._validate_prompt(layout, sampled, prompt)
         performed.validate(models, self.num_samples, scores)
 
+    def notes(self, models: Iterable[trained.TrainedPrior]) -> list[str]:
+        """What a person should know of a valid request: the labels that a model which is sampled takes for unknown."""
+        found = {}
+        for model in models:
+            for words in self._all_words():
+                for label in model.foreign(words):
+                    name = getattr(words, label)
+                    found[f"the {model.config.tier} prior has no {label} {name!r}, and is told none"] = None
+        return list(found)
+
+    def _all_words(self) -> list[trained.Words]:
+        """What the samples are told, for each genre."""
+        return [trained.Words(genre, self.artist, self.lyrics) for genre in self.genres or ("",)]
+
+    def _validate_words(self, models: list[trained.TrainedPrior]) -> None:
+        """Of the models that are sampled: they know the words, or one of the coarser ones does."""
+        for words in self._all_words():
+            for model in models:
+                model.require_told(words, self.told_seconds(model))
+            if set.intersection(*(set(model.foreign(words)) for model in models)):
+                models[0].require_known(words)
+        heard = not self.lyrics or any(model.hears_lyrics for model in models)
+        config.require(heard, "`lyrics`: none of the priors that are sampled hears lyrics; leave them out")
+
     def _validate_sampler(self, models: list[trained.TrainedPrior]) -> None:
-        known = ", ".join(config.SAMPLERS)
-        config.require(self.sampler in config.SAMPLERS, f"`sampler`={self.sampler}: must be one of {known}")
-        diffusion = [model for model in models if model.sampler == "diffusion"]
-        if self.sampler == "autoregressive":
-            tiers = ", ".join(f"`{model.config.tier}`" for model in diffusion)
-            config.require(not tiers, f"{tiers}: a diffusion model; pass `sampler`=diffusion, or an autoregressive one")
-            config.require(self.steps is None, f"`steps`={self.steps} goes with `sampler`=diffusion")
-            return
-        config.require(bool(diffusion), "`sampler`=diffusion: none of the models sampled is a diffusion model")
-        for model in diffusion:
+        needed, order = sampler_of(models), config.SAMPLERS.index
+        tiers = ", ".join(f"`{model.config.tier}`" for model in models if model.sampler == needed)
+        rule = f"a {needed} model; pass `sampler`={needed}, or an {self.sampler} one"
+        config.require(order(self.sampler) >= order(needed), f"{tiers}: {rule}")
+        rule = f"none of the models sampled is a {self.sampler} model"
+        config.require(order(self.sampler) <= order(needed), f"`sampler`={self.sampler}: {rule}")
+        stepped = [model for model in models if not model.windowed]
+        config.require(self.steps is None or bool(stepped), f"`steps`={self.steps} goes with `sampler`=diffusion")
+        for model in stepped:
             steps, context = self.num_steps(model.distilled_steps), model.config.context
             config.require(1 <= steps <= context, f"`steps`={steps}: must be from 1 to the {context} codes of a window")
-
-    def _validate_guidance(self, models: list[trained.TrainedPrior]) -> None:
-        for model in models:
-            tier, guidance = model.config.tier, self.settings.of("guidance", model.config.tier)
-            if model.sampler == "diffusion":
-                possible, rule = False, f"the diffusion model of the {tier} tier has none; use 1"
-            else:
-                possible = model.config.label_dropout > 0
-                rule = f"the {tier} prior was never trained without labels, which guidance compares with; use 1, or "
-                rule += "train it with --config.model.label_dropout=0.1"
-            config.require(guidance == 1 or possible, f"`guidance`={guidance}: {rule}")
 
     def _validate_windows(self, models: list[config.PriorConfig]) -> None:
         """What only code after code has; `models` are those of the tiers that are sampled so."""
@@ -186,26 +172,16 @@ class Request:
             f"contexts, take as long as one after the other: pass {rule}",
         )
 
-    def validate_numbers(self) -> None:
-        inside = 0 < self.seconds <= MAX_SECONDS
-        config.require(inside, f"`seconds`={self.seconds}: must be greater than 0, and at most {MAX_SECONDS}")
-        inside = 0 < self.num_samples <= MAX_NUMBER
-        config.require(inside, f"`num_samples`={self.num_samples}: must be at least 1, and at most {MAX_NUMBER}")
-        # jax.random.key takes the lower 32 bits of a seed: others would give the samples of some other seed.
-        config.require(0 <= self.seed < 2**32, f"`seed`={self.seed}: must be from 0 to {2**32 - 1}")
-        inside = self.batch_size is None or 0 < self.batch_size <= MAX_NUMBER
-        config.require(inside, f"`batch_size`={self.batch_size}: must be at least 1, and at most {MAX_NUMBER}")
+    def validate_values(self) -> None:
+        """What can be said of each option by itself, and of the total length."""
+        for option in options.OPTIONS:
+            if option.field:
+                option.require(operator.attrgetter(option.field)(self))
         config.require(
-            self.total_seconds == 0 or self.seconds <= self.total_seconds <= MAX_SECONDS,
+            self.total_seconds == 0 or self.seconds <= self.total_seconds <= options.MAX_SECONDS,
             f"`total_seconds`={self.total_seconds}: must be 0 or at least `seconds`={self.seconds}, and at most "
-            f"{MAX_SECONDS}",
+            f"{options.MAX_SECONDS}",
         )
-        for hop_fraction in sampler_settings.values(self.hop_fraction):
-            sampler_settings.require_number("hop_fraction", hop_fraction)
-            config.require(0 < hop_fraction <= 1, f"`hop_fraction`={hop_fraction}: must be in (0, 1]")
-        dtypes = ", ".join(config.CACHE_DTYPES)
-        config.require(self.cache_dtype in config.CACHE_DTYPES, f"`cache_dtype`={self.cache_dtype}: one of {dtypes}")
-        self.settings.validate()
 
     def _validate_prompt(self, layout: Layout, sampled: list[str], prompt: prompts.Prompt | None) -> None:
         if self.mode == "ancestral":
@@ -239,3 +215,18 @@ class Request:
 def sampled_tiers(layout: Layout, mode: str, priors: Mapping[str, trained.TrainedPrior]) -> list[str]:
     """Streams whose codes are drawn, coarse to fine: those with a prior; with mode upsample, those below another."""
     return [one.name for one in layout.streams if one.name in priors and (mode != "upsample" or one.above)]
+
+
+def sampler_of(models: Sequence[trained.TrainedPrior]) -> str:
+    """Which of `config.SAMPLERS` these models need: the last that any of them has."""
+    return max((model.sampler for model in models), key=config.SAMPLERS.index, default=config.SAMPLERS[0])
+
+
+def of_options(said: Mapping[str, Any]) -> Request:
+    """The request that options make, by their names in `options.OPTIONS`; what is left out has its default."""
+    held: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    for name, value in said.items():
+        group, _, field = options.find(name).field.rpartition(".")
+        (settings if group else held)[field] = value
+    return Request(settings=sampler_settings.SamplingSettings(**settings), **held)

@@ -69,7 +69,7 @@ class TierSampler:
             self._batch_size = -(-self._batch_size // len(devices)) * len(devices)
             self._sharding = meshes.batch_sharding(mesh)
             self._weights = jax.device_put(prior.weights, jax.sharding.NamedSharding(mesh, jax.P()))
-        self._sample_window = decode.make_sample_window(prior.functional, request.cache_dtype)
+        self._sample_window = decode.make_sample_window(prior.functional, request.cache_dtype, request.guide_by)
         tier_key = rng.key(request.seed, f"sample/{model.tier}")
         self._keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(tier_key, np.arange(request.num_samples))
         self._progress: progress_report.Progress | None = None

@@ -30,6 +30,7 @@ class AxisRules:
     residual: MeshAxes = None  # residual width, in activations
     residual_sequence: MeshAxes = None  # codes of a window between the blocks, where no head or column is divided
     heads: MeshAxes = "tensor"  # attention heads
+    head_columns: MeshAxes = "tensor"  # columns of all heads together, head after head, in one matrix
     mlp: MeshAxes = "tensor"  # hidden units of the MLP
     codes: MeshAxes = "tensor"  # codebook entries of embeddings and logits
     distances: MeshAxes = None  # rows of a table of relative positions

@@ -19,7 +19,7 @@ from musicgen_jax.codes.layout import Layout
 
 @dataclasses.dataclass(frozen=True)
 class Margin:
-    """How far a window must reach beyond what is kept of it, in samples: whole frames of the coarsest stream.
+    """How far a window must reach beyond what is kept of it, in samples.
 
     Attributes:
       before: into the past.
@@ -54,7 +54,7 @@ class Span:
     kept_to: int
 
     def kept(self, hop_length: int = 1) -> slice:
-        """What is kept of the window's own samples, or of its codes."""
+        """What is kept, counted from the window's beginning, in samples or in frames of `hop_length` samples."""
         return slice((self.kept_from - self.start) // hop_length, (self.kept_to - self.start) // hop_length)
 
 
@@ -69,7 +69,11 @@ def window_samples(layout: Layout, seconds: float, margin: Margin) -> int:
 
 
 def fitting_window(length: int, window: int, margin: Margin) -> int:
-    """`window`, or the smallest window doubled as often as `length` allows, or a `length` that is too short for all."""
+    """Samples of the windows that a file of `length` samples is cut into.
+
+    That is `window`, if the file is as long; else the smallest window doubled as often as the file allows, so that
+    files of all lengths need few programs; and the file itself where it is shorter than the smallest window.
+    """
     if length >= window or length < margin.smallest_window:
         return min(length, window)
     size = margin.smallest_window
@@ -126,9 +130,10 @@ def encode(
 def _windows(
     blocks: Iterator[np.ndarray], hop_length: int, margin: Margin, window: int
 ) -> Iterator[tuple[np.ndarray, Span]]:
-    """`spans` of a waveform whose length shows only at its end, each with its audio float32 [S].
+    """The `spans` of a waveform that arrives in blocks, each with its window's audio, float32 [window].
 
-    `hop_length` is the coarsest stream's; the waveform is padded to a multiple of it.
+    The length of the waveform shows only at its end, where it is padded with zeros to a multiple of `hop_length`, the
+    coarsest stream's.
     """
     buffer, origin = np.zeros(0, np.float32), 0  # buffer[0] is sample `origin` of the waveform
     start = done = 0  # where the next window begins; samples whose codes are kept already

@@ -1,4 +1,4 @@
-"""Audio -> codes: every track of a dataset to code shards, or one recording to a file of codes."""
+"""What `extract_codes` does: audio -> codes, of every track of a dataset to code shards, or of one file to another."""
 
 import collections
 import pathlib
@@ -18,6 +18,12 @@ def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float) ->
     """Writes the codes of all splits of the audio dataset `data` to the folder `out`.
 
     Memory holds one window of audio and one track's codes, whatever the length of the tracks.
+
+    Args:
+      tokenizer: of the codes.
+      data: folder of prepare_data, at the tokenizer's sample rate.
+      out: folder of the code shards; absent, empty, or holding these codes already, which is said and left as it is.
+      window_seconds: about how much audio is encoded at a time.
 
     Raises:
       NotFoundError: `data` holds no prepared dataset.
@@ -61,10 +67,10 @@ def _write_codes(tokenizer: Tokenizer, data: str, folder: pathlib.Path, metadata
 
 
 def extract_file(tokenizer: Tokenizer, path: str, out: str, window_seconds: float) -> None:
-    """Writes the codes of one recording to the file `out`, and prints the bit rate of each tier.
+    """Writes the codes of one recording to the file `out`, and prints the bit rate of each stream.
 
     Args:
-      tokenizer: the VQ-VAE.
+      tokenizer: of the codes.
       path: any audio file that the package reads; mixed down and resampled as `data.audio_io.read_blocks` does.
       out: file to write; absent.
       window_seconds: audio encoded at a time.
@@ -84,7 +90,7 @@ def extract_file(tokenizer: Tokenizer, path: str, out: str, window_seconds: floa
 
 
 def _encode_file(tokenizer: Tokenizer, path: str, window_seconds: float) -> tuple[int, dict[str, np.ndarray]]:
-    """(number of samples at the tokenizer's rate, codes of each tier)."""
+    """(length of the recording in samples at the tokenizer's rate, {stream: int16 [T, Q]})."""
     sample_rate, sizes = tokenizer.layout.sample_rate, []
     seconds = _checked_seconds(path)
     with progress_report.Progress("extract codes", seconds, "audio-s") as progress:
@@ -139,12 +145,13 @@ def is_complete(out: str, layout: Layout, data: str) -> bool:
     different = [f"{name} {found[name]}, now {value}" for name, value in wanted.items() if found[name] != value]
     different += filter(None, [provenance.other_audio(out, data)])
     config.require(
-        not different, f"{out} holds other codes ({'; '.join(different)}); remove it or choose another --out"
+        not different, f"{out} holds other codes ({'; '.join(different)}); remove it or choose another `out`"
     )
     return True
 
 
 def _seconds(data: str) -> float:
+    """Length of all tracks of a dataset together."""
     return sum(row.num_samples for row in manifest.read(data)) / shards.read_metadata(data)["sample_rate"]
 
 

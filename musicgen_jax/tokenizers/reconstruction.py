@@ -39,6 +39,7 @@ def write(tokenizer: Tokenizer, data: str, workdir: pathlib.Path) -> tuple[str, 
 
 
 def _beginning(blocks: Iterator[np.ndarray], num_samples: int) -> np.ndarray:
+    """The first `num_samples` of consecutive blocks [S], or all where there are fewer."""
     kept: list[np.ndarray] = []
     for block in blocks:
         kept.append(block)

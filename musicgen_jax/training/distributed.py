@@ -95,7 +95,7 @@ def find_place(cluster: bool = False) -> Place | None:
     place = clusters.ClusterEnv.auto_detect_unset_distributed_params(None, None, None, None, None, START_SECONDS)
     config.require(
         None not in place[:3],
-        "--distributed: this is no Cloud TPU, GKE, Slurm or Open MPI job; without a cluster start processes with "
+        "`distributed`: this is no Cloud TPU, GKE, Slurm or Open MPI job; without a cluster start processes with "
         "launch/local_processes.sh, or leave the flag out to train in one process",
     )
     return Place(*place)
@@ -105,7 +105,7 @@ def _check_num_processes(wanted: int, started: int) -> None:
     config.require(
         wanted in (0, started),
         f"mesh.num_processes={wanted}, but {started} {'was' if started == 1 else 'were'} started: start {wanted} "
-        "(--distributed on every host of the cluster, or launch/local_processes.sh), or correct the config",
+        "(`distributed` on every host of the cluster, or launch/local_processes.sh), or correct the config",
     )
 
 

@@ -1,6 +1,6 @@
 """Config -> optax."""
 
-from typing import Any
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +8,7 @@ import optax
 
 from musicgen_jax import config
 from musicgen_jax.nn import modules, parameters
-from musicgen_jax.training import low_precision
-
-ADAM_STEP_RMS = 0.2  # root mean square of a typical step of Adam at learning rate 1 (Liu et al. 2025, section 2.2)
+from musicgen_jax.training import low_precision, muon
 
 
 def make_schedule(optimizer: config.OptimizerConfig, num_steps: int) -> optax.Schedule:
@@ -48,7 +46,7 @@ def make_optimizer(
       clipped_apart: top-level names of parameters that are clipped by their own norm each, and don't count in that of
         the rest.
     """
-    makers = {"adamw": _adam, "adafactor": _adafactor, "muon": lambda settings: _muon(settings, matrices(declared))}
+    makers = {"adamw": _adam, "adafactor": _adafactor, "muon": functools.partial(_muon, declared=declared)}
     direction = makers[optimizer.name](optimizer)
     if optimizer.state_dtype != "float32":
         direction = low_precision.stored(direction, jnp.dtype(optimizer.state_dtype))
@@ -74,32 +72,11 @@ def _adafactor(optimizer: config.OptimizerConfig) -> optax.GradientTransformatio
     return optax.chain(*parts, *([optax.ema(optimizer.b1)] if optimizer.b1 else []))
 
 
-def _muon(optimizer: config.OptimizerConfig, dimensions: modules.Tree) -> optax.GradientTransformation:
-    owners = jax.tree.map(lambda axes: "muon" if axes else "adam", dimensions, is_leaf=_is_axes)
-    muon = optax.contrib.muon(
-        1.0, beta=optimizer.b1, muon_weight_dimension_numbers=dimensions, consistent_rms=ADAM_STEP_RMS
-    )
-    # Optax would give the rest to Nesterov's variant of Adam. What it returns goes downhill already: turned back here.
-    return optax.partition({"muon": optax.chain(muon, optax.scale(-1.0)), "adam": _adam(optimizer)}, owners)
-
-
-def _is_axes(x: Any) -> bool:
-    return x is None or isinstance(x, optax.contrib.MuonDimensionNumbers)
-
-
-def matrices(declared: modules.Tree) -> modules.Tree:
-    """Which axes of each parameter are the inputs and outputs of a matrix that Muon orthogonalises; None: Adam's.
-
-    Queries, keys and values are three matrices; the taps and channels of a convolution are inputs together. Embeddings,
-    logits, tables of distances, biases and norms are Adam's.
-    """
-
-    def axes(parameter: parameters.Declaration) -> optax.contrib.MuonDimensionNumbers | None:
-        if parameter.role != parameters.MATRIX:
-            return None
-        return optax.contrib.MuonDimensionNumbers(parameter.inputs, parameter.outputs)
-
-    return jax.tree.map(axes, declared)
+def _muon(optimizer: config.OptimizerConfig, declared: modules.Tree) -> optax.GradientTransformation:
+    dimensions = muon.matrices(declared)
+    owners = jax.tree.map(lambda axes: "muon" if axes else "adam", dimensions, is_leaf=muon.is_axes)
+    # Optax would give the rest to Nesterov's variant of Adam.
+    return optax.partition({"muon": muon.direction(optimizer.b1, dimensions), "adam": _adam(optimizer)}, owners)
 
 
 def _clip(max_norm: float, apart: tuple[str, ...]) -> optax.GradientTransformation:

@@ -98,8 +98,8 @@ class FactoredAttention(nnx.Module):
         self.pattern, self.num_heads = pattern, settings.num_heads
         self.lengths = {"row_length": span.row_length, "prime_length": span.prime_length}
         width, inner = settings.width, settings.num_heads * settings.head_dim
-        self.qkv = _linear(width, 3 * inner, ("width", "heads"), settings.init_std, dtype=dtype, rngs=rngs)
-        self.out = _linear(inner, width, ("heads", "width"), settings.out_std, dtype=dtype, rngs=rngs)
+        self.qkv = _linear(width, 3 * inner, ("width", "head_columns"), settings.init_std, dtype=dtype, rngs=rngs)
+        self.out = _linear(inner, width, ("head_columns", "width"), settings.out_std, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, kv_cache.KVCache]:
         """[B, T, D] -> ([B, T, D], the window's keys and values)."""
@@ -124,9 +124,9 @@ class CrossAttention(nnx.Module):
     def __init__(self, settings: Settings, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_heads = settings.num_heads
         width, inner = settings.width, settings.num_heads * settings.head_dim
-        self.query = _linear(width, inner, ("width", "heads"), settings.init_std, dtype=dtype, rngs=rngs)
-        self.key_value = _linear(width, 2 * inner, ("width", "heads"), settings.init_std, dtype=dtype, rngs=rngs)
-        self.out = _linear(inner, width, ("heads", "width"), 0.0, dtype=dtype, rngs=rngs)
+        self.query = _linear(width, inner, ("width", "head_columns"), settings.init_std, dtype=dtype, rngs=rngs)
+        self.key_value = _linear(width, 2 * inner, ("width", "head_columns"), settings.init_std, dtype=dtype, rngs=rngs)
+        self.out = _linear(inner, width, ("head_columns", "width"), 0.0, dtype=dtype, rngs=rngs)
 
     def __call__(
         self, x: jax.Array, memory: jax.Array, mask: jax.Array | None

@@ -1,5 +1,6 @@
 """Blocks one after the other; equal ones by `jax.lax.scan`, so that compile time does not grow with depth."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
 
 import jax
@@ -12,8 +13,10 @@ from musicgen_jax import config
 from musicgen_jax.nn import tables
 from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import attention, block, kv_cache
+from musicgen_jax.transformer.weights import matrices_as
 
 BLOCK_INPUT = "block_input"
+LONGEST_GROUP = 16  # of kinds of layers that repeat
 HOST_MEMORY = "pinned_host"
 
 Kept = Callable[[kv_cache.KVCache], kv_cache.Cache]
@@ -74,11 +77,50 @@ def sinusoids(positions: jax.Array, width: int) -> jax.Array:
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)[..., :width]
 
 
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Layers whose kinds repeat: the layers [first, first + size * times), `size` kinds `times` times."""
+
+    first: int
+    size: int
+    times: int
+
+    @property
+    def layers(self) -> slice:
+        """Which they are."""
+        return slice(self.first, self.first + self.size * self.times)
+
+
+def groups(kinds: tuple[str, ...]) -> tuple[Group, ...]:
+    """Kinds of layers as groups that repeat, one behind the other, and between them layers alone.
+
+    From each layer on the group is taken that leaves the fewest layers to compile.
+    """
+    found: list[Group] = []
+    first = 0
+    while first < len(kinds):
+        sizes = range(1, min(LONGEST_GROUP, len(kinds) - first) + 1)
+        fitting = [Group(first, size, _times(kinds[first:], size)) for size in sizes]
+        best = max(fitting, key=lambda group: (group.size * (group.times - 1), -group.size))
+        found.append(best)
+        first = best.layers.stop
+    return tuple(found)
+
+
+def _times(kinds: tuple[str, ...], size: int) -> int:
+    """How often the first `size` kinds come one behind the other at the beginning."""
+    times = 1
+    while kinds[times * size : (times + 1) * size] == kinds[:size]:
+        times += 1
+    return times
+
+
 class Stack(nnx.Module):
     """The blocks of a config's `kinds`, and a norm behind them where the config has one.
 
-    Where all are of a kind, they are one block with a leading [layers] axis in every parameter, walked by a scan; else
-    they are a list, as in the published models, of whose orders some never repeat.
+    A whole sequence is walked by scans over the groups of kinds that repeat. Where all blocks are of one kind, their
+    parameters are those of one block with a leading [layers] axis. Else they are a list, as checkpoints of the
+    published models have them, and the matrices of a group lie in memory twice while a sequence is walked.
     """
 
     def __init__(
@@ -102,6 +144,7 @@ class Stack(nnx.Module):
             return make(settings.kinds[0], type(rngs)(key))
 
         self.num_layers, self.remat, self.scanned = settings.num_layers, settings.remat, settings.scanned
+        self.groups, self.dtype = groups(settings.kinds), dtype
         if self.scanned:
             self.layers = make_all(jax.random.split(rngs.params(), settings.num_layers))
         else:
@@ -145,17 +188,23 @@ class Stack(nnx.Module):
             x, cache = layer(checkpoint_name(x, BLOCK_INPUT), layer_key, memory, memory_mask)
             return x, (cache.with_own(kept) if kept else None)
 
-        if kept is None:
-            body = rematerialized(body, self.remat, scanned=self.scanned)
+        caches = []
+        for group in self.groups:
+            scanned = self.scanned or group.times > 1
+            walked = body if kept else rematerialized(body, self.remat, scanned=scanned)
+            group_keys = None if keys is None else keys[group.layers].reshape(group.times, group.size)
+            x, found = _walk(walked, x, self.blocks_of(group), group_keys, scanned=scanned)
+            caches += found
+        return self._normed(x), caches if kept else None
+
+    def blocks_of(self, group: Group) -> list[block.Block]:
+        """One block for each kind of the group, with a leading [times] axis where it is to be scanned."""
         if self.scanned:
-            x, caches = jax.lax.scan(body, x, (self.layers, keys))
-            caches = kv_cache.unstacked(caches, self.num_layers) if kept else None
-        else:
-            caches = []
-            for index, layer in enumerate(self.blocks):
-                x, cache = body(x, (layer, None if keys is None else keys[index]))
-                caches.append(cache)
-        return self._normed(x), caches
+            return [self.layers]
+        blocks = list(self.blocks)[group.layers]
+        if group.times == 1:
+            return blocks
+        return [_stacked(matrices_as(blocks[place :: group.size], self.dtype)) for place in range(group.size)]
 
     def unstacked(self) -> list[block.Block]:
         """The blocks one by one. Take them outside a decoding loop: inside, every step would copy all the weights."""
@@ -190,6 +239,38 @@ class Stack(nnx.Module):
 
     def _normed(self, x: jax.Array) -> jax.Array:
         return x if self.norm is None else self.norm(x)
+
+
+def _walk(
+    body: Callable[..., tuple[jax.Array, kv_cache.LayerCache | None]],
+    x: jax.Array,
+    blocks: list[block.Block],
+    keys: jax.Array | None,
+    *,
+    scanned: bool,
+) -> tuple[jax.Array, list[kv_cache.LayerCache | None]]:
+    """`body` of all layers of a group, whose blocks are from `Stack.blocks_of`; keys [times, size]. The caches are
+    those of the layers one by one."""
+
+    def once(x: jax.Array, inputs: tuple) -> tuple[jax.Array, list[kv_cache.LayerCache | None]]:
+        blocks, keys = inputs
+        caches = []
+        for place, layer in enumerate(blocks):
+            x, cache = body(x, (layer, None if keys is None else keys[place]))
+            caches.append(cache)
+        return x, caches
+
+    if not scanned:
+        return once(x, (blocks, None if keys is None else keys[0]))
+    x, caches = jax.lax.scan(once, x, (blocks, keys))
+    times = len(jax.tree.leaves(blocks)[0])
+    return x, [cache for row in zip(*(kv_cache.unstacked(one, times) for one in caches), strict=True) for cache in row]
+
+
+def _stacked(blocks: list[block.Block]) -> block.Block:
+    """Blocks of one kind as one with a leading axis in every parameter."""
+    leaves = zip(*map(jax.tree.leaves, blocks), strict=True)
+    return jax.tree.structure(blocks[0]).unflatten([jnp.stack(part) for part in leaves])
 
 
 class TokenStack(Stack):

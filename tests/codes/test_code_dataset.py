@@ -12,7 +12,7 @@ from tiny_layouts import ABOVE, TIERS
 from musicgen_jax import config
 from musicgen_jax.codes import code_dataset, code_shards, places
 from musicgen_jax.data import labels, shards
-from musicgen_jax.sampling import windows as sampling_windows
+from musicgen_jax.sampling.windows import plan
 from musicgen_jax.sharding import meshes
 
 CONTEXT = 64
@@ -115,7 +115,7 @@ def test_random_windows_have_every_place_in_its_share(tiny_codes, tier, context)
 def test_windows_begin_at_code_0_as_often_as_sampling_begins_there():
     for hops, share in ((0, 1), (1, 1 / 2), (2, 1 / 3), (5, 1 / 6), (7, 1 / 8), (1000, 1 / 8)):
         assert places.Places([64 + 32 * hops], 64, 1).first_window_share(0) == share
-        of_sampling = sampling_windows.plan(64 + 32 * hops, 64, 0.5)
+        of_sampling = plan(64 + 32 * hops, 64, 0.5)
         assert share == max(1 / len(of_sampling), 1 / 8)
 
 
@@ -149,7 +149,7 @@ def test_batches_resume_and_validate(tiny_codes):
 def test_bad_input(tiny_codes, tiny_audio_dataset, tmp_path):
     with pytest.raises(FileNotFoundError, match="no such dataset directory"):
         resolved(str(tmp_path / "absent"), "top")
-    with pytest.raises(FileNotFoundError, match=r"no tracks\.jsonl .* pass the --out of extract_codes"):
+    with pytest.raises(FileNotFoundError, match=r"no tracks\.jsonl .* pass a folder that extract_codes wrote"):
         resolved(tiny_audio_dataset, "top")
     with pytest.raises(ValueError, match=r"model\.context=66: must be a multiple of the 4 codes"):
         resolved(tiny_codes, "middle", context=66)

@@ -258,5 +258,5 @@ def test_a_new_file_appears_whole_or_not_at_all(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError), code_file.new_file(tmp_path / "file" / "x"):
         pytest.fail("the work began though its result has no place")
-    with pytest.raises(ValueError, match="exists already: remove it or choose another --out"):
+    with pytest.raises(ValueError, match="exists already: remove it or choose another out"):
         code_file.new_file(path).__enter__()

@@ -5,7 +5,6 @@ import json
 import pytest
 import tiny_layouts
 
-from musicgen_jax.codes import layout as layouts
 from musicgen_jax.codes.layout import Layout, Stream
 from musicgen_jax.runtime.errors import UserError
 
@@ -35,13 +34,13 @@ def test_what_a_layout_says():
 
 @pytest.mark.parametrize("layout", [CODEC, tiny_layouts.of_vqvae()])
 def test_json_and_back(layout):
-    assert layouts.from_dict(json.loads(json.dumps(layout.to_dict())), "x") == layout
+    assert Layout.from_dict(json.loads(json.dumps(layout.to_dict())), "x") == layout
 
 
 def test_the_description_of_version_1():
     hops = {"bottom": 8, "top": 128, "middle": 32}  # in any order
     values = {"vqvae": "f00d", "sample_rate": 1280, "num_codes": 11, "hop_lengths": hops}
-    assert layouts.from_dict(values, "x") == tiny_layouts.of_vqvae()
+    assert Layout.from_dict(values, "x") == tiny_layouts.of_vqvae()
 
 
 @pytest.mark.parametrize(
@@ -65,4 +64,4 @@ def test_what_is_no_layout(change, message):
     values = json.loads(json.dumps(CODEC.to_dict() | change))
     streams = [dict(zip(names, one, strict=True)) if isinstance(one, list) else one for one in values["streams"]]
     with pytest.raises(UserError, match=message):
-        layouts.from_dict(values | {"streams": streams}, "x")
+        Layout.from_dict(values | {"streams": streams}, "x")

@@ -12,12 +12,14 @@ def test_delay_written_out():
     np.testing.assert_array_equal(pattern.placed(codes, -1), [[[1, -1], [2, 10], [3, 20], [-1, 30]]])
     np.testing.assert_array_equal(pattern.newest, [0, 1, 2, 2])
     np.testing.assert_array_equal(pattern.steps, [[0, 1], [1, 2], [2, 3]])
+    assert pattern.codebook is None
 
 
 def test_flat_written_out():
     pattern, codes = patterns.flat(2, 2), np.array([[[1, 10], [2, 20]]])
     np.testing.assert_array_equal(pattern.placed(codes, -1), [[[1, -1], [-1, 10], [2, -1], [-1, 20]]])
     np.testing.assert_array_equal(pattern.newest, [0, 0, 1, 1])
+    np.testing.assert_array_equal(pattern.codebook, [0, 1, 0, 1])
 
 
 @pytest.mark.parametrize("name", ("delay", "flat"))
@@ -39,4 +41,4 @@ def test_one_codebook_is_left_as_it_is():
     codes = jnp.zeros((2, 5, 1), jnp.int32)
     for name in ("delay", "flat"):
         pattern = patterns.of(name, 5, 1)
-        assert pattern.placed(codes, -1) is codes and pattern.restored(codes) is codes
+        assert pattern.placed(codes, -1) is codes and pattern.restored(codes) is codes and pattern.codebook is None

@@ -77,6 +77,6 @@ def test_codes_are_known_by_tokenizer_and_audio(tiny_codes, tmp_path):
 def test_folders_that_are_not_there(tiny_codes, tiny_audio_dataset, tmp_path):
     with pytest.raises(FileNotFoundError, match="no such dataset directory"):
         provenance.other_audio(str(tmp_path / "none"), tiny_audio_dataset)
-    with pytest.raises(FileNotFoundError, match=r"no manifest\.jsonl .*: pass the --out of prepare_data"):
+    with pytest.raises(FileNotFoundError, match=r"no manifest\.jsonl .*: pass a folder that prepare_data wrote"):
         provenance.of_audio(tiny_codes)
     assert code_shards.read_index(tiny_codes)

@@ -11,7 +11,7 @@ from musicgen_jax.compression import int8
 from musicgen_jax.conversion import native
 from musicgen_jax.nn import modules
 from musicgen_jax.sampling import decode, logit_filters
-from musicgen_jax.training import optimizer
+from musicgen_jax.training import muon
 from musicgen_jax.transformer import block, weights
 
 
@@ -57,7 +57,7 @@ class GatedBlock(block.Block):
 def test_a_matrix_that_is_added_to_a_block_is_muons_and_in_the_int8_file(tmp_path, monkeypatch):
     monkeypatch.setattr(block, "Block", GatedBlock)
     gated = tiny_priors.trained_prior(tiny_priors.model_config("middle"))
-    dimensions = optimizer.matrices(gated.functional.declared)["stack"]["layers"]["gate"]
+    dimensions = muon.matrices(gated.functional.declared)["stack"]["layers"]["gate"]
     assert dimensions["kernel"].reduction_axis == (-2,) and dimensions["bias"] is None
     quantized = int8.quantize_prior(gated)
     params, buffers = quantized.weights

@@ -5,12 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_priors
+from flax import nnx
 
 from musicgen_jax import config
 from musicgen_jax.compression import pruning
 from musicgen_jax.nn import modules
 from musicgen_jax.priors import loss
-from musicgen_jax.priors import prior as prior_lib
+from musicgen_jax.priors.prior import Prior
+from musicgen_jax.sharding import rules
+from musicgen_jax.transformer import attention, stack
 
 HEADS = 3
 
@@ -38,13 +41,30 @@ def test_removed_equals_masked(prior, batch):
     masked = predict(gates)
     model = pruning.smaller(prior.config, kept)
     assert model.transformer.num_heads == 2
-    smaller = modules.Functional(lambda rngs: prior_lib.Prior(model, rngs=rngs))
+    smaller = modules.Functional(lambda rngs: Prior(model, rngs=rngs))
     removed = pruning.remove_heads(params, prior.functional.declared, kept)
     shapes = jax.tree.map(lambda leaf: leaf.shape, removed)
     assert shapes == jax.tree.map(lambda leaf: leaf.shape, jax.eval_shape(smaller.init, jax.random.key(0))[0])
     found = jax.jit(lambda params: smaller.bind(params, buffers)(batch))(removed)
     np.testing.assert_allclose(found, masked, atol=1e-5)
     assert np.abs(masked - predict(np.ones((2, HEADS), np.float32))).max() > 0.1
+
+
+def test_heads_that_read_a_memory_are_not_cut_by_mistake(prior):
+    """Theirs lie in the columns of one matrix, whose number is no number of heads."""
+    settings, span = prior.config.transformer, attention.Span(prior.config.num_steps)
+    reader = modules.Functional(
+        lambda rngs: stack.Stack(settings, span, rules.AxisRules(), reads_memory=True, dtype=jnp.float32, rngs=rngs)
+    )
+    with pytest.raises(ValueError, match="a prior that attends to a memory cannot lose heads"):
+        pruning.check(reader.declared)
+    pruning.check(prior.functional.declared)
+    shapes = jax.tree.map(jnp.zeros_like, nnx.to_pure_dict(reader.abstract_params))
+    cut = pruning.remove_heads(shapes, reader.declared, np.array([[0, 2], [1, 2]]))["layers"]
+    assert cut["attention"]["qkv"].shape == (2, 16, 3, 2, 8)
+    jax.tree.map(np.testing.assert_array_equal, cut["memory_attention"], shapes["layers"]["memory_attention"])
+    gated = pruning.gated(shapes, reader.declared, jnp.ones((2, HEADS)))["layers"]
+    assert gated["memory_attention"]["out"]["kernel"].shape == (2, HEADS * 8, 16)
 
 
 def test_gradient_equals_finite_differences(prior, batch):

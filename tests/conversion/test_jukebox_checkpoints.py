@@ -104,13 +104,13 @@ def test_a_prior_is_recognised(priors, tmp_path):
 
 def test_an_upsampler_needs_its_tier(priors, tmp_path):
     file = write(tmp_path / "x.safetensors", priors["bottom"][1])
-    with pytest.raises(ValueError, match="say which one it is with --tier=middle or bottom"):
+    with pytest.raises(ValueError, match="say which one it is with tier=middle or bottom"):
         jukebox.import_checkpoint(file, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("prefix", "message"), [("", "holds the VQ-VAE; leave --tier out"), ("vqvae.", "names the tiers of its models")]
+    ("prefix", "message"), [("", "holds the VQ-VAE; leave tier out"), ("vqvae.", "names the tiers of its models")]
 )
 def test_a_tier_where_there_is_none(prefix, message, vqvae, tmp_path):
     file = write(tmp_path / "x.safetensors", vqvae, prefix)
@@ -155,9 +155,9 @@ def test_other_files(tensors, message, tmp_path):
 
 def test_nothing_is_overwritten(vqvae_workdir, tmp_path):
     file, native = vqvae_workdir / "vqvae.safetensors", vqvae_workdir / "native"
-    with pytest.raises(ValueError, match=r"holds other things \(.*\): choose another --out"):
+    with pytest.raises(ValueError, match=r"holds other things \(.*\): choose another out"):
         jukebox.import_checkpoint(file, native, configs={"": RUN})
-    with pytest.raises(ValueError, match="exists; remove it or choose another --checkpoint"):
+    with pytest.raises(ValueError, match="exists; remove it or choose another checkpoint"):
         jukebox.export_checkpoint(native, file)
     with pytest.raises(ValueError, match="the extension must say what to write"):
         jukebox.export_checkpoint(native, tmp_path / "x.npz")

@@ -58,7 +58,7 @@ def test_words_and_numbers_are_the_same_labels(generator):
     [
         ({"total_seconds": 20.0}, "total_seconds=20: the published top prior is told lengths from 60 to 600 seconds"),
         ({"artist": "Alan Jakson"}, "did you mean alan_jackson"),
-        ({"lyrics": "la la la"}, "none of these priors hears lyrics"),
+        ({"lyrics": "la la la"}, "none of the priors that are sampled hears lyrics"),
         ({"guidance": 2.0}, "guidance"),
         ({"cache_dtype": "int8"}, "cache_dtype=int8: the published priors"),
     ],

@@ -125,9 +125,9 @@ def test_validation_is_the_same_every_time_and_from_its_split(tiny_audio_dataset
 
 def test_bad_input(tiny_audio_dataset, tiny_codes, tmp_path):
     audio_dataset.check_sample_rate(tiny_audio_dataset, 4000)
-    with pytest.raises(ValueError, match=r"4000 Hz but the model wants 16000 Hz.*--sample_rate=16000"):
+    with pytest.raises(ValueError, match=r"4000 Hz but the model wants 16000 Hz.*sample_rate=16000"):
         audio_dataset.check_sample_rate(tiny_audio_dataset, 16000)
     with pytest.raises(FileNotFoundError, match="no such dataset directory"):
         audio_dataset.check_sample_rate(str(tmp_path / "absent"), 4000)
-    with pytest.raises(FileNotFoundError, match="holds no audio; pass the --out of prepare_data"):
+    with pytest.raises(FileNotFoundError, match="holds no audio; pass a folder that prepare_data wrote"):
         audio_dataset.check_sample_rate(tiny_codes, 4000)

@@ -112,7 +112,7 @@ def test_all_rejected_lists_the_reasons_and_keeps_them(tmp_path):
         shards.open_split(tmp_path / "out", "train")
     make_folder(tmp_path / "in", num_files=2)
     assert prepare(tmp_path / "in", tmp_path / "out")["files"] == {"ok": 2, "rejected": 4}
-    with pytest.raises(ValueError, match="--sample_rate=0"):
+    with pytest.raises(ValueError, match="sample_rate=0"):
         preparation.prepare(preparation.Settings("recordings", "", 0, 0), recordings, str(tmp_path / "out"), 0)
 
 

@@ -82,7 +82,7 @@ def test_errors_of_the_function_come_here():
 
 def test_processes_that_do_not_start_are_one_error(monkeypatch):
     monkeypatch.setattr(workers, "_serve", int)  # int(connection, function) raises in the process
-    with pytest.raises(UserError, match=r"do not start \(exit code 1\): run again with --runner=serial"):
+    with pytest.raises(UserError, match=r"do not start \(exit code 1\): run again with runner=serial"):
         list(workers.ordered_map(abs, range(3), 1))
 
 

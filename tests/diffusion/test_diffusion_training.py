@@ -12,7 +12,7 @@ import tiny_diffusion
 
 from musicgen_jax import config, kinds, pretrained
 from musicgen_jax.codes import code_dataset
-from musicgen_jax.diffusion import loss as diffusion_loss
+from musicgen_jax.diffusion import diffusion_loss
 from musicgen_jax.planning import workload
 from musicgen_jax.priors import flops
 from musicgen_jax.sharding import meshes

@@ -118,16 +118,16 @@ def test_rounds_end_in_a_workdir_that_samples_and_goes_on(tiny_codes, tmp_path, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": (2, 4)}, "--steps=2,4: must decrease"),
-        ({"steps": (16,)}, "--steps=16: .* between 1 and half the context of 16"),
-        ({"steps": (0,)}, "--steps=0"),
-        ({"num_samples": 0}, "--num_samples=0: must be at least 1"),
-        ({"train_steps": 0}, "--train_steps=0: must be at least 1"),
-        ({"learning_rate": 0.0}, "--learning_rate=0.0: must be greater than 0"),
-        ({"learning_rate": float("inf")}, "--learning_rate=inf: must be greater than 0, and finite"),
-        ({"batch_size": 1}, "--batch_size=1: must be at least 2"),
+        ({"steps": (2, 4)}, "steps=2,4: must decrease"),
+        ({"steps": (16,)}, "steps=16: .* between 1 and half the context of 16"),
+        ({"steps": (0,)}, "steps=0"),
+        ({"num_samples": 0}, "num_samples=0: must be at least 1"),
+        ({"train_steps": 0}, "train_steps=0: must be at least 1"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0: must be greater than 0"),
+        ({"learning_rate": float("inf")}, "learning_rate=inf: must be greater than 0, and finite"),
+        ({"batch_size": 1}, "batch_size=1: must be at least 2"),
         ({"batch_size": 9}, "batch_size=9 must be divisible by"),
-        ({"seed": -1}, "--seed=-1: must be from 0"),
+        ({"seed": -1}, "seed=-1: must be from 0"),
     ],
 )
 def test_settings_out_of_range(tiny_codes, tmp_path, changes, message):
@@ -148,7 +148,7 @@ def test_codes_of_another_tokenizer(tiny_codes, tmp_path):
 
 def test_a_folder_of_something_else_is_left_alone(tiny_codes, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"holds other things \(notes\.txt\): choose another --out"):
+    with pytest.raises(ValueError, match=r"holds other things \(notes\.txt\): choose another out"):
         distill(tiny_codes, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 

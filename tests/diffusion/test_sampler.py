@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny_diffusion
 
-from musicgen_jax.diffusion import sampler, trained
+from musicgen_jax.diffusion import sampler, trained_diffusion
 
 MODEL = tiny_diffusion.model_config()
 TRAINED = tiny_diffusion.trained_diffusion(MODEL)
@@ -190,4 +190,4 @@ def test_other_bad_input():
 
 def test_a_model_says_what_it_is():
     assert TRAINED.sampler == "diffusion"
-    assert trained.TrainedDiffusion.__mro__[1].sampler == "autoregressive"
+    assert trained_diffusion.TrainedDiffusion.__mro__[1].sampler == "autoregressive"

@@ -9,7 +9,7 @@ import pytest
 import tiny_diffusion
 import tiny_priors
 
-from musicgen_jax.diffusion import schedules, targets
+from musicgen_jax.diffusion import masking, targets
 from musicgen_jax.priors import loss
 
 MODEL = tiny_diffusion.model_config()
@@ -106,7 +106,7 @@ def test_a_step_is_two_of_the_teachers(key):
         assert abs(int(first_half.sum()) - int(second_half.sum())) <= 1
         np.testing.assert_allclose(found["taught"][row, second_half], again[row, second_half], atol=1e-4)
     # Rows in which nothing was known at first go through the sampler's own steps.
-    bounds = np.asarray(schedules.step_bounds(jnp.array([12]), STEPS, "linear"))[:, 0]
+    bounds = np.asarray(masking.step_bounds(jnp.array([12]), STEPS, "linear"))[:, 0]
     assert {int(known[row].sum()) for row in range(0, 7, 2)} <= set(bounds[:-1].tolist())
 
 

@@ -111,27 +111,27 @@ def nothing_long(monkeypatch):
 
 def test_codes_of_other_audio_are_refused(judge, nothing_long, tiny_tokenizer, tiny_codes, tmp_path):
     other = prepare_tones(tmp_path / "other", (8000, 9000, 10000, 11000))
-    with pytest.raises(ValueError, match=r"--top: the codes .* are not of the audio in --data=.*other .*pass --codes"):
+    with pytest.raises(ValueError, match=r"top: the codes .* are not of the audio in data=.*other .*pass codes"):
         judge(data=other)
-    with pytest.raises(ValueError, match=r"--codes=.* are not of the audio in --data"):
+    with pytest.raises(ValueError, match=r"codes=.* are not of the audio in data"):
         judge(data=other, codes=tiny_codes)
 
 
 def test_codes_that_are_gone_or_of_another_tokenizer(judge, nothing_long, tiny_codes, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"--top: the codes .* on, nowhere, cannot be found.*--codes"):
+    with pytest.raises(FileNotFoundError, match=r"top: the codes .* on, nowhere, cannot be found.*codes"):
         judge(prior={"codes_path": "nowhere"})
     other = shutil.copytree(tiny_codes, tmp_path / "codes")
     metadata = shards.read_metadata(tiny_codes)
     metadata["layout"]["fingerprint"] = "f00d"
     (other / "metadata.json").write_text(json.dumps(metadata))
-    with pytest.raises(ValueError, match=r"--codes=.* are of VQ-VAE f00d, and --vqvae is .*: pass --codes"):
+    with pytest.raises(ValueError, match=r"codes=.* are of VQ-VAE f00d, and vqvae is .*: pass codes"):
         judge(codes=str(other))
 
 
 def test_samples_of_another_tokenizer(judge, nothing_long, write_samples):
     with pytest.raises(ValueError, match="were sampled with VQ-VAE f00d at 4000 Hz, but vqvae is"):
         judge(samples=write_samples(1.0, vqvae_fingerprint="f00d"))
-    with pytest.raises(ValueError, match=r"at 8000 Hz, but --vqvae is .* at 4000 Hz"):
+    with pytest.raises(ValueError, match=r"at 8000 Hz, but vqvae is .* at 4000 Hz"):
         judge(samples=write_samples(1.0, sample_rate=8000))
     with pytest.raises(ValueError, match=r"samples\.json: request is None and must be"):
         judge(samples=write_samples(1.0, request=None))

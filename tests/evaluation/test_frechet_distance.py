@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from musicgen_jax.evaluation import frechet_distance as frechet
+from musicgen_jax.evaluation import frechet_distance
 
 RNG = np.random.default_rng(0)
 
 
 def _gaussian(mean, covariance):
-    return frechet.GaussianStatistics(np.asarray(mean, float), np.asarray(covariance, float), 100)
+    return frechet_distance.GaussianStatistics(np.asarray(mean, float), np.asarray(covariance, float), 100)
 
 
 def _correlated(num_frames, dimensions):
@@ -17,7 +17,7 @@ def _correlated(num_frames, dimensions):
 
 def test_statistics_equal_numpy():
     frames = _correlated(50, 6)
-    statistics = frechet.gaussian_statistics(frames.astype(np.float32))
+    statistics = frechet_distance.gaussian_statistics(frames.astype(np.float32))
     np.testing.assert_allclose(statistics.mean, frames.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(statistics.covariance, np.cov(frames, rowvar=False), rtol=1e-4, atol=1e-5)
     assert statistics.covariance.dtype == np.float64
@@ -26,42 +26,42 @@ def test_statistics_equal_numpy():
 
 def test_identical_sets_have_distance_zero():
     frames = _correlated(200, 8)
-    assert frechet.frechet_distance(frames, frames) == (pytest.approx(0.0, abs=1e-9), 200, 200)
+    assert frechet_distance.frechet_distance(frames, frames) == (pytest.approx(0.0, abs=1e-9), 200, 200)
 
 
 def test_translation_adds_its_squared_length():
     frames, shift = _correlated(200, 8), RNG.standard_normal(8)
-    assert frechet.frechet_distance(frames + shift, frames).value == pytest.approx(shift @ shift, rel=1e-9)
+    assert frechet_distance.frechet_distance(frames + shift, frames).value == pytest.approx(shift @ shift, rel=1e-9)
 
 
 def test_isotropic_gaussians():
     a, b = _gaussian([0, 0, 0], 4.0 * np.eye(3)), _gaussian([1, 2, 2], 0.25 * np.eye(3))
-    assert frechet.gaussian_distance(a, b) == pytest.approx(9 + 3 * (2 - 0.5) ** 2)
+    assert frechet_distance.gaussian_distance(a, b) == pytest.approx(9 + 3 * (2 - 0.5) ** 2)
 
 
 def test_commuting_covariances():
     a, b = _gaussian([0, 0], np.diag([1.0, 9.0])), _gaussian([0, 3], np.diag([4.0, 0.0]))
-    assert frechet.gaussian_distance(a, b) == pytest.approx(9 + (1 - 2) ** 2 + (3 - 0) ** 2)
+    assert frechet_distance.gaussian_distance(a, b) == pytest.approx(9 + (1 - 2) ** 2 + (3 - 0) ** 2)
 
 
 def test_symmetry_and_rotation_invariance():
     a, b = _correlated(100, 10), _correlated(80, 10)
     rotation, _ = np.linalg.qr(RNG.standard_normal((10, 10)))
-    forward = frechet.frechet_distance(a, b)
-    backward = frechet.frechet_distance(b, a)
+    forward = frechet_distance.frechet_distance(a, b)
+    backward = frechet_distance.frechet_distance(b, a)
     assert forward.value == pytest.approx(backward.value, rel=1e-9)
     assert (forward.num_frames, forward.num_reference_frames) == (100, 80)
-    assert frechet.frechet_distance(a @ rotation, b @ rotation).value == pytest.approx(forward.value, rel=1e-9)
+    assert frechet_distance.frechet_distance(a @ rotation, b @ rotation).value == pytest.approx(forward.value, rel=1e-9)
 
 
 @pytest.mark.parametrize("num_frames", [500, 20])
 def test_equals_the_general_matrix_square_root(num_frames):
     # 20 frames of 32 dimensions: neither covariance has full rank.
-    a, b = (frechet.gaussian_statistics(_correlated(num_frames, 32)) for _ in range(2))
+    a, b = (frechet_distance.gaussian_statistics(_correlated(num_frames, 32)) for _ in range(2))
     cross = np.trace(scipy.linalg.sqrtm(a.covariance @ b.covariance)).real
     shift = a.mean - b.mean
     expected = shift @ shift + np.trace(a.covariance) + np.trace(b.covariance) - 2 * cross
-    assert frechet.gaussian_distance(a, b) == pytest.approx(expected, rel=1e-5)
+    assert frechet_distance.gaussian_distance(a, b) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,4 @@ def test_equals_the_general_matrix_square_root(num_frames):
 )
 def test_sets_without_a_distance_are_refused(a, b, message):
     with pytest.raises(ValueError, match=message):
-        frechet.frechet_distance(a, b)
+        frechet_distance.frechet_distance(a, b)

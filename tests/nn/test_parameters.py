@@ -8,7 +8,7 @@ from flax import nnx
 
 from musicgen_jax import config
 from musicgen_jax.nn import modules, parameters
-from musicgen_jax.training import optimizer, state
+from musicgen_jax.training import muon, state
 
 
 def grouped(task: state.Task) -> dict[str, set[str]]:
@@ -47,7 +47,7 @@ def test_roles_of_a_vqvae_and_its_discriminator():
 def test_each_convolution_is_one_matrix_for_muon():
     functional = tiny_runs.vqvae_task().functional
     dimensions = jax.tree.leaves(
-        optimizer.matrices(functional.declared), is_leaf=lambda x: isinstance(x, tuple) and hasattr(x, "output_axis")
+        muon.matrices(functional.declared), is_leaf=lambda x: isinstance(x, tuple) and hasattr(x, "output_axis")
     )
     assert {(axes.reduction_axis, axes.output_axis) for axes in dimensions} == {((-3, -2), (-1,))}
 

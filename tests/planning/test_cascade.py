@@ -10,10 +10,10 @@ from musicgen_jax.conversion import jukebox_prior
 from musicgen_jax.planning import cascade
 
 
-def shallow(name):
+def shallow(name, num_layers=3):
     """A released prior of full width with three layers: one of each factored kind."""
     released = jukebox_prior.RELEASED[name]
-    return dataclasses.replace(released, transformer=dataclasses.replace(released.transformer, num_layers=3))
+    return dataclasses.replace(released, transformer=dataclasses.replace(released.transformer, num_layers=num_layers))
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +35,21 @@ def test_weights_of_all_priors_and_one_tiers_caches_are_there_together(found):
     # What a prior is told is a vector of its width at every code, and a start.
     assert top["told"] == 2 * (8192 + 1) * 4800 * 4
     assert sizes["peak"] == sizes["parameters"] + top["caches"] + top["told"]
-    assert found["fits"]
+    assert found["fits"] and top["copies"] == middle["copies"] == 0
+
+
+def test_layers_that_are_scanned_are_copied():
+    """Six layers are three, twice: queries, keys, values and what is made of them, the MLP, biases and norms."""
+    width, inner, hidden = 1920, 480, 1920
+    layer = 4 * width * inner + 3 * inner + width + 2 * width * hidden + hidden + width + 4 * width
+    sizes = cascade.plan({"bottom": shallow("upsampler_bottom", 6)}, "h100:1", 1)["bytes_per_chip"]
+    tier = sizes["tiers"]["bottom"]
+    assert tier["copies"] == 6 * 4 * layer
+    assert sizes["peak"] == tier["parameters"] + tier["caches"] + tier["told"] + tier["copies"]
 
 
 def test_bad_numbers_are_refused():
-    with pytest.raises(ValueError, match="--num_samples=0"):
+    with pytest.raises(ValueError, match="num_samples=0"):
         cascade.plan({"top": shallow("5b")}, "h100:1", 0)
 
 

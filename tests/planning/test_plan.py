@@ -158,7 +158,7 @@ def test_bytes_used():
     [
         (plan.Question("h100:7"), {}, "batch_size=8 must be divisible by replica x data x fsdp = 7"),
         (plan.Question("h100:8"), {"fsdp": 3}, "does not cover 8 devices"),
-        (plan.Question("h100:8", num_slices=0), {}, "--num_slices=0: must be at least 1"),
+        (plan.Question("h100:8", num_slices=0), {}, "num_slices=0: must be at least 1"),
     ],
 )
 def test_bad_input(question, settings, message):

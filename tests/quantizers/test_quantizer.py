@@ -13,7 +13,7 @@ from flax import nnx
 
 from musicgen_jax import config
 from musicgen_jax.nn import modules
-from musicgen_jax.quantizers import quantizer as quantizer_lib
+from musicgen_jax.quantizers.quantizer import make
 from musicgen_jax.sharding import meshes
 from musicgen_jax.tokenizers.vqvae import vqvae
 from musicgen_jax.training import checkpointing, optimizer, precision, state, step
@@ -95,7 +95,7 @@ def batch(index: int) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_codes_latents_and_codebook_agree(kind):
-    quantizer = quantizer_lib.make(settings(kind), rngs=nnx.Rngs(0))
+    quantizer = make(settings(kind), rngs=nnx.Rngs(0))
     latents = np.random.default_rng(0).standard_normal((3, 50, 6)).astype(np.float32)
 
     quantized = quantizer(latents)

@@ -10,10 +10,9 @@ import pytest
 from flax import nnx
 
 from musicgen_jax import config
-from musicgen_jax.quantizers import quantizer as quantizers
-from musicgen_jax.quantizers import residual_quantizer
+from musicgen_jax.quantizers import quantizer, residual_quantizer
 
-KINDS = tuple(quantizers.KINDS)
+KINDS = tuple(quantizer.KINDS)
 NUM_CODES, WIDTH = 12, 3
 
 
@@ -27,9 +26,9 @@ def settings(kind: str = "ema", num_codebooks: int = 3, **changes) -> config.Qua
 
 
 def make(kind: str = "ema", num_codebooks: int = 3, **changes) -> residual_quantizer.ResidualQuantizer:
-    """A residual quantizer even of one codebook, which `quantizers.make` leaves bare."""
+    """A residual quantizer even of one codebook, which `quantizer.make` leaves bare."""
     rngs, bare = nnx.Rngs(0), settings(kind, 1, **changes | {"codebook_dropout": 0.0})
-    stages = [quantizers.make(bare, rngs=rngs) for _ in range(num_codebooks)]
+    stages = [quantizer.make(bare, rngs=rngs) for _ in range(num_codebooks)]
     made = settings(kind, num_codebooks, **changes)
     return residual_quantizer.ResidualQuantizer(made, stages)
 
@@ -58,7 +57,7 @@ def variables(module: nnx.Module) -> dict:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_codebook_is_the_quantizer_of_its_kind(kind):
-    residual, alone = make(kind, 1), quantizers.make(settings(kind, 1), rngs=nnx.Rngs(0))
+    residual, alone = make(kind, 1), quantizer.make(settings(kind, 1), rngs=nnx.Rngs(0))
     assert not isinstance(alone, residual_quantizer.ResidualQuantizer)
     latents, seen = make_latents(1), make_latents(2)
 

@@ -73,14 +73,14 @@ def test_array_files_with_objects_or_without_arrays_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("url", ["gs://bucket/a", "s3://b", "HTTPS://x/y"])
-def test_urls_are_refused_with_the_flag(url):
-    with pytest.raises(UserError, match=f"--out={url}: only paths on this machine"):
-        files.local_path(url, "--out")
+def test_urls_are_refused_with_the_argument(url):
+    with pytest.raises(UserError, match=f"out={url}: only paths on this machine"):
+        files.local_path(url, "out")
 
 
 def test_home_is_expanded(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
-    assert str(files.local_path("~/run", "--out")) == "/home/someone/run"
+    assert str(files.local_path("~/run", "out")) == "/home/someone/run"
 
 
 @pytest.mark.parametrize("path", [3, None, b"run", ["run"]])

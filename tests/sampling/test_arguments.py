@@ -16,7 +16,7 @@ def test_numbers_of_all_libraries(value):
     for convert, kind in ((arguments.number, float), (arguments.whole, int)):
         found = convert("seed", value)
         assert found == 1 and type(found) is kind
-    found = arguments.by_tier("temperature", {"top": value, "middle": [value, 2]})
+    found = arguments.by_stream("temperature", {"top": value, "middle": [value, 2]})
     assert found == {"top": 1.0, "middle": (1.0, 2.0)}
 
 
@@ -41,7 +41,7 @@ def test_numbers_beyond_floats():
 
 @pytest.mark.parametrize("pair", [(0.9, 1.1), [0.9, 1.1], np.array([0.9, 1.1]), jnp.array([0.9, 1.1])], ids=repr)
 def test_pairs(pair):
-    found = arguments.by_tier("temperature", pair)
+    found = arguments.by_stream("temperature", pair)
     assert type(found) is tuple and found == pytest.approx((0.9, 1.1))
     assert all(type(one) is float for one in found)
 
@@ -49,9 +49,9 @@ def test_pairs(pair):
 @pytest.mark.parametrize(
     "value", ["0.9", None, [[1, 2], [3, 4]], ["a", 1], {"top": "b"}, {"top": None}, np.ones((2, 2))]
 )
-def test_what_is_no_value_by_tier(value):
-    with pytest.raises(UserError, match=r"^top_p=.*must be a number, a pair \(first, last\), or a dict from tiers"):
-        arguments.by_tier("top_p", value)
+def test_what_is_no_value_by_stream(value):
+    with pytest.raises(UserError, match=r"^top_p=.*must be a number, a pair \(first, last\), or a dict from streams"):
+        arguments.by_stream("top_p", value)
 
 
 @pytest.mark.parametrize(

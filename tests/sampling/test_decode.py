@@ -108,3 +108,15 @@ def test_top_k_of_one_is_the_most_probable_code(parts):
     greedy = np.asarray(sample_window(prior.weights, batch, *arrays(2, 12, 0, 1.0, 1.0, 1)))
     predicted = np.asarray(full_pass(prior.weights, batch | {"codes": greedy})).argmax(axis=-1)
     np.testing.assert_array_equal(greedy[:, 2:], predicted[:, 2:])
+
+
+def test_a_step_draws_the_codes_that_it_has(parts, monkeypatch):
+    """Of the flat pattern one, whatever the number of codebooks."""
+    prior, batch, _, _ = parts
+    shapes, sample = [], logit_filters.sample
+    monkeypatch.setattr(
+        logit_filters, "sample", lambda keys, *rest: (shapes.append(keys.shape), sample(keys, *rest))[1]
+    )
+    decode.SampleWindow(prior.functional)(prior.weights, batch, *arrays(0, 12, 0, *SETTINGS))
+    drawn = 3 if prior.config.num_codebooks == 3 and prior.config.pattern == "delay" else 1
+    assert set(shapes) == {(2 * drawn,)}

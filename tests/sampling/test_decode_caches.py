@@ -85,6 +85,11 @@ def test_stretches_cover_the_context():
     assert [end for end, _ in decode.stretches(1537, 0)] == [513, 1025, 1537]
 
 
+def test_where_a_step_reads_a_row_of_the_cache_there_is_one_program():
+    transformer = config.JukeboxTransformerConfig()
+    assert decode.stretches(8192, transformer.window, transformer.reads_all_rows) == [(8192, 8192)]
+
+
 @pytest.mark.parametrize("cache_dtype", config.CACHE_DTYPES)
 def test_stretches_change_nothing(monkeypatch, cache_dtype):
     prior, batch = make()
@@ -137,7 +142,7 @@ def test_caches_are_donated_and_never_copied():
     prior, batch = make()
     known, stop, keys, offset, settings = draws(0, 12)
     functional, weights = prior.functional, prior.weights
-    fixed, caches = decode._begin(functional, "compute", weights, batch, 0, guided=False, length=12, num_rows=12)
+    fixed, caches = decode._begin(functional, "compute", (), weights, batch, 0, guided=False, length=12, num_rows=12)
     sample_window = decode.SampleWindow(functional)
     compiled = sample_window._advance.lower(
         weights, fixed, (known, stop, keys, offset, settings), 0, 12, codes=jnp.asarray(batch["codes"]), caches=caches
@@ -178,7 +183,7 @@ def test_an_int8_cache_predicts_as_well():
     def nats(weights, batch, cache_dtype):
         model = prior.functional.bind(*weights)
         fixed, caches = decode._begin(
-            prior.functional, cache_dtype, weights, batch, 0, guided=False, length=CONTEXT, num_rows=CONTEXT
+            prior.functional, cache_dtype, (), weights, batch, 0, guided=False, length=CONTEXT, num_rows=CONTEXT
         )
         total = 0.0
         for position in range(CONTEXT):

@@ -41,7 +41,7 @@ def test_another_run_is_refused_and_told(tmp_path):
     other = {"request": {"seed": 1, "seconds": 1.5}, "models": {"top": "b"}}
     with pytest.raises(ValueError, match=r"another run \(request.seed: 0, now 1; models.top: .a., now .b.\)"):
         journals.Journal(tmp_path, other)
-    with pytest.raises(ValueError, match=r"choose another --out, or remove .*\.musicgen_jax\.partial to begin anew"):
+    with pytest.raises(ValueError, match=r"choose another out, or remove .*\.musicgen_jax\.partial to begin anew"):
         journals.Journal(tmp_path, other)
     journals.Journal(tmp_path, FACTS)
 

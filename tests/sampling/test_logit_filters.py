@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from musicgen_jax.sampling import decode, logit_filters, sampler_settings
+from musicgen_jax.sampling import decode, logit_filters, options, sampler_settings
 
 filtered = jax.jit(logit_filters.filtered)
 sample = jax.jit(logit_filters.sample)
@@ -108,7 +108,8 @@ def test_any_temperature(temperature, offset):
 @pytest.mark.parametrize(("top_p", "top_k"), [(1e-50, 0), (1.0, 1e12), (1 - 1e-12, 2**31), (0.5, 1e300)])
 def test_filters_beyond_the_numbers_of_the_arrays(top_p, top_k):
     settings = sampler_settings.SamplingSettings(top_p=top_p, top_k=top_k)
-    settings.validate()
+    for name, value in (("top_p", top_p), ("top_k", top_k)):
+        options.find(name).require(value)
     arrays = settings.arrays("top", np.zeros((1, 1), int), 1)
     row = np.log(np.array([[0.1, 0.4, 0.3, 0.2]], np.float32))
     kept = kept_codes(np.asarray(filtered(row, 1.0, arrays.top_p, arrays.top_k))[0])

@@ -73,7 +73,7 @@ def test_the_same_request_again_does_nothing(folder, tiny_tokenizer, priors, cap
 
 def test_another_request_is_refused(folder, tiny_tokenizer, priors):
     other = dataclasses.replace(REQUEST, seed=4)
-    with pytest.raises(ValueError, match=r"another run \(request.seed: 3, now 4\); choose another --out"):
+    with pytest.raises(ValueError, match=r"another run \(request.seed: 3, now 4\); choose another out"):
         output.sample_to_folder(tiny_tokenizer, priors, other, str(folder), MODELS)
 
 
@@ -97,10 +97,10 @@ def tree(folder):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["out"], r"--out=.*out is no folder"),
+        (["out"], r"out=.*out is no folder"),
         (
             ["out/000.wav", "out/partial/x"],
-            r"out holds other things \(000\.wav, partial\): choose another --out, a new or e",
+            r"out holds other things \(000\.wav, partial\): choose another out, a new or e",
         ),
         (["out/.hidden"], r"holds other things \(\.hidden\)"),
     ],
@@ -110,7 +110,7 @@ def test_what_is_a_persons_own_stays(tmp_path, tiny_tokenizer, priors, monkeypat
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("a person's own")
     before = tree(tmp_path)
-    monkeypatch.setattr(hierarchy, "Hierarchy", lambda *_, **__: pytest.fail("sampled before it looked at --out"))
+    monkeypatch.setattr(hierarchy, "Hierarchy", lambda *_, **__: pytest.fail("sampled before it looked at out"))
     with pytest.raises(UserError, match=message):
         output.sample_to_folder(tiny_tokenizer, priors, REQUEST, str(tmp_path / "out"), MODELS)
     assert tree(tmp_path) == before

@@ -141,7 +141,7 @@ def test_lengths_are_whole_codes_of_the_top_tier():
 
 
 class Diffusion(trained.TrainedPrior):
-    sampler, distilled_steps = "diffusion", 0
+    sampler, windowed, distilled_steps = "diffusion", False, 0
 
 
 def test_diffusion_models_and_steps(priors):

@@ -91,7 +91,7 @@ def test_other_tokenizer_data_or_rate_is_an_error(tiny_codes, tiny_audio_dataset
     with pytest.raises(ValueError, match=rf"holds other codes \({changed}\); remove it"):
         extraction.extract(other, tiny_audio_dataset, tiny_codes, 4.0)
     data = prepare_tones(tmp_path / "audio", (8000, 9000))
-    with pytest.raises(ValueError, match=r"holds other codes \(audio .*; remove it or choose another --out"):
+    with pytest.raises(ValueError, match=r"holds other codes \(audio .*; remove it or choose another out"):
         extraction.extract(tiny_tokenizer, data, tiny_codes, 4.0)
     with pytest.raises(ValueError, match="holds other things"):
         extraction.extract(tiny_tokenizer, tiny_audio_dataset, data, 4.0)

@@ -192,3 +192,81 @@ def test_float32_parameters_under_bfloat16_compute(weights, x):
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {np.dtype(np.float32)}
     low = jax.eval_shape(lambda weights: functional.bind(*weights)(x.astype(jnp.bfloat16)), weights)
     assert low.dtype == jnp.bfloat16
+
+
+def kinds_of(order, num_layers):
+    return config.JukeboxTransformerConfig(num_layers=num_layers, layers=order).kinds
+
+
+@pytest.mark.parametrize(
+    ("kinds", "compiled"),
+    [
+        (("relative",) * 72, 1),
+        (kinds_of("factored", 72), 3),
+        (kinds_of("factored_cross", 79), 3 + 10 + 1),  # of these ten one attends to the lyrics
+        (kinds_of("factored_prime", 72), 7 * 3),
+        (("row", "column"), 2),
+        (("row",), 1),
+    ],
+)
+def test_groups_are_all_layers_in_their_order(kinds, compiled):
+    groups = stack.groups(kinds)
+    assert sum((kinds[group.first : group.first + group.size] * group.times for group in groups), ()) == kinds
+    assert sum(group.size for group in groups) == compiled
+
+
+class Listed(config.JukeboxTransformerConfig):
+    kinds = ("row", "column") * 2 + ("previous_row",)
+
+
+LISTED = Listed(num_layers=5, width=12, num_heads=2, attention_width=8, mlp_width=12, num_rows=3)
+
+
+@pytest.fixture(scope="module")
+def listed():
+    """A stack of a list, two of whose kinds repeat."""
+    functional = modules.Functional(
+        lambda rngs: stack.Stack(LISTED, attention.Span(row_length=3), rules.AxisRules(), dtype=jnp.float32, rngs=rngs)
+    )
+    shapes = jax.eval_shape(functional.init, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    return functional, jax.tree.map(lambda leaf: rng.normal(scale=0.4, size=leaf.shape).astype(leaf.dtype), shapes)
+
+
+def test_a_scan_over_groups_equals_a_loop_over_the_layers(listed, x):
+    functional, weights = listed
+
+    @jax.jit
+    def both(weights, x):
+        module = functional.bind(*weights)
+        looped, caches = x, []
+        for layer in module.unstacked():
+            looped, cache = layer(looped, None)
+            caches.append(cache)
+        return module.prefill(x), (looped, caches)
+
+    (found, caches), (looped, expected) = both(weights, x)
+    np.testing.assert_allclose(found, looped, atol=1e-5)
+    assert len(caches) == len(expected) == 5
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), caches, expected)
+
+
+def test_gradients_of_a_scan_over_groups_come_to_their_layers(listed, x):
+    functional, weights = listed
+
+    def loss(weights, looped):
+        module, out = functional.bind(*weights), x
+        for layer in module.unstacked() if looped else ():
+            out = layer(out, None)[0]
+        return jnp.sum((out if looped else module(x)) ** 2)
+
+    scanned, looped = (jax.jit(jax.grad(loss), static_argnums=1)(weights, looped) for looped in (False, True))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), scanned, looped)
+
+
+def test_a_program_has_each_kind_of_a_group_once(listed, x):
+    functional, weights = listed
+    run = lambda weights: functional.bind(*weights)(x)  # noqa: E731
+    one = jax.make_jaxpr(lambda weights: functional.bind(*weights).unstacked()[0](x, None)[0])(weights)
+    products = str(one).count("dot_general[")
+    assert str(jax.make_jaxpr(run)(weights)).count("dot_general[") == 3 * products  # two of the group, and the last

@@ -51,14 +51,23 @@ class Kind:
 
     @property
     def header_bytes(self) -> int:
+        """Of a chunk: its name and its size."""
         return self.name_bytes + struct.calcsize(self.size)
 
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
+    """A chunk of a file.
+
+    Attributes:
+      name: that its header has.
+      start: byte at which its content begins.
+      size: bytes of content that its header promises.
+    """
+
     name: bytes
-    start: int  # of its content
-    size: int  # that its header promises
+    start: int
+    size: int
 
 
 AIFF = Kind(size=">I", audio=b"SSND", is_wave=False)
@@ -110,7 +119,18 @@ def read(file: BinaryIO, size: int, kind: Kind) -> Content | None:
 
 
 def _end(file: BinaryIO, start: int, promised: int, size: int, kind: Kind) -> tuple[int, tuple[str, ...]]:
-    """(where the samples end, warnings)."""
+    """(byte behind the last sample, warnings for a person), of samples from byte `start` on.
+
+    Args:
+      file: with the samples.
+      start: first byte of the samples.
+      promised: bytes of samples that the header says there are.
+      size: of the file, in bytes.
+      kind: how its chunks are written.
+
+    Raises:
+      UserError: far fewer bytes are there than are promised.
+    """
     present, rest = size - start, start + promised
     if promised <= present and _is_chunks(file, rest, size, kind):
         return rest, ()

@@ -55,17 +55,21 @@ def bytes_at(file: BinaryIO, position: int, count: int) -> bytes:
 
 
 def truncated(what: str) -> UserError:
-    """The error of a file that breaks off."""
+    """The error to raise for a file that ends too early; `what` says how that shows."""
     return UserError(f"truncated: {what}; {COPY_AGAIN}")
 
 
 def damaged(what: str) -> UserError:
-    """The error of a file in which something is missing or changed."""
+    """The error to raise for a file in which something is missing or changed; `what` says what."""
     return UserError(f"damaged: {what}; {COPY_AGAIN}")
 
 
 def blocks_of(file: BinaryIO, start: int, stop: int, size: int, overlap: int) -> Iterator[tuple[int, bytes]]:
-    """(position, bytes) of consecutive blocks that share `overlap` bytes."""
+    """Reads the bytes [start, stop) block by block: yields (position, bytes).
+
+    Each block is `size` bytes long and has the first `overlap` bytes of the next one behind them, so that a pattern
+    which lies across a border is found.
+    """
     while start < stop:
         yield start, bytes_at(file, start, min(size + overlap, stop - start))
         start += size

@@ -64,7 +64,7 @@ def parse(tag: bytes) -> dict[str, str]:
 
 
 def _frames(body: bytes, version: int) -> Iterator[tuple[str, bytes]]:
-    """(name, content) of the text frames that matter here."""
+    """The frames of a tag with the names of artist and genre: yields (name of the frame, its content)."""
     name_bytes, header_bytes = (3, 6) if version == 2 else (4, 10)
     position = 0
     for _ in range(MAX_FRAMES):
@@ -138,7 +138,7 @@ def _numbered(number: str) -> str:
 
 
 def _synchsafe(field: bytes) -> int:
-    """Seven bits a byte."""
+    """The number in bytes of which each has seven bits, as ID3 writes sizes."""
     value = 0
     for byte in field:
         value = value << 7 | byte & 0x7F

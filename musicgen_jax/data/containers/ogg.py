@@ -21,11 +21,17 @@ REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """One page.
+    """One page: a header and up to 255 segments of packets of one logical stream.
 
     Attributes:
+      start: its first byte in the file.
+      stop: behind its last byte.
+      flags: `BEGINS` and `ENDS` among others.
       granule: how much of the stream is told when this page ends; -1 where no packet ends in it.
-      unfinished: whether its last packet goes on in the next one.
+      serial: number of the logical stream.
+      number: of the page in that stream.
+      segments: the lengths of its segments, a byte each; a packet ends with a segment shorter than 255 bytes.
+      body: the segments.
     """
 
     start: int
@@ -39,6 +45,7 @@ class Page:
 
     @property
     def unfinished(self) -> bool:
+        """Whether its last packet goes on in the stream's next page."""
         return self.segments[-1:] == b"\xff"
 
 
@@ -54,6 +61,7 @@ class _Link:
     packets: dict[int, list[bytearray]] = dataclasses.field(default_factory=dict)
 
     def add(self, page: Page) -> None:
+        """Takes in the next page of the file. Raises UserError where one before it is missing or it is out of order."""
         previous = self.last.get(page.serial)
         if previous is not None and page.number != (previous.number + 1) % 2**32:
             raise damaged(f"Ogg pages are missing before byte {page.start}: {page.number} follows {previous.number}")

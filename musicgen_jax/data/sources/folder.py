@@ -24,7 +24,7 @@ def find_files(source: str, extensions: Sequence[str]) -> tuple[list[str], dict[
       OSError: `source` itself cannot be listed.
     """
     if not os.path.isdir(source):
-        raise UserError(f"--source={source} is no folder; give one with files that end in {' '.join(extensions)}")
+        raise UserError(f"`source`={source} is no folder; give one with files that end in {' '.join(extensions)}")
     found, ignored, visited = [], collections.Counter(), set()
     errors: list[OSError] = []
     for folder, subfolders, names in os.walk(source, onerror=errors.append, followlinks=True):
@@ -47,10 +47,10 @@ def find_files(source: str, extensions: Sequence[str]) -> tuple[list[str], dict[
 
 
 def name_of(path: str, source: str) -> str:
-    """A path below `source` as valid text, with slashes."""
+    """The name of a file in messages and manifest: its path below `source`, as valid text, with slashes."""
     return files.describe_path(os.path.relpath(path, source)).replace(os.sep, "/")
 
 
 def size_of(path: str) -> int:
-    """Bytes; 0 for a dangling link, which has none."""
+    """Size of a file in bytes; 0 for a link to nothing."""
     return os.path.getsize(path) if os.path.exists(path) else 0

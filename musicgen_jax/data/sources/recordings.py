@@ -41,7 +41,7 @@ def tracks(
     paths, _, unlisted = _find(source)
     if not paths:
         known = " ".join(audio_io.EXTENSIONS)
-        raise UserError(f"no audio in {source}: it holds no file that ends in {known}; check --source")
+        raise UserError(f"no audio in {source}: it holds no file that ends in {known}; check `source`")
     check = functools.partial(audio_check.inspect, min_seconds=min_seconds)
     kept, rejected, first_of = {}, [track.Rejection(path, f"folder unreadable: {why}") for path, why in unlisted], {}
     cores = console.describe_cores(max(num_workers, 1))
@@ -87,7 +87,7 @@ def notes(source: str) -> dict[str, object]:
 
 def _find(source: str) -> tuple[list[str], dict[str, int], list[tuple[str, str]]]:
     if not source:
-        raise UserError("--source is empty; the dataset recordings needs a folder of audio files: --source=DIR")
+        raise UserError("`source` is empty; the dataset recordings needs a folder of audio files: `source`=DIR")
     return folder.find_files(source, audio_io.EXTENSIONS)
 
 

@@ -10,7 +10,7 @@ _MIN_NORM = 1e-12  # below it a gradient counts as zero
 
 
 class NormAverage(nnx.Variable):
-    """Moving average of gradient norms; checkpointed with the codebooks."""
+    """A moving average of gradient norms: a buffer that no gradient moves, in checkpoints beside the codebooks."""
 
 
 class LossBalancer(nnx.Module):
@@ -67,7 +67,7 @@ class LossBalancer(nnx.Module):
         return jax.lax.stop_gradient(value) + gradient_only(surrogate), values
 
     def _updated(self, norms: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """Takes in the norms of one step; returns the averages."""
+        """Takes the norms of one step, by term, into the moving averages; returns these averages, by term."""
         present = jnp.array([name in norms for name in self.names])
         new = jnp.stack([jax.lax.stop_gradient(norms.get(name, jnp.float32(0))) for name in self.names])
         decay = self.decay
@@ -78,5 +78,5 @@ class LossBalancer(nnx.Module):
 
 
 def gradient_only(x: jax.Array) -> jax.Array:
-    """Zero with the gradient of x."""
+    """A scalar that adds nothing to a loss but the gradient of `x`: its value is 0."""
     return x - jax.lax.stop_gradient(x)

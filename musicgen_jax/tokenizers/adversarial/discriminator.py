@@ -67,7 +67,7 @@ class STFTDiscriminator(nnx.Module):
 
 
 class Discriminator(nnx.Module):
-    """One `STFTDiscriminator` for each FFT size."""
+    """One `STFTDiscriminator` for each FFT size of the config: each hears another trade of time against frequency."""
 
     def __init__(self, adversarial: config.AdversarialConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
         self.scales = nnx.List(
@@ -75,7 +75,7 @@ class Discriminator(nnx.Module):
         )
 
     def __call__(self, audio: jax.Array) -> Judgement:
-        """Judges waveforms [B, S] float32."""
+        """What each of the discriminators makes of waveforms [B, S] float32."""
         logits, features = zip(*(scale(audio) for scale in self.scales), strict=True)
         return Judgement(list(logits), list(features))
 

@@ -88,7 +88,7 @@ def with_statistics(
 
 
 def _mean(audio: Iterator[jax.Array], loss: config.LossConfig) -> AudioStatistics:
-    """Of all clips, [B, S] at a time, in float64: no length of data rounds it away."""
+    """Statistics of all clips, which come [B, S] at a time; summed in float64, so that no length rounds clips away."""
     compares_spectra = loss.spectral > 0 or loss.log_spectral > 0
 
     @jax.jit

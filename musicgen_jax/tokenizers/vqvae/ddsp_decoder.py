@@ -1,6 +1,6 @@
 """The decoder's differentiable synthesizer: latents -> controls at frame rate -> oscillators, noise, formants, reverb.
 
-Engel et al. 2020 (DDSP) drive a synthesizer by a network and learn through it. Here the network reads a tier's
+Engel et al. 2020 (DDSP) drive a synthesizer by a network and learn through it. Here the network reads a stream's
 quantized latents, and everything it needs to know is in them: there is no pitch tracker, so there may be many voices.
 """
 
@@ -53,7 +53,7 @@ class Controls:
 
 
 class DDSPDecoder(nnx.Module):
-    """Controls network and synthesizer of one tier."""
+    """The synthesizer of one stream, and the network that turns the stream's latents into its controls."""
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class DDSPDecoder(nnx.Module):
         return reverb.reverberate(dry + self._sung(dry, controls), ECHO * self.echoes[...])
 
     def _sung(self, audio: jax.Array, controls: Controls) -> jax.Array:
-        """What the formants make of a waveform [B, S]."""
+        """A waveform [B, S] through the formants, loud as `controls.formant_gain` says: float32 [B, S]."""
         hop_length = self.hop_length
         pieces = overlap_add.cut(audio, hop_length) * overlap_add.hann(2 * hop_length, hop_length)
         audio = overlap_add.overlap_add(pieces * controls.formant_gain[..., None], hop_length)
@@ -188,7 +188,13 @@ def formant_fft(hop_length: int, sample_rate: int) -> int:
 
 
 def receptive_field(settings: config.DDSPConfig, hop_length: int, sample_rate: int) -> tuple[int, int]:
-    """Samples before and behind a sample whose latents can change it."""
+    """How far the synthesizer looks: (before, after), numbers of samples around a sample whose latents can change it.
+
+    Args:
+      settings: of the synthesizer.
+      hop_length: samples of a frame of the stream.
+      sample_rate: Hz.
+    """
     frame = max(settings.hop_length, hop_length)
     reach = sum(settings.dilation_growth**r for r in range(settings.depth)) + 1  # frames seen by the controls
     taps = 2 * (settings.num_noise_bands - 1)

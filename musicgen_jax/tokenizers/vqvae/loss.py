@@ -1,4 +1,4 @@
-"""Training objective of the VQ-VAE: every term named, every tier by itself.
+"""Training objective of a VQ-VAE: every term has a name, and every tier (stream) a loss of its own.
 
 The waveform and spectral terms are divided by the energy of the batch they compare, or of the training data, so that
 quiet and loud data sets train alike and the terms are commensurable: 1 is what silence scores.
@@ -102,7 +102,7 @@ def reconstruction_terms(reference: Reference, reconstruction: jax.Array, settin
 
 
 def weighted_sum(terms: Terms, weights: dict[str, float]) -> jax.Array:
-    """Sum of weight * term over `terms`; scalar."""
+    """Sum over `terms` of each times the weight of its name: scalar float32."""
     return sum((weights[name] * value for name, value in terms.items()), jnp.zeros(()))
 
 

@@ -11,7 +11,7 @@ from musicgen_jax.training import precision, state
 
 
 def functional(run: config.VQVAETraining) -> modules.Functional:
-    """The module that the run trains, in its compute dtype."""
+    """The module that the run trains, with its discriminator if it has one, computing in the run's dtype."""
     return adversarial.functional(run, precision.dtype(run.training.compute_dtype))
 
 

@@ -206,7 +206,7 @@ def test_a_folder_without_audio_names_what_was_looked_for(tmp_path):
         scan(tmp_path)
     with pytest.raises(ValueError, match="is no folder"):
         scan(tmp_path / "absent")
-    with pytest.raises(ValueError, match="--source is empty"):
+    with pytest.raises(ValueError, match="source is empty"):
         recordings.tracks("", 8000, 0, 0)
 
 

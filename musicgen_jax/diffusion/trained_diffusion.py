@@ -1,7 +1,7 @@
 """A trained diffusion model as sampling takes it."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -24,7 +24,7 @@ class TrainedDiffusion(trained.TrainedPrior):
     config: config.DiffusionConfig
     distilled_steps: int = 0
 
-    sampler = "diffusion"
+    sampler, scores_codes, windowed = "diffusion", False, False
     tracks = Tracks  # what `sample_codes` takes
 
     @classmethod
@@ -33,6 +33,15 @@ class TrainedDiffusion(trained.TrainedPrior):
     ) -> "TrainedDiffusion":
         """What a run has trained."""
         return cls(run.model, functional, weights, run.data.path, run.distillation.steps)
+
+    def require_guidance(self, guidance: float, conditions: Sequence[str]) -> None:
+        """Raises UserError where guidance is on: its sampler has none."""
+        rule = f"the diffusion model of the {self.config.tier} tier has none; use 1"
+        config.require(guidance == 1, f"`guidance`={guidance}: {rule}")
+
+    def fits_steps(self, steps: int | None) -> bool:
+        """Whether it was distilled for so many steps a window, or they are left to it (None)."""
+        return steps in (None, self.distilled_steps)
 
     def sample_codes(
         self,

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from musicgen_jax.diffusion import denoiser, masking, order, schedules
+from musicgen_jax.diffusion import denoiser, masking
 from musicgen_jax.priors import loss
 
 
@@ -43,8 +43,8 @@ def parallel_loss(
     """
     exists = batch["mask"]
     places = batch["start"][:, None] + jnp.arange(exists.shape[1])
-    place = order.ranks(order.spread(places), exists)
-    bounds = schedules.step_bounds(jnp.sum(exists, axis=-1), steps, model.config.schedule)
+    place = masking.ranks(masking.spread(places), exists)
+    bounds = masking.step_bounds(jnp.sum(exists, axis=-1), steps, model.config.schedule)
 
     def step_loss(step: jax.Array) -> jax.Array:
         known = exists & (place < bounds[step][:, None])

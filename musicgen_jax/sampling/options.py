@@ -1,0 +1,387 @@
+"""What may be said of the music that is sampled: one declaration an option.
+
+From an entry of `OPTIONS` follow the flag of `sample`, the argument of `musicgen_jax.load(...).generate` with its
+checks, the field of `requests.Request` (or of its `settings`), what samples.json records, and the documentation in
+docs/sampling.md, which `python -m musicgen_jax.sampling.options > docs/sampling.md` writes. A new option is a new
+entry; who needs its value reads the request's field.
+
+Nothing heavy is imported here: flags are defined before JAX is there.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from musicgen_jax import config
+from musicgen_jax.runtime import errors, records
+
+MAX_SECONDS, MAX_NUMBER = 100_000, 1_000_000  # positions of any stream fit into 32 bits
+
+Value = float | tuple[float, float]  # a number, or its course from the music's beginning to its end
+ByStream = Value | Mapping[str, Value]
+
+# What values may be, in the words of the documentation.
+TYPES = {
+    "number": "a number",
+    "whole": "a whole number",
+    "truth": "True or False; on the command line the flag alone",
+    "text": "text",
+    "names": "a name or several; on the command line NAME,NAME or the flag again",
+    "document": "text; on the command line the file that holds it",
+    "path": "a path",
+    "source": "a path, or in Python the thing itself: a waveform, a score",
+    "by_stream": "a number for all streams of codes, or one for each: in Python a dict, as a flag top:1,bottom:2",
+}
+
+
+_SAME = object()
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One thing that may be said of the music.
+
+    Attributes:
+      name: of the argument in Python.
+      type: of its values, a key of `TYPES`.
+      default: the value of a request that is told nothing.
+      help: what it means; the flag's help and the documentation. Names of options stand in backticks.
+      flag: name of the flag; by default the argument's.
+      flag_default: what the flag says where it is not given, if that is not `default`; None: nothing, and the value
+        follows from the prompt and the models.
+      fits: whether a value, or each number of one by stream, is in range.
+      rule: how that is said: "must be ...".
+      choices: the only texts that it may be, if these are known.
+      course: of a value by stream: whether it may move over the music, from the first of two numbers to the second.
+      whole: of a value by stream: whether the numbers count something.
+      field: of the request; by default the argument's name. A field "settings.NAME" is one of how codes are drawn,
+        `sampler_settings.SamplingSettings`; None: the request does not hold it, `generation` reads it itself.
+      decides: whether other values give other music; an interrupted run goes on with another value of what does not.
+    """
+
+    name: str
+    type: str
+    default: Any
+    help: str
+    flag: str = ""
+    flag_default: Any = _SAME
+    fits: Callable[[Any], bool] = lambda value: True
+    rule: str = ""
+    choices: tuple[str, ...] = ()
+    course: bool = False
+    whole: bool = False
+    field: str | None = ""
+    decides: bool = True
+
+    def __post_init__(self):
+        assert self.type in TYPES, self.type
+        if self.field == "":
+            object.__setattr__(self, "field", self.name)
+
+    @property
+    def flag_name(self) -> str:
+        """Name of its flag, without dashes."""
+        return self.flag or self.name
+
+    @property
+    def flag_value(self) -> Any:
+        """What its flag says where it is not given."""
+        return self.default if self.flag_default is _SAME else self.flag_default
+
+    def require(self, value: Any) -> None:
+        """Raises UserError for a value of the right type that is out of range; None is no value."""
+        if value is None:
+            return
+        if self.choices:
+            config.require(value in self.choices, f"`{self.name}`={value}: must be one of {', '.join(self.choices)}")
+        for number in self._numbers(value) if self.type == "by_stream" else (value,):
+            config.require(self.fits(number), f"`{self.name}`={number}: {self.rule}")
+
+    def _numbers(self, value: ByStream) -> Iterator[float]:
+        for one in values(value):
+            if not isinstance(one, tuple | list):
+                yield one
+                continue
+            courses = ", ".join(option.name for option in OPTIONS if option.course)
+            config.require(self.course, f"`{self.name}`={one}: only the {courses} changes over the music")
+            config.require(
+                len(one) == 2, f"`{self.name}`={one}: must be one number, or two: from the first to the last"
+            )
+            yield from one
+
+    def parse(self, text: str) -> ByStream:
+        """A value by stream of text: "0.9" for all, "0.9~1.1" for a course, "top:0.9,bottom:0.9~1.1" for each.
+
+        Raises:
+          UserError: it is none of these.
+        """
+        name = self.name
+        if ":" not in text:
+            return self._parse(text, text)
+        pairs = [part.strip().partition(":") for part in text.split(",")]
+        streams = [stream for stream, _, _ in pairs]
+        fits = all(streams) and len(set(streams)) == len(streams)
+        config.require(fits, f"`{name}`={text}: name each stream once: `{name}`=top:1,bottom:1")
+        return {stream: self._parse(text, value) for stream, _, value in pairs}
+
+    def _parse(self, text: str, value: str) -> Value:
+        try:
+            numbers = tuple(float(number) for number in value.split("~"))
+        except ValueError:
+            numbers = ()
+        name, course = self.name, ", FROM~TO" if self.course else ""
+        rule = f"`{name}`={text}: write a number{course}, or either by stream: `{name}`=top:1,middle:1,bottom:1"
+        config.require(len(numbers) in (1, 2) and not any(map(math.isnan, numbers)), rule)
+        counted = tuple(int(number) if self.whole and number.is_integer() else number for number in numbers)
+        return counted[0] if len(counted) == 1 else counted
+
+
+OPTIONS = (
+    Option(
+        "seconds",
+        "number",
+        8.0,
+        "Length of each sample, prompt included; the score's, or 8; with `mode`=upsample the prompt's own.",
+        flag_default=None,
+        fits=lambda seconds: 0 < seconds <= MAX_SECONDS,
+        rule=f"must be greater than 0, and at most {MAX_SECONDS}",
+    ),
+    Option(
+        "num_samples",
+        "whole",
+        1,
+        "How many samples, made together.",
+        flag_default=4,
+        fits=lambda number: 0 < number <= MAX_NUMBER,
+        rule=f"must be at least 1, and at most {MAX_NUMBER}",
+    ),
+    Option(
+        "seed",
+        "whole",
+        0,
+        "Same seed, same samples.",
+        # jax.random.key takes the lower 32 bits of a seed: others would give the samples of some other seed.
+        fits=lambda seed: 0 <= seed < 2**32,
+        rule=f"must be from 0 to {2**32 - 1}",
+    ),
+    Option(
+        "mode",
+        "text",
+        "ancestral",
+        "From nothing or from `prompt`; continue where that is given.",
+        flag_default=None,
+        choices=config.MODES,
+    ),
+    Option(
+        "prompt",
+        "source",
+        None,
+        "Prompt: a recording, X.codes of extract_codes, codes.npz of samples, or a MIDI file to be played.",
+        flag="prime",
+        field=None,
+    ),
+    Option(
+        "score",
+        "source",
+        None,
+        "What is performed: a MIDI or MusicXML file; NNN.mid lies beside NNN.wav.",
+        field=None,
+    ),
+    Option(
+        "temperature",
+        "by_stream",
+        1.0,
+        "By stream: below 1 safer, above 1 wilder; 0.8~1.2 (in Python a pair) moves evenly over the length.",
+        course=True,
+        fits=lambda number: 0 < number < math.inf,
+        rule="must be greater than 0, and finite",
+        field="settings.temperature",
+    ),
+    Option(
+        "top_p",
+        "by_stream",
+        0.9,
+        "By stream: the fewest codes whose probabilities reach this (nucleus, Holtzman et al. 2020); 1 keeps all.",
+        fits=lambda share: 0 < share <= 1,
+        rule="must be in (0, 1]; 1 keeps all codes",
+        field="settings.top_p",
+    ),
+    Option(
+        "top_k",
+        "by_stream",
+        0,
+        "By stream: only the k most probable codes; 0 keeps all. With `top_p` both apply.",
+        whole=True,
+        fits=lambda number: number >= 0 and float(number).is_integer(),
+        rule="must be 0 (off) or a whole number of codes",
+        field="settings.top_k",
+    ),
+    Option(
+        "guidance",
+        "by_stream",
+        1.0,
+        "By stream: above 1, what `guide_by` names counts more than in the data (classifier-free guidance, Ho and "
+        "Salimans 2022); 1 is off.",
+        fits=lambda number: 0 <= number < math.inf,
+        rule="must be 0 or more; 1 is off",
+        field="settings.guidance",
+    ),
+    Option(
+        "guide_by",
+        "names",
+        ("labels",),
+        "Conditions that guidance compares with and without: labels (genre and artist), timing, above, score; by "
+        "default the score where one is performed, else labels",
+        flag_default=(),
+    ),
+    Option(
+        "genre",
+        "names",
+        (),
+        "Genre labels that the samples take by turns; a wrong one lists those the priors know, none is unknown",
+        field="genres",
+    ),
+    Option("artist", "text", "", "Artist label; none is unknown."),
+    Option("lyrics", "document", "", "the words of the whole piece, for priors that hear lyrics."),
+    Option(
+        "hop_fraction",
+        "by_stream",
+        0.5,
+        "By stream: how far a window moves on, in contexts.",
+        fits=lambda share: 0 < share <= 1,
+        rule="must be in (0, 1]",
+    ),
+    Option(
+        "total_seconds",
+        "number",
+        0.0,
+        "Length of the piece the samples begin, which priors are told; 0: what is usual in the training data, or "
+        "`seconds` if that is more.",
+    ),
+    Option(
+        "batch_size",
+        "whole",
+        None,
+        "Windows at a time; changes the speed, not the result. 8; of parallel ones 32 a device.",
+        fits=lambda number: 0 < number <= MAX_NUMBER,
+        rule=f"must be at least 1, and at most {MAX_NUMBER}",
+        decides=False,
+    ),
+    Option(
+        "parallel_windows",
+        "truth",
+        False,
+        "Windows of streams below another side by side, `batch_size` at a time, on all devices: see "
+        "windows.independent.",
+    ),
+    Option(
+        "cache_dtype",
+        "text",
+        "compute",
+        "Of the keys and values of the past; int8 takes a quarter of float32's memory, and rounds.",
+        choices=config.CACHE_DTYPES,
+    ),
+    Option(
+        "sampler",
+        "text",
+        "autoregressive",
+        "How codes are drawn; by default as the models do it.",
+        flag_default=None,
+        choices=config.SAMPLERS,
+    ),
+    Option(
+        "steps",
+        "whole",
+        None,
+        "Of the diffusion sampler: parallel steps for a window; those that the model was distilled for, or 8.",
+    ),
+)
+
+
+def find(name: str) -> Option:
+    """The option of that name. Raises UserError where there is none."""
+    names = [option.name for option in OPTIONS]
+    near = records.nearest(name, names)
+    config.require(name in names, f"{name}: no such option{near}; there are {', '.join(names)}")
+    return OPTIONS[names.index(name)]
+
+
+def fields(group: str = "") -> list[tuple[str, Any, Any]]:
+    """What `dataclasses.make_dataclass` takes for the fields of a request, or of a group of them such as "settings"."""
+    found = []
+    for option in OPTIONS:
+        in_group, _, name = (option.field or "").rpartition(".")
+        if name and in_group == group:
+            found.append((name, Any, dataclasses.field(default=option.default)))
+    return found
+
+
+def completed(request: Mapping[str, Any]) -> dict[str, Any]:
+    """A request as a folder records it: with the defaults of options that are younger, without what decides nothing.
+
+    Args:
+      request: `dataclasses.asdict` of one, perhaps by way of JSON; what is no such record comes back as it is.
+    """
+    if not isinstance(request, Mapping):
+        return request
+    whole = dict(request)
+    for option in OPTIONS:
+        *groups, name = (option.field or "").split(".")
+        part = whole
+        for group in groups:
+            part[group] = dict(part[group]) if isinstance(part.get(group), Mapping) else {}
+            part = part[group]
+        if not option.decides:
+            part.pop(name, None)
+        elif name:
+            part.setdefault(name, list(option.default) if isinstance(option.default, tuple) else option.default)
+    return whole
+
+
+def values(value: ByStream) -> list[Value]:
+    """The one value for all streams, or those of each."""
+    return list(value.values()) if isinstance(value, Mapping) else [value]
+
+
+def of_stream(value: ByStream, stream: str, default: Value) -> Any:
+    """The stream's own value, or the one for all; `default` for one that a mapping leaves out."""
+    return value.get(stream, default) if isinstance(value, Mapping) else value
+
+
+def documented(method: Callable) -> Callable:
+    """Adds every option to a method's docstring."""
+    lines = [f"  {option.name}: {errors.plain(option.help)} ({TYPES[option.type]})" for option in OPTIONS]
+    method.__doc__ = f"{method.__doc__.rstrip()}\n\n        Options:\n" + "".join(f"        {line}\n" for line in lines)
+    return method
+
+
+def documentation() -> str:
+    """docs/sampling.md: all options in Markdown."""
+    rows = []
+    for option in OPTIONS:
+        choices = f": {', '.join(option.choices)}" if option.choices else ""
+        rule = f"; {option.rule}" if option.rule else ""
+        rows.append(f"### `{option.name}`, `--{option.flag_name}`\n\n{option.help}\n")
+        kind = TYPES[option.type]
+        rows.append(f"{kind[0].upper()}{kind[1:]}{choices}{rule}. Default: {_shown(option)}.\n")
+    return "\n".join([_INTRODUCTION, *rows])
+
+
+_INTRODUCTION = """# What can be said of the music
+
+`python -m musicgen_jax.sample` takes these as flags, `musicgen_jax.load(...).generate(...)`, `stream` and `write` as
+arguments. samples.json holds them under `request`. This page is made of `musicgen_jax/sampling/options.py`.
+"""
+
+
+def _shown(option: Option) -> str:
+    if option.default in (None, "", ()):
+        return "none"
+    shown = ",".join(option.default) if isinstance(option.default, tuple) else option.default
+    own = f"; of the flag {option.flag_value}" if option.flag_value not in (None, option.default) else ""
+    return f"{shown}{own}"
+
+
+if __name__ == "__main__":
+    print(documentation())
