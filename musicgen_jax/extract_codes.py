@@ -24,12 +24,12 @@ flags.mark_flags_as_mutual_exclusive(["data", "file"], required=True)
 
 def main() -> None:
     """Flags -> parts -> one call."""
+    vqvae = model_flags.tokenizer()
     from musicgen_jax import pretrained
     from musicgen_jax.command_line import closing
     from musicgen_jax.tokenizers import extraction
 
     allocator.return_memory()
-    vqvae = model_flags.tokenizer()
     tokenizer = pretrained.load_vqvae(vqvae)
     if _FILE.value is not None:
         extraction.extract_file(tokenizer, _FILE.value, _OUT.value, _WINDOW_SECONDS.value)

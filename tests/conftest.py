@@ -68,11 +68,11 @@ def tone_tracks(lengths: tuple[int, ...]) -> list[track.Track]:
     ]
 
 
-def prepare_tones(directory: pathlib.Path, lengths: tuple[int, ...]) -> str:
-    """Writes a prepared dataset of `tone_tracks` and returns its path."""
+def prepare_tones(directory: pathlib.Path, lengths: tuple[int, ...], sample_rate: int = SAMPLE_RATE) -> str:
+    """Writes a prepared dataset of `tone_tracks`, at another rate if that is given, and returns its path."""
     source = types.SimpleNamespace(tracks=lambda *_: (tone_tracks(lengths), []))
     # Of TRACK_SAMPLES this seed trains with the shortest, and holds out a long one beside a short one to test with.
-    settings = preparation.Settings("recordings", "", SAMPLE_RATE, seed=14)
+    settings = preparation.Settings("recordings", "", sample_rate, seed=14)
     preparation.prepare(settings, source, str(directory), num_workers=0)
     return str(directory)
 

@@ -153,6 +153,27 @@ def test_every_path_flag_expands_home_and_refuses_urls():
         assert "cli.define_path(" in source or "config_flag.define(" in source
 
 
+@pytest.mark.parametrize("verb", ["sample", "evaluate", "extract_codes"])
+def test_a_tokenizer_that_is_not_named_is_told_before_anything_heavy(verb):
+    others = {"sample": ["--top=x"], "evaluate": ["--top=x", "--data=x"], "extract_codes": ["--data=x"]}[verb]
+    code = (
+        "import atexit, runpy, sys\n"
+        "atexit.register(lambda: print('jax' in sys.modules))\n"
+        f"sys.argv = ['musicgen_jax', {verb!r}, '--out=x', *{others}]\n"
+        "runpy.run_module('musicgen_jax', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "False\n")
+    assert done.stderr == "error: Flag --vqvae must have a value.\n"
+
+
+def test_a_stream_without_a_flag_of_its_own_is_said_by_prior(monkeypatch):
+    error = UserError("`residual` needs `above`, `top_k` and `prompt`")
+    assert cli.explain(error) == "--residual needs --above, --top_k and --prime"  # of a verb without --model
+    monkeypatch.setattr(cli.flags, "FLAGS", {"model": None, "above": None})
+    assert cli.explain(error) == "--prior=residual:DIR needs --above, --top_k and --prime"
+
+
 def test_arguments_in_messages_are_flags_on_the_command_line():
     error = UserError("`mode`=primed needs `prompt`: a `recording of` yours")
     assert str(error) == "mode=primed needs prompt: a `recording of` yours"

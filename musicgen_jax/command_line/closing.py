@@ -97,7 +97,7 @@ def after_train_composer(workdir: str, run: config.ComposerTraining) -> None:
 
 
 def after_sample(out: str, models: Mapping[str, str]) -> None:
-    """Says where the music is.
+    """Says where the samples are, and with which command they are judged.
 
     Args:
       out: the folder of samples.
@@ -156,7 +156,7 @@ def config_arguments() -> dict[str, str]:
 
 
 def describe_seconds(seconds: float) -> str:
-    """Such as "8.0 s", "22 min 41 s" or "3 h 5 min"."""
+    """A duration for people, such as "8.0 s", "22 min 41 s" or "3 h 5 min"."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -22,7 +22,7 @@ flags.disclaim_key_flags()  # what `define` defines is its caller's
 
 
 def define(example: str, *classes: type, required: bool = True) -> flags.FlagHolder[Any]:
-    """The flag --config.
+    """Defines the flag --config, whose value is a config that overrides like --config.a.b=value change.
 
     Args:
       example: of a value, for the help.
@@ -87,7 +87,7 @@ def find(name: str) -> pathlib.Path:
 
 
 def load(name: str, arg: str | None = None) -> Any:
-    """What get_config(arg) of a config file returns.
+    """Runs a config file, and returns the config that its get_config(arg) makes.
 
     Raises:
       NotFoundError: there is no such file.

@@ -14,13 +14,13 @@ flags.disclaim_key_flags()  # what is defined here is the caller's
 
 
 def define_tokenizer(more: str = "") -> None:
-    """--vqvae, or --tokenizer."""
+    """Defines --vqvae and its other name, --tokenizer; `more` ends the help."""
     cli.define_path("vqvae", "", f"Workdir of the tokenizer, as train_vqvae or convert wrote it.{more}")
     cli.define_path("tokenizer", "", "The same as --vqvae.")
 
 
 def define_all() -> None:
-    """Those of a tokenizer and of priors: --top, --middle, --bottom, --prior=STREAM:DIR, and --model=DIR for all."""
+    """Defines flags for a tokenizer, for priors (--top and so on, --prior=STREAM:DIR), and --model=DIR for all."""
     define_tokenizer()
     for name in NAMED:
         cli.define_path(name, "", f"Workdir of the {name} prior.")
@@ -37,7 +37,9 @@ def tokenizer() -> str:
 
 
 def given() -> dict[str, str]:
-    """What `generation.load` takes: "vqvae" and streams -> workdir, and "directory" -> the folder of all.
+    """The workdirs that the flags name, as arguments of `generation.load`.
+
+    "vqvae" and streams have a workdir, "directory" the folder that holds those which are not named.
 
     Raises:
       UserError: there is no tokenizer, or something is named twice.

@@ -12,7 +12,7 @@ flags.disclaim_key_flags()  # what is defined here is the caller's
 
 
 def define() -> None:
-    """A flag for every option."""
+    """Defines a flag for every option of `sampling.options.OPTIONS`."""
     for option in OPTIONS:
         name, default, text = option.flag_name, option.flag_value, errors.spelled(option.help, cli.flag_of)
         if option.choices:
@@ -34,7 +34,7 @@ def present() -> list[str]:
 
 
 def given() -> dict[str, Any]:
-    """What the flags say, as arguments of `generation.MusicGenerator.write`; what says nothing is left out.
+    """The values of the flags, as arguments of `generation.MusicGenerator.write`; a flag that has none is left out.
 
     Raises:
       UserError: a value is out of range; told before anything heavy is imported.

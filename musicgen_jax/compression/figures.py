@@ -1,4 +1,4 @@
-"""What a compressed prior weighs and how well it still predicts."""
+"""Size and likelihood of a prior before and after compression: measured, printed, written to compression.json."""
 
 import dataclasses
 import json

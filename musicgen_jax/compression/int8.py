@@ -12,7 +12,7 @@ from musicgen_jax.transformer import weights
 
 
 def quantize_prior(prior: trained.TrainedPrior, activations: str = "float") -> trained.TrainedPrior:
-    """The same prior with int8 matrices.
+    """Rounds the matrices of a prior to int8, with a float32 scale for each output channel.
 
     Args:
       prior: with float weights.

@@ -132,7 +132,7 @@ def _largest_weights(model: trained.TrainedPrior) -> Callable[..., tuple[jax.Arr
 
 
 def _attention_weights(layer: Any, x: jax.Array) -> jax.Array:
-    """What a block's heads give to each position: x [B, T, D], the block's input -> [B, T, H, T]."""
+    """How much attention a block's heads pay to each position: x [B, T, D], the block's input -> [B, T, H, T]."""
     attention = layer.attention
     normed = layer.attention_norm(x)
     qkv = weights.einsum("btd,dnhk->btnhk", normed, attention.qkv[...], attention.dtype)

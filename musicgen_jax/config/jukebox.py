@@ -44,12 +44,12 @@ class JukeboxTransformerConfig:
 
     @property
     def init_std(self) -> float:
-        """Of every matrix, whether its product is added to the residual stream or not."""
+        """Standard deviation of the initial values of every matrix."""
         return 0.02 * self.init_scale
 
     @property
     def out_std(self) -> float:
-        """See `init_std`."""
+        """That of matrices whose product is added to the residual stream: no smaller than the others' here."""
         return self.init_std
 
     @property
@@ -125,7 +125,7 @@ class JukeboxPriorConfig:
 
     @property
     def num_steps(self) -> int:
-        """Of a window: a code each."""
+        """Positions of the codes of a window: one for each code."""
         return self.context
 
     @property
@@ -140,7 +140,7 @@ class JukeboxPriorConfig:
 
     @property
     def codes_per_second(self) -> float:
-        """Of this tier."""
+        """Codes of this tier for a second of audio."""
         return self.sample_rate / self.hop_length
 
     def dropout_of(self, condition: str) -> float:

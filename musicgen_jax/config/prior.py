@@ -79,7 +79,10 @@ class TransformerConfig:
 
     @property
     def out_std(self) -> float:
-        """Of a matrix whose product is added to the residual stream: GPT-2's scaling keeps that one's variance."""
+        """Standard deviation of a matrix whose product is added to the residual stream.
+
+        GPT-2's scaling: with 2 * num_layers such sums the stream's variance stays as it was.
+        """
         return self.init_std / (2 * self.num_layers) ** 0.5
 
     def validate(self) -> None:

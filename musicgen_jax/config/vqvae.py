@@ -204,10 +204,11 @@ class Streams:
         require(self.decoder in decoders, f"model.decoder={self.decoder!r}: must be one of {decoders}")
         if self.has_ddsp:
             self.ddsp.validate()
+            frame = self.ddsp.hop_length
             require(
-                hops[0] % self.ddsp.hop_length == 0 and self.ddsp.hop_length % hops[-1] == 0,
-                f"ddsp.hop_length={self.ddsp.hop_length}: must divide the longest hop length {hops[0]} and "
-                f"be a multiple of the shortest, {hops[-1]}",
+                hops[0] % frame == 0 and all(frame % hop == 0 for hop in hops if hop < frame),
+                f"ddsp.hop_length={frame}: must divide the longest hop length and be a multiple of all that are "
+                f"shorter than itself; the streams have {', '.join(map(str, hops))}",
             )
 
 

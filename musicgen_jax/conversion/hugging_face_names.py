@@ -94,7 +94,7 @@ def hugging_face_name(name: str) -> str:
 
 
 def rename(table: Iterable[weight_table.Weight]) -> list[weight_table.Weight]:
-    """The same table for a file of Hugging Face's."""
+    """A table of weights with the names that Hugging Face's files have for them, instead of the original ones."""
     return [dataclasses.replace(weight, name=hugging_face_name(weight.name)) for weight in table]
 
 

@@ -39,7 +39,7 @@ class Weight:
         return np.flip(array if self.permutation is None else np.transpose(array, self.permutation), self.flip)
 
     def published(self, array: np.ndarray) -> np.ndarray:
-        """Inverse of `native`; a view."""
+        """An array of ours with the shape and order of axes of the published file; inverse of `native`, and a view."""
         array = np.flip(array, self.flip)
         return array if self.permutation is None else np.transpose(array, np.argsort(self.permutation))
 
@@ -127,7 +127,7 @@ def to_published(table: Iterable[Weight], tree: Tree) -> dict[str, np.ndarray]:
 
 
 def leaf(tree: Tree, path: Path) -> Any:
-    """What lies at `path`."""
+    """The array, or subtree, that lies at `path` in a tree of nested dicts."""
     for key in path:
         tree = tree[key]
     return tree

@@ -31,7 +31,7 @@ ROUNDS, SAMPLES, SETTINGS = "rounds", "teacher_samples.npz", "distillation.json"
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How to distill.
+    """Settings of a distillation.
 
     Attributes:
       data: code shards, of the tokenizer that the prior was trained with.

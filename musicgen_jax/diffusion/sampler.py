@@ -210,7 +210,7 @@ def _noise(keys: jax.Array, num_codes: int) -> jax.Array:
 
 
 def _priorities(keys: jax.Array, num_codes: int, position_order: str) -> np.ndarray:
-    """float32 [N, T]."""
+    """In which order the codes of each track become known, smallest first: float32 [N, T]."""
     if position_order == "random":
         return np.asarray(_noise(jax.vmap(lambda key: jax.random.fold_in(key, num_codes))(keys), num_codes))
     return np.broadcast_to(masking.spread(np.arange(num_codes)), (keys.shape[0], num_codes))

@@ -31,7 +31,7 @@ class TrainedDiffusion(trained.TrainedPrior):
     def of_run(
         cls, run: config.DiffusionTraining, functional: modules.Functional, weights: tuple[modules.Tree, modules.Tree]
     ) -> "TrainedDiffusion":
-        """What a run has trained."""
+        """The trained model of a run, from its config, module and weights."""
         return cls(run.model, functional, weights, run.data.path, run.distillation.steps)
 
     def require_guidance(self, guidance: float, conditions: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What an evaluation looks at.
+    """Settings of an evaluation.
 
     Attributes:
       data: folder of prepare_data.
@@ -112,7 +112,7 @@ def evaluate(
 
 
 def _about(steps: Mapping[str, int]) -> dict[str, Any]:
-    """What the figures were measured with, and when."""
+    """Version, date, hardware and training steps, for the metrics' `about`."""
     return {
         "version": musicgen_jax.__version__,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""What an evaluation reads, opened and checked before anything that takes long."""
+"""Opens and checks all folders that an evaluation reads, before anything that takes long."""
 
 import dataclasses
 import pathlib
@@ -20,7 +20,7 @@ HELD_OUT = ("test", "validation")  # the split that is judged: the first of them
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """What is judged, and on what.
+    """Opened inputs of an evaluation.
 
     Attributes:
       split: of the audio and of the codes.

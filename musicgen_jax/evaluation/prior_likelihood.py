@@ -61,7 +61,7 @@ def _frames_a_track(windows: code_dataset.Windows, max_codes: int) -> int:
 def _evaluate(
     prior: trained.TrainedPrior, split: str, windows: code_dataset.Windows, limit: int
 ) -> dict[str, float | int]:
-    """See `evaluate_prior`; of each track the first `limit` frames."""
+    """The figures of `evaluate_prior`, on the first `limit` frames of each held-out track."""
     model = prior.config
     total, count = _score(prior, windows, limit)
     stop = limit * windows.hop_length

@@ -256,7 +256,7 @@ def _reason(metrics: Mapping[str, Any], name: str) -> str:
 
 
 def streams_of(prior: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """What the metrics `prior` have of each stream; beside it stands what is of all together."""
+    """The part of the metrics `prior` that is of single streams: {stream: figures}; the rest is of all together."""
     return {name: found for name, found in prior.items() if isinstance(found, Mapping)}
 
 

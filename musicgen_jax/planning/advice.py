@@ -55,7 +55,8 @@ def remedies(work: workload.Workload, mesh: jax.sharding.Mesh, larger_fsdp: int 
 
 
 def warnings(work: workload.Workload, mesh: jax.sharding.Mesh) -> list[str]:
-    """What the mesh does not divide although it could: the predicted time takes it for divided."""
+    """Sentences on work that the mesh could divide among its devices but does not; the predicted time assumes that it
+    does."""
     transformer = work.run.transformer
     return [] if transformer is None else stack.undivided(transformer, mesh)
 

@@ -1,4 +1,4 @@
-"""What the makers' data sheets say of each chip."""
+"""Peak rates and memory of accelerators, from their makers' data sheets."""
 
 import dataclasses
 
@@ -40,8 +40,10 @@ class Chip:
 
     @property
     def usable_bytes(self) -> int:
-        """Of its memory, what a program may have: TPU runtime and compiler keep a quarter of a GiB, CUDA and NCCL take
-        about one."""
+        """Bytes of its memory that a program may have.
+
+        A TPU's runtime and compiler keep a quarter of a GiB, CUDA and NCCL take about one.
+        """
         return self.hbm_bytes - (GIB // 4 if self.is_tpu else GIB)
 
 

@@ -1,4 +1,4 @@
-"""What the devices send each other in one step, read from the compiled program."""
+"""Communication between devices in one training step, read from the compiled program."""
 
 import collections
 import dataclasses
@@ -118,7 +118,7 @@ def _executed(computations: dict[str, list[str]], name: str, count: int) -> Iter
 
 
 def _turns(condition: list[str]) -> int:
-    """Of a loop that counts from 0 up to the constant in its condition."""
+    """Number of turns of a loop that counts from 0 up to the constant in its condition."""
     constants = [int(number) for line in condition for number in re.findall(r"constant\((\d+)\)", line)]
     return max(constants, default=1)
 
@@ -179,7 +179,7 @@ def _result_bytes(result: str, started: bool, kind: str) -> float:
 
 
 def _array_bytes(result: str) -> list[float]:
-    """Of each array that a type names."""
+    """Bytes of each array that a type in the program's text names."""
     found = _ARRAY.findall(result)
     return [math.prod(int(size) for size in dims.split(",") if size) * _bits(dtype) / 8 for dtype, dims in found]
 

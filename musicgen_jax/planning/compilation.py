@@ -15,7 +15,7 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """What the compiler says.
+    """Outcome of compiling a step for devices that are not there.
 
     Attributes:
       peak_bytes: of a device's memory at one time.

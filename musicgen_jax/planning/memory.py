@@ -1,4 +1,4 @@
-"""Where a chip's memory goes."""
+"""How many bytes of a chip's memory parameters, optimizer state and activations take."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ from musicgen_jax.training import rng, state
 
 
 def bytes_per_chip(tree: Any) -> int:
-    """Of the parts of ShapeDtypeStructs with shardings that one chip holds, without the padding of its tiles."""
+    """Bytes that one chip holds of arrays, given as ShapeDtypeStructs with shardings; without the padding of tiles."""
     leaves = jax.tree.leaves(tree)
     return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
 

@@ -27,7 +27,7 @@ RESTART_SECONDS = 600.0  # new machines, compilation, reading the checkpoint
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """What to plan for.
+    """The topology and the costs that a run is planned for.
 
     Attributes:
       topology: "v5e:4x4" or "h100:8".

@@ -31,7 +31,7 @@ class Roofline:
 
     @property
     def seconds(self) -> float:
-        """Of a step: of what takes longest."""
+        """Seconds of a step: those of what takes longest."""
         return getattr(self, self.bound)
 
 
@@ -42,7 +42,7 @@ def roofline(
     place: topology.Topology,
     found: list[collectives.Collective],
 ) -> Roofline:
-    """Of a compiled step; `found` are its collectives."""
+    """Least times of a compiled step for computing, memory and network; `found` are its collectives."""
     chip = place.chip
     operations = (work.flops.model + work.flops.recomputed) / mesh.size
     return Roofline(

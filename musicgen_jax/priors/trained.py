@@ -45,7 +45,7 @@ class TrainedPrior:
     def of_run(
         cls, run: config.PriorTraining, functional: modules.Functional, weights: tuple[modules.Tree, modules.Tree]
     ) -> "TrainedPrior":
-        """What a run has trained."""
+        """The trained prior of a run, from its config, module and weights."""
         return cls(run.model, functional, weights, run.data.path)
 
     def require_tokenizer(self, layout: Layout) -> None:

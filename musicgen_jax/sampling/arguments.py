@@ -1,4 +1,4 @@
-"""What a caller in Python passes, as plain Python; what is wrong is told by its name.
+"""Checks the types of what a caller in Python passes, and turns it into plain Python; errors name the argument.
 
 Numbers may be NumPy's or JAX's, sequences lists, tuples or arrays.
 """
@@ -26,7 +26,7 @@ def number(name: str, value: Any) -> float:
 
 
 def whole(name: str, value: Any) -> int:
-    """Likewise an int; 4.0 is one."""
+    """An int from a number of Python, NumPy or JAX; 4.0 is one. Raises UserError for anything else."""
     value = _scalar(value)
     if type(value) is int or (type(value) is float and value.is_integer()):
         return int(value)
@@ -34,7 +34,7 @@ def whole(name: str, value: Any) -> int:
 
 
 def truth(name: str, value: Any) -> bool:
-    """Likewise a bool."""
+    """A bool of Python, NumPy or JAX. Raises UserError for anything else, 0 and 1 included."""
     value = _scalar(value)
     if type(value) is not bool:
         raise UserError(f"{name}={_shown(value)}: must be True or False")
@@ -42,7 +42,7 @@ def truth(name: str, value: Any) -> bool:
 
 
 def text(name: str, value: Any) -> str:
-    """A str."""
+    """A plain str, from any kind of str. Raises UserError for anything else."""
     if not isinstance(value, str):
         raise UserError(f"{name}={_shown(value)}: must be text")
     return str(value)

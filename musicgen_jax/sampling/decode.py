@@ -155,7 +155,7 @@ def _begin(
     length: int,
     num_rows: int,
 ) -> tuple[Fixed, list[kv_cache.LayerCache]]:
-    """What the steps from `position` on read, and caches of `num_rows` rows with the codes before it.
+    """Prepares a window: what the steps from `position` on read, and caches of `num_rows` rows with the codes before.
 
     Only the first `length` steps are looked at; the codes of steps from `position` on do not matter.
     """

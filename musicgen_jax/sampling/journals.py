@@ -40,14 +40,15 @@ class Journal:
         files.write_json(path, facts)
 
     def read(self, name: str) -> np.ndarray | None:
-        """What `write` wrote under this name, in this process or one before it; damaged, it is as if it were not."""
+        """The codes that `write` kept under this name, now or in an earlier run; None where there are none, or they are
+        damaged."""
         try:
             return files.read_arrays(self._path(name))["codes"]
         except UserError:
             return None
 
     def write(self, name: str, codes: np.ndarray) -> None:
-        """Keeps codes that are finished."""
+        """Keeps finished codes, int32 of any shape, on disk under this name."""
         with files.replaced(self._path(name)) as file:
             np.savez(file, codes=codes)
 

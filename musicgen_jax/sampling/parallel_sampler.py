@@ -13,7 +13,7 @@ from musicgen_jax.training import rng
 
 
 class ParallelSampler:
-    """As `tier_sampler.TierSampler`, but the whole length comes into being together.
+    """Draws the codes of one stream like `tier_sampler.TierSampler`, but at all positions together.
 
     Attributes:
       codes: int32 [N, T, Q]; those at [0, done) are final.
@@ -33,7 +33,7 @@ class ParallelSampler:
         show_progress: bool = False,
     ):
         """Args:
-        model: of the tier: a `diffusion.trained.TrainedDiffusion`.
+        model: of the tier: a `diffusion.trained_diffusion.TrainedDiffusion`.
         request: what to sample.
         known: the prompt's codes, int32 [N, P, Q].
         num_codes: T.

@@ -1,4 +1,4 @@
-"""What to sample: everything that decides the result."""
+"""A request for samples: all options, and whether they fit the tokenizer, the priors and the prompt."""
 
 import dataclasses
 import math
@@ -29,7 +29,7 @@ _Fields = dataclasses.make_dataclass(
 
 
 class Request(_Fields):
-    """What to sample; everything that decides the result, but for the prompt and the models.
+    """All that decides which music is made, besides the prompt and the models.
 
     A field for every entry of `options.OPTIONS`, which says what it is: `seconds`, `seed`, `mode` and so on, `genres`
     those of the option genre; in `settings` those that say how codes are drawn.
@@ -54,7 +54,7 @@ class Request(_Fields):
         return DEFAULT_PARALLEL_BATCH_SIZE * num_devices if parallel else DEFAULT_BATCH_SIZE
 
     def words_of(self, sample: int) -> trained.Words:
-        """What sample number `sample` is told in words."""
+        """Genre, artist and lyrics of sample number `sample`, as priors are told them."""
         return trained.Words(self.genre_of(sample), self.artist, self.lyrics)
 
     def told_seconds(self, prior: trained.TrainedPrior) -> float:
@@ -124,11 +124,11 @@ class Request(_Fields):
         return list(found)
 
     def _all_words(self) -> list[trained.Words]:
-        """What the samples are told, for each genre."""
+        """The different words that samples of this request are told: one for each genre."""
         return [trained.Words(genre, self.artist, self.lyrics) for genre in self.genres or ("",)]
 
     def _validate_words(self, models: list[trained.TrainedPrior]) -> None:
-        """Of the models that are sampled: they know the words, or one of the coarser ones does."""
+        """Raises UserError for words that a sampled model must know, or that are `foreign` to all of them."""
         for words in self._all_words():
             for model in models:
                 model.require_told(words, self.told_seconds(model))
@@ -151,7 +151,7 @@ class Request(_Fields):
             config.require(1 <= steps <= context, f"`steps`={steps}: must be from 1 to the {context} codes of a window")
 
     def _validate_windows(self, models: list[config.PriorConfig]) -> None:
-        """What only code after code has; `models` are those of the tiers that are sampled so."""
+        """Checks the options that only sampling code after code has; `models` are those that are sampled so."""
         sampler_settings.require_sampled("hop_fraction", self.hop_fraction, [model.tier for model in models])
         rule = "changes nothing where diffusion models sample: leave it out"
         config.require(bool(models) or self.cache_dtype == "compute", f"`cache_dtype`={self.cache_dtype} {rule}")
@@ -173,7 +173,7 @@ class Request(_Fields):
         )
 
     def validate_values(self) -> None:
-        """What can be said of each option by itself, and of the total length."""
+        """Raises UserError for an option whose value is out of range, whatever the models are."""
         for option in options.OPTIONS:
             if option.field:
                 option.require(operator.attrgetter(option.field)(self))

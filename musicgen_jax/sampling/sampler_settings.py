@@ -24,7 +24,7 @@ class SamplingSettings(_Fields):
         return options.of_stream(getattr(self, name), stream, getattr(SamplingSettings(), name))
 
     def arrays(self, stream: str, places: np.ndarray, num_codes: int) -> logit_filters.Settings:
-        """What the sampler takes for rows of windows.
+        """The settings of every code of some windows, as arrays for the device.
 
         Args:
           stream: whose values.

@@ -1,4 +1,4 @@
-"""Audio as windows finish."""
+"""Streaming: blocks of audio come out as soon as the codes that they depend on are sampled."""
 
 from collections.abc import Iterator
 

@@ -112,7 +112,7 @@ class TierSampler:
         self._show(missing, restored=False)
 
     def _sample(self, jobs: list[Job], above: np.ndarray | None) -> np.ndarray:
-        """int32 [len(jobs), context, Q]."""
+        """Draws the codes of these windows on the device: int32 [len(jobs), context, Q]."""
         # One shape, compiled once: a batch that is not full repeats its last window.
         padded = jobs + jobs[-1:] * (self._batch_size - len(jobs))
         rows = np.array([row for row, _ in padded])

@@ -23,12 +23,12 @@ class Window:
 
     @property
     def kept(self) -> slice:
-        """What is kept, counted in the window."""
+        """The frames of the window whose codes are kept, counted from the window's first frame."""
         return slice(self.known + self.warm_up, self.stop)
 
     @property
     def kept_in_track(self) -> slice:
-        """What is kept, counted in the track."""
+        """The frames whose codes are kept, counted from the track's first frame."""
         return slice(self.start + self.kept.start, self.start + self.kept.stop)
 
 

@@ -59,7 +59,7 @@ def _shape(mesh_config: config.MeshConfig, num_devices: int) -> tuple[int, int, 
 
 
 def _num_slices(devices: Sequence[jax.Device]) -> int:
-    """Of TPUs; other devices are told apart by process only, and `jax.make_mesh` orders them so."""
+    """Number of TPU slices among the devices; other devices are told apart by process only, and count as one."""
     if devices[0].platform != "tpu":
         return 1
     return len({getattr(device, "slice_index", 0) for device in devices})
@@ -71,8 +71,10 @@ def single_device_mesh() -> jax.sharding.Mesh:
 
 
 def platform() -> str:
-    """Of the devices that a program is being traced for ("cpu", "gpu", "tpu"): those of the mesh in context, which need
-    not be there; without a mesh, JAX's default."""
+    """Kind of the devices that a program is being traced for: "cpu", "gpu" or "tpu".
+
+    They are those of the mesh in context, which need not be there; without a mesh, JAX's default.
+    """
     device = jax.sharding.get_abstract_mesh().abstract_device
     return device.platform if device else jax.default_backend()
 

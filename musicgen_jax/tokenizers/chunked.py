@@ -65,18 +65,18 @@ def window_samples(layout: Layout, seconds: float, margin: Margin) -> int:
       UserError: `seconds` is infinite or not a number.
     """
     config.require(bool(np.isfinite(seconds)), f"`window_seconds`={seconds}: must be finite")
-    return layout.padded(max(round(seconds * layout.sample_rate), margin.smallest_window))
+    return layout.padded(max(round(seconds * layout.sample_rate), margin.smallest_window, 1))
 
 
-def fitting_window(length: int, window: int, margin: Margin) -> int:
+def fitting_window(length: int, window: int, margin: Margin, hop_length: int) -> int:
     """Samples of the windows that a file of `length` samples is cut into.
 
     That is `window`, if the file is as long; else the smallest window doubled as often as the file allows, so that
     files of all lengths need few programs; and the file itself where it is shorter than the smallest window.
     """
-    if length >= window or length < margin.smallest_window:
+    size = max(margin.smallest_window, hop_length)  # a tokenizer whose frames stand alone has no margin
+    if length >= window or length < size:
         return min(length, window)
-    size = margin.smallest_window
     while 2 * size <= length:
         size *= 2
     return size
@@ -151,7 +151,7 @@ def _windows(
     if done:
         yield buffer[-window:], Span(length - window, done, length)
         return
-    size = fitting_window(length, window, margin)
+    size = fitting_window(length, window, margin, hop_length)
     for span in spans(length, size, margin):
         yield buffer[span.start : span.start + size], span
 
@@ -173,7 +173,7 @@ def decode(
       margin: samples before and after a sample with codes that it depends on; whole frames.
       window: samples of a window, from `window_samples`.
     """
-    size = fitting_window(len(codes) * hop_length, window, margin)
+    size = fitting_window(len(codes) * hop_length, window, margin, hop_length)
     for span in spans(len(codes) * hop_length, size, margin):
         first = span.start // hop_length
         part = codes[first : first + size // hop_length].astype(np.int32)

@@ -41,8 +41,9 @@ def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float) ->
             _write_codes(tokenizer, data, folder, metadata, window_seconds)
     entries = code_shards.read_index(out, layout)
     counts = collections.Counter(entry.split for entry in entries)
+    tracks = ", ".join(f"{number} tracks of {split}" for split, number in counts.items())
     rates = ", ".join(f"{name} {layout.bits_per_second(name) / 1000:.2f} kbit/s" for name in layout.names)
-    print(f"{files.describe_path(out)}: tracks {dict(counts)}; {rates}")
+    print(f"{files.describe_path(out)}: {tracks}; {rates}")
 
 
 def _write_codes(tokenizer: Tokenizer, data: str, folder: pathlib.Path, metadata: dict, window_seconds: float) -> None:

@@ -113,7 +113,7 @@ def _compared(config: dict) -> dict[str, Any]:
 
 
 def shape(leaf: Any) -> str:
-    """Such as "float32[3, 4]"."""
+    """Dtype and shape of an array for messages, such as "float32[3, 4]"."""
     return f"{leaf.dtype}{list(leaf.shape)}"
 
 

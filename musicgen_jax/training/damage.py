@@ -69,7 +69,7 @@ def agreed(attempt: Callable[[], _Result]) -> _Result:
 
 
 def from_all(text: str) -> list[str]:
-    """What each process says, by its number; the same list on all. At most `MESSAGE_BYTES` of each."""
+    """Collects a text from each process: the same list on all, by process number, of at most `MESSAGE_BYTES` each."""
     if jax.process_count() == 1:
         return [text]
     said = np.frombuffer(text.encode()[:MESSAGE_BYTES].ljust(MESSAGE_BYTES), np.uint8)

@@ -53,7 +53,7 @@ def direction(beta: float, dimensions: modules.Tree) -> optax.GradientTransforma
 
 
 def _orthogonalized(updates: Any, dimensions: modules.Tree) -> Any:
-    """What `optax.contrib.muon` without iterations returns -> the direction."""
+    """Orthogonalises the momentum that `optax.contrib.muon` without iterations returns."""
     leaves, structure = jax.tree.flatten(updates)
     owned = [axes for axes in jax.tree.leaves(dimensions, is_leaf=is_axes) if axes is not None]
     normalized = [_as_matrices(leaf, axes) for leaf, axes in zip(leaves, owned, strict=True)]

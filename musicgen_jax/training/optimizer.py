@@ -1,4 +1,4 @@
-"""Config -> optax."""
+"""Builds the optimizer that a config names, of optax's parts: schedule, clipping, weight decay, groups by role."""
 
 import functools
 

@@ -61,5 +61,5 @@ class PreemptionGuard:
 
     @property
     def reason(self) -> str:
-        """What came: "Ctrl-C", or "SIGTERM" to this or another process."""
+        """Why training is to stop: "Ctrl-C", or "SIGTERM" to this or another process."""
         return "Ctrl-C" if self._interrupted else "SIGTERM"

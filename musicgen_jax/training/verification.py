@@ -15,7 +15,7 @@ flags.disclaim_key_flags()  # what `define` defines is its caller's
 
 
 def define() -> None:
-    """Defines the flag."""
+    """Defines the flag --noverify for a command."""
     flags.DEFINE_bool(
         NAME, True, "Compare weights with the digests stored with them; --noverify loads damaged ones without a word."
     )
@@ -23,7 +23,7 @@ def define() -> None:
 
 @contextlib.contextmanager
 def off() -> Iterator[None]:
-    """Whatever is loaded within it is taken as it is: for weights that someone must have though they are damaged."""
+    """Context in which weights are loaded without comparing digests, for those that are needed although damaged."""
     token = _off.set(True)
     try:
         yield

@@ -1,13 +1,23 @@
 """Published models at reduced size, with weights drawn in the order of their names: the same in any program."""
 
+import json
 import math
+import pathlib
 
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.conversion import jukebox_prior, jukebox_vqvae, native, weight_table
+from musicgen_jax.conversion import (
+    checkpoint_files,
+    hugging_face_names,
+    jukebox,
+    jukebox_prior,
+    jukebox_vqvae,
+    native,
+    weight_table,
+)
 from musicgen_jax.nn import modules
-from musicgen_jax.priors import jukebox
+from musicgen_jax.priors.jukebox import JukeboxPrior
 from musicgen_jax.tokenizers.vqvae import vqvae
 
 
@@ -49,6 +59,34 @@ def tiny_upsampler(tier: str) -> config.JukeboxPriorConfig:
     )
 
 
+def write_cascade(folder: pathlib.Path) -> str:
+    """Writes a file of all models at reduced width, but of the release's hops and rate, and converts it.
+
+    Returns:
+      The folder of the converted models, with names of artists and genres beside it.
+    """
+    run, small = jukebox_vqvae.released(), {"width": 4, "depth": 1}
+    run.model = config.VQVAEConfig(
+        top=config.TierConfig(downsampling=(3, 2, 2), **small),
+        middle=config.TierConfig(downsampling=(3, 2), **small),
+        bottom=config.TierConfig(downsampling=(3,), width=8, depth=2),
+        quantizer=config.QuantizerConfig(num_codes=16, code_width=4),
+    )
+    priors = {"top": tiny_prior()} | {tier: tiny_upsampler(tier) for tier in ("middle", "bottom")}
+    parts = {"vqvae.": vqvae_tensors(run.model)}
+    parts |= {f"priors.{n}.": prior_tensors(model) for n, model in enumerate(priors.values())}
+    tensors = {
+        prefix + hugging_face_names.hugging_face_name(name): array
+        for prefix, part in parts.items()
+        for name, array in part.items()
+    }
+    checkpoint_files.write(folder / "model.safetensors", tensors)
+    (folder / "artists.json").write_text(json.dumps({"alan_jackson.v2": 3}))
+    (folder / "genres.json").write_text(json.dumps({"country.v2": 1, "rock.v2": 2}))
+    jukebox.import_checkpoint(folder / "model.safetensors", folder / "out", configs={"vqvae": run} | priors)
+    return str(folder / "out")
+
+
 def vqvae_functional(model: config.VQVAEConfig) -> modules.Functional:
     return modules.Functional(lambda rngs: vqvae.VQVAE(model, rngs=rngs))
 
@@ -60,7 +98,7 @@ def vqvae_tensors(model: config.VQVAEConfig) -> dict[str, np.ndarray]:
 
 def prior_tensors(model: config.JukeboxPriorConfig) -> dict[str, np.ndarray]:
     """{original name: array} of a prior."""
-    functional = modules.Functional(lambda rngs: jukebox.JukeboxPrior(model, rngs=rngs))
+    functional = modules.Functional(lambda rngs: JukeboxPrior(model, rngs=rngs))
     return draw(jukebox_prior.weights(model), native.abstract(functional))
 
 

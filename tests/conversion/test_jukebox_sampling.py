@@ -1,43 +1,20 @@
 """A folder of converted checkpoints makes music like any other."""
 
-import json
+import dataclasses
 
 import numpy as np
 import published_files
 import pytest
 
-from musicgen_jax import config, generation
-from musicgen_jax.conversion import checkpoint_files, hugging_face_names, jukebox, jukebox_vqvae
+from musicgen_jax import generation
+from musicgen_jax.priors import jukebox_labels
 
 pytest.importorskip("safetensors")
-SMALL = {"width": 4, "depth": 1}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> str:
-    """A converted file of all models at reduced width, with names of artists and genres beside it."""
-    path = tmp_path_factory.mktemp("published")
-    run = jukebox_vqvae.released()
-    run.model = config.VQVAEConfig(
-        top=config.TierConfig(downsampling=(3, 2, 2), **SMALL),
-        middle=config.TierConfig(downsampling=(3, 2), **SMALL),
-        bottom=config.TierConfig(downsampling=(3,), width=8, depth=2),
-        quantizer=config.QuantizerConfig(num_codes=16, code_width=4),
-    )
-    priors = {"top": published_files.tiny_prior()}
-    priors |= {tier: published_files.tiny_upsampler(tier) for tier in ("middle", "bottom")}
-    parts = {"vqvae.": published_files.vqvae_tensors(run.model)}
-    parts |= {f"priors.{n}.": published_files.prior_tensors(model) for n, model in enumerate(priors.values())}
-    tensors = {
-        prefix + hugging_face_names.hugging_face_name(name): array
-        for prefix, part in parts.items()
-        for name, array in part.items()
-    }
-    checkpoint_files.write(path / "model.safetensors", tensors)
-    (path / "artists.json").write_text(json.dumps({"alan_jackson.v2": 3}))
-    (path / "genres.json").write_text(json.dumps({"country.v2": 1, "rock.v2": 2}))
-    jukebox.import_checkpoint(path / "model.safetensors", path / "out", configs={"vqvae": run} | priors)
-    return str(path / "out")
+    return published_files.write_cascade(tmp_path_factory.mktemp("published"))
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +28,33 @@ def test_words_and_numbers_are_the_same_labels(generator):
     assert len(named) == 18 * 128 and np.isfinite(named).all()
     np.testing.assert_array_equal(generator.generate(genre="1 2", artist="3", **asked), named)
     assert np.any(generator.generate(**asked) != named)
+
+
+def test_upsamplers_of_another_vocabulary_take_what_they_do_not_know_for_unknown(generator, monkeypatch, capsys):
+    """As beside the 1b top prior, whose names and numbers are others than those of the upsamplers."""
+    top = generator.priors["top"]
+    sizes = {"genre": 3, "artist": 9}
+    newer = jukebox_labels.Names({"artist": {"abba": 2}, "genre": {"disco": 1}}, sizes, many=False)
+    monkeypatch.setitem(generator.priors, "top", dataclasses.replace(top, names=newer))
+    request, _ = generator.request(seconds=0.05, total_seconds=100.0, genre="Disco", artist="Abba")
+    told = capsys.readouterr().err
+    for tier in ("middle", "bottom"):
+        assert f"note: the {tier} prior has no genre 'Disco', and is told none" in told
+        assert f"note: the {tier} prior has no artist 'Abba', and is told none" in told
+        size, model = {"codes": np.zeros((1, 128, 1), np.int32)}, generator.priors[tier].config
+        size |= {"start": np.zeros(1, np.int32), "length": np.full(1, 10_000, np.int32)}
+        batch = generator.priors[tier].told(size, [request.words_of(0)])
+        assert batch["artist"] == 0 and batch["genres"].tolist() == [[0] + [-1] * (model.max_genres - 1)]
+    generator.request(seconds=0.05, total_seconds=100.0, artist="8")
+    assert "the bottom prior has no artist '8'" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="artist='Alan Jackson': no such artist"):  # that the top prior does not know
+        generator.request(seconds=0.05, total_seconds=100.0, artist="Alan Jackson")
+
+
+def test_words_that_no_prior_knows_are_refused(generator):
+    prompt = np.zeros(4 * 128, np.float32)
+    with pytest.raises(ValueError, match="artist='Abba': no such artist"):
+        generator.request(prompt=prompt, mode="upsample", artist="Abba")
 
 
 @pytest.mark.parametrize(

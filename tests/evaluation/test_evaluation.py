@@ -6,10 +6,12 @@ import pathlib
 import shutil
 from collections.abc import Callable
 
+import command_line
 import numpy as np
 import pytest
 import soundfile
 import tiny_priors
+import tiny_workdirs
 from conftest import SAMPLE_RATE, prepare_tones, tones
 from tiny_layouts import TIERS
 
@@ -173,3 +175,17 @@ def test_metrics_are_there_whatever_becomes_of_the_page(judge, monkeypatch, tmp_
     with pytest.raises(ZeroDivisionError):
         judge(())
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["reconstruction"]
+
+
+@pytest.mark.slow
+def test_a_diffusion_model_in_the_folder_is_passed_over(tiny_tokenizer, tiny_audio_dataset, tiny_codes, tmp_path):
+    models, out = tmp_path / "models", tmp_path / "out"
+    tiny_workdirs.write(models, tiny_tokenizer, ("top",))
+    tiny_workdirs.write_diffusion(models, tiny_tokenizer, "middle")
+    flags = [f"--model={models}", f"--data={tiny_audio_dataset}", f"--codes={tiny_codes}", f"--out={out}"]
+    done = command_line.run("musicgen_jax.evaluate", *flags, "--max_seconds=0.5", "--max_codes=100")
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert set(metrics["prior"]) == {"top"}
+    assert metrics["absent"]["prior.middle"].startswith("a diffusion model gives a bound")
+    assert "no prior.middle: a diffusion model" in done.stdout

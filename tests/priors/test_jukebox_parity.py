@@ -1,5 +1,6 @@
 """All five published priors against transformers' port, at reduced width, with every kind of layer."""
 
+import jukebox_cascade
 import jukebox_models
 import numpy as np
 import pytest
@@ -120,6 +121,15 @@ def test_golden_file_is_what_the_port_computes():
     assert sorted(stored) == sorted(computed)
     for kind, logits in computed.items():
         np.testing.assert_allclose(stored[kind], logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", jukebox_cascade.KINDS)
+def test_golden_codes_are_what_the_port_samples(kind):
+    """So `test_jukebox_cascade.py` compares with the port itself."""
+    stored = np.load(jukebox_cascade.GOLDEN_FILE)
+    for tier, (codes, leads) in jukebox_cascade.port_codes(kind).items():
+        np.testing.assert_array_equal(codes, stored[f"{kind}/{tier}"])
+        np.testing.assert_allclose(leads, stored[f"{kind}/{tier}/leads"], atol=1e-4)
 
 
 if __name__ == "__main__":  # writes the golden file anew

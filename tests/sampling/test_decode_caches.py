@@ -17,8 +17,8 @@ from musicgen_jax.transformer import kv_cache
 CONTEXT = tiny_priors.CONTEXT
 
 
-def make(window=0, size=2):
-    model = tiny_priors.model_config("middle", num_layers=1)
+def make(window=0, size=2, **changes):
+    model = tiny_priors.model_config("middle", num_layers=1, **changes)
     model.transformer.window = window
     prior = tiny_priors.trained_prior(model)
     return prior, tiny_priors.batch(model, size)
@@ -36,16 +36,21 @@ def draws(known, stop, size=2, guidance=1.0, top_k=0):
     return np.broadcast_to(known, size), np.broadcast_to(stop, size), keys, np.arange(size, dtype=np.int32), settings
 
 
-def slowly(prior, batch, known, stop, keys, offset, settings):
-    """The full forward pass for every code, each row by its own rules."""
-    full_pass = jax.jit(lambda batch: prior.functional.bind(*prior.weights)(batch))
-    unlabelled = batch | {name: np.zeros_like(batch[name]) for name in ("genre", "artist")}
+def slowly(prior, batch, known, stop, keys, offset, settings, hidden=None):
+    """The full forward pass for every code, each row by its own rules; guided by labels, or a condition `hidden`."""
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def full_pass(batch, hidden=None):
+        model = prior.functional.bind(*prior.weights)
+        told = model.condition(batch, {hidden: np.ones(len(batch["codes"]), bool)} if hidden else {})
+        return model.predict(model.run(batch["codes"], told))
+
+    untold = batch if hidden else batch | {name: np.zeros_like(batch[name]) for name in ("genre", "artist")}
     codes = batch["codes"].copy()
     for position in range(min(known), max(stop)):
-        with_labels, without = (
-            np.asarray(full_pass(b | {"codes": codes}))[:, position, 0] for b in (batch, unlabelled)
-        )
-        logits = without + settings.guidance[:, None] * (with_labels - without)
+        told = np.asarray(full_pass(batch | {"codes": codes}))[:, position]
+        without = np.asarray(full_pass(untold | {"codes": codes}, hidden))[:, position]
+        logits = without + settings.guidance[:, None] * (told - without)
         columns = settings.temperature[:, position, None], settings.top_p[:, None], settings.top_k[:, None]
         drawn = logit_filters.sample(jax.vmap(jax.random.fold_in)(keys, offset + position), logits, *columns)
         codes[:, position, 0] = np.where((known <= position) & (position < stop), drawn, codes[:, position, 0])
@@ -130,6 +135,15 @@ def test_guidance_moves_the_logits_away_from_those_without_labels(guidance):
     unguided = np.broadcast_to(np.array(guidance) == 1, 2)
     np.testing.assert_array_equal(guided[unguided], plain[unguided])
     assert np.any(guided[~unguided] != plain[~unguided])
+
+
+@pytest.mark.parametrize("name", ["timing", "above"])
+def test_guidance_by_another_condition(name):
+    prior, batch = make(timing_dropout=0.1, above_dropout=0.1)
+    arguments = draws(3, 12, guidance=2.5)
+    guided = decode.make_sample_window(prior.functional, guide_by=(name,))(prior.weights, batch, *arguments)
+    np.testing.assert_array_equal(guided, slowly(prior, batch, *arguments, hidden=name))
+    assert np.any(np.asarray(guided) != slowly(prior, batch, *arguments))
 
 
 def test_an_unknown_type_of_cache_is_an_error():

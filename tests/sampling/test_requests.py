@@ -103,6 +103,26 @@ def test_guidance_of_a_prior_that_has_seen_windows_without_labels():
     check({"top": top}, None, settings=sampler_settings.SamplingSettings(guidance=2.0))
 
 
+def test_guidance_by_a_condition_needs_windows_without_it():
+    top = tiny_priors.trained_prior(tiny_priors.model_config("top", num_layers=1, timing_dropout=0.1))
+    guided = sampler_settings.SamplingSettings(guidance=2.0)
+    check({"top": top}, None, settings=guided, guide_by=("timing",))
+    for name, message in (
+        ("labels", "never trained without labels"),
+        ("above", r"never trained without above.*above_dropout=0\.1"),
+        ("tempo", "guide_by=tempo: must be one of labels, timing, above"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check({"top": top}, None, settings=guided, guide_by=("timing", name))
+
+
+def test_a_prior_that_is_not_sampled_need_not_know_the_words(priors):
+    deaf = {"top": tiny_priors.trained_prior(tiny_priors.model_config("top", num_layers=1, genres=("unknown",)))}
+    check(priors | deaf, prompt(1.0), mode="upsample", genres=("organ",))
+    with pytest.raises(ValueError, match="genre=organ: unknown genre"):
+        check(priors | deaf, None, genres=("organ",))
+
+
 def test_parallel_windows_need_an_upsampler(priors):
     with pytest.raises(ValueError, match="parallel_windows needs a middle or bottom prior"):
         check({"top": priors["top"]}, None, parallel_windows=True)

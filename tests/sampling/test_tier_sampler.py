@@ -6,7 +6,7 @@ import pytest
 import tiny_layouts
 import tiny_priors
 
-from musicgen_jax.sampling import hierarchy, requests, sampler_settings, tier_sampler, windows
+from musicgen_jax.sampling import decode, hierarchy, requests, sampler_settings, tier_sampler, windows
 
 LAYOUT = tiny_layouts.of_vqvae()  # 10, 40 and 160 codes a second
 ROWS = np.arange(1)
@@ -45,6 +45,31 @@ def test_length_defaults_to_the_usual_track(priors):
     assert length() == [40]  # the training tracks had 4 s, 10 codes a second
     assert length(total_seconds=2.5) == [25]
     assert length(seconds=9.0) == [90]
+
+
+def test_progress_counts_the_codes_of_all_codebooks(monkeypatch):
+    counted = []
+
+    class Counter:
+        def __init__(self, name: str, total: int, unit: str):
+            counted.append((name, total, unit))
+            self.update = self.skip = counted.append
+
+        def close(self) -> None:
+            counted.append("closed")
+
+    def make(*_):
+        return lambda weights, batch, *rest: np.zeros_like(batch["codes"])
+
+    monkeypatch.setattr(tier_sampler.progress_report, "Progress", Counter)
+    monkeypatch.setattr(decode, "make_sample_window", make)
+    prior = tiny_priors.trained_prior(tiny_priors.model_config("top", num_codebooks=3))
+    request = requests.Request(seconds=2.0, num_samples=2)
+    sampler = tier_sampler.TierSampler(prior, request, np.zeros((2, 4, 3), np.int32), 20, show_progress=True)
+    while sampler.done < 20:
+        sampler.advance(None)
+    assert counted[0] == ("sample top", 2 * 16 * 3, "codes")
+    assert sum(counted[1:-1]) == 2 * 16 * 3 and counted[-1] == "closed"
 
 
 def test_arrays_end_with_zeros(priors):

@@ -35,6 +35,7 @@ def test_window_samples(tiny_tokenizer):
     assert chunked.window_samples(layout, 10.0, margin) == 40064  # 40000 rounded up to a multiple of 128
     for seconds in (0.0, -1.0):
         assert chunked.window_samples(layout, seconds, margin) == margin.smallest_window == 2 * (512 + 256)
+    assert chunked.window_samples(layout, 0.0, chunked.Margin(0, 0)) == 128
     for seconds in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match=r"window_seconds=(nan|inf): must be finite"):
             chunked.window_samples(layout, seconds, margin)
@@ -49,10 +50,12 @@ def test_margins_are_whole_frames_of_the_coarsest_stream():
     assert all(margin.before % 128 == margin.after % 128 == 0 for margin in decoders.values())
 
 
-@pytest.mark.parametrize("margin", [chunked.Margin(1, 1), chunked.Margin(3, 1), chunked.Margin(0, 4)])
+@pytest.mark.parametrize(
+    "margin", [chunked.Margin(1, 1), chunked.Margin(3, 1), chunked.Margin(0, 4), chunked.Margin(0, 0)]
+)
 def test_spans_cover_a_file_once_and_keep_their_margins(margin):
     for length in range(1, 60):
-        window = chunked.fitting_window(length, 13, margin)
+        window = chunked.fitting_window(length, 13, margin, 1)
         assert window == length or margin.smallest_window <= window <= 13
         kept = []
         for span in chunked.spans(length, window, margin):

@@ -163,6 +163,22 @@ def test_codes_that_are_no_whole_frames_are_refused():
         functional.bind(params, {})(np.zeros((1, 10, 8), np.float32))
 
 
+def test_every_stream_has_whole_frames_of_the_synthesizer(tiny_vqvae_config):
+    """A stream between the longest and the shortest counts too: frames of 48 samples are no whole ones of 32."""
+    top = config.TierConfig(downsampling=(6,), strides=(2, 2, 2, 2, 2, 3), width=8, depth=1)
+
+    def settings(hop_length: int) -> config.VQVAEConfig:
+        return dataclasses.replace(
+            tiny_vqvae_config, top=top, decoder="ddsp", ddsp=config.DDSPConfig(hop_length=hop_length)
+        )
+
+    for hop_length, numbers in ((96, [1, 3, 12]), (32, [1, 1, 4]), (16, [1, 1, 2])):
+        settings(hop_length).validate()
+        assert [margins.frames_together(settings(hop_length), tier) for tier in TIERS] == numbers
+    with pytest.raises(ValueError, match=r"ddsp\.hop_length=48: .* multiple of all .*; the streams have 96, 32, 8"):
+        settings(48).validate()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
