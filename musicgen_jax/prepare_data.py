@@ -30,6 +30,9 @@ _SAMPLE_RATE = flags.DEFINE_integer("sample_rate", 22050, "Hz of the dataset.")
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Seed of the split, and of what the source generates.", lower_bound=0, upper_bound=config.MAX_SEED
 )
+_TRANSCRIBE = cli.define_path(
+    "transcribe", None, "Network that finds the notes of recordings without a .mid beside them; make transcriber."
+)
 _RUNNER = flags.DEFINE_enum("runner", "parallel", ["serial", "parallel"], "One process, or one for each core.")
 
 
@@ -42,11 +45,14 @@ def main() -> None:
     from musicgen_jax.command_line import closing
     from musicgen_jax.data import preparation, workers
     from musicgen_jax.runtime import files
+    from musicgen_jax.scores import transcription
 
     source = os.path.abspath(_SOURCE.value) if _SOURCE.value else ""
-    settings = preparation.Settings(_DATASET.value, source, _SAMPLE_RATE.value, _SEED.value)
+    network = "" if _TRANSCRIBE.value is None else os.path.abspath(_TRANSCRIBE.value)
+    digest = transcription.checked(network) if network else ""
+    settings = preparation.Settings(_DATASET.value, source, _SAMPLE_RATE.value, _SEED.value, digest)
     module = importlib.import_module(SOURCES[_DATASET.value])
-    report = preparation.prepare(settings, module, _OUT.value, workers.count(_RUNNER.value))
+    report = preparation.prepare(settings, module, _OUT.value, workers.count(_RUNNER.value), network)
     out = files.describe_path(_OUT.value)
     print(f"{out}: files {report['files']}, hours {report['hours']}, rejections {report['rejections']}")
     for message in report["messages"]:

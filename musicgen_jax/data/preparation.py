@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -16,12 +16,13 @@ import numpy as np
 from musicgen_jax.data import audio_io, manifest, output_folder, shards, track, workers
 from musicgen_jax.runtime import console, files, progress_report, records
 from musicgen_jax.runtime.errors import UserError
-from musicgen_jax.scores import excerpts
-from musicgen_jax.scores.score import COLUMNS
+from musicgen_jax.scores import excerpts, transcription
+from musicgen_jax.scores.score import COLUMNS, Score
 
 REPORT_NAME = "report.json"
 DATASET_NAME, SCORES_NAME = "musicgen_audio", "musicgen_scores"
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1000, 192000
+TRANSCRIBED = "transcribed"  # the kind of a score that a network has heard
 START_SECONDS = 300.0  # for a process to compile what renders a score, on a machine that has other things to do
 
 
@@ -34,12 +35,18 @@ class Settings:
       source: absolute path of its folder, or "".
       sample_rate: Hz.
       seed: of the split, and of what the source generates.
+      transcriber: digest of the network that transcribes recordings without a score; "" where none does.
     """
 
     dataset: str
     source: str
     sample_rate: int
     seed: int
+    transcriber: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, without what is younger than some reports and off."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if (name, value) != ("transcriber", "")}
 
     def validate(self) -> None:
         """Raises UserError where the sample rate is out of range."""
@@ -50,7 +57,7 @@ class Settings:
             )
 
 
-def prepare(settings: Settings, source: ModuleType, out: str, num_workers: int) -> dict[str, Any]:
+def prepare(settings: Settings, source: ModuleType, out: str, num_workers: int, network: str = "") -> dict[str, Any]:
     """Prepares a dataset, or finds it complete already.
 
     Args:
@@ -59,6 +66,7 @@ def prepare(settings: Settings, source: ModuleType, out: str, num_workers: int) 
         have notes(source) -> dict of facts for the report ("licence", ...), cheap and equal as long as the source is.
       out: the directory to write; absent, empty, or holding this same dataset.
       num_workers: processes; the result is the same, byte for byte, whatever their number.
+      network: file of the network whose digest is `settings.transcriber`.
 
     Returns:
       The report, as in report.json.
@@ -75,7 +83,7 @@ def prepare(settings: Settings, source: ModuleType, out: str, num_workers: int) 
         if report := finished(settings, notes, out):  # it was whole, but interrupted as it moved into its place
             return report
         try:
-            return _prepare(settings, source, notes, folder, num_workers)
+            return _prepare(settings, source, notes, folder, num_workers, network)
         except AllRejectedError as error:
             rows = list(map(manifest.rejected, error.rejections))
             manifest.write(folder, rows)
@@ -84,7 +92,12 @@ def prepare(settings: Settings, source: ModuleType, out: str, num_workers: int) 
 
 
 def _prepare(
-    settings: Settings, source: ModuleType, notes: dict[str, object], folder: pathlib.Path, num_workers: int
+    settings: Settings,
+    source: ModuleType,
+    notes: dict[str, object],
+    folder: pathlib.Path,
+    num_workers: int,
+    network: str,
 ) -> dict[str, Any]:
     if _holds_rejections_only(folder):
         for name in (REPORT_NAME, manifest.FILE_NAME):
@@ -95,14 +108,15 @@ def _prepare(
     _require_some(tracks, rejections, settings)
     splits = {item.group: item.split for item in tracks if item.split} or manifest.split_groups(tracks, settings.seed)
     metadata = {"sample_rate": settings.sample_rate, "dataset": settings.dataset}
-    kinds = sorted({item.score_kind for item in tracks if item.score is not None})
-    metadata |= {"scores": {"columns": list(COLUMNS), "kinds": kinds}} if kinds else {}
     audible = tracks[0].blocks is not None
+    planned = {item.score_kind for item in tracks if item.score is not None}
+    kinds = sorted(planned | ({TRANSCRIBED} if network and audible else set()))
+    metadata |= {"scores": {"columns": list(COLUMNS), "kinds": kinds}} if kinds else {}
     features = shards.audio_features(scores=bool(kinds)) if audible else shards.score_features()
     name = DATASET_NAME if audible else SCORES_NAME
     with shards.ShardWriter(folder, name, features, manifest.SPLITS, metadata) as writer:
         if audible:
-            rows = _write_tracks(writer, tracks, splits, rejections, settings, num_workers)
+            rows = _write_tracks(writer, tracks, splits, rejections, settings, num_workers, network)
         else:
             rows = _write_scores(writer, tracks, splits, settings)
         _require_some(rows, rejections, settings)
@@ -132,10 +146,12 @@ def finished(settings: Settings, notes: dict[str, object], out: str) -> dict[str
     if not (path.is_file() and shards.is_complete(out)):
         return None
     report = files.read_json(path)
-    wanted = dataclasses.asdict(settings)
+    wanted = settings.to_dict()
     there = records.check(dict[str, Any], report.get("settings"), f"{path}: settings")
     different = [
-        f"{name} {there.get(name)!r}, now {wanted[name]!r}" for name in wanted if there.get(name) != wanted[name]
+        f"{name} {there.get(name)!r}, now {wanted.get(name)!r}"
+        for name in wanted | there
+        if there.get(name) != wanted.get(name)
     ]
     remedy = "remove it or choose another `out`"
     if different:
@@ -159,7 +175,7 @@ def make_report(settings: Settings, notes: dict[str, object], rows: list[manifes
             f"{manifest.MIN_GROUPS} that belong to different groups"
         )
     return {
-        "settings": dataclasses.asdict(settings),
+        "settings": settings.to_dict(),
         "notes": notes,
         "files": dict(sorted(collections.Counter(row.status for row in rows).items())),
         "rejections": _categories(row.reason for row in rows),
@@ -193,6 +209,7 @@ def _write_tracks(
     rejections: list[track.Rejection],
     settings: Settings,
     num_workers: int,
+    network: str,
 ) -> list[manifest.Row]:
     """Writes every track's segments and returns the rows; a track that fails now is added to `rejections`."""
     rows = []
@@ -204,10 +221,13 @@ def _write_tracks(
     )
     # Tracks pass through files: a worker's result stays small, and a track's length is known before its first record.
     with tempfile.TemporaryDirectory(dir=writer.path) as folder, progress:
-        spooled = workers.ordered_map(functools.partial(_spool, folder), enumerate(tracks), num_workers, _patience)
+        spool = functools.partial(_spool, folder, network, settings.sample_rate)
+        spooled = workers.ordered_map(spool, enumerate(tracks), num_workers, _patience)
         for index, (item, outcome) in enumerate(zip(tracks, spooled, strict=True)):
             lost = isinstance(outcome, workers.Lost)
-            num_samples, reason = (0, f"failed on second reading: {outcome.reason}") if lost else outcome
+            num_samples, reason, score = (0, f"failed on second reading: {outcome.reason}", None) if lost else outcome
+            if score is not None:
+                item = dataclasses.replace(item, score=score, score_kind=TRANSCRIBED)
             path = _spool_path(folder, index)
             if reason:
                 about = (item.hash, item.duration, item.sample_rate, item.channels)
@@ -236,16 +256,24 @@ def _write_scores(
 
 
 def _patience(numbered: tuple[int, track.Track]) -> float:
-    """Seconds within which a track must be decoded or rendered; the slowest machine needs a fifth of its duration."""
-    return START_SECONDS + numbered[1].duration / 5
+    """Seconds within which a track must be decoded or rendered, for which the slowest machine needs a fifth of its
+    duration, and transcribed, for which it needs as long as it is."""
+    return START_SECONDS + 1.2 * numbered[1].duration
 
 
 def _spool_path(folder: str, index: int) -> str:
     return os.path.join(folder, f"{index}.int16")
 
 
-def _spool(folder: str, numbered: tuple[int, track.Track]) -> tuple[int, str]:
-    """Decodes a track to a file of raw int16; returns the number of samples, and why it failed or ""."""
+def _spool(
+    folder: str, network: str, sample_rate: int, numbered: tuple[int, track.Track]
+) -> tuple[int, str, Score | None]:
+    """Decodes a track to a file of raw int16.
+
+    Returns:
+      The number of samples; why it failed or ""; and of a track without a score, if a network transcribes it, the
+      notes that it has found, if any.
+    """
     index, item = numbered
     path = _spool_path(folder, index)
     num_samples, reason, blocks = 0, "", iter(item.blocks())
@@ -261,7 +289,18 @@ def _spool(folder: str, numbered: tuple[int, track.Track]) -> tuple[int, str]:
                 break
             file.write(samples.tobytes())
             num_samples += len(samples)
-    return num_samples, reason if reason or num_samples else "empty: it gave no samples"
+    reason = reason if reason or num_samples else "empty: it gave no samples"
+    if reason or not network or item.score is not None:
+        return num_samples, reason, None
+    score = transcription.transcribe(transcription.load(network), _blocks_of(path, sample_rate), sample_rate)
+    return num_samples, "", None if score.empty else score.clipped(num_samples / sample_rate)
+
+
+def _blocks_of(path: str, size: int) -> Iterator[np.ndarray]:
+    """A spooled track, float32, `size` samples at a time."""
+    with open(path, "rb") as file:
+        while content := file.read(2 * size):
+            yield audio_io.from_int16(np.frombuffer(content, np.int16))
 
 
 def _write_segments(
