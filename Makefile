@@ -17,7 +17,7 @@ STACK := $(addprefix tests/,test_cli.py test_generation.py training sharding tra
 	data/test_loader.py codes/test_code_dataset.py quantizers/test_quantizer.py tokenizers/test_loss.py \
 	tokenizers/test_chunked.py tokenizers/test_extraction.py)
 
-.PHONY: demo test test-stack test-slow test-parity lint format clean
+.PHONY: demo test test-stack test-slow test-parity transcriber lint format clean
 
 demo: $(VENV)/.demo
 	PYTHON=$(BIN)/python launch/demo.sh demo
@@ -34,6 +34,20 @@ test-slow: $(VENV)/.test
 
 test-parity: $(VENV)/.test $(VENV)/.parity
 	$(PYTEST) --dist loadfile -m parity
+
+# The network of `prepare_data --transcribe=transcriber/nmp.onnx`, out of basic-pitch's wheel: the package itself, with
+# all that it needs, is not installed.
+BASIC_PITCH := basic-pitch==0.4.0
+transcriber: transcriber/nmp.onnx $(VENV)/.transcribe
+
+transcriber/nmp.onnx: | $(VENV)/.transcribe
+	rm -rf transcriber && mkdir transcriber
+	$(BIN)/python -m pip download -q --no-deps --only-binary=:all: --python-version=3.11 -d transcriber $(BASIC_PITCH)
+	cd transcriber && $(abspath $(BIN))/python -m zipfile -e *.whl . && mv basic_pitch/saved_models/icassp_2022/nmp.onnx .
+	cd transcriber && rm -rf *.whl basic_pitch *.dist-info
+
+$(VENV)/.transcribe: setup.py
+	$(call install,transcribe)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

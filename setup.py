@@ -59,6 +59,8 @@ setup(
         "tqdm>=4.66,<5",
     ],
     extras_require={
+        # `prepare_data --transcribe`, with the network that `make transcriber` fetches.
+        "transcribe": ["onnxruntime>=1.20,<2"],
         "demo": ["music21>=9.5"],
         "test": [
             "pytest>=8",
