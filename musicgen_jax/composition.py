@@ -1,34 +1,19 @@
 """One call in Python: a composer's workdir -> scores."""
 
 import os
-from collections.abc import Sequence
-from typing import Any, TypedDict, Unpack
+from collections.abc import Mapping
+from typing import Any
 
 from musicgen_jax import config, pretrained
 from musicgen_jax.priors import trained
-from musicgen_jax.runtime import files, records
-from musicgen_jax.sampling import arguments, composing, requests, sampler_settings, score_output
+from musicgen_jax.runtime import files
+from musicgen_jax.sampling import arguments, composing, options, requests, score_output
 from musicgen_jax.scores import midi
 from musicgen_jax.scores.score import Score
 
 Path = str | os.PathLike[str]
 DEFAULT_SECONDS = 20.0
-SETTINGS = ("temperature", "top_p", "top_k", "guidance")
-
-
-class Options(TypedDict, total=False):
-    """What else may be said of a composition: see `requests.Request` and `sampler_settings.SamplingSettings`."""
-
-    genre: str | Sequence[str] | None
-    artist: str
-    temperature: sampler_settings.ByTier
-    top_p: sampler_settings.ByTier
-    top_k: sampler_settings.ByTier
-    guidance: sampler_settings.ByTier
-    hop_fraction: sampler_settings.ByTier
-    total_seconds: float
-    batch_size: int | None
-    cache_dtype: str
+OF_AUDIO = ("mode", "score", "lyrics", "parallel_windows", "sampler", "steps")  # options that a composer does not read
 
 
 class Composer:
@@ -48,24 +33,17 @@ class Composer:
         return self.model.genres
 
     def compose(
-        self,
-        seconds: float | None = None,
-        *,
-        prompt: Path | Score | None = None,
-        seed: int = 0,
-        num_samples: int | None = None,
-        show_progress: bool = False,
-        **options: Unpack[Options],
+        self, seconds: float | None = None, *, num_samples: int | None = None, show_progress: bool = False, **said: Any
     ) -> Score | list[Score]:
         """Composes.
 
         Args:
-          seconds: length, prompt included; by default 20.
-          prompt: how the music begins: a MIDI file, or a score.
-          seed: equal arguments give equal music.
+          seconds: length, a prompt included; by default 20.
           num_samples: how many, composed together; None is one.
           show_progress: a bar with the time left, on stderr.
-          **options: see `Options`.
+          **said: other options of `sampling.options`, but for those of audio: seed, genre, artist, temperature, top_p,
+            top_k, guidance, guide_by, hop_fraction, total_seconds, batch_size, cache_dtype; and prompt, how the music
+            begins: a MIDI file, or a score. Equal ones give equal music.
 
         Returns:
           A score, or a list of them where `num_samples` is given.
@@ -74,55 +52,54 @@ class Composer:
           NotFoundError: there is no such prompt.
           UserError: an argument is of the wrong type or out of range; the message says which.
         """
-        request, prime = self.request(seconds, prompt, seed, num_samples, options)
+        request, prime, _ = self.request(seconds=seconds, num_samples=num_samples, **said)
         scores = composing.compose(self.model, request, prime, show_progress=show_progress).scores
         return list(scores) if num_samples is not None else scores[0]
 
-    def write(
-        self,
-        out: Path,
-        seconds: float | None = None,
-        *,
-        prompt: Path | Score | None = None,
-        timbre: str = "",
-        seed: int = 0,
-        num_samples: int | None = None,
-        **options: Unpack[Options],
-    ) -> None:
+    def write(self, out: Path, seconds: float | None = None, **said: Any) -> None:
         """`compose` to a folder: NNN.mid, NNN.wav as the synthesizer plays it, codes.npz, samples.json.
 
         Args:
-          timbre: of the synthesizer; "" takes that of a sample's genre, or the first. The others are those of
-            `compose`, and so is what it raises; also UserError where the folder holds other things.
+          out: the folder.
+          seconds: length of each.
+          **said: as for `compose`; and `timbre` of the synthesizer, by default that of a sample's genre, or the first.
+
+        Raises:
+          NotFoundError: there is no such prompt.
+          UserError: as `compose`, or the folder holds other things.
         """
-        request, prime = self.request(seconds, prompt, seed, num_samples, options)
+        request, prime, timbre = self.request(seconds=seconds, **said)
         score_output.compose_to_folder(self.model, request, files.local_path(out, "out"), self.workdir, prime, timbre)
 
-    def request(
-        self,
-        seconds: float | None,
-        prompt: Path | Score | None,
-        seed: int,
-        num_samples: int | None,
-        options: Options | dict[str, Any],
-    ) -> tuple[requests.Request, Score | None]:
-        """The arguments of `compose` as what the sampler takes, checked."""
-        known = list(Options.__annotations__)
-        for name in options:
-            near = records.nearest(name, known)
-            config.require(name in known, f"{name}: no such option{near}; there are {', '.join(known)}")
-        fields = arguments.checked(options)
-        settings = {name: fields.pop(name) for name in SETTINGS if name in fields}
+    def request(self, **said: Any) -> tuple[requests.Request, Score | None, str]:
+        """Options of `compose` as what the sampler takes, checked: (the request, the prompt, the timbre)."""
+        prompt = said.pop("prompt", None)
+        said = arguments.checked(said)
+        for name in OF_AUDIO:
+            value = said.pop(name, None)
+            rule = f"`{name}`={value}: a composer alone does not take it: leave it out"
+            config.require(value in (None, options.find(name).default), rule)
+        timbre = said.pop("timbre", "")
+        said.setdefault("seconds", DEFAULT_SECONDS)
+        if not said.get("guide_by"):
+            said["guide_by"] = ("labels",)
         prime = prompt if isinstance(prompt, Score | None) else midi.read(_midi_file(prompt), apply_sustain=True)
-        request = requests.Request(
-            seconds=DEFAULT_SECONDS if seconds is None else arguments.number("seconds", seconds),
-            num_samples=1 if num_samples is None else arguments.whole("num_samples", num_samples),
-            seed=arguments.whole("seed", seed),
-            genres=fields.pop("genre", ()),
-            settings=sampler_settings.SamplingSettings(**settings),
-            **fields,
-        )
-        return request, prime
+        return requests.of_options(said), prime, timbre
+
+    def share(self, said: dict[str, Any]) -> dict[str, Any]:
+        """Of checked options for composer and priors together those that the composer takes. What they say of its
+        stream alone is removed from them; genres and artists that it does not know are unknown to it."""
+        taken = {name: value for name, value in said.items() if name not in (*OF_AUDIO, "guidance", "guide_by", "timbre")}
+        for name, value in list(taken.items()):
+            if isinstance(value, Mapping):
+                said[name] = {stream: one for stream, one in value.items() if stream != config.STREAM}
+                taken[name] = value.get(config.STREAM)
+        names = {"genre": self.model.config.genres, "artist": self.model.config.artists}
+        if "genre" in taken:
+            taken["genre"] = [one if one in names["genre"] else config.UNKNOWN_LABEL for one in taken["genre"]]
+        if taken.get("artist") not in names["artist"]:
+            taken.pop("artist", None)
+        return {name: value for name, value in taken.items() if value is not None}
 
 
 def load(workdir: Path) -> Composer:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from musicgen_jax import config, pretrained
+from musicgen_jax import composition, config, pretrained
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime import console, files
 from musicgen_jax.runtime.errors import NotFoundError
@@ -25,11 +25,18 @@ class MusicGenerator:
       tokenizer: audio <-> codes.
       priors: by stream.
       models: where they come from: "vqvae" and streams -> workdir.
+      composer: writes what the priors perform, where there is one.
       sample_rate: Hz of the audio.
     """
 
-    def __init__(self, tokenizer: Tokenizer, priors: Mapping[str, trained.TrainedPrior], models: dict[str, str]):
-        self.tokenizer, self.priors, self.models = tokenizer, dict(priors), models
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        priors: Mapping[str, trained.TrainedPrior],
+        models: dict[str, str],
+        composer: composition.Composer | None = None,
+    ):
+        self.tokenizer, self.priors, self.models, self.composer = tokenizer, dict(priors), models, composer
         self.sample_rate: int = tokenizer.layout.sample_rate
 
     @property
@@ -52,8 +59,10 @@ class MusicGenerator:
           **said: the other options below. Equal ones give equal music. A prompt may be a recording, a file of codes,
             the codes.npz of former samples, a MIDI file that the synthesizer plays, or a waveform at `sample_rate`:
             floats [S], with two channels [S, 2], or [N, S] for several pieces; with one the mode is "continue" unless
-            another is given. A score may be a MIDI or MusicXML file, a `Score`, or several that the samples take by
-            turns; it is performed from the beginning on, a prompt included, by priors that were trained with scores.
+            another is given. A score may be a MIDI or MusicXML file, a `Score`, several that the samples take by turns,
+            or the workdir of a composer, which writes one for each sample; so does the generator's own composer where
+            there is one and no score is given. It is performed from the beginning on, a prompt included, by priors that
+            were trained with scores.
 
         Returns:
           float32 [S], or [num_samples, S] where `num_samples` is given.
@@ -68,6 +77,17 @@ class MusicGenerator:
         codes, tier = sampler.complete(), sampler.finest
         audio = [self.tokenizer.decode(row, tier) for row in codes[tier]]
         return np.stack(audio) if num_samples is not None else audio[0]
+
+    def compose(self, seconds: float | None = None, **said: Any) -> Score | list[Score]:
+        """A new score by the generator's composer; see `composition.Composer.compose`.
+
+        Raises:
+          NotFoundError: it has none.
+          UserError: as there.
+        """
+        if self.composer is None:
+            raise NotFoundError("there is no composer: load one with the models, score=DIR, or composition.load(DIR)")
+        return self.composer.compose(seconds, **said)
 
     def perform(
         self, score: Path | Score | Sequence[Score], seconds: float | None = None, **options: Any
@@ -108,9 +128,9 @@ class MusicGenerator:
     def request(self, **said: Any) -> tuple[requests.Request, prompts.Prompt | None, performed.Scores | None]:
         """Options of `generate` as what the samplers take, checked; raises as it."""
         said = arguments.checked(said)
-        source, score = said.pop("prompt", None), said.pop("score", None)
-        scores = None if score is None else performed.load(score)
-        timbre = next(iter(said.get("genre", ())), "")
+        scores = self._performed(said)
+        source = said.pop("prompt", None)
+        timbre = said.pop("timbre", "") or next(iter(said.get("genre", ())), "")
         start = None if source is None else prompts.load(source, self.tokenizer, timbre)
         said.setdefault("mode", "ancestral" if start is None else "continue")
         if not said.get("guide_by"):
@@ -127,6 +147,19 @@ class MusicGenerator:
         for note in request.notes(models):
             console.say(f"note: {note}")
         return request, start, scores
+
+    def _performed(self, said: dict[str, Any]) -> performed.Scores | None:
+        """What the samples perform: a given score, what a composer writes, or nothing. Takes the score from the options,
+        and what they say of the composer alone."""
+        score = said.pop("score", None)
+        composer = self.composer if score is None and any(one.config.score for one in self.priors.values()) else None
+        if isinstance(score, str | os.PathLike) and files.local_path(score, "score").is_dir():
+            composer = composition.load(score)
+        if composer is None:
+            return None if score is None else performed.load(score)
+        of_composer = composer.share(said)
+        pieces = composer.compose(**{"seconds": options.find("seconds").default, "num_samples": 1} | of_composer)
+        return performed.Scores(f"what the composer in {composer.workdir} writes", tuple(pieces))
 
     def _hierarchy(
         self,
@@ -160,16 +193,21 @@ def load(directory: Path | None = None, **workdirs: Path) -> MusicGenerator:
       NotFoundError: no such folder, no tokenizer, or no prior.
       UserError: a folder holds something else.
     """
-    tokenizer, models = find(directory, **workdirs)
+    tokenizer, models, composer = _find(directory, workdirs)
     names = [name for name in models if name != "vqvae"]
     if not names:
         raise NotFoundError(f"{directory or 'the arguments'}: a tokenizer (vqvae) and a prior are needed")
     priors = {name: pretrained.load_code_model(models[name], name) for name in names}
-    return MusicGenerator(tokenizer, priors, models)
+    return MusicGenerator(tokenizer, priors, models, composition.load(composer) if composer else None)
 
 
 def find(directory: Path | None = None, **workdirs: Path) -> tuple[Tokenizer, dict[str, str]]:
     """(the tokenizer, "vqvae" and streams -> workdir, coarse to fine); arguments and errors as of `load`."""
+    return _find(directory, workdirs)[:2]
+
+
+def _find(directory: Path | None, workdirs: Mapping[str, Path]) -> tuple[Tokenizer, dict[str, str], str]:
+    """What `find` returns, and the workdir of a composer, or ""."""
     given = {"vqvae" if name == "tokenizer" else name: _path(name, path) for name, path in workdirs.items()}
     root = None if directory is None else files.local_path(directory, "directory")
     models = ({} if root is None else _workdirs_in(root, given)) | given
@@ -177,9 +215,10 @@ def find(directory: Path | None = None, **workdirs: Path) -> tuple[Tokenizer, di
         raise NotFoundError(f"{directory or 'the arguments'}: a tokenizer (vqvae) and a prior are needed")
     tokenizer = pretrained.load_vqvae(models["vqvae"])
     names = ("vqvae", *tokenizer.layout.names)
-    unknown = ", ".join(sorted(set(given) - set(names)))
+    composer = models.pop(config.STREAM, "")
+    unknown = ", ".join(sorted(set(given) - {*names, config.STREAM}))
     config.require(not unknown, f"{unknown}: no such model; a folder of models holds {', '.join(names)}")
-    return tokenizer, {name: models[name] for name in names if models.get(name)}
+    return tokenizer, {name: models[name] for name in names if models.get(name)}, composer
 
 
 def _path(name: str, path: Path | None) -> str:

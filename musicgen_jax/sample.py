@@ -9,6 +9,8 @@
     python -m musicgen_jax.sample ... --mode=upsample --prime=FILE.codes    finer tiers for the codes of a coarse one
 
     python -m musicgen_jax.sample ... --score=FILE.mid    performs a score, with priors that were trained with scores
+    python -m musicgen_jax.sample ... --score=DIR         composes with the model in DIR, then performs
+    python -m musicgen_jax.sample --score=DIR --out=DIR   composes; the synthesizer plays, in --timbre
 
     python -m musicgen_jax.sample --vqvae=DIR --decode=X.codes --out=OUT.wav --tier=top
 
@@ -18,6 +20,7 @@ stream" takes one for all, --temperature=0.9, or one for each, --temperature=top
 NAME,NAME or the flag again. In Python: `musicgen_jax.load(...)`.
 """
 
+import pathlib
 from typing import Any
 
 from absl import flags
@@ -38,11 +41,11 @@ _TIER = flags.DEFINE_string("tier", None, "Tier of --decode; by default the fine
 _MODELS = (*model_flags.NAMED, "prior", "model")
 
 
-@flags.multi_flags_validator(["decode", "tier", "mode", "top", "prior", "model"])
+@flags.multi_flags_validator(["decode", "tier", "mode", "top", "prior", "model", "score"])
 def _require_one_of_two_ways(values: dict[str, Any]) -> bool:
     """Either the flags of --decode or those of sampling."""
     if values["decode"] is None:
-        if values["mode"] != "upsample" and not any(values[name] for name in ("top", "prior", "model")):
+        if values["mode"] != "upsample" and not any(values[name] for name in ("top", "prior", "model", "score")):
             raise flags.ValidationError(
                 "Flag --top must have a value (or --decode, to turn a file of codes into sound)."
             )
@@ -58,10 +61,18 @@ def _require_one_of_two_ways(values: dict[str, Any]) -> bool:
 
 def main() -> None:
     """Flags -> parts -> one call."""
-    if _DECODE.value is None:
-        _sample()
-    else:
+    if _DECODE.value is not None:
         _decode()
+    elif _composes_alone():
+        _compose()
+    else:
+        _sample()
+
+
+def _composes_alone() -> bool:
+    named = any(flags.FLAGS[name].value for name in (*_MODELS, "vqvae", "tokenizer"))
+    score = flags.FLAGS["score"].value
+    return score is not None and not named and not pathlib.Path(score).is_file()
 
 
 def _decode() -> None:
@@ -73,6 +84,18 @@ def _decode() -> None:
     allocator.return_memory()
     output.decode_to_wav(pretrained.load_vqvae(vqvae), _DECODE.value, _TIER.value, _OUT.value)
     console.say(f"next: listen to {_OUT.value}")
+
+
+def _compose() -> None:
+    said = option_flags.given()
+    from musicgen_jax import composition
+    from musicgen_jax.command_line import closing
+    from musicgen_jax.data import labels
+
+    composer = composition.load(said.pop("score"))
+    said["genre"] = [one for text in said["genre"] for one in labels.split(text, composer.genres)]
+    composer.write(_OUT.value, **said)
+    closing.after_compose(_OUT.value)
 
 
 def _sample() -> None:

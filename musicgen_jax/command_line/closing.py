@@ -29,7 +29,7 @@ def after_prepare_data(out: str, report: Mapping[str, Any]) -> None:
         for split, hours in report["hours"].items()
     ]
     console.say(f"{out}: " + "; ".join(splits))
-    if report["settings"]["dataset"] == "midi":
+    if report["settings"].get("dataset") == "midi":
         flags = {"config": "configs/symbolic.py:scale=tiny", "workdir": _beside(out, "score"), "config.data.path": out}
         console.say_next("train_prior", flags)
         return
@@ -94,6 +94,11 @@ def after_train_composer(workdir: str, run: config.ComposerTraining) -> None:
     """Says how well training ended; next is composing."""
     say_trained(workdir, run.training.num_steps, "nats_per_code")
     console.say_next("sample", {"score": workdir, "seconds": "20", "out": _beside(workdir, "compositions")})
+
+
+def after_compose(out: str) -> None:
+    """Says where the scores are."""
+    console.say(f"listen: {out}/000.wav; the score is {out}/000.mid")
 
 
 def after_sample(out: str, models: Mapping[str, str]) -> None:

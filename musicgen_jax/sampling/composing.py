@@ -69,16 +69,11 @@ def quarter_seconds(model: config.ComposerConfig, prime: Score | None = None) ->
 
 
 def _validate(composer: trained.TrainedPrior, request: requests.Request) -> None:
-    request.validate_numbers()
+    request.validate_values()
     model = composer.config
-    for genre in request.genres or ("",):
-        composer.require_told(trained.Words(genre, request.artist), request.seconds)
-    guidance = request.settings.of("guidance", model.tier)
-    config.require(
-        guidance == 1 or model.label_dropout > 0,
-        f"`guidance`={guidance}: the composer was never trained without labels, which guidance compares with; use 1, "
-        "or train it with --config.model.label_dropout=0.1",
-    )
+    for sample in range(max(len(request.genres), 1)):
+        composer.require_known(request.words_of(sample))
+    composer.require_guidance(request.settings.of("guidance", model.tier), request.guide_by)
     exact = request.cache_dtype == "compute" or model.int8_cache
     config.require(exact, f"`cache_dtype`={request.cache_dtype}: a composer of such layers knows none but compute")
 

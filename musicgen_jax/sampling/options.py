@@ -185,7 +185,15 @@ OPTIONS = (
         "score",
         "source",
         None,
-        "What is performed: a MIDI or MusicXML file; NNN.mid lies beside NNN.wav.",
+        "What is performed: a MIDI or MusicXML file, or a composer's workdir, which writes one for each sample; NNN.mid "
+        "lies beside NNN.wav.",
+        field=None,
+    ),
+    Option(
+        "timbre",
+        "text",
+        "",
+        "Of the synthesizer where it plays a prompt, or what a composer alone has written; by default the genre's.",
         field=None,
     ),
     Option(

@@ -12,7 +12,7 @@ from musicgen_jax.ddsp import synthesizer, timbres
 from musicgen_jax.nn import modules
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime import files, folder_lock
-from musicgen_jax.sampling import composing, output, performed, requests
+from musicgen_jax.sampling import composing, options, output, performed, requests
 from musicgen_jax.scores import midi
 from musicgen_jax.scores.score import Score
 
@@ -83,12 +83,10 @@ def _digest(score: Score) -> str:
 
 def _facts(composer: trained.TrainedPrior, request: requests.Request, prime: Score | None, timbre: str) -> dict:
     """All that decides the scores and their sound, as JSON gives it back."""
-    request_facts = {name: value for name, value in dataclasses.asdict(request).items() if name != "batch_size"}
-    if not request.lyrics:
-        del request_facts["lyrics"]
     facts = {
-        "request": request_facts,
+        "request": options.completed(dataclasses.asdict(request)),
         "prompt": None if prime is None else {"seconds": prime.seconds, "digest": _digest(prime)},
+        "score": None,
         "timbre": timbre,
         "vqvae_fingerprint": "",  # there is none
         "prior_fingerprints": {config.STREAM: modules.fingerprint(*composer.weights)},
