@@ -89,7 +89,8 @@ class Composer:
     def share(self, said: dict[str, Any]) -> dict[str, Any]:
         """Of checked options for composer and priors together those that the composer takes. What they say of its
         stream alone is removed from them; genres and artists that it does not know are unknown to it."""
-        taken = {name: value for name, value in said.items() if name not in (*OF_AUDIO, "guidance", "guide_by", "timbre")}
+        others = (*OF_AUDIO, "guidance", "guide_by", "timbre")
+        taken = {name: value for name, value in said.items() if name not in others}
         for name, value in list(taken.items()):
             if isinstance(value, Mapping):
                 said[name] = {stream: one for stream, one in value.items() if stream != config.STREAM}

@@ -149,8 +149,10 @@ class MusicGenerator:
         return request, start, scores
 
     def _performed(self, said: dict[str, Any]) -> performed.Scores | None:
-        """What the samples perform: a given score, what a composer writes, or nothing. Takes the score from the options,
-        and what they say of the composer alone."""
+        """What the samples perform: a given score, what a composer writes, or nothing.
+
+        Takes the score from the options, and what they say of the composer alone.
+        """
         score = said.pop("score", None)
         composer = self.composer if score is None and any(one.config.score for one in self.priors.values()) else None
         if isinstance(score, str | os.PathLike) and files.local_path(score, "score").is_dir():

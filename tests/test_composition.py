@@ -105,10 +105,10 @@ def test_write(composer, tmp_path, capsys):
     ("call", "message"),
     [
         ({"genre": "polka"}, "genre=polka: unknown genre"),
-        ({"guidance": 2.0}, "guidance=2.0: the composer was never trained without labels"),
+        ({"guidance": 2.0}, "guidance=2.0: the score prior was never trained without labels"),
         ({"temperature": 0}, "temperature=0.0: must be greater than 0"),
         ({"seconds": 0}, "seconds=0.0: must be greater than 0"),
-        ({"mode": "primed"}, "mode: no such option"),
+        ({"mode": "primed"}, "mode=primed: a composer alone does not take it"),
         ({"prompt": "song.wav"}, r"prompt=song\.wav: a composer goes on from a MIDI file"),
         ({"prompt": tiny_scores.score(0), "seconds": 2.0}, r"seconds=2: the score that is to be continued lasts"),
     ],
@@ -147,9 +147,9 @@ def test_the_command(workdir, tmp_path):
     assert "000.mid" in done.stderr and (out / "003.wav").is_file()
     for flags, message in (
         (["--timbre=kazoo"], "--timbre=kazoo: must be one of organ"),
-        (["--mode=primed"], "--mode: a composer alone does not take it: leave it out"),
+        (["--mode=primed"], "--mode=primed: a composer alone does not take it: leave it out"),
         (["--score=absent"], "no such folder: absent"),
-        ([f"--vqvae={workdir}", "--timbre=organ"], "--timbre=organ: priors play in the voice of --genre"),
+        ([f"--vqvae={workdir}"], "holds a composer, not a tokenizer"),
     ):
         failed = command_line.run("musicgen_jax.sample", f"--score={workdir}", f"--out={tmp_path}/other", *flags)
         assert failed.returncode == 1 and message in failed.stderr and failed.stderr.count("\n") == 1

@@ -185,8 +185,8 @@ OPTIONS = (
         "score",
         "source",
         None,
-        "What is performed: a MIDI or MusicXML file, or a composer's workdir, which writes one for each sample; NNN.mid "
-        "lies beside NNN.wav.",
+        "What is performed: a MIDI or MusicXML file, or the workdir of a composer, which writes one for each sample; "
+        "NNN.mid is that of NNN.wav.",
         field=None,
     ),
     Option(
