@@ -72,31 +72,32 @@ def planes(notes: jax.Array, num_frames: int, frames_per_second: float, ahead: f
       float32 [B, T, planes * 128], one plane after the other: 1 while the pitch sounds; exp(-age / 60 ms) and
       exp(-time left / 60 ms) while it does; and with `ahead` the wait for its next onset, from 1 for at once down to 0.
     """
-    pitch, onset, end = notes[..., 0], notes[..., 1], notes[..., 1] + notes[..., 2]
+    # Row by row: where devices share the batch, each writes the planes of its own windows.
+    return jax.vmap(lambda rows: _planes(rows, num_frames, frames_per_second, ahead))(notes)
+
+
+def _planes(notes: jax.Array, num_frames: int, frames_per_second: float, ahead: float) -> jax.Array:
+    """`planes` of one window: [N, 5] -> [T, planes * 128]."""
+    pitch, onset, end = notes[:, 0], notes[:, 1], notes[:, 1] + notes[:, 2]
     first = jnp.floor(onset * frames_per_second + SLACK)
     last = jnp.maximum(jnp.ceil(end * frames_per_second - SLACK) - 1, first)
     # The number `PITCHES` is that of no column: what is written there is dropped.
-    heard = (notes[..., 2] > 0) & (last >= 0)
+    heard = (notes[:, 2] > 0) & (last >= 0)
     column = jnp.where(heard & (pitch >= -0.5), jnp.round(pitch), PITCHES).astype(jnp.int32)
-    rows = jnp.arange(len(notes))[:, None]
     # One frame more than there are: what begins, or ends, behind the window.
     first, last, behind = (jnp.clip(x, 0, num_frames).astype(jnp.int32) for x in (first, last, last + 1))
-    shape = len(notes), num_frames + 1, PITCHES
-
-    def at(frame: jax.Array) -> tuple[jax.Array, ...]:
-        return rows, frame, column
-
-    changes = jnp.zeros(shape, jnp.int32).at[at(first)].add(1, mode="drop").at[at(behind)].add(-1, mode="drop")
-    sounds = jnp.cumsum(changes, axis=1)[:, :-1] > 0
-    onsets = jnp.full(shape, -jnp.inf).at[at(first)].max(onset, mode="drop")
-    releases = jnp.full(shape, jnp.inf).at[at(last)].min(end, mode="drop")
+    shape = num_frames + 1, PITCHES
+    changes = jnp.zeros(shape, jnp.int32).at[first, column].add(1, mode="drop").at[behind, column].add(-1, mode="drop")
+    sounds = jnp.cumsum(changes, axis=0)[:-1] > 0
+    onsets = jnp.full(shape, -jnp.inf).at[first, column].max(onset, mode="drop")
+    releases = jnp.full(shape, jnp.inf).at[last, column].min(end, mode="drop")
     centres = ((jnp.arange(num_frames) + 0.5) / frames_per_second)[:, None]
-    age = centres - jax.lax.cummax(onsets, axis=1)[:, :-1]
-    left = jax.lax.cummin(releases, axis=1, reverse=True)[:, :-1] - centres
+    age = centres - jax.lax.cummax(onsets)[:-1]
+    left = jax.lax.cummin(releases, reverse=True)[:-1] - centres
     found = [sounds.astype(jnp.float32), *(jnp.where(sounds, _decayed(time), 0.0) for time in (age, left))]
     if ahead:
-        nexts = jnp.full(shape, jnp.inf).at[at(first)].min(onset, mode="drop")
-        wait = jax.lax.cummin(nexts, axis=1, reverse=True)[:, 1:] - centres
+        nexts = jnp.full(shape, jnp.inf).at[first, column].min(onset, mode="drop")
+        wait = jax.lax.cummin(nexts, reverse=True)[1:] - centres
         found.append(jnp.clip(1 - wait / ahead, 0.0, 1.0))
     return jnp.concatenate(found, axis=-1)
 

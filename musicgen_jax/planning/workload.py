@@ -16,6 +16,7 @@ from musicgen_jax.training import state
 
 NUM_GENRES, NUM_ARTISTS = 64, 1024
 TRACK_SECONDS = 240.0
+NUM_NOTES = 512  # of a window, where a prior is told the score: half a minute of dense piano music
 
 Run = config.PriorTraining | config.VQVAETraining
 
@@ -73,6 +74,7 @@ def resolve(model: config.PriorConfig) -> config.PriorConfig:
         track_seconds=TRACK_SECONDS,
         genres=tuple(f"genre{index}" for index in range(NUM_GENRES)),
         artists=tuple(f"artist{index}" for index in range(NUM_ARTISTS)),
+        score_notes=NUM_NOTES if model.score else 0,
     )
     resolved.validate()
     return resolved

@@ -8,7 +8,9 @@ import pytest
 import tiny_condition
 import tiny_priors
 
+from musicgen_jax import config
 from musicgen_jax.conditions import score
+from musicgen_jax.sharding import meshes
 
 RATE, FRAMES, AHEAD = 125.0, 96, 0.1  # frames a second, of a window; seconds
 
@@ -97,6 +99,15 @@ def test_memory_of_a_long_context():
     shape = jax.ShapeDtypeStruct((1, 512, 5), np.float32)
     compiled = planes.lower(shape, num_frames=8192).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 16 * 8192 * 128 * 4
+
+
+def test_devices_that_share_the_batch_share_the_work():
+    mesh = meshes.make_mesh(config.MeshConfig(), jax.devices())
+    notes = np.stack([random_notes(seed, 20, FRAMES / RATE) for seed in range(8)])
+    shared = jax.device_put(notes, meshes.batch_sharding(mesh))
+    compiled = planes.lower(shared).compile()
+    assert not any(word in compiled.as_text() for word in ("all-gather", "all-reduce", "all-to-all"))
+    np.testing.assert_array_equal(compiled(shared), planes(notes))
 
 
 @pytest.fixture(scope="module")
