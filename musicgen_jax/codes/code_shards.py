@@ -106,6 +106,8 @@ def read_index(directory: str, layout: Layout | None = None) -> list[TrackEntry]
         sound = 0 < entry.num_samples < 2**40 and entry.num_samples % hop == 0
         rule = f"must be a multiple of {hop} in (0, 2**40)"
         config.require(sound, f"{where}.num_samples is {entry.num_samples} and {rule}")
+        sound = all(0 <= most <= entry.score.num_notes for most in entry.score.crowds)
+        config.require(sound, f"{where}.score: no stretch of a track has more notes than the track: {AGAIN}")
         entries.append(entry)
     return entries
 

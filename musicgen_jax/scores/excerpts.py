@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.scores.score import DURATION, ONSET, PART, PITCH
 
 MAX_OCTAVES = 40  # of stretches: more than any number of seconds
@@ -52,10 +53,10 @@ def window(notes: np.ndarray, begin: float, size: int) -> np.ndarray:
     """Notes [N, 5] as a model reads them: float32 [size, 5], times counted from `begin` in seconds, padded with zeros.
 
     Raises:
-      ValueError: there are more than `size`.
+      UserError: there are more than `size`, which follows from what an index says.
     """
     if len(notes) > size:
-        raise ValueError(f"{len(notes)} notes do not fit into {size} rows")
+        raise UserError(f"a window has {len(notes)} notes, the index promises {size} at most: extract the codes again")
     rows = np.zeros((size, 5), np.float32)
     rows[: len(notes)] = notes
     rows[: len(notes), ONSET] = notes[:, ONSET].astype(np.float64) - begin

@@ -163,3 +163,23 @@ def test_other_scores_are_other_audio(scored, tmp_path):
     ]
     manifest.write(changed, rows)
     assert provenance.other_audio(codes, str(changed)).startswith("audio ")
+
+
+def test_an_index_that_contradicts_its_notes_is_told(scored, tmp_path):
+    folder = shutil.copytree(scored[1], tmp_path / "codes")
+    entries = code_shards.read_index(scored[1])
+
+    def with_crowds(crowds: tuple[int, ...]) -> None:
+        changed = [dataclasses.replace(one, score=dataclasses.replace(one.score, crowds=crowds)) for one in entries]
+        code_shards.write_index(
+            folder, [one if one.score.kind else old for one, old in zip(changed, entries, strict=True)]
+        )
+
+    with_crowds((2**40,))
+    with pytest.raises(UserError, match=r"row \d\.score: no stretch of a track has more notes than the track"):
+        model_of(str(folder))
+    with_crowds((1,))
+    windows = code_dataset.Windows(str(folder), "train", model_of(str(folder), context=128))
+    longest = int(np.argmax([entry.num_samples for entry in windows.entries]))
+    with pytest.raises(UserError, match=r"a window has \d+ notes, the index promises 16 at most"):
+        windows.window(longest, 0)
