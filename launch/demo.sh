@@ -5,6 +5,9 @@
 #   launch/demo.sh [OUT]                                                  the embedded Bach chorales
 #   launch/demo.sh OUT --dataset=recordings --source=FOLDER               your own recordings
 #
+# Of the chorales the scores are known: a composer writes new ones, and priors perform them. Of recordings they are not:
+# a prior writes sound straight away, over codes that say which notes sound and nothing of phase.
+#
 # It runs with PYTHON, else with the environment that `make demo` made in .venv, else with python3. Interrupted and
 # started again, it goes on where it was: finished steps are skipped, training resumes.
 set -euo pipefail
@@ -14,11 +17,8 @@ if [ "$PWD" = "$repository" ]; then venv=.venv/bin/python; fi # shorter, in comm
 
 out=${1:-demo}
 shift || true
-# Below 1 the priors keep to what they know best; much below, they hold one note or fall silent.
-default_sample_flags="--seconds=8 --num_samples=4 --temperature=0.85"
 if [ $# = 0 ]; then
   set -- --dataset=chorales
-  default_sample_flags+=" --genre=organ,flute,strings,voice" # one piece in each timbre
 fi
 if [ -n "${PYTHON:-}" ]; then
   python=$PYTHON
@@ -30,7 +30,7 @@ fi
 # More flags for one kind of step, separated by spaces: VQVAE_FLAGS="--config.training.num_steps=5000".
 read -ra vqvae_flags <<<"${VQVAE_FLAGS:-}"
 read -ra prior_flags <<<"${PRIOR_FLAGS:-}"
-read -ra sample_flags <<<"${SAMPLE_FLAGS:-$default_sample_flags}"
+read -ra sample_flags <<<"${SAMPLE_FLAGS:-}"
 
 if ! "$python" -c 'import importlib.util as found; raise SystemExit(not found.find_spec("jax"))' 2>/dev/null; then
   echo "error: $python is no Python with JAX: \`make demo\` installs everything into .venv, or set PYTHON" >&2
@@ -51,28 +51,49 @@ step() {
   "$@"
 }
 
-# 1. Audio files -> shards, split by track into train, validation and test.
+train_prior() { # WORKDIR, CONFIG, more flags
+  step "$python" -m musicgen_jax.train_prior --config="$2" --workdir="$out/$1" --config.data.path="$out/codes" \
+    "${@:3}" ${prior_flags[@]+"${prior_flags[@]}"}
+}
+
+# 1. Audio files -> shards, split by track into train, validation and test. (The + is for empty lists in the bash of
+#    macOS.)
 step "$python" -m musicgen_jax.prepare_data "$@" --sample_rate=16000 --out="$out/audio"
 
-# 2. The tokenizer: three tiers of codes, one for every 128, 32 and 8 samples. It leaves the first sound to listen to:
-#    a held-out recording and what each tier's codes make of it, in OUT/vqvae/reconstruction.
-# (The + is for empty lists in the bash of macOS.)
-step "$python" -m musicgen_jax.train_vqvae --config=configs/vqvae.py:scale=tiny --workdir="$out/vqvae" \
+case " $* " in
+*" --dataset=chorales "*) kind=vqvae ;;
+*) kind=tones ;;
+esac
+
+# 2. The tokenizer. Of chorales three streams of codes, one for every 128, 32 and 8 samples; of recordings one stream,
+#    four codes for every 512 samples. It leaves the first sound to listen to: a held-out recording and what its codes
+#    make of it, in OUT/vqvae/reconstruction.
+step "$python" -m musicgen_jax.train_vqvae --config=configs/vqvae.py:scale=tiny,kind=$kind --workdir="$out/vqvae" \
   --config.data.path="$out/audio" ${vqvae_flags[@]+"${vqvae_flags[@]}"}
 
-# 3. Audio -> codes.
+# 3. Audio -> codes; scores go with them.
 step "$python" -m musicgen_jax.extract_codes --vqvae="$out/vqvae" --data="$out/audio" --out="$out/codes"
 
-# 4. A prior for each tier: what comes next, given what came before and the tier above.
-for tier in top middle bottom; do
-  step "$python" -m musicgen_jax.train_prior --config=configs/prior.py:tier=$tier,scale=tiny \
-    --workdir="$out/$tier" --config.data.path="$out/codes" ${prior_flags[@]+"${prior_flags[@]}"}
-done
+if [ $kind = vqvae ]; then
+  # 4. The composer: four voices, what comes next. Then a prior for each stream: the codes that perform a score, given
+  #    what came before and the stream above.
+  train_prior composer configs/symbolic.py:model=transformer,tokens=grid,scale=tiny
+  train_prior top configs/prior.py:tier=top,scale=tiny,score=true --config.training.num_steps=600
+  train_prior middle configs/prior.py:tier=middle,scale=tiny,score=true
+  train_prior bottom configs/prior.py:tier=bottom,scale=tiny,score=true
+  models=(--top="$out/top" --middle="$out/middle" --bottom="$out/bottom" --score="$out/composer")
 
-# 5. New music.
-step "$python" -m musicgen_jax.sample --vqvae="$out/vqvae" --top="$out/top" --middle="$out/middle" \
-  --bottom="$out/bottom" --out="$out/samples" ${sample_flags[@]+"${sample_flags[@]}"}
+  # 5. New music, in each of the four timbres: composed, then performed. Below a temperature of 1 the priors keep to
+  #    what they know best; above a guidance of 1 they follow the score more closely.
+  how=(--genre=organ,flute,strings,voice --temperature=top:0.8,middle:0.6,bottom:0.6 --guidance=top:2)
+else
+  train_prior residual configs/prior.py:tier=residual,scale=tiny
+  models=(--prior=residual:"$out/residual")
+  how=(--temperature=0.9)
+fi
+step "$python" -m musicgen_jax.sample --vqvae="$out/vqvae" "${models[@]}" --out="$out/samples" --seconds=8 \
+  --num_samples=4 "${how[@]}" ${sample_flags[@]+"${sample_flags[@]}"}
 
 # 6. How good is it? Prints the path of the report.
 step "$python" -m musicgen_jax.evaluate --vqvae="$out/vqvae" --data="$out/audio" --samples="$out/samples" \
-  --top="$out/top" --middle="$out/middle" --bottom="$out/bottom" --out="$out/report"
+  "${models[@]}" --out="$out/report"
