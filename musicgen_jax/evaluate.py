@@ -23,6 +23,7 @@ _SAMPLES = cli.define_path("samples", "", "Folder written by sample.")
 _CODES = cli.define_path(
     "codes", "", "Folder written by extract_codes of --data, for the priors; by default what each was trained on."
 )
+_SCORE = cli.define_path("score", "", "Workdir of the composer, to be scored on the held-out scores of --data.")
 _OUT = cli.define_path("out", None, "Folder for metrics.json and report.html.", required=True)
 _MAX_SECONDS = flags.DEFINE_float("max_seconds", 60.0, "Of each held-out track, from its beginning.")
 _MAX_CODES = flags.DEFINE_integer(
@@ -50,8 +51,10 @@ def main() -> None:
         max_seconds=_MAX_SECONDS.value,
         max_codes=_MAX_CODES.value,
     )
+    composer = pretrained.load_composer(_SCORE.value) if _SCORE.value else None
+    workdirs |= {"composer": _SCORE.value} if composer else {}
     steps = {name: pretrained.training_steps(path) for name, path in workdirs.items()}
-    metrics = evaluation.evaluate(tokenizer, priors, settings, workdirs, _OUT.value, steps, unscored)
+    metrics = evaluation.evaluate(tokenizer, priors, settings, workdirs, _OUT.value, steps, unscored, composer)
     for line in _figures(metrics):
         print(line)
     closing.after_evaluate(_OUT.value)
@@ -71,6 +74,7 @@ def _figures(metrics: dict[str, Any]) -> Iterator[str]:
             yield f"{tier} prior: {nats:.3f} nats per code, bigram model {bigram:.3f}"
     if "bits_per_second" in prior:
         yield f"all priors: {prior['bits_per_second']:,.0f} bits per second of audio"
+    yield from _score_figures(metrics.get("score", {}))
     if fad := metrics.get("fad"):
         floor = f", of as many recordings {fad['floor']:.1f}" if "floor" in fad else ""
         doubt = "" if fad["reliable"] else f"; unreliable: fewer frames than {fad['dimensions']} dimensions"
@@ -78,6 +82,17 @@ def _figures(metrics: dict[str, Any]) -> Iterator[str]:
         yield f"Fréchet distance ({fad['embedding']}) of samples {fad['value']:.1f}{floor}; {frames}{doubt}"
     for name, reason in metrics["absent"].items():
         yield f"no {name}: {reason}"
+
+
+def _score_figures(score: dict[str, Any]) -> Iterator[str]:
+    """Those of composers, and of samples that perform scores."""
+    if "nats_per_note" in score:
+        bigram = score["bigram_nats_per_note"]
+        yield f"composer: {score['nats_per_note']:.2f} nats per note, bigram model {bigram:.2f}"
+    if "note_f1" in score:
+        beside = [("recordings", "note_f1_ceiling"), ("wrong scores", "note_f1_shuffled")]
+        known = "".join(f", {name} {score[key]:.2f}" for name, key in beside if key in score)
+        yield f"note F1 of samples against their scores {score['note_f1']:.2f}{known}"
 
 
 if __name__ == "__main__":

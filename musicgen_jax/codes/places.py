@@ -14,7 +14,13 @@ FIRST_WINDOW_SHARE = 1 / 8
 
 
 class Places:
-    """Where the windows of a split begin. A subclass has a method `window(track, start)` -> example."""
+    """Where the windows of a split begin. A subclass has a method `window(track, start)` -> example.
+
+    Attributes:
+      lengths: frames of each track.
+      slots: what an epoch goes through: as many numbers as windows would fill the split. Each slot has a window at a
+        place that is drawn anew every time; see `place`.
+    """
 
     def __init__(self, lengths: Iterable[int], context: int, step: int):
         """Args:
@@ -22,9 +28,8 @@ class Places:
         context: frames of a window.
         step: windows begin at multiples of it.
         """
-        self._lengths, self._context, self._step = list(lengths), context, step
-        self._ends = np.cumsum([max(length, context) for length in self._lengths])  # of the tracks, laid end to end
-        # What an epoch goes through: as many windows as the split could fill.
+        self.lengths, self._context, self._step = list(lengths), context, step
+        self._ends = np.cumsum([max(length, context) for length in self.lengths])  # of the tracks, laid end to end
         self.slots = range(-(-int(self._ends[-1]) // context))
 
     def place(self, slot: int, rng: np.random.Generator) -> tuple[int, int]:
@@ -38,7 +43,7 @@ class Places:
         track = min(int(np.searchsorted(self._ends, point, side="right")), len(self._ends) - 1)
         if rng.random() < self.first_window_share(track):
             return track, 0
-        last = max(0, self._lengths[track] - self._context)
+        last = max(0, self.lengths[track] - self._context)
         return track, self._step * int(rng.integers(last // self._step + 1))
 
     def first_window_share(self, track: int) -> float:
@@ -46,12 +51,12 @@ class Places:
 
         Of the windows that sampling the whole track takes, each moved on by half a context, it is that of the first.
         """
-        rest = max(0, self._lengths[track] - self._context)
+        rest = max(0, self.lengths[track] - self._context)
         return max(1 / (1 + -(-2 * rest // self._context)), FIRST_WINDOW_SHARE)
 
     def consecutive(self) -> Iterator[tuple[int, int]]:
         """(track, start) of windows side by side over the whole split, each code in exactly one of them."""
-        for track, length in enumerate(self._lengths):
+        for track, length in enumerate(self.lengths):
             for start in range(0, length, self._context):
                 yield track, start
 

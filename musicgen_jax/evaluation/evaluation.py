@@ -13,6 +13,7 @@ import musicgen_jax
 from musicgen_jax import config
 from musicgen_jax.codes.layout import Layout
 from musicgen_jax.evaluation import (
+    composer_likelihood,
     inputs,
     likelihood,
     prior_likelihood,
@@ -63,6 +64,7 @@ def evaluate(
     out: str,
     steps: Mapping[str, int] | None = None,
     unscored: Mapping[str, str] = MappingProxyType({}),
+    composer: trained.TrainedPrior | None = None,
 ) -> dict[str, Any]:
     """Writes metrics.json and report.html to the folder `out` and returns the metrics.
 
@@ -76,6 +78,7 @@ def evaluate(
       out: the folder.
       steps: name -> training steps of that model, where they are known.
       unscored: stream -> why the model of it is not scored.
+      composer: the model of scores, if there is one.
 
     Raises:
       NotFoundError: a folder is not there, or holds something else.
@@ -97,6 +100,9 @@ def evaluate(
         waveforms = [sample.clip.audio for sample in given.samples]
         _compare_samples(metrics, waveforms, quality.references, tokenizer.layout.sample_rate, absent)
         _judge_scores(metrics, given.samples, quality.performances, absent)
+    if composer is not None:
+        found = composer_likelihood.evaluate_composer(composer, settings.data, given.split)
+        metrics["score"] = metrics.get("score", {}) | found
     metrics["absent"] = absent
     files.write_json(folder / "metrics.json", metrics)
     report.write_report(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.codes import code_dataset, code_shards
+from musicgen_jax.codes import code_dataset, code_shards, places
 from musicgen_jax.evaluation import likelihood
 from musicgen_jax.priors import loss, trained
 from musicgen_jax.runtime import progress_report
@@ -63,7 +63,7 @@ def _evaluate(
 ) -> dict[str, float | int]:
     """The figures of `evaluate_prior`, on the first `limit` frames of each held-out track."""
     model = prior.config
-    total, count = _score(prior, windows, limit)
+    total, count = score(prior, windows, limit)
     stop = limit * windows.hop_length
     tracks = range(len(windows.entries))
     held_out = [windows.tracks.read(track, [model.tier], 0, stop)[model.tier] for track in tracks]
@@ -110,27 +110,27 @@ def _hop(model: config.PriorConfig) -> int:
     return max(model.context // 2 // multiple, 1) * multiple
 
 
-def _places(windows: code_dataset.Windows, limit: int) -> Iterator[_Place]:
-    context, hop = windows.model.context, _hop(windows.model)
-    for track in range(len(windows.entries)):
-        length = min(windows.num_frames(track), limit)
+def _places(windows: places.Places, model: config.PriorConfig, limit: int) -> Iterator[_Place]:
+    context, hop = model.context, _hop(model)
+    for track, frames in enumerate(windows.lengths):
+        length = min(frames, limit)
         yield _Place(track, 0, 0, min(context, length))
         for start in range(hop, length - context + hop, hop):
             yield _Place(track, start, context - hop, min(context, length - start))
 
 
-def _score(prior: trained.TrainedPrior, windows: code_dataset.Windows, limit: int) -> tuple[float, int]:
-    """(sum of -log p in nats, number of codes)."""
+def score(prior: trained.TrainedPrior, windows: places.Places, limit: int) -> tuple[float, int]:
+    """(sum of -log p in nats, number of codes) of the first `limit` frames of each track, windows as above."""
 
     @jax.jit
     def losses(weights: tuple, batch: dict[str, jax.Array]) -> jax.Array:
         return loss.code_losses(prior.functional.bind(*weights)(batch), batch["codes"])
 
-    places = list(_places(windows, limit))
+    all_places = list(_places(windows, prior.config, limit))
     total, count = 0.0, 0
-    with progress_report.Progress(f"score {prior.config.tier} codes", len(places), "windows") as progress:
-        for first in range(0, len(places), BATCH_SIZE):
-            chosen = places[first : first + BATCH_SIZE]
+    with progress_report.Progress(f"score {prior.config.tier} codes", len(all_places), "windows") as progress:
+        for first in range(0, len(all_places), BATCH_SIZE):
+            chosen = all_places[first : first + BATCH_SIZE]
             # The last batch is filled by repetition, so that one program serves all; the repeats are not counted.
             padded = chosen + chosen[-1:] * (BATCH_SIZE - len(chosen))
             examples = [windows.window(place.track, place.start) for place in padded]

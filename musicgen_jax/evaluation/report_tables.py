@@ -83,9 +83,9 @@ def prior_table(metrics: Mapping[str, Any]) -> str:
 
 def score_table(metrics: Mapping[str, Any]) -> str:
     """Whether samples play their scores, and what those are like, beside held-out music."""
-    score = metrics.get("score")
-    if not score:
-        return absent("No sample was told a score, so there are no notes to compare.")
+    score = metrics.get("score", {})
+    if "statistics" not in score:
+        return absent("No sample was told a score, so there are no notes to compare.") + _composer_line(score)
     low, high = (number(score.get(f"note_f1_{end}"), ".3f") for end in ("low", "high"))
     why = _reason(metrics, "score.note_f1")
     rows = [
@@ -100,7 +100,17 @@ def score_table(metrics: Mapping[str, Any]) -> str:
         ["held-out recordings", _beside_score(metrics, "note_f1_ceiling"), number(score.get("tone_ceiling"), ".2f")],
     ]
     heads = [("", ""), ("note F1", "higher"), ("tone", "higher")]
-    return table(heads, rows) + _statistics_table(score["statistics"])
+    return table(heads, rows) + _statistics_table(score["statistics"]) + _composer_line(score)
+
+
+def _composer_line(score: Mapping[str, Any]) -> str:
+    if "nats_per_note" not in score:
+        return ""
+    nats, bigram = (number(score[f"{name}nats_per_note"], ".2f") for name in ("", "bigram_"))
+    return (
+        f"<p>The composer needs <b>{nats}</b> nats a note for {score['num_pieces']} held-out scores, a bigram model of "
+        f"each voice {bigram}: lower is better.</p>"
+    )
 
 
 def _beside_score(metrics: Mapping[str, Any], name: str) -> str:

@@ -131,6 +131,9 @@ def test_the_page_works_in_a_browser(tmp_path, complete):
 
 SCORE = Score(np.float32([[60, 0.0, 0.7, 90, 0], [67, 0.8, 0.7, 90, 0]]))
 MEASURED = {
+    "nats_per_note": 2.25,
+    "bigram_nats_per_note": 4.75,
+    "num_pieces": 13,
     "note_f1": 0.71,
     "note_f1_low": 0.64,
     "note_f1_high": 0.79,
@@ -153,7 +156,7 @@ def test_a_sample_stands_below_its_score(tmp_path):
     sample = Sample(clip, {"seed": 7}, timbre="flute", score=SCORE, flags=("silent",))
     page = _write(tmp_path / "report.html", samples=[sample], metrics=METRICS | {"score": MEASURED})
     assert "The signal: silent." in page
-    for figure in ("0.710", "0.640", "0.790", "0.520", "0.170", "0.913", "3.75", "0.12"):
+    for figure in ("0.710", "0.640", "0.790", "0.520", "0.170", "0.913", "3.75", "0.12", "2.25", "4.75"):
         assert figure in page
     assert page.index("piano roll of") < page.index("log-mel spectrogram of sample 000")
     assert "C4" in page
