@@ -40,8 +40,8 @@ MAY_IMPORT = {
     },
     "training": {"config", "nn", "sharding"},
     "sampling": {
-        *("config", "nn", "sharding", "transformer", "scores", "ddsp", "data", "codes", "tokenizers", "training.rng"),
-        *("conditions", "priors"),
+        *("config", "nn", "sharding", "transformer", "audio", "scores", "ddsp", "data", "codes", "tokenizers"),
+        *("conditions", "priors", "training.rng"),
     },
     "evaluation": {
         *("config", "audio", "ddsp", "scores", "data", "codes", "tokenizers", "priors", "sampling", "training.metrics"),

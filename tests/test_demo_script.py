@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
-VERBS = ["prepare_data", "train_vqvae", "extract_codes", *["train_prior"] * 3, "sample", "evaluate"]
+VERBS = ["prepare_data", "train_vqvae", "extract_codes", *["train_prior"] * 4, "sample", "evaluate"]
 SYSTEM = "bash dirname"
 LOGS = '#!/bin/bash\nIFS="|"\necho "$0|$*" >> "$LOG"\n'
 HAS_NOTHING = '#!/bin/bash\ncase "$*" in *find_spec*) exit 1 ;; esac\n'
@@ -63,7 +63,13 @@ def test_the_environment_that_make_made(checkout):
     found = commands(checkout, run(checkout, checkout))
     assert [words[:3] for words in found] == [[".venv/bin/python", "-m", f"musicgen_jax.{verb}"] for verb in VERBS]
     assert "--dataset=chorales" in found[0] and "--out=demo/audio" in found[0]
-    assert "--genre=organ,flute,strings,voice" in found[6] and "--out=demo/report" in found[7]
+    sampled, judged = found[7:]
+    assert "--genre=organ,flute,strings,voice" in sampled and "--out=demo/report" in judged
+    for words in (sampled, judged):
+        assert {"--score=demo/composer", "--top=demo/top", "--bottom=demo/bottom"} < set(words)
+    assert [words[3] for words in found[4:7]] == [
+        f"--config=configs/prior.py:tier={tier},scale=tiny,score=true" for tier in ("top", "middle", "bottom")
+    ]
 
 
 def test_from_any_folder_with_names_that_a_shell_must_quote(checkout, tmp_path):
@@ -72,7 +78,9 @@ def test_from_any_folder_with_names_that_a_shell_must_quote(checkout, tmp_path):
     found = commands(checkout, run(checkout, tmp_path, "my run", "--dataset=recordings", source))
     assert {words[0] for words in found} == {str(there)}
     assert source in found[0] and "--out=my run/audio" in found[0]
-    assert not any("genre" in word for word in found[6])
+    assert len(found) == 6 and not any("genre" in word or "--score" in word for words in found for word in words)
+    assert "--config=configs/vqvae.py:scale=tiny,kind=tones" in found[1]
+    assert "--prior=residual:my run/residual" in found[4] and "--prior=residual:my run/residual" in found[5]
 
 
 def test_a_python_that_is_named_comes_first_and_flags_are_passed_on(checkout, tmp_path):
@@ -82,7 +90,7 @@ def test_a_python_that_is_named_comes_first_and_flags_are_passed_on(checkout, tm
     found = commands(checkout, run(checkout, checkout, PYTHON=mine, **flags))
     assert {words[0] for words in found} == {mine}
     assert found[1][-2:] == ["--config.a=1", "--config.b=2"]
-    assert [words[-1] for words in found[3:7]] == ["--config.c=3"] * 3 + ["--seed=4"]
+    assert [words[-1] for words in found[3:8]] == ["--config.c=3"] * 4 + ["--seed=4"]
 
 
 def test_else_python3(checkout, tmp_path):

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from musicgen_jax import config
+from musicgen_jax.audio import signal_checks
 from musicgen_jax.codes import code_file
 from musicgen_jax.data import audio_io
 from musicgen_jax.nn import modules
 from musicgen_jax.priors import trained
-from musicgen_jax.runtime import files, folder_lock, progress_report, records
+from musicgen_jax.runtime import console, files, folder_lock, progress_report, records
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.sampling import hierarchy, journals, options, performed, prompts, requests
 from musicgen_jax.scores import midi
@@ -86,8 +87,8 @@ def _sample(
     samples = []
     for index, sample in enumerate(codes[finest]):
         name, audio = f"{index:03d}.wav", tokenizer.decode(sample, finest)
-        audio_io.write_wav(folder / name, audio, tokenizer.layout.sample_rate, aside=journal.folder)
-        samples.append({"file": name, "seed": request.seed, "index": index, "genre": request.genre_of(index)})
+        about = {"seed": request.seed, "index": index, "genre": request.genre_of(index)}
+        samples.append(write_sample(folder, name, audio, tokenizer.layout.sample_rate, aside=journal.folder) | about)
         if scores is not None:
             samples[-1]["score"] = f"{index:03d}.mid"
             played = scores.of(index).clipped(len(audio) / tokenizer.layout.sample_rate)
@@ -101,6 +102,18 @@ def _sample(
     files.write_json(folder / INFO_NAME, info)
     journals.remove(folder)
     print(f"{folder}: {len(samples)} samples of {request.seconds:g} s")
+
+
+def write_sample(
+    folder: pathlib.Path, name: str, audio: np.ndarray, sample_rate: int, aside: pathlib.Path | None = None
+) -> dict[str, Any]:
+    """Writes one sample; returns its `file`, and what `signal_checks` says of what a player gets: `signal`, `flags`."""
+    audio_io.write_wav(folder / name, audio, sample_rate, aside=aside)
+    signal = dataclasses.asdict(signal_checks.check(np.clip(audio, -1, 1), sample_rate))
+    flags = list(signal.pop("flags"))
+    if flags:
+        console.say(f"note: {folder / name}: {', '.join(flags)}")
+    return {"file": name, "flags": flags, "signal": signal}
 
 
 def is_complete(folder: pathlib.Path, facts: dict) -> bool:

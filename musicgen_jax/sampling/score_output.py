@@ -7,7 +7,6 @@ import os
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.data import audio_io
 from musicgen_jax.ddsp import synthesizer, timbres
 from musicgen_jax.nn import modules
 from musicgen_jax.priors import trained
@@ -55,9 +54,9 @@ def compose_to_folder(
             name, genre = f"{index:03d}", request.genre_of(index)
             with files.replaced(folder / f"{name}.mid") as file:
                 file.write(midi.to_bytes(score))
-            audio_io.write_wav(folder / f"{name}.wav", _played(score, request.seconds, timbre or genre), SAMPLE_RATE)
-            about = {"file": f"{name}.wav", "score": f"{name}.mid", "seed": request.seed, "index": index}
-            samples.append(about | {"genre": genre})
+            audio = _played(score, request.seconds, timbre or genre)
+            about = {"score": f"{name}.mid", "seed": request.seed, "index": index, "genre": genre}
+            samples.append(output.write_sample(folder, f"{name}.wav", audio, SAMPLE_RATE) | about)
         info = facts | {"request": dataclasses.asdict(request), "models": {config.STREAM: workdir}}
         info |= {"sample_rate": SAMPLE_RATE, "decoded_tier": config.STREAM, "samples": samples}
         files.write_json(folder / output.INFO_NAME, info)  # last: a folder with samples.json is complete

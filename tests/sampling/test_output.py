@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny_priors
 
+from musicgen_jax.audio import signal_checks
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.sampling import decode, hierarchy, output, requests
 
@@ -57,10 +58,11 @@ def test_settings_and_seeds_are_kept(folder):
     assert info["request"]["settings"] == {"temperature": 1.0, "top_p": 0.9, "top_k": 0, "guidance": 1.0}
     assert info["models"] == MODELS
     assert (info["sample_rate"], info["decoded_tier"]) == (4000, "top")
-    assert info["samples"] == [
-        {"file": "000.wav", "seed": 3, "index": 0, "genre": "organ"},
-        {"file": "001.wav", "seed": 3, "index": 1, "genre": "organ"},
-    ]
+    for index, (entry, audio) in enumerate(zip(info["samples"], waveforms, strict=True)):
+        assert entry["flags"] == list(signal_checks.check(audio, 4000).flags)
+        assert entry["signal"]["peak_db"] == pytest.approx(20 * np.log10(np.abs(audio).max()), abs=0.01)
+        about = {"file": f"00{index}.wav", "seed": 3, "index": index, "genre": "organ"}
+        assert about == {name: entry[name] for name in about}
     assert len(waveforms) == 2
 
 
