@@ -1,15 +1,16 @@
-"""MusicXML -> Score, by music21. Imports no JAX: worker processes read scores with it."""
+"""MusicXML <-> Score, by music21. Imports no JAX: worker processes read scores with it."""
 
 import dataclasses
 import pathlib
 import warnings
 import zipfile
+from fractions import Fraction
 
 import numpy as np
 
 from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import UserError
-from musicgen_jax.scores.score import Score
+from musicgen_jax.scores.score import DURATION, ONSET, PITCH, Score
 
 SUFFIXES = (".mxl", ".musicxml", ".xml")
 MAX_BYTES = 1 << 25  # of a score, unpacked: a symphony has some megabytes
@@ -17,6 +18,7 @@ MAX_ENTRIES = 1000  # of an archive: pictures and parts
 MIN_PITCH, MAX_PITCH = 12, 127  # MIDI: from 16 Hz, the lowest tone of an organ, to 12.5 kHz
 MAX_NOTE_QUARTERS = 64  # sixteen bars of common time
 MAX_QUARTERS = 20_000  # over three hours
+PLACES = 24  # of a quarter, where written notes begin and end
 VELOCITY = 80  # of every note: mezzo forte
 
 
@@ -69,6 +71,38 @@ def _parsed(path: pathlib.Path) -> Written:
     quarters = np.arange(max(1, np.ceil(score.seconds)) + 1)
     score = Score(score.notes, quarters, _bars(parts[0]) if parts else None, _union(fermatas))
     return Written(files.describe_path(path.stem), tuple(names), score)
+
+
+def write(path: files.Path, score: Score) -> None:
+    """Writes a score as MusicXML: a part for each of its monophonic voices (`Score.voices`), bars of common time.
+
+    Onsets and ends go to the nearest of 24 places in a quarter, which has sixteenths, triplets and their halves; every
+    note lasts one of them at least. Velocities and fermatas are not written.
+
+    Raises:
+      UserError: the score has no quarters, so that nobody knows how long its notes are on paper; or music21 is not
+        installed.
+    """
+    if score.quarters is None:
+        raise UserError("the score has no quarters: a performance without a meter is written as MIDI")
+    try:
+        from music21 import note, stream
+        from music21.musicxml import m21ToXml
+    except ImportError as error:
+        raise UserError("MusicXML needs music21, which is not installed: pip install 'musicgen_jax[demo]'") from error
+    written = stream.Score()
+    for voice in score.voices():
+        part = stream.Part()
+        places = score.quarter_at(np.stack([voice[:, ONSET], voice[:, ONSET] + voice[:, DURATION]]).astype(np.float64))
+        starts, ends = np.round(places * PLACES).astype(int)
+        for pitch, start, end in zip(voice[:, PITCH], starts, np.maximum(ends, starts + 1), strict=True):
+            part.insert(
+                start / PLACES, note.Note(round(float(pitch)), quarterLength=Fraction(int(end - start), PLACES))
+            )
+        written.insert(0, part)
+    with warnings.catch_warnings(action="ignore"), files.replaced(path) as file:
+        content = m21ToXml.GeneralObjectExporter().parse(written)
+        file.write(content)
 
 
 def _require_size(path: pathlib.Path) -> None:

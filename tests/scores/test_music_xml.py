@@ -10,6 +10,7 @@ import tiny_music_xml
 
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.scores import music_xml
+from musicgen_jax.scores.score import Score
 
 
 def write_measures(path, lengths, meter="4/4"):
@@ -43,6 +44,24 @@ def test_a_quarter_is_a_second(tmp_path):
     assert written.score.num_parts == 4 and written.score.seconds == 4.0
     np.testing.assert_array_equal(written.score.quarters, np.arange(5))
     np.testing.assert_array_equal(written.score.of_part(3)[:, :3], [[48, 0, 1], [49, 1, 1], [50, 2, 2]])
+
+
+def test_what_is_written_is_read(tmp_path):
+    """Sixteenths, triplets, rests and a note over a bar line; in any tempo."""
+    tiny_music_xml.needs_music21()
+    rows = [(72, 0, 0.25), (74, 0.25, 0.25), (76, 1, 1 / 3), (77, 4 / 3, 1 / 3), (79, 3, 2), (81, 6.5, 1.5)]
+    notes = np.array([[*row, 80, part] for part in range(2) for row in rows], np.float32)
+    score = Score(notes, np.arange(9.0), np.array([0.0, 4.0]))
+    for tempo in (1.0, 0.7):
+        music_xml.write(tmp_path / "a.musicxml", score.stretched(tempo))
+        np.testing.assert_allclose(music_xml.read(tmp_path / "a.musicxml").score.notes, score.notes, atol=1e-5)
+    assert music_xml.read(tmp_path / "a.musicxml").score.bars.tolist() == [0, 4]
+
+
+def test_a_performance_without_a_meter_is_not_written(tmp_path):
+    with pytest.raises(UserError, match=r"no quarters.*as MIDI"):
+        music_xml.write(tmp_path / "a.musicxml", Score([[60, 0, 1, 80, 0]]))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_archives_are_bounded(tmp_path):
