@@ -114,22 +114,22 @@ def test_what_is_no_network_is_told_in_one_line(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not NETWORK.is_file(), reason="`make transcriber` fetches the network, or name it by TRANSCRIBER")
-def test_a_rendered_chorale_is_heard():
-    """Measured: F1 of onsets within 50 ms 0.82 for a flute, 0.86 for a voice; twice the same notes."""
+def test_rendered_chorales_are_heard():
+    """A chorale in each timbre, whose score is known: F1 of pitches and onsets within 50 ms; twice the same notes."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("music21")
     from musicgen_jax.data.sources import chorales
 
     network = transcription.load(NETWORK)
     tracks, _ = chorales.tracks("", 16_000, 0, 0, num_chorales=8)
-    for item in tracks:
-        if item.labels["genre"] not in ("flute", "voice"):
-            continue
+    least = {"organ": 0.4, "flute": 0.7, "strings": 0.5, "voice": 0.7}  # an organ's octaves are heard as notes
+    for item in [next(one for one in tracks if one.labels["genre"] == timbre) for timbre in least]:
         blocks = [np.concatenate(list(item.blocks()))[: 12 * 16_000]]
-        heard = transcription.transcribe(network, blocks, 16_000)
+        wanted, heard = item.score.clipped(12.0), transcription.transcribe(network, blocks, 16_000)
         np.testing.assert_array_equal(transcription.transcribe(network, blocks, 16_000).notes, heard.notes)
-        assert f1(item.score.clipped(12.0), heard) > 0.7
-        assert f1(item.score.clipped(12.0).transposed(1), heard) < 0.3
+        print(f"{item.track_id}: F1 {f1(wanted, heard):.2f}, a semitone higher {f1(wanted.transposed(1), heard):.2f}")
+        assert f1(wanted, heard) > least[item.labels["genre"]]
+        assert f1(wanted.transposed(1), heard) < 0.3
 
 
 def f1(wanted: Score, heard: Score) -> float:
