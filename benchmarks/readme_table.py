@@ -39,6 +39,8 @@ def main() -> None:
     print()
     for name, metrics in measured.items():
         print(sentence(name, metrics))
+        if "score" in metrics:
+            print(of_scores(metrics))
 
 
 def streams(metrics: dict[str, Any]) -> list[str]:
@@ -65,6 +67,19 @@ def sentence(name: str, metrics: dict[str, Any]) -> str:
     bits = _number(metrics, "prior", "bits_per_second", form=",.0f")
     distance = f"{fad['value']}, as many real frames {fad['floor']} ({fad['num_frames']} frames{doubt})"
     return f"{name}: {bits} bits per second of audio; Fréchet distance {distance}."
+
+
+def of_scores(metrics: dict[str, Any]) -> str:
+    """How well the composer knows held-out scores, and whether samples play theirs."""
+    keys = ("nats_per_note", "bigram_nats_per_note", "note_f1", "note_f1_low", "note_f1_high", "note_f1_lowest")
+    keys += ("note_f1_ceiling", "note_f1_shuffled")
+    found = {key: _number(metrics, "score", key, form=".2f") for key in keys}
+    interval = f"({found['note_f1_low']} to {found['note_f1_high']}, the worst {found['note_f1_lowest']})"
+    return (
+        f"Composer: {found['nats_per_note']} nats a note, a bigram model {found['bigram_nats_per_note']}. Note F1 of "
+        f"samples against their scores: {found['note_f1']} {interval}; of held-out recordings "
+        f"{found['note_f1_ceiling']}, of shuffled scores {found['note_f1_shuffled']}."
+    )
 
 
 def _number(metrics: dict[str, Any], *path: str, form: str) -> str:

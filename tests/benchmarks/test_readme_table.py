@@ -34,6 +34,16 @@ def test_a_row_a_tier_and_a_sentence_a_report(benchmark, tmp_path):
     )
 
 
+def test_scores_have_a_sentence_of_their_own(benchmark, tmp_path):
+    score = {"nats_per_note": 2.251, "bigram_nats_per_note": 4.0, "note_f1": 0.712, "note_f1_lowest": 0.5}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics(3.0) | {"score": score}))
+    last = benchmark("readme_table", f"--report=chorales:{tmp_path}").stdout.splitlines()[-1]
+    assert last == (
+        "Composer: 2.25 nats a note, a bigram model 4.00. Note F1 of samples against their scores: 0.71 (- to -, the "
+        "worst 0.50); of held-out recordings -, of shuffled scores -."
+    )
+
+
 @pytest.mark.parametrize(
     ("flag", "message"),
     [("--report=demo", "write NAME:FOLDER"), ("--report=demo:nowhere", "pass the --out of evaluate")],
