@@ -225,6 +225,8 @@ OPTIONS = (
         "names",
         ("labels",),
         "Conditions that guidance compares with and without: labels (genre and artist), timing, above",
+        fits=lambda names: len(names) > 0,
+        rule="must name one at least",
     ),
     Option(
         "genre",
