@@ -133,8 +133,7 @@ class MusicGenerator:
         timbre = said.pop("timbre", "") or next(iter(said.get("genre", ())), "")
         start = None if source is None else prompts.load(source, self.tokenizer, timbre)
         said.setdefault("mode", "ancestral" if start is None else "continue")
-        if not said.get("guide_by"):
-            said["guide_by"] = ("labels",) if scores is None else ("score",)
+        said.setdefault("guide_by", ("labels",) if scores is None else ("score",))
         sampled = requests.sampled_tiers(self.tokenizer.layout, said["mode"], self.priors)
         models = [self.priors[tier] for tier in sampled]
         said.setdefault("sampler", requests.sampler_of(models))

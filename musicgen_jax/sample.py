@@ -105,7 +105,7 @@ def _sample() -> None:
     from musicgen_jax.data import labels
 
     generator = generation.load(**models)
-    for name in (option.name for option in options.OPTIONS if option.type == "names"):
+    for name in (option.name for option in options.OPTIONS if option.type == "names" and option.name in said):
         said[name] = [one for text in said[name] for one in labels.split(text, generator.genres)]
     generator.write(_OUT.value, **said)
     judged = ("vqvae", *(name for name, prior in generator.priors.items() if prior.scores_codes))

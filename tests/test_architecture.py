@@ -158,6 +158,13 @@ def test_only_tokenizers_know_which_streams_of_codes_there_are():
     assert MAY_NAME_TIERS.keys() <= outside.keys(), "those that no longer name one need no leave"
 
 
+def test_only_tokenizers_know_their_configs():
+    """Who else needs to know something of a tokenizer asks its layout; `kinds.py` has the runs."""
+    places = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if "VQVAEConfig" in path.read_text()]
+    outside = [place.as_posix() for place in places if place.parts[0] not in ("config", "tokenizers", "kinds.py")]
+    assert outside == ["conversion/jukebox_vqvae.py"]  # whose subject one is
+
+
 def test_named_tiers_are_seen():
     code = 'for tier in ("top", "finest"):\n    hop = settings.bottom.hop\n    load(middle=hop)'
     assert named_tiers(code) == ["1: top", "2: bottom", "3: middle"]

@@ -20,7 +20,7 @@ def define() -> None:
         elif option.type in ("document", "path", "source"):
             cli.define_path(name, None, f"Text file: {text}" if option.type == "document" else text)
         elif option.type == "names":
-            flags.DEFINE_multi_string(name, list(default), text)
+            flags.DEFINE_multi_string(name, None if default is None else list(default), text)
         elif option.type == "by_stream":
             flags.DEFINE_string(name, str(default), text)
         else:

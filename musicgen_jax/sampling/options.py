@@ -241,7 +241,9 @@ OPTIONS = (
         ("labels",),
         "Conditions that guidance compares with and without: labels (genre and artist), timing, above, score; by "
         "default the score where one is performed, else labels",
-        flag_default=(),
+        flag_default=None,
+        fits=lambda names: len(names) > 0,
+        rule="must name one at least",
     ),
     Option(
         "genre",

@@ -72,10 +72,12 @@ def _orthogonalized(updates: Any, dimensions: modules.Tree) -> Any:
 def newton_schulz(x: jax.Array) -> jax.Array:
     """[N, m, n], m <= n, of Frobenius norm 1 or less each -> about the nearest matrices with orthonormal rows."""
     a, b, c = COEFFICIENTS
-    for _ in range(NUM_ITERATIONS):
+
+    def iterate(_: int, x: jax.Array) -> jax.Array:
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x
+        return a * x + (b * gram + c * gram @ gram) @ x
+
+    return jax.lax.fori_loop(0, NUM_ITERATIONS, iterate, x)
 
 
 def _as_matrices(update: jax.Array, axes: Axes) -> jax.Array:

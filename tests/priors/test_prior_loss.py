@@ -162,3 +162,15 @@ def test_label_dropout_hides_the_labels_of_some_windows_in_training():
 def test_label_dropout_is_a_share(rate):
     with pytest.raises(ValueError, match=rf"model.label_dropout={rate}: must be in \[0, 1\)"):
         tiny_priors.model_config(label_dropout=rate).validate()
+
+
+def test_codes_above_can_only_be_hidden_from_a_prior_that_is_told_them():
+    """Which a config does not know before the codes do."""
+    for tier, vqvae, refused in (("top", "f00d", True), ("top", "", False), ("middle", "f00d", False)):
+        run = config.PriorTraining(model=tiny_priors.model_config(tier, above_dropout=0.1, vqvae=vqvae))
+        run.data.path = "codes"
+        if refused:
+            with pytest.raises(ValueError, match=r"model.above_dropout=0\.1: the top prior is told no stream above"):
+                run.validate()
+        else:
+            run.validate()

@@ -112,6 +112,7 @@ def test_what_is_no_value(text):
         ("top_k", -1, r"top_k=-1: must be 0 \(off\) or a whole number"),
         ("top_k", {"top": 2.5}, r"top_k=2\.5"),
         ("guidance", -1.0, r"guidance=-1\.0"),
+        ("guide_by", (), r"guide_by=\(\): must name one at least"),
         ("mode", "dreaming", r"mode=dreaming: must be one of ancestral, continue, primed, upsample"),
     ],
 )
