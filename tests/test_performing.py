@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import command_line
 import numpy as np
 import pytest
 import tiny_workdirs
@@ -10,7 +11,7 @@ import tiny_workdirs
 import musicgen_jax
 from musicgen_jax.ddsp import synthesizer, timbres
 from musicgen_jax.runtime.errors import NotFoundError, UserError
-from musicgen_jax.sampling import prompts
+from musicgen_jax.sampling import output, prompts
 from musicgen_jax.scores import midi
 from musicgen_jax.scores.score import Score
 
@@ -110,3 +111,21 @@ def test_a_midi_file_is_a_prompt(generator, tiny_tokenizer, file):
 def test_bad_scores(generator, score, message):
     with pytest.raises((UserError, NotFoundError), match=message):
         generator.perform(score)
+
+
+def test_the_command_performs_with_guidance_by_the_score(models, generator, file, tmp_path):
+    said = {"guidance": 3.0, "seed": 1, "seconds": 0.5}
+    flags = [f"--{name}={value}" for name, value in said.items()]
+    done = command_line.run(
+        "musicgen_jax.sample",
+        f"--model={models}",
+        f"--score={file}",
+        f"--out={tmp_path / 'out'}",
+        "--num_samples=1",
+        *flags,
+    )
+    assert done.returncode == 0, done.stderr
+    info, (audio,) = output.read(str(tmp_path / "out"))
+    assert info["request"]["guide_by"] == ["score"] and info["samples"][0]["score"] == "000.mid"
+    np.testing.assert_allclose(audio, np.clip(generator.perform(file, **said), -1, 1), atol=1e-4)
+    assert np.abs(generator.perform(file, **said | {"guidance": 1.0}) - audio).max() > 1e-3

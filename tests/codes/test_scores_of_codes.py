@@ -2,10 +2,12 @@
 
 import dataclasses
 import itertools
+import pathlib
 import shutil
 import types
 
 import conftest
+import fuzzing
 import jax
 import numpy as np
 import pytest
@@ -183,3 +185,22 @@ def test_an_index_that_contradicts_its_notes_is_told(scored, tmp_path):
     longest = int(np.argmax([entry.num_samples for entry in windows.entries]))
     with pytest.raises(UserError, match=r"a window has \d+ notes, the index promises 16 at most"):
         windows.window(longest, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["audio", "codes"])
+def test_damaged_indexes(scored, tmp_path, name):
+    """One line each: no traceback, no memory beyond reason."""
+    folder = shutil.copytree(scored[name == "codes"], tmp_path / name)
+    path = folder / (manifest.FILE_NAME if name == "audio" else code_shards.INDEX_NAME)
+
+    def read(_: pathlib.Path) -> None:
+        rows = manifest.read(folder) if name == "audio" else code_shards.read_index(str(folder))
+        for row in rows:
+            row.score.score(np.zeros((0, 5), np.float32))
+        if name == "codes":
+            windows = code_dataset.Windows(str(folder), "train", model_of(str(folder)))
+            for track in range(len(windows.entries)):
+                windows.window(track, 0)
+
+    fuzzing.survey_file(path, read, fuzzing.json_mutations(path.read_text(), 11, 150, lines=True))
