@@ -26,6 +26,7 @@ def main() -> None:
     """Flags -> parts -> one call."""
     vqvae = model_flags.tokenizer()
     from musicgen_jax import pretrained
+    from musicgen_jax.codes import code_shards
     from musicgen_jax.command_line import closing
     from musicgen_jax.tokenizers import extraction
 
@@ -36,7 +37,8 @@ def main() -> None:
         closing.after_extract_file(vqvae, _OUT.value)
     else:
         extraction.extract(tokenizer, _DATA.value, _OUT.value, _WINDOW_SECONDS.value)
-        closing.after_extract_codes(_OUT.value, tokenizer.layout.names)
+        scored = code_shards.read_facts(_OUT.value).scores
+        closing.after_extract_codes(_OUT.value, tokenizer.layout.names, scored)
 
 
 if __name__ == "__main__":

@@ -78,6 +78,9 @@ def test_extract_codes(capsys):
     closing.after_extract_codes("run/codes", ("top", "middle", "bottom"))
     verb, flags = next_command(capsys)
     assert verb == "train_prior" and flags["workdir"] == "run/top" and flags["config.data.path"] == "run/codes"
+    assert flags["config"] == "configs/prior.py:tier=top,scale=tiny"
+    closing.after_extract_codes("run/codes", ("top", "middle", "bottom"), scored=True)
+    assert next_command(capsys)[1]["config"] == "configs/prior.py:tier=top,scale=tiny,score=true"
     closing.after_extract_file("run/vqvae", "x.codes")
     assert next_command(capsys) == ("sample", {"vqvae": "run/vqvae", "decode": "x.codes", "out": "x.decoded.wav"})
 

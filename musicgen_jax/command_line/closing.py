@@ -59,9 +59,9 @@ def after_train_vqvae(workdir: str, run: config.VQVAETraining, held_out: tuple[s
     console.say_next("extract_codes", {"vqvae": workdir, "data": run.data.path, "out": _beside(workdir, "codes")})
 
 
-def after_extract_codes(out: str, streams: Sequence[str]) -> None:
-    """Says that the prior of the first of the streams comes next."""
-    config_file = f"configs/prior.py:tier={streams[0]},scale=tiny"
+def after_extract_codes(out: str, streams: Sequence[str], scored: bool = False) -> None:
+    """Says that the prior of the first of the streams comes next, told the score where the codes have scores."""
+    config_file = f"configs/prior.py:tier={streams[0]},scale=tiny{',score=true' if scored else ''}"
     flags = {"config": config_file, "workdir": _beside(out, streams[0]), "config.data.path": out}
     console.say_next("train_prior", flags)
 
