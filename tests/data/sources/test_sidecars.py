@@ -49,6 +49,8 @@ def test_recordings_have_the_scores_beside_them(source, num_workers):
     }
     # What sounds when the recording ends is cut there, what comes later goes.
     np.testing.assert_allclose(found["piano/b.flac"].score.notes[:, 1:3], [[0, 1], [2.5, 0.5]], atol=1e-3)
+    cut = "side-car cut: b.midi: 1 of 3 notes begin after the 3.00 s of the recording"
+    assert [found[name].warning for name in ("piano/a.wav", "piano/b.flac")] == ["", cut]
     assert found["broken.wav"].warning.startswith("side-car left out: broken.mid: truncated")
     assert found["late.wav"].warning == "side-car left out: late.mid: no note within the 3.00 s of the recording"
     assert found["none.wav"].warning == "" and recordings.notes(str(source))["ignored_files"] == {".mid": 1}
@@ -58,7 +60,7 @@ def test_the_report_says_what_there_is(source, tmp_path):
     settings = preparation.Settings("recordings", str(source), RATE, 0)
     report = preparation.prepare(settings, recordings, str(tmp_path / "out"), num_workers=0)
     assert report["scores"] == {"": {"tracks": 3, "notes": 0}, "sidecar": {"tracks": 3, "notes": 5}}
-    assert report["warnings"] == {"side-car left out": 2}
+    assert report["warnings"] == {"side-car cut": 1, "side-car left out": 2}
     rows = {row.path: row for row in manifest.read(tmp_path / "out")}
     assert rows["c.wav"].score.kind == "sidecar" and "truncated" in rows["broken.wav"].warning
     before = recordings.notes(str(source))["listing_hash"]
