@@ -228,6 +228,7 @@ def _begin(
     fixed, caches = decode._begin(
         functional,
         _CACHE_DTYPE.value,
+        (),
         (params, buffers),
         batch,
         0,
