@@ -2,7 +2,8 @@
 
     python -m musicgen_jax.train_vqvae --config=configs/vqvae.py:scale=tiny --workdir=DIR --config.data.path=DIR
 
-Kinds: `vqvae` (three streams of one codebook each) and `residual` (one stream of four codebooks).
+Kinds: `vqvae` (three streams of one codebook each), `residual` (one stream of four codebooks) and `tones` (residual, its
+codes tell how loud each semitone is and no phase: what a prior without a score learns best; see docs/results.md).
 Scales: `tiny` (16 kHz, minutes on a laptop CPU) and `base` (44.1 kHz, accelerators; `vqvae` alone).
 """
 
@@ -69,7 +70,22 @@ def tiny_residual() -> config.ResidualVQVAETraining:
     )
 
 
-SCALES = {"vqvae": {"tiny": tiny, "base": base}, "residual": {"tiny": tiny_residual}}
+def tiny_tones() -> config.ResidualVQVAETraining:
+    """16 kHz; 31 frames of four codes a second, 1 kbit/s, played by 72 sines a semitone apart and filtered noise."""
+    recipe = tiny_residual()
+    model = recipe.model
+    model.residual = config.TierConfig(downsampling=(4,), strides=(4, 4, 4, 8), width=32, depth=2, dilation_growth=3)
+    model.decoder = "ddsp"
+    model.ddsp = config.DDSPConfig(
+        oscillators="semitones", hop_length=512, num_voices=72, num_harmonics=1, depth=2, reverb_seconds=0.0
+    )
+    recipe.loss = config.LossConfig(l2=0.0, spectral=1.0, log_spectral=0.1)
+    recipe.clip_samples = 16_384
+    recipe.training.num_steps = 400
+    return recipe
+
+
+SCALES = {"vqvae": {"tiny": tiny, "base": base}, "residual": {"tiny": tiny_residual}, "tones": {"tiny": tiny_tones}}
 
 
 def get_config(arg: str | None = None) -> config.VQVAETraining:

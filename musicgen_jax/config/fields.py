@@ -11,6 +11,7 @@ LEVERS = ("loss_chunk", "remat", "score_notes", "transformer/attention", "transf
 # Fields younger than some checkpoints, with the value that is meant where a checkpoint does not have them.
 YOUNGER = {
     "above_dropout": 0.0,
+    "ddsp/oscillators": "voices",
     "label_dropout": 0.0,
     "num_codebooks": 1,
     "pattern": "delay",

@@ -142,6 +142,11 @@ class AdversarialConfig:
         require(0 <= self.balance_decay < 1, f"adversarial.balance_decay={self.balance_decay}: must be in [0, 1)")
 
 
+# Of the synthesizer: banks of harmonics whose pitch and phase the codes tell, or one running sine a semitone, of which
+# they tell the amplitude alone: few codes that carry no phase, for losses that do not hear any.
+OSCILLATORS = ("voices", "semitones")
+
+
 @dataclasses.dataclass
 class DDSPConfig:
     """Differentiable synthesizer in the decoder: oscillators, noise, formants and reverb, driven by the codes."""
@@ -151,7 +156,8 @@ class DDSPConfig:
     width: int = 128  # channels of the network that predicts the controls
     depth: int = 5  # its residual blocks
     dilation_growth: int = 3  # residual block r has dilation dilation_growth ** r: the controls of a frame see far
-    num_voices: int = 8  # harmonic oscillator banks that sound together
+    oscillators: str = "voices"  # see `OSCILLATORS`
+    num_voices: int = 8  # harmonic oscillator banks that sound together; at semitones, how many from 65 Hz (C2) upwards
     num_harmonics: int = 16  # of each voice; those at or above Nyquist are silent
     num_noise_bands: int = 33  # of the noise filter
     num_formants: int = 4  # resonators in cascade
@@ -162,6 +168,10 @@ class DDSPConfig:
             if field.type is int:
                 most = 1000 if field.name in ("depth", "dilation_growth") else 2**20
                 require_range(f"ddsp.{field.name}", getattr(self, field.name), 1, most)
+        require(
+            self.oscillators in OSCILLATORS,
+            f"ddsp.oscillators={self.oscillators!r}: must be one of {', '.join(OSCILLATORS)}",
+        )
         require(self.overlap % 2 == 0, f"ddsp.overlap={self.overlap}: must be even")
         require(self.num_noise_bands >= 2, f"ddsp.num_noise_bands={self.num_noise_bands}: must be at least 2")
         require(self.reverb_seconds >= 0, f"ddsp.reverb_seconds={self.reverb_seconds}: must be 0 (off) or more")

@@ -16,6 +16,7 @@ from musicgen_jax.ddsp import formants, noise, overlap_add, reverb, voices
 from musicgen_jax.nn import parameters, resnet
 from musicgen_jax.runtime.errors import UserError
 
+LOWEST_PITCH = 36  # of the oscillators at semitones: MIDI, 65 Hz
 LOWEST_HZ, HIGHEST_HZ = 60.0, 1500.0  # fundamentals from which the voices start
 FORMANT_HZ = (250.0, 4000.0)  # and the formants
 RANGE = 0.4  # how far a fundamental or a formant may move, to either side, as a share of itself
@@ -85,19 +86,23 @@ class DDSPDecoder(nnx.Module):
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         settings = self.config
-        harmonics = (settings.num_voices, settings.num_harmonics)
-        return {
-            "f0": harmonics[:1],
-            "cosine": harmonics,
-            "sine": harmonics,
+        tones: dict[str, tuple[int, ...]] = {"amplitude": (settings.num_voices,)}
+        if settings.oscillators == "voices":
+            harmonics = (settings.num_voices, settings.num_harmonics)
+            tones = {"f0": harmonics[:1], "cosine": harmonics, "sine": harmonics}
+        return tones | {
             "noise": (settings.num_noise_bands,),
             "formant_hz": (settings.num_formants,),
             "formant_bandwidth": (settings.num_formants,),
             "formant_gain": (),
         }
 
-    def controls(self, latents: jax.Array) -> Controls:
+    def controls(self, latents: jax.Array, start: jax.Array | int = 0) -> Controls:
         """Latents [B, T, code_width] -> controls of F = T / codes_per_frame frames.
+
+        Args:
+          latents: quantized.
+          start: as in `__call__`; the phases of oscillators at semitones depend on it.
 
         Raises:
           UserError: T is not a whole number of frames.
@@ -115,16 +120,39 @@ class DDSPDecoder(nnx.Module):
             name: part.reshape(*raw.shape[:2], *shape)
             for (name, shape), part in zip(shapes.items(), jnp.split(raw, ends[:-1], axis=-1), strict=True)
         }
-        return self._scaled(**parts)
+        if self.config.oscillators == "semitones":
+            tones = self._semitones(parts.pop("amplitude"), start // self.codes_per_frame)
+        else:
+            scale = HARMONICS / np.arange(1, self.config.num_harmonics + 1, dtype=np.float32)
+            tones = {name: scale * parts.pop(name) for name in ("cosine", "sine")}
+            tones["f0"] = _moved(parts.pop("f0"), LOWEST_HZ, HIGHEST_HZ)
+        return self._scaled(**tones, **parts)
+
+    def _semitones(self, raw: jax.Array, first_frame: jax.Array | int) -> dict[str, jax.Array]:
+        """Sines that run on from frame to frame, one a semitone, at amplitudes of softplus(raw), [B, F, V].
+
+        The phase at the centre of frame k is k + 1/2 times that of one hop, counted in 2^-32 of a cycle, so that it
+        stays exact however long the piece is: the codes need not tell it.
+        """
+        hz = 440 * 2.0 ** ((LOWEST_PITCH + np.arange(self.config.num_voices) - 69) / 12)
+        turn = np.round(hz * self.hop_length / self.sample_rate * 2.0**32) % 2.0**32
+        frames = jnp.asarray(first_frame, jnp.uint32) + jnp.arange(raw.shape[1], dtype=jnp.uint32)
+        turns = frames[:, None] * turn.astype(np.uint32) + (turn / 2).astype(np.uint32)
+        phase = 2 * np.pi * 2.0**-24 * (turns >> 8).astype(jnp.float32)
+        amplitude = HARMONICS * jax.nn.softplus(raw - 3.0)
+        return {
+            "f0": jnp.broadcast_to(hz.astype(np.float32), raw.shape),
+            "cosine": (amplitude * jnp.cos(phase))[..., None],
+            "sine": (-amplitude * jnp.sin(phase))[..., None],
+        }
 
     def _scaled(self, f0, cosine, sine, noise, formant_hz, formant_bandwidth, formant_gain) -> Controls:
         formant_hz = _moved(formant_hz, *FORMANT_HZ)
         narrowest, widest = BANDWIDTH_HZ
-        amplitude = HARMONICS / np.arange(1, self.config.num_harmonics + 1, dtype=np.float32)
         return Controls(
-            f0=_moved(f0, LOWEST_HZ, HIGHEST_HZ),
-            cosine=amplitude * cosine,
-            sine=amplitude * sine,
+            f0=f0,
+            cosine=cosine,
+            sine=sine,
             # Starts at -65 dB: noise is the last thing that a sound needs.
             noise=NOISE * jax.nn.softplus(noise - 3.0),
             formant_hz=jnp.minimum(formant_hz, 0.45 * self.sample_rate),
@@ -137,11 +165,12 @@ class DDSPDecoder(nnx.Module):
 
         Args:
           latents: quantized.
-          start: where the first of them stands in its track, in codes; the noise depends on it.
+          start: where the first of them stands in its track, in codes; the noise depends on it, and the phases of
+            oscillators at semitones.
           key: draws another noise for every row, so that training cannot learn one by heart; None takes the one noise
             of inference.
         """
-        controls = self.controls(latents)
+        controls = self.controls(latents, start)
         hop_length, batch = self.hop_length, latents.shape[0]
         dry = voices.harmonic_voices(
             controls.f0, controls.cosine, controls.sine, hop_length, self.sample_rate, self.config.overlap
