@@ -77,7 +77,13 @@ def tiny_tones() -> config.ResidualVQVAETraining:
     model.residual = config.TierConfig(downsampling=(4,), strides=(4, 4, 4, 8), width=32, depth=2, dilation_growth=3)
     model.decoder = "ddsp"
     model.ddsp = config.DDSPConfig(
-        oscillators="semitones", hop_length=512, num_voices=72, num_harmonics=1, depth=2, reverb_seconds=0.0
+        oscillators="semitones",
+        hop_length=512,
+        num_voices=72,
+        num_harmonics=1,
+        num_formants=0,
+        depth=2,
+        reverb_seconds=0.0,
     )
     recipe.loss = config.LossConfig(l2=0.0, spectral=1.0, log_spectral=0.1)
     recipe.clip_samples = 16_384

@@ -160,14 +160,15 @@ class DDSPConfig:
     num_voices: int = 8  # harmonic oscillator banks that sound together; at semitones, how many from 65 Hz (C2) upwards
     num_harmonics: int = 16  # of each voice; those at or above Nyquist are silent
     num_noise_bands: int = 33  # of the noise filter
-    num_formants: int = 4  # resonators in cascade
+    num_formants: int = 4  # resonators in cascade; 0 leaves them out
     reverb_seconds: float = 0.25  # length of the learned impulse response; 0 turns it off
 
     def validate(self) -> None:
         for field in dataclasses.fields(self):
             if field.type is int:
                 most = 1000 if field.name in ("depth", "dilation_growth") else 2**20
-                require_range(f"ddsp.{field.name}", getattr(self, field.name), 1, most)
+                least = 0 if field.name == "num_formants" else 1
+                require_range(f"ddsp.{field.name}", getattr(self, field.name), least, most)
         require(
             self.oscillators in OSCILLATORS,
             f"ddsp.oscillators={self.oscillators!r}: must be one of {', '.join(OSCILLATORS)}",

@@ -81,8 +81,10 @@ class DDSPDecoder(nnx.Module):
         self.controls_of = parameters.layer(
             nnx.Conv(settings.width, num_controls, (1,), kernel_init=init, dtype=dtype, rngs=rngs)
         )
-        echoes = jnp.zeros((round(settings.reverb_seconds * sample_rate),))
-        self.echoes = parameters.parameter(echoes, parameters.VECTOR)
+        num_echoes = round(settings.reverb_seconds * sample_rate)
+        if num_echoes:
+            self.echoes = parameters.parameter(jnp.zeros((num_echoes,)), parameters.VECTOR)
+        self.has_echoes = num_echoes > 0
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         settings = self.config
@@ -179,7 +181,8 @@ class DDSPDecoder(nnx.Module):
         first_sample = start * (hop_length // self.codes_per_frame)
         breath = noise.white_noise(seeds, first_sample, dry.shape[-1])
         dry += noise.filter_frames(breath, controls.noise, hop_length)
-        return reverb.reverberate(dry + self._sung(dry, controls), ECHO * self.echoes[...])
+        whole = dry + self._sung(dry, controls) if self.config.num_formants else dry
+        return reverb.reverberate(whole, ECHO * self.echoes[...]) if self.has_echoes else whole
 
     def _sung(self, audio: jax.Array, controls: Controls) -> jax.Array:
         """A waveform [B, S] through the formants, loud as `controls.formant_gain` says: float32 [B, S]."""
