@@ -82,6 +82,39 @@ def test_a_file_in_windows_is_the_whole_file(tiny_vqvae_config, tier, decoder):
     np.testing.assert_allclose(np.concatenate(blocks), whole, atol=1e-6)
 
 
+SEMITONES = dataclasses.replace(
+    SETTINGS, oscillators="semitones", num_voices=50, num_harmonics=1, num_formants=0, reverb_seconds=0.0
+)
+
+
+def tones_of_semitones() -> tuple[modules.Functional, modules.Tree]:
+    functional = modules.Functional(
+        lambda rngs: ddsp_decoder.DDSPDecoder(SEMITONES, 8, 128, SAMPLE_RATE, dtype=jnp.float32, rngs=rngs)
+    )
+    return functional, jax.tree.map(jnp.zeros_like, random_weights(functional)[0])
+
+
+def test_a_semitone_runs_on_as_one_sine():
+    """Amplitudes that stand still: no frame, and no window, is heard to begin."""
+    functional, params = tones_of_semitones()
+    raw = np.full(SEMITONES.num_voices + SEMITONES.num_noise_bands, -40.0, np.float32)
+    raw[69 - ddsp_decoder.LOWEST_PITCH] = 10.0
+    params["controls_of"]["bias"] = jnp.asarray(raw)
+    play = jax.jit(lambda params, start: functional.bind(params, {})(jnp.zeros((1, 40, 8)), start)[0])
+    audio, later = np.asarray(play(params, 0)), np.asarray(play(params, 1_000_000))
+    inside = slice(3 * 128, -3 * 128)  # at its ends a piece fades
+    for first, found in ((0, audio), (1_000_000, later)):
+        times = (first * 128 + np.arange(40 * 128) + 0.5) / SAMPLE_RATE
+        amplitude = ddsp_decoder.HARMONICS * np.log1p(np.exp(7.0))
+        np.testing.assert_allclose(found[inside], (amplitude * np.cos(2 * np.pi * 440 * times))[inside], atol=2e-3)
+
+
+def test_what_is_turned_off_has_no_parameters():
+    _, params = tones_of_semitones()
+    assert set(params) == {"project", "stack", "controls_of"}
+    assert params["controls_of"]["bias"].shape == (SEMITONES.num_voices + SEMITONES.num_noise_bands,)
+
+
 def test_nothing_beyond_the_receptive_field_is_heard():
     functional, params = synthesizer(hop_length=32)
     before, after = ddsp_decoder.receptive_field(SETTINGS, 32, SAMPLE_RATE)

@@ -39,7 +39,7 @@ class Controls:
       cosine: [B, F, V, H], amplitudes in phase; see `voices.harmonic_voices`.
       sine: [B, F, V, H], amplitudes a quarter of a cycle behind.
       noise: [B, F, M], magnitudes of the noise filter from 0 to Nyquist.
-      formant_hz: [B, F, N].
+      formant_hz: [B, F, N]; None without formants, as are the next two.
       formant_bandwidth: [B, F, N], Hz.
       formant_gain: [B, F], of what goes through the formants, beside what does not.
     """
@@ -48,9 +48,9 @@ class Controls:
     cosine: jax.Array
     sine: jax.Array
     noise: jax.Array
-    formant_hz: jax.Array
-    formant_bandwidth: jax.Array
-    formant_gain: jax.Array
+    formant_hz: jax.Array | None = None
+    formant_bandwidth: jax.Array | None = None
+    formant_gain: jax.Array | None = None
 
 
 class DDSPDecoder(nnx.Module):
@@ -92,12 +92,12 @@ class DDSPDecoder(nnx.Module):
         if settings.oscillators == "voices":
             harmonics = (settings.num_voices, settings.num_harmonics)
             tones = {"f0": harmonics[:1], "cosine": harmonics, "sine": harmonics}
-        return tones | {
-            "noise": (settings.num_noise_bands,),
+        formants_of = {
             "formant_hz": (settings.num_formants,),
             "formant_bandwidth": (settings.num_formants,),
             "formant_gain": (),
         }
+        return tones | {"noise": (settings.num_noise_bands,)} | (formants_of if settings.num_formants else {})
 
     def controls(self, latents: jax.Array, start: jax.Array | int = 0) -> Controls:
         """Latents [B, T, code_width] -> controls of F = T / codes_per_frame frames.
@@ -137,9 +137,10 @@ class DDSPDecoder(nnx.Module):
         stays exact however long the piece is: the codes need not tell it.
         """
         hz = 440 * 2.0 ** ((LOWEST_PITCH + np.arange(self.config.num_voices) - 69) / 12)
-        turn = np.round(hz * self.hop_length / self.sample_rate * 2.0**32) % 2.0**32
+        turn = np.round(hz * self.hop_length / self.sample_rate * 2.0**32)
+        whole, half = ((turns % 2.0**32).astype(np.uint32) for turns in (turn, turn // 2))
         frames = jnp.asarray(first_frame, jnp.uint32) + jnp.arange(raw.shape[1], dtype=jnp.uint32)
-        turns = frames[:, None] * turn.astype(np.uint32) + (turn / 2).astype(np.uint32)
+        turns = frames[:, None] * whole + half
         phase = 2 * np.pi * 2.0**-24 * (turns >> 8).astype(jnp.float32)
         amplitude = HARMONICS * jax.nn.softplus(raw - 3.0)
         return {
@@ -148,19 +149,20 @@ class DDSPDecoder(nnx.Module):
             "sine": (-amplitude * jnp.sin(phase))[..., None],
         }
 
-    def _scaled(self, f0, cosine, sine, noise, formant_hz, formant_bandwidth, formant_gain) -> Controls:
-        formant_hz = _moved(formant_hz, *FORMANT_HZ)
+    def _scaled(self, f0, cosine, sine, noise, **of_formants) -> Controls:
+        # Starts at -65 dB: noise is the last thing that a sound needs.
+        noise = NOISE * jax.nn.softplus(noise - 3.0)
+        return Controls(f0=f0, cosine=cosine, sine=sine, noise=noise, **self._formants(**of_formants))
+
+    def _formants(self, formant_hz=None, formant_bandwidth=None, formant_gain=None) -> dict[str, jax.Array]:
+        if formant_gain is None:
+            return {}
         narrowest, widest = BANDWIDTH_HZ
-        return Controls(
-            f0=f0,
-            cosine=cosine,
-            sine=sine,
-            # Starts at -65 dB: noise is the last thing that a sound needs.
-            noise=NOISE * jax.nn.softplus(noise - 3.0),
-            formant_hz=jnp.minimum(formant_hz, 0.45 * self.sample_rate),
-            formant_bandwidth=narrowest + (widest - narrowest) * jax.nn.sigmoid(formant_bandwidth - 2.0),
-            formant_gain=HARMONICS * formant_gain,
-        )
+        return {
+            "formant_hz": jnp.minimum(_moved(formant_hz, *FORMANT_HZ), 0.45 * self.sample_rate),
+            "formant_bandwidth": narrowest + (widest - narrowest) * jax.nn.sigmoid(formant_bandwidth - 2.0),
+            "formant_gain": HARMONICS * formant_gain,
+        }
 
     def __call__(self, latents: jax.Array, start: jax.Array | int = 0, key: jax.Array | None = None) -> jax.Array:
         """Latents [B, T, code_width] -> waveform [B, T * hop_length] float32.
