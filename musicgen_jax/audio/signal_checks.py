@@ -1,6 +1,7 @@
 """What is wrong with a signal, whatever it plays: clipping, offset, silence, an end that is cut off."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.signal
@@ -14,7 +15,15 @@ SILENCE_DB = -60.0  # dBFS of a stretch of FRAME_SECONDS
 SILENT_SHARE = 0.5
 FRAME_SECONDS = 0.05
 END_SECONDS = 0.005
-END_DB = -20.0  # of the end against the whole clip
+END_DB = -20.0  # of an end at which nothing should sound any more, against the whole clip
+LOUD_END_DB = -6.0  # of an end of which that is not known: music that was asked for by the second rarely ends in a rest
+SENTENCES = {
+    "clipped": "its loudest waves are clipped",
+    "true_peak": "its peaks between the samples reach full scale",
+    "dc_offset": "its mean is not zero",
+    "silent": "most of it is silence",
+    "truncated_end": "its end is cut off",
+}
 _BLOCK, _MARGIN = 1 << 18, 64  # samples; the filter of `resample_poly` reaches 10 to either side
 
 
@@ -29,7 +38,7 @@ class Signal:
       dc_offset: mean, of full scale.
       silent_share: share of the stretches of FRAME_SECONDS that are below SILENCE_DB, in [0, 1].
       end_db: level of the last END_SECONDS against that of the whole clip; None where one of them is silent.
-      flags: names of what is wrong, of "clipped", "true_peak", "dc_offset", "silent", "truncated_end".
+      flags: names of what is wrong, of `SENTENCES`.
     """
 
     peak_db: float | None
@@ -41,12 +50,14 @@ class Signal:
     flags: tuple[str, ...] = ()
 
 
-def check(audio: np.ndarray, sample_rate: int) -> Signal:
+def check(audio: np.ndarray, sample_rate: int, sounds_at_end: bool | None = None) -> Signal:
     """Measures a clip and names what is wrong with it.
 
     Args:
       audio: float [S], full scale 1.
       sample_rate: Hz.
+      sounds_at_end: whether what is played goes on to the end of the clip or beyond, so that an end that is cut off is
+        no fault; None where that is not known.
     """
     audio = np.asarray(audio, np.float64)
     frame = max(1, round(FRAME_SECONDS * sample_rate))
@@ -61,16 +72,22 @@ def check(audio: np.ndarray, sample_rate: int) -> Signal:
         silent_share=float(np.mean(levels < SILENCE_DB)) if levels.size else 1.0,
         end_db=last - whole if np.isfinite([last, whole]).all() else None,
     )
-    return dataclasses.replace(measured, flags=_flags(measured))
+    return dataclasses.replace(measured, flags=_flags(measured, sounds_at_end))
 
 
-def _flags(measured: Signal) -> tuple[str, ...]:
+def describe(flags: Sequence[str]) -> str:
+    """What flags mean, for people; one that is not known, of another version, as it is."""
+    return ", ".join(SENTENCES.get(flag, flag) for flag in flags)
+
+
+def _flags(measured: Signal, sounds_at_end: bool | None) -> tuple[str, ...]:
+    loudest_end = {None: LOUD_END_DB, False: END_DB, True: np.inf}[sounds_at_end]
     wrong = {
         "clipped": measured.clipped_samples > 0,
         "true_peak": measured.true_peak_db is not None and measured.true_peak_db > TRUE_PEAK_DB,
         "dc_offset": abs(measured.dc_offset) > OFFSET,
         "silent": measured.silent_share > SILENT_SHARE,
-        "truncated_end": measured.end_db is not None and measured.end_db > END_DB,
+        "truncated_end": measured.end_db is not None and measured.end_db > loudest_end,
     }
     return tuple(name for name, holds in wrong.items() if holds)
 

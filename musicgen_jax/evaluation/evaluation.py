@@ -86,12 +86,12 @@ def evaluate(
         other audio.
     """
     settings.validate()
-    given = inputs.open_all(tokenizer, priors, settings.data, settings.codes, settings.samples, workdirs)
+    given = inputs.open_all(tokenizer, priors, settings.data, settings.codes, settings.samples, workdirs, composer)
     folder = inputs.check_out(out)
     quality = tokenizer_quality.evaluate_tokenizer(
         tokenizer, settings.data, given.split, settings.max_seconds, settings.num_clips
     )
-    absent = dict(quality.absent) | {f"prior.{name}": reason for name, reason in unscored.items()}
+    absent = quality.absent | given.absent | {f"prior.{name}": reason for name, reason in unscored.items()}
     metrics: dict[str, Any] = {"about": _about(steps or {}), "split": given.split}
     metrics |= {"reconstruction": quality.reconstruction, "codebook": quality.codebook}
     if given.priors:
@@ -100,8 +100,8 @@ def evaluate(
         waveforms = [sample.clip.audio for sample in given.samples]
         _compare_samples(metrics, waveforms, quality.references, tokenizer.layout.sample_rate, absent)
         _judge_scores(metrics, given.samples, quality.performances, absent)
-    if composer is not None:
-        found = composer_likelihood.evaluate_composer(composer, settings.data, given.split)
+    if composer is not None and given.pieces is not None:
+        found = composer_likelihood.evaluate_composer(composer, given.pieces)
         metrics["score"] = metrics.get("score", {}) | found
     metrics["absent"] = absent
     files.write_json(folder / "metrics.json", metrics)
@@ -174,6 +174,10 @@ def _judge_scores(
         for one in samples
         if one.score is not None
     ]
-    if performed:
+    if not performed:
+        return
+    try:
         metrics["score"], without = score_quality.judge(performed, references)
-        absent.update(without)
+    except UserError as error:
+        without = {"score.note_f1": str(error)}
+    absent.update(without)

@@ -9,6 +9,7 @@ from typing import Any
 from musicgen_jax import config
 from musicgen_jax.codes import code_shards, provenance
 from musicgen_jax.data import audio_dataset, shards
+from musicgen_jax.evaluation import composer_likelihood
 from musicgen_jax.evaluation.samples import Sample, read_samples
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime.errors import NotFoundError, UserError
@@ -27,12 +28,16 @@ class Inputs:
       priors: by tier, each with the codes of that audio.
       samples: with their settings and scores.
       curves: run -> records of its metrics.jsonl.
+      pieces: that the composer is judged on; None without one, or where the data have no scores for it.
+      absent: name of a metric that cannot be measured on these inputs -> why.
     """
 
     split: str
     priors: dict[str, trained.TrainedPrior]
     samples: list[Sample]
     curves: dict[str, list[dict[str, Any]]]
+    pieces: composer_likelihood.Pieces | None
+    absent: dict[str, str]
 
 
 def open_all(
@@ -42,6 +47,7 @@ def open_all(
     codes: str,
     samples: str,
     workdirs: Mapping[str, str],
+    composer: trained.TrainedPrior | None = None,
 ) -> Inputs:
     """Opens what `evaluation.evaluate` was given.
 
@@ -50,15 +56,32 @@ def open_all(
       UserError: no held-out split; codes, priors or samples of another tokenizer; codes of other audio.
     """
     audio_dataset.check_sample_rate(data, tokenizer.layout.sample_rate)
-    split = _held_out_split(data)
+    split = held_out_split(data)
     with_codes = {}
     for tier, prior in sorted(priors.items(), key=lambda item: tokenizer.layout.rank(item[0])):
         prior.require_tokenizer(tokenizer.layout)
         with_codes[tier] = dataclasses.replace(prior, codes_path=codes or prior.codes_path)
         _check_codes(with_codes[tier], bool(codes), tokenizer.fingerprint, data)
     sampled = read_samples(samples, tokenizer) if samples else []
-    curves = {name: metrics.read(pathlib.Path(path) / "metrics.jsonl") for name, path in workdirs.items()}
-    return Inputs(split, with_codes, sampled, curves)
+    pieces, absent = open_pieces(composer, data, split)
+    return Inputs(split, with_codes, sampled, read_curves(workdirs), pieces, absent)
+
+
+def open_pieces(
+    composer: trained.TrainedPrior | None, data: str, split: str
+) -> tuple[composer_likelihood.Pieces | None, dict[str, str]]:
+    """The scores that a composer is judged on, or None and why `score.nats_per_note` is absent."""
+    if composer is None:
+        return None, {}
+    try:
+        return composer_likelihood.open_pieces(composer.config, data, split), {}
+    except UserError as error:
+        return None, {"score.nats_per_note": str(error)}
+
+
+def read_curves(workdirs: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
+    """Run -> records of its metrics.jsonl."""
+    return {name: metrics.read(pathlib.Path(path) / "metrics.jsonl") for name, path in workdirs.items()}
 
 
 def check_out(out: str) -> pathlib.Path:
@@ -69,7 +92,8 @@ def check_out(out: str) -> pathlib.Path:
         return folder
 
 
-def _held_out_split(data: str) -> str:
+def held_out_split(data: str) -> str:
+    """The split of a data set that is judged. Raises UserError where it has none."""
     names = shards.split_names(data)
     found = next((split for split in HELD_OUT if split in names), None)
     if found is None:

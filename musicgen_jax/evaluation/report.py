@@ -9,6 +9,7 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from musicgen_jax.audio import signal_checks
 from musicgen_jax.ddsp import synthesizer, timbres
 from musicgen_jax.evaluation import report_charts, report_media, report_tables
 from musicgen_jax.evaluation.samples import Sample
@@ -145,7 +146,9 @@ def _sample(sample: Sample, measured: Mapping[str, Any]) -> str:
         f"<span><em>{html.escape(name)}</em> {html.escape(report_tables.format_setting(value))}</span>"
         for name, value in facts.items()
     )
-    wrong = f'<p class="warn">The signal: {html.escape(", ".join(sample.flags))}.</p>' if sample.flags else ""
+    wrong = (
+        f'<p class="warn">The signal: {html.escape(signal_checks.describe(sample.flags))}.</p>' if sample.flags else ""
+    )
     performance = report_media.player(clip, clip.name, detail=f"<p class=chips>{chips}</p>{wrong}")
     return f'<div class="card group">{score}{performance}</div>'
 

@@ -85,7 +85,7 @@ def score_table(metrics: Mapping[str, Any]) -> str:
     """Whether samples play their scores, and what those are like, beside held-out music."""
     score = metrics.get("score", {})
     if "statistics" not in score:
-        return absent("No sample was told a score, so there are no notes to compare.") + _composer_line(score)
+        return absent("No sample was told a score, so there are no notes to compare.") + _composer_line(metrics)
     low, high = (number(score.get(f"note_f1_{end}"), ".3f") for end in ("low", "high"))
     why = _reason(metrics, "score.note_f1")
     rows = [
@@ -100,12 +100,13 @@ def score_table(metrics: Mapping[str, Any]) -> str:
         ["held-out recordings", _beside_score(metrics, "note_f1_ceiling"), number(score.get("tone_ceiling"), ".2f")],
     ]
     heads = [("", ""), ("note F1", "higher"), ("tone", "higher")]
-    return table(heads, rows) + _statistics_table(score["statistics"]) + _composer_line(score)
+    return table(heads, rows) + _statistics_table(score["statistics"]) + _composer_line(metrics)
 
 
-def _composer_line(score: Mapping[str, Any]) -> str:
+def _composer_line(metrics: Mapping[str, Any]) -> str:
+    score, reason = metrics.get("score", {}), _reason(metrics, "score.nats_per_note")
     if "nats_per_note" not in score:
-        return ""
+        return "" if reason == NOT_MEASURED else absent(f"No figure of the composer: {reason}.")
     nats, bigram = (number(score[f"{name}nats_per_note"], ".2f") for name in ("", "bigram_"))
     return (
         f"<p>The composer needs <b>{nats}</b> nats a note for {score['num_pieces']} held-out scores, a bigram model of "

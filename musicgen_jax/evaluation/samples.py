@@ -66,4 +66,4 @@ def _score(folder: str, item: dict[str, Any], where: str) -> Score | None:
     name = records.check(str, item["score"], where)
     beside = pathlib.PurePath(name).name == name and (pathlib.Path(folder) / name).is_file()
     config.require(beside, f"{where} is {name!r}, which is no file beside it")
-    return midi.read(pathlib.Path(folder) / name)
+    return midi.read(pathlib.Path(folder) / name, may_be_empty=True)  # of a rest nothing is performed

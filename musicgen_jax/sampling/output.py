@@ -19,9 +19,11 @@ from musicgen_jax.runtime import console, files, folder_lock, progress_report, r
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.sampling import hierarchy, journals, options, performed, prompts, requests
 from musicgen_jax.scores import midi
+from musicgen_jax.scores.score import Score
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
 INFO_NAME = prompts.SAMPLES_INFO
+RINGING_SECONDS = 0.5  # that a note may be heard after its end
 MAX_WAV_BYTES = 2**32 - 2**16  # a wav file counts its bytes in 32 bits
 
 
@@ -88,10 +90,11 @@ def _sample(
     for index, sample in enumerate(codes[finest]):
         name, audio = f"{index:03d}.wav", tokenizer.decode(sample, finest)
         about = {"seed": request.seed, "index": index, "genre": request.genre_of(index)}
-        samples.append(write_sample(folder, name, audio, tokenizer.layout.sample_rate, aside=journal.folder) | about)
-        if scores is not None:
+        rate, played = tokenizer.layout.sample_rate, None if scores is None else scores.of(index)
+        samples.append(write_sample(folder, name, audio, rate, aside=journal.folder, score=played) | about)
+        if played is not None:
             samples[-1]["score"] = f"{index:03d}.mid"
-            played = scores.of(index).clipped(len(audio) / tokenizer.layout.sample_rate)
+            played = played.clipped(len(audio) / rate)
             with files.replaced(folder / samples[-1]["score"], aside=journal.folder) as file:
                 file.write(midi.to_bytes(played))
     sources = {"prompt": prompt, "score": scores}
@@ -105,14 +108,29 @@ def _sample(
 
 
 def write_sample(
-    folder: pathlib.Path, name: str, audio: np.ndarray, sample_rate: int, aside: pathlib.Path | None = None
+    folder: pathlib.Path,
+    name: str,
+    audio: np.ndarray,
+    sample_rate: int,
+    aside: pathlib.Path | None = None,
+    score: Score | None = None,
 ) -> dict[str, Any]:
-    """Writes one sample; returns its `file`, and what `signal_checks` says of what a player gets: `signal`, `flags`."""
+    """Writes one sample; returns its `file`, and what `signal_checks` says of what a player gets: `signal`, `flags`.
+
+    Args:
+      folder: where.
+      name: of the file.
+      audio: float32 [S].
+      sample_rate: Hz.
+      aside: folder of the file that is not yet whole.
+      score: what is performed: it says whether anything should sound at the end.
+    """
     audio_io.write_wav(folder / name, audio, sample_rate, aside=aside)
-    signal = dataclasses.asdict(signal_checks.check(np.clip(audio, -1, 1), sample_rate))
+    sounds = None if score is None else score.seconds > len(audio) / sample_rate - RINGING_SECONDS
+    signal = dataclasses.asdict(signal_checks.check(np.clip(audio, -1, 1), sample_rate, sounds))
     flags = list(signal.pop("flags"))
     if flags:
-        console.say(f"note: {folder / name}: {', '.join(flags)}")
+        console.say(f"note: {folder / name}: {signal_checks.describe(flags)}")
     return {"file": name, "flags": flags, "signal": signal}
 
 

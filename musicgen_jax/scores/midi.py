@@ -27,7 +27,7 @@ MICROSECONDS = 1e6
 COPY_AGAIN = "export or copy the file again"
 
 
-def read(path: files.Path, apply_sustain: bool = False) -> Score:
+def read(path: files.Path, apply_sustain: bool = False, may_be_empty: bool = False) -> Score:
     """Reads a MIDI file.
 
     Every track, or every channel of it that has notes, is a part, in the order of the file. Drums (channel 10) are left
@@ -40,6 +40,7 @@ def read(path: files.Path, apply_sustain: bool = False) -> Score:
     Args:
       path: of the file.
       apply_sustain: notes go on while the pedal is down, as `sustain.extended` says.
+      may_be_empty: a file without a note is a score without one, and no error.
 
     Raises:
       NotFoundError: there is no such file.
@@ -48,13 +49,13 @@ def read(path: files.Path, apply_sustain: bool = False) -> Score:
     """
     files.require_file(path, "MIDI file")
     with open(path, "rb") as file:
-        return parse(file.read(MAX_BYTES + 1), files.describe_path(path), apply_sustain)
+        return parse(file.read(MAX_BYTES + 1), files.describe_path(path), apply_sustain, may_be_empty)
 
 
-def parse(content: bytes, name: str, apply_sustain: bool = False) -> Score:
+def parse(content: bytes, name: str, apply_sustain: bool = False, may_be_empty: bool = False) -> Score:
     """`read` of the bytes of a file; messages begin with `name`."""
     try:
-        return _parsed(content, apply_sustain)
+        return _parsed(content, apply_sustain, may_be_empty)
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
 
@@ -69,7 +70,7 @@ def read_or_explain(path: files.Path, apply_sustain: bool = False) -> Score | st
         return f"unreadable: {error.strerror or error}"
 
 
-def _parsed(content: bytes, apply_sustain: bool) -> Score:
+def _parsed(content: bytes, apply_sustain: bool, may_be_empty: bool) -> Score:
     import symusic  # here: the commands answer --help without it
 
     _check_chunks(content)
@@ -81,6 +82,8 @@ def _parsed(content: bytes, apply_sustain: bool) -> Score:
     if len(song.tracks) > MAX_TRACKS:
         raise UserError(f"too many tracks: {len(song.tracks)}, channels counted; at most {MAX_TRACKS} are read")
     tracks = [track for track in song.tracks if not track.is_drum and len(track.notes)]
+    if not tracks and may_be_empty:
+        return Score([])
     if not tracks:
         drums = any(len(track.notes) for track in song.tracks)
         raise UserError("no notes but drums in it" if drums else "no notes in it")

@@ -24,6 +24,21 @@ FAULTS = {
 }
 
 
+def test_what_should_sound_at_the_end_is_no_fault():
+    """An end 10 dB below the whole: a fault only where a rest was promised."""
+    audio = tone()[: round(0.95 * SAMPLE_RATE)]
+    found = {known: signal_checks.check(audio, SAMPLE_RATE, known) for known in (None, True, False)}
+    assert signal_checks.END_DB < found[None].end_db < signal_checks.LOUD_END_DB
+    assert {known: one.flags for known, one in found.items()} == {None: (), True: (), False: ("truncated_end",)}
+    loud = tone()[: SAMPLE_RATE // 2]
+    assert signal_checks.check(loud, SAMPLE_RATE, True).flags == ()
+
+
+def test_flags_are_told_in_words():
+    assert signal_checks.describe(("truncated_end", "silent")) == "its end is cut off, most of it is silence"
+    assert signal_checks.describe(("hiss",)) == "hiss"
+
+
 @pytest.mark.parametrize("flags", FAULTS)
 def test_fault_is_named(flags: str):
     assert ",".join(signal_checks.check(FAULTS[flags], SAMPLE_RATE).flags) == flags

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import tiny_priors
+import tiny_scores
 import tiny_workdirs
 from conftest import SAMPLE_RATE, prepare_tones, tones
 from tiny_layouts import TIERS
@@ -19,6 +20,8 @@ from musicgen_jax.codes import code_dataset
 from musicgen_jax.data import shards
 from musicgen_jax.evaluation import evaluation, report, tokenizer_quality
 from musicgen_jax.priors import trained
+from musicgen_jax.scores import midi
+from musicgen_jax.scores.score import Score
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +178,29 @@ def test_metrics_are_there_whatever_becomes_of_the_page(judge, monkeypatch, tmp_
     with pytest.raises(ZeroDivisionError):
         judge(())
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["reconstruction"]
+
+
+def test_a_composer_without_scores_to_judge_costs_nothing_else(tmp_path, tiny_tokenizer, tiny_audio_dataset):
+    settings = evaluation.Settings(tiny_audio_dataset, "", max_seconds=0.5)
+    composer = trained.TrainedPrior(tiny_scores.model_config(), None, (), "")
+    metrics = evaluation.evaluate(tiny_tokenizer, {}, settings, {}, str(tmp_path), composer=composer)
+    assert "has no scores" in metrics["absent"]["score.nats_per_note"]
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
+    assert "has no scores" in (tmp_path / "report.html").read_text()
+
+
+def test_a_sample_whose_score_is_a_rest(judge, write_samples, tmp_path):
+    """As sample writes it where the first note of a score lies behind the seconds that were asked for."""
+    folder = write_samples(1.0, 1.0)
+    info = json.loads(pathlib.Path(folder, "samples.json").read_text())
+    for item, score in zip(info["samples"], [Score([]), Score([(60, 0, 1, 90, 0)])], strict=True):
+        item["score"] = item["file"].replace(".wav", ".mid")
+        pathlib.Path(folder, item["score"]).write_bytes(midi.to_bytes(score))
+    pathlib.Path(folder, "samples.json").write_text(json.dumps(info))
+    metrics = judge((), samples=folder, max_seconds=0.5)
+    assert [row["name"] for row in metrics["score"]["samples"]] == ["000.wav", "001.wav"]
+    assert metrics["score"]["samples"][0]["note_f1"] == 0
+    assert metrics["score"]["statistics"]["samples"]["polyphony"]["mean"] == 0.5
 
 
 @pytest.mark.slow
