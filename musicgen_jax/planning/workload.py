@@ -10,6 +10,7 @@ import itertools
 import math
 
 from musicgen_jax import config, kinds
+from musicgen_jax.codes import score_tokens
 from musicgen_jax.codes.layout import Layout
 from musicgen_jax.nn import flops
 from musicgen_jax.training import state
@@ -17,6 +18,7 @@ from musicgen_jax.training import state
 NUM_GENRES, NUM_ARTISTS = 64, 1024
 TRACK_SECONDS = 240.0
 NUM_NOTES = 512  # of a window, where a prior is told the score: half a minute of dense piano music
+TOKENS_PER_SECOND = 24.0  # of a score: four voices on sixteenths at 90 quarters a minute
 
 Run = config.PriorTraining | config.VQVAETraining
 
@@ -72,12 +74,28 @@ def resolve(model: config.PriorConfig) -> config.PriorConfig:
         codes_per_second=layout.frames_per_second(model.tier),
         vqvae=layout.fingerprint,
         track_seconds=TRACK_SECONDS,
-        genres=tuple(f"genre{index}" for index in range(NUM_GENRES)),
-        artists=tuple(f"artist{index}" for index in range(NUM_ARTISTS)),
+        genres=_names("genre", NUM_GENRES),
+        artists=_names("artist", NUM_ARTISTS),
         score_notes=NUM_NOTES if model.score else 0,
     )
     resolved.validate()
     return resolved
+
+
+def resolve_composer(model: config.ComposerConfig) -> config.ComposerConfig:
+    """The composer's config with stand-ins for what `score_dataset.resolve` would read from scores."""
+    return dataclasses.replace(
+        model,
+        num_codes=score_tokens.of(model).num_codes,
+        codes_per_second=TOKENS_PER_SECOND,
+        track_seconds=TRACK_SECONDS,
+        genres=_names("genre", NUM_GENRES),
+        artists=_names("artist", NUM_ARTISTS),
+    )
+
+
+def _names(kind: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{kind}{index}" for index in range(count))
 
 
 def workload(run: Run) -> Workload:
@@ -90,8 +108,8 @@ def workload(run: Run) -> Workload:
     run = dataclasses.replace(run, data=dataclasses.replace(run.data, path=run.data.path or "stand-in"))
     run.validate()
     data = kinds.of(run).data
-    if data == "codes":
-        run = dataclasses.replace(run, model=resolve(run.model))
+    if data != "audio":
+        run = dataclasses.replace(run, model=(resolve_composer if data == "scores" else resolve)(run.model))
     task = kinds.task(run)
-    tokens = math.prod(task.batch[data].shape)
+    tokens = math.prod(task.batch["audio" if data == "audio" else "codes"].shape)
     return Workload(run, task, task.flops(), tokens)

@@ -7,6 +7,7 @@ import math
 import jax
 import pytest
 import tiny_runs
+import tiny_scores
 
 from configs import prior
 from musicgen_jax import config
@@ -96,6 +97,14 @@ def test_the_config_itself_may_say_how_many_codes_there_are():
 def test_a_stream_that_no_tokenizer_has():
     with pytest.raises(ValueError, match=r"tier='left': no tokenizer has such a stream.*top, middle, bottom, residual"):
         workload.resolve(prior_run(tier="left").model)
+
+
+@pytest.mark.parametrize(("tokens", "vocabulary"), [("grid", 42), ("performance", 388)])
+def test_composers_are_planned_without_scores(tokens, vocabulary):
+    work = workload.workload(config.ComposerTraining(model=tiny_scores.model_config(tokens, num_codes=2048)))
+    assert work.run.model.num_codes == vocabulary
+    assert work.tokens == work.run.data.batch_size * 64 and work.flops.model > 0
+    assert ("position" in work.task.batch) == (tokens == "grid")
 
 
 @pytest.mark.slow
