@@ -1,5 +1,6 @@
 """One call in Python: a composer's workdir -> scores."""
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from musicgen_jax import config, pretrained
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime import files
-from musicgen_jax.sampling import arguments, composing, options, requests, score_output
+from musicgen_jax.sampling import arguments, commissions, composing, options, prompts, requests, score_output
 from musicgen_jax.scores import midi
 from musicgen_jax.scores.score import Score
 
@@ -83,13 +84,34 @@ class Composer:
         said.setdefault("seconds", DEFAULT_SECONDS)
         if not said.get("guide_by"):
             said["guide_by"] = ("labels",)
-        prime = prompt if isinstance(prompt, Score | None) else midi.read(_midi_file(prompt), apply_sustain=True)
-        return requests.of_options(said), prime, timbre
+        return requests.of_options(said), None if prompt is None else _continued(prompt), timbre
 
-    def share(self, said: dict[str, Any]) -> dict[str, Any]:
-        """Of checked options for composer and priors together those that the composer takes. What they say of its
-        stream alone is removed from them; genres and artists that it does not know are unknown to it."""
-        others = (*OF_AUDIO, "guidance", "guide_by", "timbre")
+    def commission(self, said: dict[str, Any], prime: Score | None, silence: float) -> commissions.Commission:
+        """The scores that priors perform.
+
+        Args:
+          said: checked options for composer and priors together. What they say of the composer's stream alone is
+            removed from them.
+          prime: how each score begins.
+          silence: seconds before they begin.
+        """
+        asked = requests.of_options(self._share(said))
+        asked = dataclasses.replace(
+            asked, seconds=asked.seconds - silence, total_seconds=max(asked.total_seconds - silence, 0.0)
+        )
+        name = f"what the composer in {self.workdir} writes"
+        return commissions.Commission(name, self.model, asked, prime, silence)
+
+    def _share(self, said: dict[str, Any]) -> dict[str, Any]:
+        """Those options that the composer takes. Genres and artists that it does not know are unknown to it; it takes
+        no cache of int8, which is meant for the priors, where its layers have none."""
+        others = (
+            *OF_AUDIO,
+            "guidance",
+            "guide_by",
+            "timbre",
+            *(() if self.model.config.int8_cache else ("cache_dtype",)),
+        )
         taken = {name: value for name, value in said.items() if name not in others}
         for name, value in list(taken.items()):
             if isinstance(value, Mapping):
@@ -114,10 +136,9 @@ def load(workdir: Path) -> Composer:
     return Composer(pretrained.load_composer(folder), folder)
 
 
-def _midi_file(prompt: Path) -> Path:
-    path = files.local_path(prompt, "prompt")
+def _continued(prompt: Path | Score) -> Score:
+    written = prompts.score_of(prompt)
     known = ", ".join(midi.SUFFIXES)
-    config.require(
-        path.suffix.lower() in midi.SUFFIXES, f"`prompt`={path}: a composer goes on from a MIDI file ({known})"
-    )
-    return path
+    shown = prompt if isinstance(prompt, str | os.PathLike) else type(prompt).__name__
+    config.require(written is not None, f"`prompt`={shown}: a composer goes on from a MIDI file ({known})")
+    return written[1]

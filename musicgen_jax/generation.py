@@ -11,7 +11,18 @@ from musicgen_jax import composition, config, pretrained
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime import console, files
 from musicgen_jax.runtime.errors import NotFoundError
-from musicgen_jax.sampling import arguments, hierarchy, options, output, performed, prompts, requests, stream
+from musicgen_jax.sampling import (
+    arguments,
+    commissions,
+    composing,
+    hierarchy,
+    options,
+    output,
+    performed,
+    prompts,
+    requests,
+    stream,
+)
 from musicgen_jax.scores.score import Score
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
@@ -60,9 +71,11 @@ class MusicGenerator:
             the codes.npz of former samples, a MIDI file that the synthesizer plays, or a waveform at `sample_rate`:
             floats [S], with two channels [S, 2], or [N, S] for several pieces; with one the mode is "continue" unless
             another is given. A score may be a MIDI or MusicXML file, a `Score`, several that the samples take by turns,
-            or the workdir of a composer, which writes one for each sample; so does the generator's own composer where
-            there is one and no score is given. It is performed from the beginning on, a prompt included, by priors that
-            were trained with scores.
+            or the workdir of a composer, which writes one for each sample; None and "" are no score. It is performed
+            from the beginning on, a prompt included, by priors that were trained with scores. What a composer writes
+            begins with the notes of a prompt that is a MIDI file or a `Score`, and where any other prompt ends. Where
+            nothing is said of a score, the generator's own composer writes, if it has one, unless the music goes on
+            from anything but notes.
 
         Returns:
           float32 [S], or [num_samples, S] where `num_samples` is given.
@@ -125,52 +138,67 @@ class MusicGenerator:
         priors = self._priors_for(request)
         output.sample_to_folder(self.tokenizer, priors, request, os.fspath(folder), self.models, start, scores)
 
-    def request(self, **said: Any) -> tuple[requests.Request, prompts.Prompt | None, performed.Scores | None]:
+    def request(self, **said: Any) -> tuple[requests.Request, prompts.Prompt | None, performed.Performable | None]:
         """Options of `generate` as what the samplers take, checked; raises as it."""
+        silent = "score" in said and isinstance(said["score"], str | None) and not said["score"]
         said = arguments.checked(said)
-        scores = self._performed(said)
-        source = said.pop("prompt", None)
+        score, source = said.pop("score", None), said.pop("prompt", None)
         timbre = said.pop("timbre", "") or next(iter(said.get("genre", ())), "")
-        start = None if source is None else prompts.load(source, self.tokenizer, timbre)
+        composer = None if silent else self._composer_for(score, source, said.get("mode"))
+        start, prime = self._start(source, composer, timbre)
         said.setdefault("mode", "ancestral" if start is None else "continue")
-        said.setdefault("guide_by", ("labels",) if scores is None else ("score",))
         sampled = requests.sampled_tiers(self.tokenizer.layout, said["mode"], self.priors)
         models = [self.priors[tier] for tier in sampled]
         said.setdefault("sampler", requests.sampler_of(models))
+        scores: performed.Performable | None = None
+        if composer is not None:
+            scores = composer.commission(said, prime, start.seconds if start is not None and prime is None else 0.0)
+        elif not silent and score is not None:
+            scores = performed.load(score)
+        said.setdefault("guide_by", ("labels",) if scores is None else ("score",))
         if start is not None and said["mode"] == "upsample":
             said.setdefault("seconds", start.seconds)
-        elif scores is not None:
+        elif isinstance(scores, performed.Scores):
             said.setdefault("seconds", scores.seconds)
         request = requests.of_options(said)
         request.validate(self.tokenizer.layout, self.priors, start, scores)
+        if isinstance(scores, commissions.Commission):
+            scores.validate()
         for note in request.notes(models):
             console.say(f"note: {note}")
         return request, start, scores
 
-    def _performed(self, said: dict[str, Any]) -> performed.Scores | None:
-        """What the samples perform: a given score, what a composer writes, or nothing.
-
-        Takes the score from the options, and what they say of the composer alone.
-        """
-        score = said.pop("score", None)
-        composer = self.composer if score is None and any(one.config.score for one in self.priors.values()) else None
+    def _composer_for(self, score: Any, source: Any, mode: str | None) -> composition.Composer | None:
+        """Who writes what is performed: the composer that is named, or the generator's own where nothing is named."""
         if isinstance(score, str | os.PathLike) and files.local_path(score, "score").is_dir():
-            composer = composition.load(score)
-        if composer is None:
-            return None if score is None else performed.load(score)
-        of_composer = composer.share(said)
-        pieces = composer.compose(**{"seconds": options.find("seconds").default, "num_samples": 1} | of_composer)
-        return performed.Scores(f"what the composer in {composer.workdir} writes", tuple(pieces))
+            rule = "with `mode`=upsample all notes are there already: leave it out, or pass their MIDI file"
+            config.require(mode != "upsample", f"`score`={score}: {rule}")
+            return composition.load(score)
+        told = any(prior.config.score for prior in self.priors.values())
+        if score is not None or not told or mode == "upsample" or self.composer is None:
+            return None
+        return self.composer if source is None or prompts.score_of(source) is not None else None
+
+    def _start(
+        self, source: Any, composer: composition.Composer | None, timbre: str
+    ) -> tuple[prompts.Prompt | None, Score | None]:
+        """The prompt, and its score where a composer goes on from it: then these very notes are heard."""
+        written = None if composer is None or source is None else prompts.score_of(source)
+        if written is not None:
+            name, prime = written
+            return prompts.played(name, composing.begun(composer.model, prime), self.tokenizer, timbre), prime
+        return None if source is None else prompts.load(source, self.tokenizer, timbre), None
 
     def _hierarchy(
         self,
         request: requests.Request,
         start: prompts.Prompt | None,
-        scores: performed.Scores | None,
+        scores: performed.Performable | None,
         show_progress: bool,
     ) -> hierarchy.Hierarchy:
         priors, layout = self._priors_for(request), self.tokenizer.layout
-        return hierarchy.Hierarchy(layout, priors, request, start, scores=scores, show_progress=show_progress)
+        written = commissions.fulfilled(scores, show_progress=show_progress)
+        return hierarchy.Hierarchy(layout, priors, request, start, scores=written, show_progress=show_progress)
 
     def _priors_for(self, request: requests.Request) -> dict[str, trained.TrainedPrior]:
         """The priors; of distilled ones those for as many steps as are asked for."""

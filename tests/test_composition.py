@@ -1,5 +1,6 @@
 """A composer's workdir -> scores: in Python, on the command line, and performed by priors."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -8,14 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny_priors
 import tiny_scores
 import tiny_workdirs
 
 import musicgen_jax
 from musicgen_jax import composition, config, kinds
 from musicgen_jax.data import audio_io
+from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.sampling import commissions, composing, hierarchy, output, prompts
+from musicgen_jax.sampling.tier_sampler import TierSampler
 from musicgen_jax.scores import midi
+from musicgen_jax.scores.score import Score
 
 
 def write_composer(folder: pathlib.Path, tokens: str = "grid", **changes) -> pathlib.Path:
@@ -108,6 +112,8 @@ def test_write(composer, tmp_path, capsys):
         ({"guidance": 2.0}, "guidance=2.0: the score prior was never trained without labels"),
         ({"temperature": 0}, "temperature=0.0: must be greater than 0"),
         ({"seconds": 0}, "seconds=0.0: must be greater than 0"),
+        ({"temperature": {"top": 0.5}}, "temperature has a value for top, but the tiers sampled are score"),
+        ({"hop_fraction": {"top": 0.5}}, "hop_fraction has a value for top, but the tiers sampled are score"),
         ({"mode": "primed"}, "mode=primed: a composer alone does not take it"),
         ({"prompt": "song.wav"}, r"prompt=song\.wav: a composer goes on from a MIDI file"),
         ({"prompt": tiny_scores.score(0), "seconds": 2.0}, r"seconds=2: the score that is to be continued lasts"),
@@ -118,23 +124,121 @@ def test_bad_input(composer, call, message):
         composer.compose(**({"seconds": 4.0} | call))
 
 
-def test_composes_and_performs(tiny_tokenizer, tmp_path, monkeypatch):
-    tiny_workdirs.write(tmp_path, tiny_tokenizer, ())
-    of_tokenizer = tiny_workdirs._of_tokenizer(tiny_tokenizer, "top")
-    model = tiny_priors.model_config("top", score=True, score_dropout=0.1, score_notes=32, **of_tokenizer)
-    prior = tiny_priors.trained_prior(model)
-    run = config.PriorTraining(model=model, data=config.DataConfig(path="codes"))
-    tiny_workdirs.write_workdir(tmp_path / "top", run, prior.weights)
-    write_composer(tmp_path / "score")
-    music = musicgen_jax.load(tmp_path)
+@pytest.fixture(scope="module")
+def models(tiny_tokenizer, tmp_path_factory):
+    """Workdirs as launch/demo.sh leaves them: a tokenizer, priors that are told the score, a composer."""
+    folder = tmp_path_factory.mktemp("demo")
+    tiny_workdirs.write(folder, tiny_tokenizer, ("top",), score=True, score_dropout=0.1, score_notes=32)
+    write_composer(folder / "composer")
+    return folder
+
+
+@pytest.fixture
+def music(models):
+    return musicgen_jax.load(models)
+
+
+def test_composes_and_performs(music, models, tmp_path):
     audio = music.generate(1.0, seed=2, temperature={"score": 0.9, "top": 1.1})
     scores = music.compose(1.0, seed=2, num_samples=1, temperature=0.9)
     np.testing.assert_array_equal(audio, music.generate(1.0, score=scores, seed=2, temperature={"top": 1.1}))
-    music.write(tmp_path / "out", 1.0, seed=2, score=tmp_path / "score")
+    music.write(tmp_path / "out", 1.0, seed=2, score=models / "composer")
     np.testing.assert_allclose(midi.read(tmp_path / "out/000.mid").notes[:, 0], scores[0].clipped(1.0).notes[:, 0])
     music.composer = None
     with pytest.raises(FileNotFoundError, match="there is no composer: load one"):
         music.compose(1.0)
+
+
+def test_a_recording_goes_on_without_a_composer_unless_one_is_named(music, models, tmp_path):
+    """What is not written in notes: a wav file, a waveform, codes of former samples."""
+    music.write(tmp_path / "out", 0.5, seed=4)
+    for prompt in (tmp_path / "out/000.wav", np.ones(2048, np.float32) / 3, tmp_path / "out/codes.npz"):
+        assert music.request(seconds=1.0, prompt=prompt)[2] is None
+    assert music.generate(1.0, prompt=tmp_path / "out/000.wav", seed=2).shape == (32 * 128,)
+    _, start, scores = music.request(seconds=2.0, prompt=tmp_path / "out/000.wav", score=models / "composer")
+    (piece,) = commissions.fulfilled(scores).pieces
+    assert 0.5 <= start.seconds <= piece.notes[0, 1] < 1.2 and 1.7 < piece.seconds <= 2.1
+    with pytest.raises(UserError, match=r"score=.*composer: with mode=upsample all notes are there already"):
+        music.generate(prompt=tmp_path / "out/codes.npz", mode="upsample", score=models / "composer")
+
+
+def test_no_score(music):
+    for nothing in (None, ""):
+        assert music.request(seconds=0.5, score=nothing)[2] is None
+    assert np.abs(music.generate(0.5, seed=2) - music.generate(0.5, seed=2, score=None)).max() > 1e-3
+
+
+def test_a_prompt_of_notes_is_heard_as_the_priors_are_told_it(music, tiny_tokenizer, tmp_path):
+    """In the composer's tokens: four voices on sixteenths, in a steady tempo."""
+    prime = tiny_scores.score(0).cut(0, 1.5).clipped(1.5)
+    uneven = dataclasses.replace(prime, notes=prime.notes + np.float32([0, 0.03, 0, 0, 0]))
+    midi.write(tmp_path / "melody.mid", uneven)
+    for prompt in (uneven, tmp_path / "melody.mid"):
+        request, start, scores = music.request(seconds=2.5, prompt=prompt, genre="oboe")
+        (piece,) = commissions.fulfilled(scores).pieces
+        begun = composing.begun(music.composer.model, scores.prime)
+        assert request.mode == "continue" and request.guide_by == ("score",)
+        assert start.digest == prompts.played("", begun, tiny_tokenizer, "oboe").digest
+        before = begun.notes[begun.ends < begun.seconds - 0.1]
+        assert len(before) > 3
+        np.testing.assert_allclose(piece.notes[: len(before), :2], before[:, :2], atol=1e-5)
+        assert piece.seconds > 2
+    assert start.name == str(tmp_path / "melody.mid")
+    with pytest.raises(UserError, match="prompt=the score: there is no note to play"):
+        music.generate(2.5, prompt=Score([]))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"genre": "polka"}, "genre=polka: unknown genre"),
+        ({"temperature": {"middle": 1.0}}, "temperature has a value for middle, but the tiers sampled are top"),
+        ({"seconds": 1.0, "prompt": tiny_scores.score(0)}, "seconds=1"),
+        ({"mode": "continue"}, "mode=continue needs prompt"),
+    ],
+)
+def test_what_cannot_be_made_is_told_before_composing(music, monkeypatch, call, message):
+    monkeypatch.setattr(composing, "compose", lambda *_, **__: pytest.fail("composed first"))
+    with pytest.raises(UserError, match=message):
+        music.generate(**({"seconds": 4.0} | call))
+
+
+def test_an_interrupted_folder_goes_on_and_a_finished_one_composes_nothing(music, tmp_path, monkeypatch, capsys):
+    out, said = tmp_path / "out", {"seconds": 1.0, "seed": 2, "temperature": {"score": 0.9}}
+    with monkeypatch.context() as patch:
+        patch.setattr(hierarchy.Hierarchy, "complete", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            music.write(out, **said)
+    monkeypatch.setattr(composing.tier_sampler, "TierSampler", lambda *_, **__: pytest.fail("composed again"))
+    monkeypatch.setattr(hierarchy, "SAMPLERS", hierarchy.SAMPLERS | {"autoregressive": TierSampler})
+    music.write(out, **said)
+    np.testing.assert_array_equal(output.read(str(out))[0]["request"]["seed"], 2)
+    capsys.readouterr()
+    music.write(out, **said)
+    assert "is complete already" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"holds the samples of another run .*score\.digest"):
+        music.write(out, **said | {"temperature": {"score": 0.8}})
+
+
+def _interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("step", ["synthesizer.render_score", "output.write_sample"])
+def test_an_interrupted_composition_goes_on(composer, tmp_path, monkeypatch, step):
+    with monkeypatch.context() as patch:
+        patch.setattr(f"musicgen_jax.sampling.score_output.{step}", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            composer.write(tmp_path / "out", 1.0, seed=5)
+    with pytest.raises(UserError, match="holds the beginning of another run"):
+        composer.write(tmp_path / "out", 1.0, seed=6)
+    monkeypatch.setattr(composing.tier_sampler, "TierSampler", lambda *_, **__: pytest.fail("composed again"))
+    composer.write(tmp_path / "out", 1.0, seed=5)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"000.wav", "000.mid", "codes.npz", "samples.json"}
+    with pytest.raises(UserError, match="seconds=1300: the synthesizer plays at most 1200 s"):
+        composer.write(tmp_path / "other", 1300.0)
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.slow

@@ -89,7 +89,7 @@ def test_music_goes_on_by_the_score(generator, tiny_tokenizer, file):
 def test_a_midi_file_is_a_prompt(generator, tiny_tokenizer, file):
     """The synthesizer plays it, in the timbre that the genre names or its first."""
     for timbre in (timbres.ALL[0], timbres.ALL[1]):
-        played = synthesizer.play(midi.read(file), timbre, RATE)
+        played = synthesizer.render_score(midi.read(file), timbre, RATE)
         assert played.shape == (2 * RATE,) and 0.05 < played.std() < 0.2
         found, wanted = prompts.load(file, tiny_tokenizer, timbre.name), prompts.load(played, tiny_tokenizer)
         assert found.digest == wanted.digest

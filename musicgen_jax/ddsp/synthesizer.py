@@ -138,18 +138,6 @@ def _leveled(audio: np.ndarray) -> np.ndarray:
     return audio * np.float32(min(TARGET_RMS / rms, PEAK_LIMIT / peak))
 
 
-def play(score: Score, timbre: timbres.Timbre, sample_rate: int, seconds: float | None = None) -> np.ndarray:
-    """`render` of a score, every part in one timbre: float32 [S], by default as long as the score.
-
-    Raises:
-      UserError: there is no note, or sample_rate is too low for the control rate.
-    """
-    seconds = score.seconds if seconds is None else seconds
-    if score.empty:
-        raise UserError("the score has no note to play")
-    return render(pack(score.clipped(seconds).voices() or [np.zeros((0, 4))]), timbre, seconds, sample_rate)
-
-
 @functools.partial(jax.jit, static_argnames=("num_samples", "sample_rate"))
 def synthesize(notes: Notes, timbre: timbres.Timbre, num_samples: int, sample_rate: int) -> jax.Array:
     """Sum of all voices, not normalised; differentiable in the notes' velocities and in every number of the timbre.

@@ -1,7 +1,10 @@
 """New scores by a composer: tokens drawn window by window, and the notes that they are."""
 
 import dataclasses
+import functools
 import math
+import operator
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -9,14 +12,16 @@ import numpy as np
 from musicgen_jax import config
 from musicgen_jax.codes import meter, score_tokens
 from musicgen_jax.priors import trained
-from musicgen_jax.sampling import requests, tier_sampler
+from musicgen_jax.sampling import journals, options, requests, sampler_settings, tier_sampler
 from musicgen_jax.scores import performance_events
 from musicgen_jax.scores.grid import CELLS
 from musicgen_jax.scores.score import Score
 from musicgen_jax.training import rng
 
-MARGIN = 1.25  # tokens that a performance is expected to take, beyond the mean
-MAX_ROUNDS = 12  # in which a performance gets longer: one that has not come to its end by then is left as it is
+MARGIN = 1.25  # by which a performance gets longer in tokens, where it is shorter than asked in seconds
+MAX_ROUNDS = 13  # in which a performance gets longer: one that has not come to its end by then is left as it is
+# (how all samples begin, tokens to draw, tokens of the whole piece, what tells the meter) -> int32 [N, T, 1].
+Draw = Callable[[np.ndarray, int, int, tier_sampler.Beside | None], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +42,7 @@ def compose(
     request: requests.Request,
     prime: Score | None = None,
     *,
+    journal: journals.Journal | None = None,
     show_progress: bool = False,
 ) -> Composed:
     """Composes `request.num_samples` scores of `request.seconds`.
@@ -46,19 +52,52 @@ def compose(
       request: seconds, number, seed, labels, settings and hop. Pieces end where the samples do, unless `total_seconds`
         says otherwise. Phrases of a grid are drawn as `meter.planned` does.
       prime: how each of them begins.
+      journal: keeps the tokens that are drawn, and gives back those of an interrupted run.
       show_progress: a bar.
 
     Raises:
-      UserError: the request does not fit the composer, or the prime is as long as the whole or cannot be told in its
-        tokens.
+      UserError: as `validate`.
     """
-    _validate(composer, request)
+    validate(composer, request, prime)
     request = dataclasses.replace(request, total_seconds=request.total_seconds or request.seconds)
     tokens = score_tokens.of(composer.config)
     known = np.zeros(0, np.int16) if prime is None else _encoded(prime, tokens)
+    draw = functools.partial(_sampled, composer, request, journal, show_progress)
     if composer.config.tokens == "grid":
-        return _on_a_grid(composer, request, prime, known, tokens, show_progress)
-    return _performances(composer, request, known, tokens, show_progress)
+        return _on_a_grid(composer.config, request, prime, known, tokens, draw)
+    return _performances(composer.config, request, known, tokens, draw)
+
+
+def validate(composer: trained.TrainedPrior, request: requests.Request, prime: Score | None = None) -> None:
+    """Raises UserError where the request does not fit the composer, or where the prime is as long as the whole, has no
+    note, or cannot be told in the composer's tokens."""
+    request.validate_values()
+    model = composer.config
+    for sample in range(max(len(request.genres), 1)):
+        composer.require_known(request.words_of(sample))
+    for option in options.OPTIONS:
+        if option.type == "by_stream":
+            value = operator.attrgetter(option.field)(request)
+            sampler_settings.require_sampled(option.name, value, [model.tier])
+    composer.require_guidance(request.settings.of("guidance", model.tier), request.guide_by)
+    exact = request.cache_dtype == "compute" or model.int8_cache
+    config.require(exact, f"`cache_dtype`={request.cache_dtype}: a composer of such layers knows none but compute")
+    if prime is not None:
+        known = _encoded(prime, score_tokens.of(model))
+        steps = len(known) / model.voices if model.tokens == "grid" else 0
+        given = steps * quarter_seconds(model, prime) / CELLS if steps else _elapsed(known)
+        rule = f"`seconds`={request.seconds:g}: the score that is to be continued lasts {given:.1f} s already"
+        config.require(given < request.seconds, rule)
+
+
+def begun(composer: trained.TrainedPrior, prime: Score) -> Score:
+    """The prime as the scores that are composed have it: told in tokens, those of a grid in one steady tempo.
+
+    Raises:
+      UserError: it has no note, or cannot be told.
+    """
+    tokens = score_tokens.of(composer.config)
+    return tokens.decode(_encoded(prime, tokens), quarter_seconds(composer.config, prime))
 
 
 def quarter_seconds(model: config.ComposerConfig, prime: Score | None = None) -> float:
@@ -68,16 +107,6 @@ def quarter_seconds(model: config.ComposerConfig, prime: Score | None = None) ->
     return model.voices * CELLS / model.codes_per_second
 
 
-def _validate(composer: trained.TrainedPrior, request: requests.Request) -> None:
-    request.validate_values()
-    model = composer.config
-    for sample in range(max(len(request.genres), 1)):
-        composer.require_known(request.words_of(sample))
-    composer.require_guidance(request.settings.of("guidance", model.tier), request.guide_by)
-    exact = request.cache_dtype == "compute" or model.int8_cache
-    config.require(exact, f"`cache_dtype`={request.cache_dtype}: a composer of such layers knows none but compute")
-
-
 def _encoded(prime: Score, tokens: score_tokens.Tokens) -> np.ndarray:
     codes = tokens.encode(prime)
     config.require(len(codes) > 0, "`prompt`: the score that is to be continued has no note")
@@ -85,17 +114,18 @@ def _encoded(prime: Score, tokens: score_tokens.Tokens) -> np.ndarray:
 
 
 def _on_a_grid(
-    composer: trained.TrainedPrior,
+    model: config.ComposerConfig,
     request: requests.Request,
     prime: Score | None,
     known: np.ndarray,
     tokens: score_tokens.Tokens,
-    show_progress: bool,
+    draw: Draw,
 ) -> Composed:
-    model, quarter = composer.config, quarter_seconds(composer.config, prime)
-    num_steps, given = math.ceil(round(request.seconds / quarter * CELLS, 6)), len(known) // model.voices
-    _require_shorter(given * quarter / CELLS, request.seconds)
-    begin = np.zeros((0, 4), np.int32) if prime is None else meter.positions(prime, given)
+    quarter = quarter_seconds(model, prime)
+    num_steps, whole = (
+        math.ceil(round(seconds / quarter * CELLS, 6)) for seconds in (request.seconds, request.total_seconds)
+    )
+    begin = np.zeros((0, 4), np.int32) if prime is None else meter.positions(prime, len(known) // model.voices)
     plan_key = rng.key(request.seed, "sample/meter")
     plans = np.stack([
         meter.planned(model, num_steps, begin, _generator(jax.random.fold_in(plan_key, sample)))
@@ -107,8 +137,7 @@ def _on_a_grid(
         inside = (steps < num_steps)[..., None]
         return {"position": np.where(inside, plans[rows[:, None], np.minimum(steps, num_steps - 1)], -1)}
 
-    codes = _sampled(composer, request, known, num_steps * model.voices, beside if model.hears_meter else None,
-                     show_progress)  # fmt: skip
+    codes = draw(known, num_steps * model.voices, whole * model.voices, beside if model.hears_meter else None)
     scores = [
         _with_meter(tokens.decode(row[:, 0].astype(np.int16), quarter), plan)
         for row, plan in zip(codes, plans, strict=True)
@@ -127,18 +156,18 @@ def _with_meter(score: Score, plan: np.ndarray) -> Score:
 
 
 def _performances(
-    composer: trained.TrainedPrior,
+    model: config.ComposerConfig,
     request: requests.Request,
     known: np.ndarray,
     tokens: score_tokens.Tokens,
-    show_progress: bool,
+    draw: Draw,
 ) -> Composed:
-    _require_shorter(_elapsed(known), request.seconds)
-    rate = composer.config.codes_per_second
-    num_codes = len(known) + math.ceil((request.seconds - _elapsed(known)) * rate * MARGIN)
+    rate = model.codes_per_second
+    num_codes = len(known) + math.ceil((request.seconds - _elapsed(known)) * rate)
+    later = math.ceil((request.total_seconds - request.seconds) * rate)
     codes = known
     for _ in range(MAX_ROUNDS):
-        codes = _sampled(composer, request, codes, num_codes, None, show_progress)
+        codes = draw(codes, num_codes, num_codes + later, None)
         if min(_elapsed(row[:, 0]) for row in codes) >= request.seconds:
             break
         num_codes = math.ceil(num_codes * MARGIN)
@@ -155,23 +184,40 @@ def _elapsed(events: np.ndarray) -> float:
 def _sampled(
     composer: trained.TrainedPrior,
     request: requests.Request,
+    journal: journals.Journal | None,
+    show_progress: bool,
     known: np.ndarray,
     num_codes: int,
-    beside: tier_sampler.Beside | None,
-    show_progress: bool,
+    whole: int,
+    position: tier_sampler.Beside | None,
 ) -> np.ndarray:
-    """int32 [N, num_codes, 1]; `known` is int [P], the same for all samples, or [N, P, 1]."""
+    """int32 [N, num_codes, 1].
+
+    Args:
+      composer: of any tokens.
+      request: what to compose.
+      journal: keeps the result.
+      show_progress: a bar.
+      known: how they begin; int [P], the same for all samples, or [N, P, 1].
+      num_codes: how many tokens, the known ones included.
+      whole: how many the piece has, which the composer is told, as in training.
+      position: the meter of some windows, for a composer that hears it.
+    """
+    name = f"composed-{num_codes:09d}"
+    kept = journal.read(name) if journal else None
+    if kept is not None:
+        return kept
+
+    def beside(rows: np.ndarray, start: np.ndarray) -> dict[str, np.ndarray]:
+        return {"length": np.full(len(rows), whole, np.int32)} | (position(rows, start) if position else {})
+
     begin = np.broadcast_to(known.reshape(-1, 1), (request.num_samples, len(known), 1)) if known.ndim == 1 else known
     sampler = tier_sampler.TierSampler(composer, request, begin, num_codes, beside=beside, show_progress=show_progress)
     while sampler.done < num_codes:
         sampler.advance(None)
+    if journal:
+        journal.write(name, sampler.codes)
     return sampler.codes
-
-
-def _require_shorter(given: float, seconds: float) -> None:
-    config.require(
-        given < seconds, f"`seconds`={seconds:g}: the score that is to be continued lasts {given:.1f} s already"
-    )
 
 
 def _generator(key: jax.Array) -> np.random.Generator:

@@ -17,7 +17,7 @@ from musicgen_jax.nn import modules
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime import console, files, folder_lock, progress_report, records
 from musicgen_jax.runtime.errors import UserError
-from musicgen_jax.sampling import hierarchy, journals, options, performed, prompts, requests
+from musicgen_jax.sampling import commissions, hierarchy, journals, options, performed, prompts, requests
 from musicgen_jax.scores import midi
 from musicgen_jax.scores.score import Score
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
@@ -34,7 +34,7 @@ def sample_to_folder(
     out: str,
     models: dict[str, str],
     prompt: prompts.Prompt | None = None,
-    scores: performed.Scores | None = None,
+    scores: performed.Performable | None = None,
 ) -> None:
     """Samples, decodes the finest tier, and writes the folder; does nothing where it holds this request already.
 
@@ -47,7 +47,7 @@ def sample_to_folder(
       out: the folder.
       models: flag name -> workdir, kept in samples.json.
       prompt: what the music starts from, as `request.mode` says.
-      scores: what the samples perform; NNN.mid is that of NNN.wav.
+      scores: what the samples perform, composed here where it is not written yet; NNN.mid is that of NNN.wav.
 
     Raises:
       UserError: the request does not fit the models; or `out` holds the samples of another request, whole or begun, or
@@ -79,10 +79,11 @@ def _sample(
     facts: dict,
     models: dict[str, str],
     prompt: prompts.Prompt | None,
-    scores: performed.Scores | None,
+    scores: performed.Performable | None,
 ) -> None:
     journal = journals.Journal(folder, facts)
-    sampler = hierarchy.Hierarchy(tokenizer.layout, priors, request, prompt, scores=scores, journal=journal)
+    written = commissions.fulfilled(scores, journal, show_progress=True)
+    sampler = hierarchy.Hierarchy(tokenizer.layout, priors, request, prompt, scores=written, journal=journal)
     codes, finest = sampler.complete(), sampler.finest
     with files.replaced(folder / "codes.npz", aside=journal.folder) as file:
         np.savez_compressed(file, **{tier: array.astype(np.int16) for tier, array in codes.items()})
@@ -90,7 +91,7 @@ def _sample(
     for index, sample in enumerate(codes[finest]):
         name, audio = f"{index:03d}.wav", tokenizer.decode(sample, finest)
         about = {"seed": request.seed, "index": index, "genre": request.genre_of(index)}
-        rate, played = tokenizer.layout.sample_rate, None if scores is None else scores.of(index)
+        rate, played = tokenizer.layout.sample_rate, None if written is None else written.of(index)
         samples.append(write_sample(folder, name, audio, rate, aside=journal.folder, score=played) | about)
         if played is not None:
             samples[-1]["score"] = f"{index:03d}.mid"
@@ -147,13 +148,13 @@ def _facts(
     priors: Mapping[str, trained.TrainedPrior],
     request: requests.Request,
     prompt: prompts.Prompt | None,
-    scores: performed.Scores | None,
+    scores: performed.Performable | None,
 ) -> dict:
     """All that decides the samples, as JSON gives it back. Models and prompts are their contents, not their names."""
     facts = {
         "request": options.completed(dataclasses.asdict(request)),
         "prompt": None if prompt is None else {"seconds": prompt.seconds, "digest": prompt.digest},
-        "score": None if scores is None else {"seconds": scores.seconds, "digest": scores.digest},
+        "score": None if scores is None else scores.facts,
         "vqvae_fingerprint": tokenizer.fingerprint,
         "prior_fingerprints": {tier: modules.fingerprint(*prior.weights) for tier, prior in priors.items()},
         "activations": {tier: prior.config.quantization.activations for tier, prior in priors.items()},

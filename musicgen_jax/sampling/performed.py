@@ -7,6 +7,7 @@ import os
 import pathlib
 import reprlib
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,6 +18,24 @@ from musicgen_jax.scores import excerpts, midi, music_xml
 from musicgen_jax.scores.score import Score
 
 QUARTERS_PER_MINUTE = 90  # of a score on paper, which has no tempo
+
+
+class Performable(Protocol):
+    """Scores, written already (`Scores`) or yet to be composed (`commissions.Commission`).
+
+    Attributes:
+      name: where they come from, for messages.
+      num_pieces: how many there are.
+      facts: all that decides them, as JSON has it.
+    """
+
+    name: str
+
+    @property
+    def num_pieces(self) -> int: ...
+
+    @property
+    def facts(self) -> dict[str, Any]: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,6 +53,16 @@ class Scores:
     def of(self, sample: int) -> Score:
         """The score of sample number `sample`."""
         return self.pieces[sample % len(self.pieces)]
+
+    @property
+    def num_pieces(self) -> int:
+        """How many there are."""
+        return len(self.pieces)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All that decides them, as JSON has it."""
+        return {"seconds": self.seconds, "digest": self.digest}
 
     @property
     def seconds(self) -> float:
@@ -87,7 +116,7 @@ def _read(path: pathlib.Path) -> Score:
     return music_xml.read(path).score.stretched(quarter)
 
 
-def validate(models: Sequence[trained.TrainedPrior], num_samples: int, scores: Scores | None) -> None:
+def validate(models: Sequence[trained.TrainedPrior], num_samples: int, scores: Performable | None) -> None:
     """Raises UserError where the models that are sampled, coarse to fine, cannot perform these scores, or none."""
     told = [model.config for model in models if model.config.score]
     for model in told:
@@ -104,8 +133,8 @@ def validate(models: Sequence[trained.TrainedPrior], num_samples: int, scores: S
         "with --config=configs/prior.py:score=true",
     )
     config.require(
-        num_samples >= len(scores.pieces),
-        f"`num_samples`={num_samples}: {scores.name} holds {len(scores.pieces)} scores: pass as many or more",
+        num_samples >= scores.num_pieces,
+        f"`num_samples`={num_samples}: {scores.name} holds {scores.num_pieces} scores: pass as many or more",
     )
 
 

@@ -18,6 +18,7 @@ from musicgen_jax.ddsp import synthesizer, timbres
 from musicgen_jax.runtime import console, files
 from musicgen_jax.runtime.errors import NotFoundError, UserError
 from musicgen_jax.scores import midi
+from musicgen_jax.scores.score import Score
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
 CODES_SUFFIX, SAMPLES_SUFFIX = ".codes", ".npz"
@@ -58,8 +59,9 @@ def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: Tokenizer, timb
     Args:
       source: a recording (wav, flac, ogg, mp3 of any rate), a file that extract_codes --file wrote (.codes), the
         codes.npz of former samples, or a waveform at the tokenizer's rate: an array or list of floats [S], of one or
-        two channels [S, C], whose mean counts, or of several pieces [N, S]; or a MIDI file, which the synthesizer
-        plays. What follows the last whole code of the top tier is left out: padded, it would sound like an end.
+        two channels [S, C], whose mean counts, or of several pieces [N, S]; or a MIDI file or a score, which the
+        synthesizer plays. What follows the last whole code of the top tier is left out: padded, it would sound like an
+        end.
       tokenizer: the VQ-VAE of the priors.
       timbre: of the synthesizer, by name; another name, such as a genre that is none, is its first.
 
@@ -68,6 +70,9 @@ def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: Tokenizer, timb
       UserError: the file is of no such kind, damaged, of another tokenizer, or shorter than a code of the top tier; or
         the waveform is of integers, NaN or infinite.
     """
+    written = score_of(source)
+    if written is not None:
+        return played(*written, tokenizer, timbre)
     if not isinstance(source, str | os.PathLike):
         return _encode("prompt: the waveform", _waveform(source), tokenizer)
     path = files.local_path(source, "prompt")
@@ -76,10 +81,6 @@ def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: Tokenizer, timb
         return _from_code_file(path, tokenizer)
     if suffix == SAMPLES_SUFFIX:
         return _from_samples(path, tokenizer)
-    if suffix in midi.SUFFIXES:
-        voice = next((one for one in timbres.ALL if one.name == timbre), timbres.ALL[0])
-        played = synthesizer.play(midi.read(path), voice, tokenizer.layout.sample_rate)
-        return _encode(files.describe_path(path), played, tokenizer)
     known = (CODES_SUFFIX, SAMPLES_SUFFIX, *audio_io.EXTENSIONS, *midi.SUFFIXES)
     config.require(suffix in known, f"`prompt`={path}: the name must end in one of {', '.join(known)}")
     with audio_io.open_audio(path) as file:
@@ -88,6 +89,31 @@ def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: Tokenizer, timb
             console.say(f"note: {file.name}: {warning}")
     audio = np.concatenate([np.zeros(0, np.float32), *blocks])
     return _encode(files.describe_path(path), audio, tokenizer)
+
+
+def score_of(source: Any) -> tuple[str, Score] | None:
+    """(name, score) of a prompt that is a MIDI file or a score; None of any other.
+
+    Raises:
+      NotFoundError: there is no such file.
+      UserError: it is damaged, or holds no note.
+    """
+    name, found = "the score", source
+    if isinstance(source, str | os.PathLike):
+        path = files.local_path(source, "prompt")
+        if path.suffix.lower() not in midi.SUFFIXES:
+            return None
+        name, found = files.describe_path(path), midi.read(path, apply_sustain=True)
+    if not isinstance(found, Score):
+        return None
+    config.require(not found.empty, f"`prompt`={name}: there is no note to play")
+    return name, found
+
+
+def played(name: str, score: Score, tokenizer: Tokenizer, timbre: str = "") -> Prompt:
+    """The prompt that the synthesizer makes of a score; arguments and errors as of `load`."""
+    voice = next((one for one in timbres.ALL if one.name == timbre), timbres.ALL[0])
+    return _encode(name, synthesizer.render_score(score, voice, tokenizer.layout.sample_rate), tokenizer)
 
 
 def _encode(name: str, audio: np.ndarray, tokenizer: Tokenizer) -> Prompt:

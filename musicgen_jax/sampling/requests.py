@@ -88,7 +88,7 @@ class Request(_Fields):
         layout: Layout,
         priors: Mapping[str, trained.TrainedPrior],
         prompt: prompts.Prompt | None = None,
-        scores: performed.Scores | None = None,
+        scores: performed.Performable | None = None,
     ) -> None:
         """Raises UserError where request, tokenizer, priors, prompt and scores do not fit together."""
         self.validate_values()

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from musicgen_jax.ddsp import synthesizer, timbres
 from musicgen_jax.nn import modules
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime import files, folder_lock
-from musicgen_jax.sampling import composing, options, output, performed, requests
+from musicgen_jax.sampling import composing, journals, options, output, performed, requests
 from musicgen_jax.scores import midi
 from musicgen_jax.scores.score import Score
 
@@ -28,6 +30,8 @@ def compose_to_folder(
 ) -> None:
     """Composes and writes the folder; does nothing where it holds this request already.
 
+    What an interrupted call has composed is kept in OUT/.musicgen_jax.partial: the same call goes on from it.
+
     Args:
       composer: of any tokens.
       request: what to compose.
@@ -37,43 +41,50 @@ def compose_to_folder(
       timbre: of the synthesizer, by name; "" takes that of a sample's genre where there is one.
 
     Raises:
-      UserError: as `composing.compose`; or there is no such timbre; or `out` holds other things.
+      UserError: as `composing.validate`; or there is no such timbre; or the synthesizer cannot play so long a score; or
+        `out` holds other things.
     """
-    _require_timbre(timbre)
+    _require_playable(request.seconds, timbre)
+    composing.validate(composer, request, prime)
     folder = output.own_folder(out)
     facts = _facts(composer, request, prime, timbre)
     with folder_lock.hold(folder, "sampling"):
         if output.is_complete(folder, facts):
             print(f"{out} is complete already, with the same settings; nothing to do")
-            return
-        composed = composing.compose(composer, request, prime, show_progress=True)
-        with files.replaced(folder / "codes.npz") as file:
-            np.savez_compressed(file, **{config.STREAM: composed.codes.astype(np.int16)})
-        samples = []
-        for index, score in enumerate(composed.scores):
-            name, genre = f"{index:03d}", request.genre_of(index)
-            with files.replaced(folder / f"{name}.mid") as file:
-                file.write(midi.to_bytes(score))
-            audio = _played(score, request.seconds, timbre or genre)
-            about = {"score": f"{name}.mid", "seed": request.seed, "index": index, "genre": genre}
-            samples.append(output.write_sample(folder, f"{name}.wav", audio, SAMPLE_RATE) | about)
-        info = facts | {"request": dataclasses.asdict(request), "models": {config.STREAM: workdir}}
-        info |= {"sample_rate": SAMPLE_RATE, "decoded_tier": config.STREAM, "samples": samples}
-        files.write_json(folder / output.INFO_NAME, info)  # last: a folder with samples.json is complete
-    print(f"{folder}: {len(samples)} scores of {request.seconds:g} s")
+        else:
+            journal = journals.Journal(folder, facts)
+            composed = composing.compose(composer, request, prime, journal=journal, show_progress=True)
+            samples = _write(folder, journal.folder, request, composed, timbre)
+            info = facts | {"request": dataclasses.asdict(request), "models": {config.STREAM: workdir}}
+            info |= {"sample_rate": SAMPLE_RATE, "decoded_tier": config.STREAM, "samples": samples}
+            files.write_json(folder / output.INFO_NAME, info)  # last: a folder with samples.json is complete
+            print(f"{folder}: {len(samples)} scores of {request.seconds:g} s")
+        journals.remove(folder)
 
 
-def _played(score: Score, seconds: float, timbre: str) -> np.ndarray:
-    """float32 [S]; silence where there is no note."""
-    if score.empty:
-        return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
-    voice = next((one for one in timbres.ALL if one.name == timbre), timbres.ALL[0])
-    return synthesizer.play(score, voice, SAMPLE_RATE, seconds)
+def _write(
+    folder: pathlib.Path, aside: pathlib.Path, request: requests.Request, composed: composing.Composed, timbre: str
+) -> list[dict[str, Any]]:
+    """Writes codes.npz and NNN.*; returns what samples.json says of each sample."""
+    with files.replaced(folder / "codes.npz", aside=aside) as file:
+        np.savez_compressed(file, **{config.STREAM: composed.codes.astype(np.int16)})
+    samples = []
+    for index, score in enumerate(composed.scores):
+        name, genre = f"{index:03d}", request.genre_of(index)
+        with files.replaced(folder / f"{name}.mid", aside=aside) as file:
+            file.write(midi.to_bytes(score))
+        voice = next((one for one in timbres.ALL if one.name == (timbre or genre)), timbres.ALL[0])
+        audio = synthesizer.render_score(score.clipped(request.seconds), voice, SAMPLE_RATE, request.seconds)
+        about = {"score": f"{name}.mid", "seed": request.seed, "index": index, "genre": genre}
+        samples.append(output.write_sample(folder, f"{name}.wav", audio, SAMPLE_RATE, aside, score) | about)
+    return samples
 
 
-def _require_timbre(name: str) -> None:
-    known = [timbre.name for timbre in timbres.ALL]
-    config.require(name in ("", *known), f"`timbre`={name}: must be one of {', '.join(known)}")
+def _require_playable(seconds: float, timbre: str) -> None:
+    known = [one.name for one in timbres.ALL]
+    config.require(timbre in ("", *known), f"`timbre`={timbre}: must be one of {', '.join(known)}")
+    most = synthesizer.MAX_SCORE_SECONDS
+    config.require(seconds <= most, f"`seconds`={seconds:g}: the synthesizer plays at most {most:g} s: compose less")
 
 
 def _digest(score: Score) -> str:

@@ -44,7 +44,7 @@ class TierSampler:
         known: the prompt's codes, int32 [N, P, Q].
         num_codes: T.
         scores: what the samples perform.
-        beside: gives further arrays that the prior's conditions read.
+        beside: gives further arrays that the prior's conditions read, or others in place of `window_batch`'s.
         journal: keeps every finished window, and gives back those of an interrupted run.
         devices: which divide a batch of parallel windows among them; none are the prior's own.
         show_progress: a bar with the time left.

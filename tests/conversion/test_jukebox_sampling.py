@@ -36,7 +36,7 @@ def test_upsamplers_of_another_vocabulary_take_what_they_do_not_know_for_unknown
     sizes = {"genre": 3, "artist": 9}
     newer = jukebox_labels.Names({"artist": {"abba": 2}, "genre": {"disco": 1}}, sizes, many=False)
     monkeypatch.setitem(generator.priors, "top", dataclasses.replace(top, names=newer))
-    request, _ = generator.request(seconds=0.05, total_seconds=100.0, genre="Disco", artist="Abba")
+    request, *_ = generator.request(seconds=0.05, total_seconds=100.0, genre="Disco", artist="Abba")
     told = capsys.readouterr().err
     for tier in ("middle", "bottom"):
         assert f"note: the {tier} prior has no genre 'Disco', and is told none" in told
