@@ -23,7 +23,12 @@ _SAMPLES = cli.define_path("samples", "", "Folder written by sample.")
 _CODES = cli.define_path(
     "codes", "", "Folder written by extract_codes of --data, for the priors; by default what each was trained on."
 )
-_SCORE = cli.define_path("score", "", "Workdir of the composer, to be scored on the held-out scores of --data.")
+_SCORE = cli.define_path(
+    "score",
+    "",
+    "Workdir of the composer, to be scored on the held-out scores of --data; by default that in the folder --model, "
+    "none with --score= alone.",
+)
 _OUT = cli.define_path("out", None, "Folder for metrics.json and report.html.", required=True)
 _MAX_SECONDS = flags.DEFINE_float("max_seconds", 60.0, "Of each held-out track, from its beginning.")
 _MAX_CODES = flags.DEFINE_integer(
@@ -51,8 +56,11 @@ def main() -> None:
         max_seconds=_MAX_SECONDS.value,
         max_codes=_MAX_CODES.value,
     )
-    composer = pretrained.load_composer(_SCORE.value) if _SCORE.value else None
-    workdirs |= {"composer": _SCORE.value} if composer else {}
+    score = _SCORE.value
+    if "directory" in named and not _SCORE.present:
+        score = generation.find_composer(**named)
+    composer = pretrained.load_composer(score) if score else None
+    workdirs |= {"composer": score} if score else {}
     steps = {name: pretrained.training_steps(path) for name, path in workdirs.items()}
     metrics = evaluation.evaluate(tokenizer, priors, settings, workdirs, _OUT.value, steps, unscored, composer)
     for line in _figures(metrics):

@@ -235,6 +235,11 @@ def find(directory: Path | None = None, **workdirs: Path) -> tuple[Tokenizer, di
     return _find(directory, workdirs)[:2]
 
 
+def find_composer(directory: Path, **workdirs: Path) -> str:
+    """Workdir of the composer that `load` finds with these arguments, or ""."""
+    return (_workdirs_in(files.local_path(directory, "directory"), workdirs) | workdirs).get(config.STREAM, "")
+
+
 def _find(directory: Path | None, workdirs: Mapping[str, Path]) -> tuple[Tokenizer, dict[str, str], str]:
     """What `find` returns, and the workdir of a composer, or ""."""
     given = {"vqvae" if name == "tokenizer" else name: _path(name, path) for name, path in workdirs.items()}

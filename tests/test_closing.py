@@ -126,6 +126,12 @@ def test_sample(tmp_path, capsys):
     }
 
 
+def test_a_composer_beside_the_tokenizer_is_judged_too(tmp_path, capsys):
+    workdirs(tmp_path, "vqvae", "score")
+    closing.after_sample("run/samples", {"vqvae": str(tmp_path / "vqvae"), "top": "t"})
+    assert next_command(capsys)[1]["score"] == str(tmp_path / "score")
+
+
 def test_a_compressed_prior_takes_the_place_of_the_one_it_was_made_from(tmp_path, capsys):
     workdirs(tmp_path, "vqvae", "top", "middle", "bottom")
     closing.after_compress("small/top", str(tmp_path / "top"), "top", TIERS)

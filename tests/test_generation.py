@@ -18,6 +18,7 @@ import tiny_workdirs
 from conftest import tones
 
 import musicgen_jax
+from musicgen_jax import config, generation
 from musicgen_jax.runtime import files
 from musicgen_jax.sampling import hierarchy, journals, windows
 
@@ -360,3 +361,13 @@ def test_bad_flags(models, tmp_path, flags, message):
     assert done.returncode == 1 and not (tmp_path / "out").exists()
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and message in errors[0] and "Traceback" not in done.stderr
+
+
+def test_the_composer_of_a_folder_is_found_unless_it_is_left_out(tmp_path):
+    for name, run in (("vqvae", config.VQVAETraining()), ("writer", config.ComposerTraining())):
+        (tmp_path / name).mkdir()
+        config.write_json(tmp_path / name / "config.json", run)
+    assert generation.find_composer(tmp_path) == str(tmp_path / "writer")
+    assert generation.find_composer(tmp_path, score="") == ""
+    (tmp_path / "writer" / "config.json").unlink()
+    assert generation.find_composer(tmp_path) == ""

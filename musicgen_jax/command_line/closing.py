@@ -106,13 +106,15 @@ def after_sample(out: str, models: Mapping[str, str]) -> None:
 
     Args:
       out: the folder of samples.
-      models: "vqvae" and tiers -> workdir, or "".
+      models: "vqvae" and tiers -> workdir, or ""; a composer beside the tokenizer is judged too.
     """
     console.say(f"listen: {out}/000.wav")
     run = files.read_json(pathlib.Path(models["vqvae"]) / "config.json")
     data = run["data"]["path"] or "DIR"  # a published tokenizer was trained on none of ours
     report = _beside(out, "report")
     flags = {"vqvae": models["vqvae"], "data": data, "samples": out} | model_flags.spelled(models)
+    if _is_workdir(score := _beside(models["vqvae"], config.STREAM)):
+        flags["score"] = score
     console.say_next("evaluate", flags | {"out": report})
 
 

@@ -13,8 +13,7 @@ CELLS = 4  # a quarter
 MAX_CELLS = 1 << 20  # 36 hours in common time
 VELOCITY = 100
 SILENT = -1  # in a grid of pitches
-# Compass of each voice in Bach's chorales, from the top: lowest and highest pitch of the published corpus.
-CHORALE_RANGES = ((60, 81), (52, 74), (46, 69), (36, 66))
+MOST_LOST = 0.1  # share of a score's notes that may have no place on the grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +22,7 @@ class GridTokens:
 
     Token 0 is a rest, 1 holds the note before, 2 + n begins the pitch `lowest` + n. Without `holds` a note repeats its
     pitch's token as long as it sounds, as the published grids of chorales do: repeated notes are one long note then.
-    Part v of the score is voice v.
+    Part v of the score is voice v where all of its notes have a place; else voices are found in the parts.
 
     Attributes:
       voices: V.
@@ -45,14 +44,15 @@ class GridTokens:
     def encode(self, score: Score) -> np.ndarray:
         """Tokens [T, V] of a score, until nothing sounds any more.
 
-        Onsets and ends go to the nearest sixteenth, and every note has one at least. Of several notes of a voice that
-        begin in one sixteenth the nearest to it stays; a note ends where the next of its voice begins.
+        Onsets and ends go to the nearest sixteenth, and every note has one at least. Where two notes of a part sound at
+        once, or there are more parts than voices, the notes on the grid are `Score.voices`, in each part from the top,
+        if these are few enough. Otherwise the nearest to a sixteenth of the notes of a part that begin in it stays; a
+        note ends where the next of its part begins.
 
         Raises:
-          UserError: the score has no meter, more parts than voices, a pitch out of range, or is too long.
+          UserError: the score has no meter, no room for its notes (more parts than voices, or more than MOST_LOST of
+            them in the place of others), a pitch out of range, or is too long.
         """
-        if score.num_parts > self.voices:
-            raise UserError(f"the score has {score.num_parts} parts; a grid of {self.voices} voices takes no more")
         inside = score.quarter_at(score.notes[:, ONSET].astype(np.float64)) * CELLS > -0.5
         notes, ends = score.notes[inside].astype(np.float64), score.ends[inside].astype(np.float64)
         cells = score.quarter_at(np.stack([notes[:, ONSET], ends])) * CELLS
@@ -60,18 +60,44 @@ class GridTokens:
             raise UserError(f"the score is {cells.max():.0f} sixteenths long; at most {MAX_CELLS} fit on a grid")
         starts, ends = np.floor(cells + 0.5).astype(np.int64)
         ends = np.maximum(ends, starts + 1)
-        pitches = np.full((ends.max(initial=0), self.voices), SILENT, np.int64)
+        nearest = np.lexsort((np.abs(cells[0] - starts), starts))  # of those of one sixteenth the nearest is the first
+        rows = np.stack([starts, ends, np.round(notes[:, PITCH]).astype(np.int64), notes[:, PART].astype(np.int64)])
+        return self._tokens(*self._grid(self._voiced(rows[:, nearest])))
+
+    def _voiced(self, rows: np.ndarray) -> np.ndarray:
+        """Notes on the grid, integers [4, N] (first cell, cell behind the last, pitch, part), with voices for parts."""
+        starts, ends, pitches, parts = rows
+        crowds = {int(part): _at_once(*rows[:2, parts == part]) for part in np.unique(parts)}
+        num_parts = max(crowds, default=-1) + 1
+        if max(crowds.values(), default=0) <= 1 and num_parts <= self.voices:
+            return rows
+        if sum(crowds.values()) <= self.voices:
+            found = Score(np.stack([pitches, starts, ends - starts, np.full_like(starts, VELOCITY), parts], axis=1))
+            voices = [voice for part in crowds for voice in _from_the_top(found.of_part(part))]
+            numbers = np.repeat(np.arange(len(voices)), [len(voice) for voice in voices])
+            pitch, start, length = np.concatenate(voices)[:, :3].astype(np.int64).T
+            return np.stack([start, start + length, pitch, numbers])
+        if num_parts > self.voices:
+            raise UserError(f"the score has {num_parts} parts; a grid of {self.voices} voices takes no more")
+        lost = 1 - np.unique(rows[[0, 3]], axis=1).shape[1] / len(starts)
+        if lost > MOST_LOST:
+            raise UserError(f"{lost:.0%} of the notes have no place in a grid of {self.voices} voices")
+        return rows
+
+    def _grid(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sounding pitches, integers [T, V], and whether a note begins, bool [T, V], of notes as `_voiced` has them."""
+        pitches = np.full((rows[1].max(initial=0), self.voices), SILENT, np.int64)
         begins = np.zeros(pitches.shape, bool)
-        nearest = np.lexsort((np.abs(cells[0] - starts), starts))
         for voice in range(self.voices):
-            mine = nearest[notes[nearest, PART] == voice]
-            mine = mine[np.unique(starts[mine], return_index=True)[1]]  # the first, hence nearest, of each sixteenth
-            begins[starts[mine], voice] = True
-            lengths = np.minimum(ends[mine], np.append(starts[mine][1:], MAX_CELLS)) - starts[mine]
-            covered = np.repeat(starts[mine] - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
-            pitches[covered, voice] = np.repeat(np.round(notes[mine, PITCH]).astype(np.int64), lengths)
+            starts, ends, sung, _ = rows[:, rows[3] == voice]
+            first = np.unique(starts, return_index=True)[1]  # of each sixteenth
+            starts, ends, sung = starts[first], ends[first], sung[first]
+            begins[starts, voice] = True
+            lengths = np.minimum(ends, np.append(starts[1:], MAX_CELLS)) - starts
+            covered = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+            pitches[covered, voice] = np.repeat(sung, lengths)
         length = len(pitches) - int((pitches != SILENT).any(axis=1)[::-1].argmax()) if len(pitches) else 0
-        return self._tokens(pitches[:length], begins[:length])
+        return pitches[:length], begins[:length]
 
     def from_pitches(self, pitches: np.ndarray) -> np.ndarray:
         """Tokens [T, V] of a grid of sounding pitches, integers [T, V], -1 where a voice is silent.
@@ -139,22 +165,13 @@ class GridTokens:
         quarters = np.arange(max(2, -(-len(pitches) // CELLS) + 1)) * quarter_seconds
         return Score(np.concatenate(rows), quarters)
 
-    def shifts(self, tokens: np.ndarray, ranges: tuple[tuple[int, int], ...] | None = None) -> range:
-        """By how many semitones tokens [T, V] may be transposed, 0 among them.
-
-        Args:
-          tokens: integers [T, V].
-          ranges: lowest and highest pitch of each voice, CHORALE_RANGES for example; None for those of the grid.
-        """
-        down, up = self.lowest - self.highest, self.highest - self.lowest
-        pitches = self.to_pitches(tokens)
-        for voice in range(self.voices):
-            lowest, highest = ranges[voice] if ranges else (self.lowest, self.highest)
-            sung = pitches[pitches[:, voice] != SILENT, voice]
-            if len(sung):
-                down = max(down, max(lowest, self.lowest) - int(sung.min()))
-                up = min(up, min(highest, self.highest) - int(sung.max()))
-        return range(min(down, 0), max(up, 0) + 1)
+    def shifts(self, tokens: np.ndarray) -> range:
+        """By how many semitones tokens [T, V] may be transposed without leaving the grid, 0 among them."""
+        sung = self.to_pitches(tokens)
+        sung = sung[sung != SILENT]
+        if not len(sung):
+            return range(self.lowest - self.highest, self.highest - self.lowest + 1)
+        return range(self.lowest - int(sung.min()), self.highest - int(sung.max()) + 1)
 
     def transposed(self, tokens: np.ndarray, semitones: int) -> np.ndarray:
         """Tokens int16, of any shape, of the same music `semitones` higher; those of an excerpt may begin with a hold.
@@ -170,6 +187,17 @@ class GridTokens:
 
     def _refuse(self, pitch: int) -> None:
         raise UserError(f"pitch {pitch} is out of range: the grid has MIDI {self.lowest} to {self.highest}")
+
+
+def _at_once(starts: np.ndarray, ends: np.ndarray) -> int:
+    """How many of the notes from `starts` to `ends`, cells, sound at once at most."""
+    cells, changes = np.concatenate([ends, starts]), np.repeat([-1, 1], len(starts))
+    return int(np.cumsum(changes[np.argsort(cells, kind="stable")]).max(initial=0))
+
+
+def _from_the_top(notes: np.ndarray) -> list[np.ndarray]:
+    """The monophonic voices of the notes [N, 5] of a part, the highest on average first."""
+    return sorted(Score(notes).voices(), key=lambda voice: -voice[:, PITCH].mean())
 
 
 def places(score: Score, length: int) -> np.ndarray:
