@@ -16,7 +16,7 @@ import musicgen_jax
 from musicgen_jax import composition, config, kinds
 from musicgen_jax.data import audio_io
 from musicgen_jax.runtime.errors import UserError
-from musicgen_jax.sampling import commissions, composing, hierarchy, output, prompts
+from musicgen_jax.sampling import commissions, composing, hierarchy, output, prompts, requests
 from musicgen_jax.sampling.tier_sampler import TierSampler
 from musicgen_jax.scores import midi
 from musicgen_jax.scores.score import Score
@@ -59,10 +59,39 @@ def test_compose(composer):
 
 
 def test_longer_than_a_window(composer):
-    """64 tokens are 2.7 s; the beginning does not depend on the length but for what the piece is told of it."""
+    """64 tokens are 2.7 s; the beginning of a piece does not depend on how much of it is asked for."""
     score = composer.compose(8.0, seed=1, total_seconds=9.0)
     longer = composer.compose(9.0, seed=1, total_seconds=9.0)
-    assert score.seconds > 6 and longer.seconds > 8
+    assert set(longer.notes[:, 1].astype(int)) == set(range(9))
+    inside = longer.clipped(8.0)
+    np.testing.assert_allclose(score.notes, inside.notes, atol=1e-5)
+    np.testing.assert_allclose(score.fermatas, inside.fermatas, atol=1e-5)
+    assert not np.array_equal(composer.compose(8.0, seed=1).notes, score.notes)  # which ends 1 s earlier
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """(tokens that are drawn, tokens that the composer is told the piece has) of each sampler that is made."""
+    found = []
+
+    def sampler(composer, request, known, num_codes, *, beside, **said):
+        found.append((num_codes, *beside(np.zeros(1, int), np.zeros(1, np.int32))["length"]))
+        return TierSampler(composer, request, known, num_codes, beside=beside, **said)
+
+    monkeypatch.setattr(composing.tier_sampler, "TierSampler", sampler)
+    return found
+
+
+def test_the_composer_is_told_the_tokens_of_the_piece(composer, told):
+    """As in training: those of the grid, whatever the tempo is, not what usual ones have in as many seconds."""
+    composer.compose(4.0)
+    slow = tiny_scores.score(2).cut(0, 2).clipped(2).stretched(2)
+    quarter = float(np.diff(slow.quarters)[0])
+    composer.compose(8.0, prompt=slow)
+    composer.compose(8.0, prompt=slow, total_seconds=16.0)
+    steps, usual = np.ceil(8.0 / quarter * 4), 8.0 * composer.model.config.codes_per_second
+    assert told == [(96, 96), (4 * steps, 4 * steps), (4 * steps, 4 * np.ceil(16.0 / quarter * 4))]
+    assert 4 * steps < usual / 1.5
 
 
 def test_a_prime_goes_on(composer, tmp_path):
@@ -77,11 +106,16 @@ def test_a_prime_goes_on(composer, tmp_path):
 
 
 @pytest.mark.parametrize("layer", ["relative", "lstm"])
-def test_performances_last_as_long_as_asked(tmp_path, layer):
-    composer = composition.load(write_composer(tmp_path / "score", "performance", layer=layer))
+def test_performances_last_as_long_as_asked(tmp_path, layer, told):
+    """Also where tokens take less time than on average in training, where 2 make a second."""
+    composer = composition.load(write_composer(tmp_path / "score", "performance", layer=layer, codes_per_second=2.0))
     for seed in range(2):
-        score = composer.compose(5.0, seed=seed)
-        assert score.seconds <= 5.0 and len(score.notes) > 3
+        told.clear()
+        request = requests.Request(seconds=5.0, seed=seed, num_samples=2)
+        composed = composing.compose(composer.model, request)
+        assert min(composing._elapsed(row[:, 0]) for row in composed.codes) >= 5.0
+        assert len(told) > 1 and told[0][0] == 10 and all(drawn == whole for drawn, whole in told)
+        assert all(score.seconds <= 5.0 and len(score.notes) > 0 for score in composed.scores)
     primed = composer.compose(8.0, prompt=tiny_scores.score(1).cut(0, 3).clipped(3))
     assert primed.notes[:8, 0].tolist() == tiny_scores.score(1).notes[:8, 0].tolist()
 

@@ -128,18 +128,18 @@ def _on_a_grid(
     begin = np.zeros((0, 4), np.int32) if prime is None else meter.positions(prime, len(known) // model.voices)
     plan_key = rng.key(request.seed, "sample/meter")
     plans = np.stack([
-        meter.planned(model, num_steps, begin, _generator(jax.random.fold_in(plan_key, sample)))
+        meter.planned(model, whole, begin, _generator(jax.random.fold_in(plan_key, sample)))
         for sample in range(request.num_samples)
     ])  # fmt: skip
 
     def beside(rows: np.ndarray, start: np.ndarray) -> dict[str, np.ndarray]:
         steps = start[:, None] // model.voices + np.arange(model.context // model.voices)
-        inside = (steps < num_steps)[..., None]
-        return {"position": np.where(inside, plans[rows[:, None], np.minimum(steps, num_steps - 1)], -1)}
+        inside = (steps < whole)[..., None]
+        return {"position": np.where(inside, plans[rows[:, None], np.minimum(steps, whole - 1)], -1)}
 
     codes = draw(known, num_steps * model.voices, whole * model.voices, beside if model.hears_meter else None)
     scores = [
-        _with_meter(tokens.decode(row[:, 0].astype(np.int16), quarter), plan)
+        _with_meter(tokens.decode(row[:, 0].astype(np.int16), quarter), plan[:num_steps])
         for row, plan in zip(codes, plans, strict=True)
     ]
     return Composed(codes, tuple(scores))
