@@ -119,7 +119,7 @@ class Composer:
                 taken[name] = value.get(config.STREAM)
         names = {"genre": self.model.config.genres, "artist": self.model.config.artists}
         if "genre" in taken:
-            taken["genre"] = [one if one in names["genre"] else config.UNKNOWN_LABEL for one in taken["genre"]]
+            taken["genre"] = tuple(one if one in names["genre"] else config.UNKNOWN_LABEL for one in taken["genre"])
         if taken.get("artist") not in names["artist"]:
             taken.pop("artist", None)
         return {name: value for name, value in taken.items() if value is not None}

@@ -196,6 +196,17 @@ def test_a_recording_goes_on_without_a_composer_unless_one_is_named(music, model
         music.generate(prompt=tmp_path / "out/codes.npz", mode="upsample", score=models / "composer")
 
 
+def test_what_is_said_of_the_priors_alone_is_not_asked_of_the_composer(music, tmp_path):
+    """An LSTM has no cache of keys and values that could be int8; it knows other genres than they do."""
+    lstm = composition.load(write_composer(tmp_path / "score", layer="lstm"))
+    said = {"seconds": 1.0, "cache_dtype": "int8", "genre": "oboe", "guidance": {"top": 2.0}}
+    for composer, cache in ((lstm, "compute"), (music.composer, "int8")):
+        music.composer = composer
+        request, _, scores = music.request(**said)
+        assert (request.cache_dtype, scores.request.cache_dtype) == ("int8", cache)
+        assert request.genres == ("oboe",) and scores.request.genres == ("unknown",)
+
+
 def test_no_score(music):
     for nothing in (None, ""):
         assert music.request(seconds=0.5, score=nothing)[2] is None

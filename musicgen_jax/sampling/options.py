@@ -186,7 +186,8 @@ OPTIONS = (
         "source",
         None,
         "What is performed: a MIDI or MusicXML file, or the workdir of a composer, which writes one for each sample; "
-        "NNN.mid is that of NNN.wav.",
+        "by default the composer beside the priors does, unless a recording or codes go on; empty is no score. NNN.mid "
+        "is that of NNN.wav.",
         field=None,
     ),
     Option(
