@@ -2,6 +2,8 @@
 
     python -m musicgen_jax.evaluate --vqvae=DIR --data=DIR --samples=DIR --top=DIR --middle=DIR --bottom=DIR --out=DIR
 
+    python -m musicgen_jax.evaluate --score=DIR --data=DIR --out=DIR    a composer alone, on held-out scores
+
 Priors are scored on the codes that they were trained on, or on those in --codes; these must be codes of --data. Without
 --samples there is no FAD; without priors no likelihood. The page says what is absent, and why.
 """
@@ -29,6 +31,9 @@ _SCORE = cli.define_path(
     "Workdir of the composer, to be scored on the held-out scores of --data; by default that in the folder --model, "
     "none with --score= alone.",
 )
+_TRANSCRIBE = cli.define_path(
+    "transcribe", "", "Network that finds the notes of samples in any timbre; make transcriber."
+)
 _OUT = cli.define_path("out", None, "Folder for metrics.json and report.html.", required=True)
 _MAX_SECONDS = flags.DEFINE_float("max_seconds", 60.0, "Of each held-out track, from its beginning.")
 _MAX_CODES = flags.DEFINE_integer(
@@ -38,12 +43,23 @@ _MAX_CODES = flags.DEFINE_integer(
 
 def main() -> None:
     """Flags -> parts -> one call."""
-    named = model_flags.given()
-    from musicgen_jax import generation, kinds, pretrained
+    alone = bool(_SCORE.value) and not model_flags.any_given()
+    named = {} if alone else model_flags.given()
     from musicgen_jax.command_line import closing
-    from musicgen_jax.evaluation import evaluation
 
     files.output_folder(_OUT.value, {"metrics.json": "reconstruction"})
+    metrics = _evaluate_composer() if alone else _evaluate(named)
+    for line in _figures(metrics):
+        print(line)
+    closing.after_evaluate(_OUT.value)
+    print(pathlib.Path(_OUT.value, "report.html").absolute())
+
+
+def _evaluate(named: dict[str, str]) -> dict[str, Any]:
+    """Judges a tokenizer and what there is beside it; the metrics."""
+    from musicgen_jax import generation, kinds, pretrained
+    from musicgen_jax.evaluation import evaluation
+
     tokenizer, workdirs = generation.find(**named)
     found = {name: kinds.in_folder(path) for name, path in workdirs.items() if name not in ("vqvae", *named)}
     unscored = {name: kind.unscored for name, kind in found.items() if kind.unscored}
@@ -55,6 +71,7 @@ def main() -> None:
         codes=_CODES.value,
         max_seconds=_MAX_SECONDS.value,
         max_codes=_MAX_CODES.value,
+        transcribe=_TRANSCRIBE.value,
     )
     score = _SCORE.value
     if "directory" in named and not _SCORE.present:
@@ -62,11 +79,18 @@ def main() -> None:
     composer = pretrained.load_composer(score) if score else None
     workdirs |= {"composer": score} if score else {}
     steps = {name: pretrained.training_steps(path) for name, path in workdirs.items()}
-    metrics = evaluation.evaluate(tokenizer, priors, settings, workdirs, _OUT.value, steps, unscored, composer)
-    for line in _figures(metrics):
-        print(line)
-    closing.after_evaluate(_OUT.value)
-    print(pathlib.Path(_OUT.value, "report.html").absolute())
+    return evaluation.evaluate(tokenizer, priors, settings, workdirs, _OUT.value, steps, unscored, composer)
+
+
+def _evaluate_composer() -> dict[str, Any]:
+    """Judges a composer without a tokenizer; the metrics."""
+    from musicgen_jax import pretrained
+    from musicgen_jax.evaluation import evaluation, score_evaluation
+
+    composer, workdirs = pretrained.load_composer(_SCORE.value), {"composer": _SCORE.value}
+    settings = evaluation.Settings(data=_DATA.value, samples=_SAMPLES.value)
+    steps = {"composer": pretrained.training_steps(_SCORE.value)}
+    return score_evaluation.evaluate_composer(composer, settings, workdirs, _OUT.value, steps)
 
 
 def _figures(metrics: dict[str, Any]) -> Iterator[str]:
@@ -101,6 +125,10 @@ def _score_figures(score: dict[str, Any]) -> Iterator[str]:
         beside = [("recordings", "note_f1_ceiling"), ("wrong scores", "note_f1_shuffled")]
         known = "".join(f", {name} {score[key]:.2f}" for name, key in beside if key in score)
         yield f"note F1 of samples against their scores {score['note_f1']:.2f}{known}"
+    if "transcribed_f1" in score:
+        beside = [("recordings", "transcribed_f1_ceiling"), ("wrong scores", "transcribed_f1_shuffled")]
+        known = "".join(f", {name} {score[key]:.2f}" for name, key in beside if key in score)
+        yield f"note F1 by transcription {score['transcribed_f1']:.2f}{known}"
 
 
 if __name__ == "__main__":

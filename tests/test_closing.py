@@ -1,5 +1,6 @@
 """The next command that each command names at its end: with the folders of this run, and flags that its verb has."""
 
+import json
 import pathlib
 import shlex
 import sys
@@ -124,6 +125,17 @@ def test_sample(tmp_path, capsys):
         "top": "t",
         "out": "run/report",
     }
+
+
+def test_compose(tmp_path, capsys):
+    workdirs(tmp_path, "score")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "samples.json").write_text(json.dumps({"models": {"score": str(tmp_path / "score")}}))
+    closing.after_compose(str(tmp_path / "out"))
+    verb, flags = next_command(capsys)
+    assert verb == "evaluate"
+    folders = {"score": "score", "data": "audio", "samples": "out", "out": "report"}
+    assert flags == {flag: str(tmp_path / name) for flag, name in folders.items()}
 
 
 def test_a_composer_beside_the_tokenizer_is_judged_too(tmp_path, capsys):

@@ -97,8 +97,12 @@ def after_train_composer(workdir: str, run: config.ComposerTraining) -> None:
 
 
 def after_compose(out: str) -> None:
-    """Says where the scores are."""
+    """Says where the scores are, and with which command they and their composer are judged."""
     console.say(f"listen: {out}/000.wav; the score is {out}/000.mid")
+    workdir = files.read_json(pathlib.Path(out) / "samples.json")["models"][config.STREAM]
+    data = files.read_json(pathlib.Path(workdir) / "config.json")["data"]["path"] or "DIR"
+    flags = {"score": workdir, "data": data, "samples": out, "out": _beside(out, "report")}
+    console.say_next("evaluate", flags)
 
 
 def after_sample(out: str, models: Mapping[str, str]) -> None:

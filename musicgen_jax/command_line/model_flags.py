@@ -28,6 +28,11 @@ def define_all() -> None:
     cli.define_path("model", "", "Folder that holds workdirs of a tokenizer and priors; the others count before it.")
 
 
+def any_given() -> bool:
+    """Whether a flag of `define_all` names a model."""
+    return any(flags.FLAGS[name].value for name in (*NAMED, "prior", "model", "vqvae", "tokenizer"))
+
+
 def tokenizer() -> str:
     """The tokenizer's workdir. Raises UserError where none or two are given."""
     vqvae, same = (flags.FLAGS[name].value for name in ("vqvae", "tokenizer"))

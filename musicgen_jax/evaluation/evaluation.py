@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import math
+import pathlib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -18,14 +19,17 @@ from musicgen_jax.evaluation import (
     likelihood,
     prior_likelihood,
     report,
+    report_media,
     sample_quality,
     score_quality,
     tokenizer_quality,
+    transcribed_notes,
 )
 from musicgen_jax.evaluation.samples import Sample
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime import console, files
 from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.scores import transcription
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
 
@@ -40,6 +44,7 @@ class Settings:
       max_seconds: of each held-out track.
       max_codes: held-out codes that the finest prior is scored on; the others are on the same seconds of audio.
       num_clips: held-out tracks to listen to in the report.
+      transcribe: network that finds the notes of samples in any timbre, or "".
     """
 
     data: str
@@ -48,6 +53,7 @@ class Settings:
     max_seconds: float = 60.0
     max_codes: int = 200_000
     num_clips: int = 4
+    transcribe: str = ""
 
     def validate(self) -> None:
         """Raises UserError where a number is out of range."""
@@ -86,38 +92,52 @@ def evaluate(
         other audio.
     """
     settings.validate()
+    network = transcription.load(settings.transcribe) if settings.transcribe else None
     given = inputs.open_all(tokenizer, priors, settings.data, settings.codes, settings.samples, workdirs, composer)
     folder = inputs.check_out(out)
     quality = tokenizer_quality.evaluate_tokenizer(
         tokenizer, settings.data, given.split, settings.max_seconds, settings.num_clips
     )
     absent = quality.absent | given.absent | {f"prior.{name}": reason for name, reason in unscored.items()}
-    metrics: dict[str, Any] = {"about": _about(steps or {}), "split": given.split}
+    metrics: dict[str, Any] = {"about": about(steps or {}), "split": given.split}
     metrics |= {"reconstruction": quality.reconstruction, "codebook": quality.codebook}
     if given.priors:
         metrics["prior"] = _score_priors(given.priors, tokenizer.layout, given.split, settings.max_codes, absent)
     if given.samples:
         waveforms = [sample.clip.audio for sample in given.samples]
         _compare_samples(metrics, waveforms, quality.references, tokenizer.layout.sample_rate, absent)
-        _judge_scores(metrics, given.samples, quality.performances, absent)
+        _judge_scores(metrics, given.samples, quality.performances, absent, network)
     if composer is not None and given.pieces is not None:
         found = composer_likelihood.evaluate_composer(composer, given.pieces)
         metrics["score"] = metrics.get("score", {}) | found
     metrics["absent"] = absent
+    write(folder, metrics, settings, workdirs, quality.clips, given.samples, given.curves)
+    return metrics
+
+
+def write(
+    folder: pathlib.Path,
+    metrics: dict[str, Any],
+    settings: Settings,
+    workdirs: Mapping[str, str],
+    reconstructions: list[dict[str, report_media.Clip]],
+    samples: list[Sample],
+    curves: dict[str, list[dict[str, Any]]],
+) -> None:
+    """Writes metrics.json, then report.html; arguments as of `evaluate` and `report.write_report`."""
     files.write_json(folder / "metrics.json", metrics)
     report.write_report(
         folder / "report.html",
         title="musicgen_jax: from recordings to new music",
-        reconstructions=quality.clips,
-        samples=given.samples,
-        curves=given.curves,
+        reconstructions=reconstructions,
+        samples=samples,
+        curves=curves,
         metrics=metrics,
-        settings=dataclasses.asdict(settings) | {"split": given.split, "models": dict(workdirs)},
+        settings=dataclasses.asdict(settings) | {"split": metrics["split"], "models": dict(workdirs)},
     )
-    return metrics
 
 
-def _about(steps: Mapping[str, int]) -> dict[str, Any]:
+def about(steps: Mapping[str, int]) -> dict[str, Any]:
     """Version, date, hardware and training steps, for the metrics' `about`."""
     return {
         "version": musicgen_jax.__version__,
@@ -167,6 +187,7 @@ def _judge_scores(
     samples: list[Sample],
     references: list[score_quality.Performance],
     absent: dict[str, str],
+    network: transcription.Network | None,
 ) -> None:
     """Adds `score` to the metrics where a sample has a score, and to `absent` what cannot be told of it."""
     performed = [
@@ -178,6 +199,8 @@ def _judge_scores(
         return
     try:
         metrics["score"], without = score_quality.judge(performed, references)
+        if network is not None:
+            metrics["score"] |= transcribed_notes.judge(performed, references, network)
     except UserError as error:
         without = {"score.note_f1": str(error)}
     absent.update(without)

@@ -100,7 +100,18 @@ def score_table(metrics: Mapping[str, Any]) -> str:
         ["held-out recordings", _beside_score(metrics, "note_f1_ceiling"), number(score.get("tone_ceiling"), ".2f")],
     ]
     heads = [("", ""), ("note F1", "higher"), ("tone", "higher")]
-    return table(heads, rows) + _statistics_table(score["statistics"]) + _composer_line(metrics)
+    return (
+        table(heads, rows) + _transcribed_line(score) + _statistics_table(score["statistics"]) + _composer_line(metrics)
+    )
+
+
+def _transcribed_line(score: Mapping[str, Any]) -> str:
+    if "transcribed_f1" not in score:
+        return ""
+    beside = [("held-out recordings", "transcribed_f1_ceiling"), ("another sample's score", "transcribed_f1_shuffled")]
+    known = "".join(f"; {name} {number(score[key], '.3f')}" for name, key in beside if key in score)
+    value = number(score["transcribed_f1"], ".3f")
+    return f"<p>Notes that a transcribing network hears begin, F1 against the score: <b>{value}</b>{known}.</p>"
 
 
 def _composer_line(metrics: Mapping[str, Any]) -> str:

@@ -4,6 +4,8 @@ import dataclasses
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from musicgen_jax import config
 from musicgen_jax.evaluation import report_media
 from musicgen_jax.runtime import records
@@ -40,13 +42,34 @@ def read_samples(folder: str, tokenizer: Tokenizer) -> list[Sample]:
       UserError: samples of another tokenizer; samples.json or a score is damaged.
     """
     info, waveforms = output.read(folder)
-    own, rate, where = tokenizer.layout.fingerprint, tokenizer.layout.sample_rate, f"{folder}/{output.INFO_NAME}"
+    own, rate = tokenizer.layout.fingerprint, tokenizer.layout.sample_rate
     made_with = info.get("vqvae_fingerprint", own)
     config.require(
         made_with == own and info["sample_rate"] == rate,
         f"`samples`={folder} were sampled with VQ-VAE {made_with} at {info['sample_rate']} Hz, but `vqvae` is {own} at "
         f"{rate} Hz: pass the one that they were sampled with",
     )
+    return _described(folder, info, waveforms)
+
+
+def read_composed(folder: str) -> list[Sample]:
+    """All scores of a folder that a composer wrote, as the synthesizer plays them.
+
+    Raises:
+      NotFoundError: no complete sampling run there.
+      UserError: samples of audio; samples.json or a score is damaged.
+    """
+    info, waveforms = output.read(folder)
+    composed = info.get("decoded_tier") == config.STREAM and all("score" in item for item in info["samples"])
+    config.require(
+        composed, f"`samples`={folder} are no composed scores: pass `vqvae`, the tokenizer that they were sampled with"
+    )
+    return _described(folder, info, waveforms)
+
+
+def _described(folder: str, info: dict[str, Any], waveforms: list[np.ndarray]) -> list[Sample]:
+    """Samples with what samples.json says of them."""
+    where = f"{folder}/{output.INFO_NAME}"
     request = records.check(dict[str, Any], info.get("request"), f"{where}: request")
     chosen = {name: request[name] for name in ("artist", "seed", "seconds", "hop_fraction") if name in request}
     chosen |= records.check(dict[str, Any], request.get("settings", {}), f"{where}: request.settings")

@@ -93,8 +93,9 @@ def _why_unheard(samples: Sequence[Performance]) -> str:
     known = [timbre.name for timbre in timbres.ALL]
     others = sorted({one.timbre for one in samples} - {*known, config.UNKNOWN_LABEL})
     if others:
-        return f"notes are found by the synthesizer's timbres, {', '.join(known)}, not of {', '.join(others)}"
-    return f"the samples were asked for no genre: pass `genre`, one of {', '.join(known)}, when they are sampled"
+        rule = f"notes are found by the synthesizer's timbres, {', '.join(known)}, not of {', '.join(others)}"
+        return f"{rule}; a transcribing network finds those of any"
+    return f"the samples were asked for no genre: sample with one of {', '.join(known)}"
 
 
 def _beside(

@@ -20,7 +20,7 @@ from musicgen_jax.codes import code_dataset
 from musicgen_jax.data import shards
 from musicgen_jax.evaluation import evaluation, report, tokenizer_quality
 from musicgen_jax.priors import trained
-from musicgen_jax.scores import midi
+from musicgen_jax.scores import midi, transcription
 from musicgen_jax.scores.score import Score
 
 
@@ -148,6 +148,11 @@ def test_a_folder_that_cannot_be_written(judge, nothing_long, tmp_path):
         judge()
 
 
+def test_a_network_that_is_not_there(judge, nothing_long):
+    with pytest.raises(FileNotFoundError, match="no such network of basic-pitch: nowhere"):
+        judge(transcribe="nowhere")
+
+
 def test_the_codes_flag_finds_codes_wherever_they_lie(judge, tiny_codes, tmp_path, monkeypatch):
     moved = shutil.copytree(tiny_codes, tmp_path / "moved")
     monkeypatch.chdir(tmp_path)
@@ -189,7 +194,7 @@ def test_a_composer_without_scores_to_judge_costs_nothing_else(tmp_path, tiny_to
     assert "has no scores" in (tmp_path / "report.html").read_text()
 
 
-def test_a_sample_whose_score_is_a_rest(judge, write_samples, tmp_path):
+def test_a_sample_whose_score_is_a_rest(judge, write_samples, tmp_path, monkeypatch):
     """As sample writes it where the first note of a score lies behind the seconds that were asked for."""
     folder = write_samples(1.0, 1.0)
     info = json.loads(pathlib.Path(folder, "samples.json").read_text())
@@ -197,7 +202,11 @@ def test_a_sample_whose_score_is_a_rest(judge, write_samples, tmp_path):
         item["score"] = item["file"].replace(".wav", ".mid")
         pathlib.Path(folder, item["score"]).write_bytes(midi.to_bytes(score))
     pathlib.Path(folder, "samples.json").write_text(json.dumps(info))
-    metrics = judge((), samples=folder, max_seconds=0.5)
+    monkeypatch.setattr(transcription, "load", lambda path: path)
+    monkeypatch.setattr(transcription, "transcribe", lambda network, blocks, rate: Score([(60, 0.02, 1, 90, 0)]))
+    metrics = judge((), samples=folder, max_seconds=0.5, transcribe="network")
+    assert metrics["score"]["transcribed_f1"] == 0.5
+    assert "a transcribing network hears" in (tmp_path / "out" / "report.html").read_text()
     assert [row["name"] for row in metrics["score"]["samples"]] == ["000.wav", "001.wav"]
     assert metrics["score"]["samples"][0]["note_f1"] == 0
     assert metrics["score"]["statistics"]["samples"]["polyphony"]["mean"] == 0.5
