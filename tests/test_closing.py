@@ -23,7 +23,8 @@ def workdirs(root: pathlib.Path, *names: str) -> None:
     """Folders that look like those of training."""
     for name in names:
         (root / name).mkdir(parents=True)
-        run = config.VQVAETraining() if name == "vqvae" else config.PriorTraining()
+        kinds = {"vqvae": config.VQVAETraining, "composer": config.ComposerTraining}
+        run = kinds.get(name.split()[-1], config.PriorTraining)()
         run.data.path = str(root / "audio")
         config.write_json(root / name / "config.json", run)
 
@@ -139,9 +140,16 @@ def test_compose(tmp_path, capsys):
 
 
 def test_a_composer_beside_the_tokenizer_is_judged_too(tmp_path, capsys):
-    workdirs(tmp_path, "vqvae", "score")
-    closing.after_sample("run/samples", {"vqvae": str(tmp_path / "vqvae"), "top": "t"})
-    assert next_command(capsys)[1]["score"] == str(tmp_path / "score")
+    workdirs(tmp_path, "vqvae", "top", "composer")
+    for name, text in (("broken", "{"), ("foreign", '{"model": 3}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(text)
+    models = {"vqvae": str(tmp_path / "vqvae"), "top": "t"}
+    closing.after_sample("run/samples", models)
+    assert next_command(capsys)[1]["score"] == str(tmp_path / "composer")
+    workdirs(tmp_path, "another composer")
+    closing.after_sample("run/samples", models)
+    assert "score" not in next_command(capsys)[1]
 
 
 def test_a_compressed_prior_takes_the_place_of_the_one_it_was_made_from(tmp_path, capsys):

@@ -4,6 +4,7 @@ The next command names its folders by the custom that those of a run lie side by
 RUN/top, RUN/middle, RUN/bottom.
 """
 
+import contextlib
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 from musicgen_jax import config
 from musicgen_jax.command_line import model_flags
 from musicgen_jax.runtime import console, files
+from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.training import metrics
 
 TINY_SAMPLE_RATE = 16000  # of configs/vqvae.py:scale=tiny
@@ -117,8 +119,8 @@ def after_sample(out: str, models: Mapping[str, str]) -> None:
     data = run["data"]["path"] or "DIR"  # a published tokenizer was trained on none of ours
     report = _beside(out, "report")
     flags = {"vqvae": models["vqvae"], "data": data, "samples": out} | model_flags.spelled(models)
-    if _is_workdir(score := _beside(models["vqvae"], config.STREAM)):
-        flags["score"] = score
+    if composer := _composer_beside(models["vqvae"]):
+        flags["score"] = composer
     console.say_next("evaluate", flags | {"out": report})
 
 
@@ -190,6 +192,16 @@ def _say_sample(own: Mapping[str, str], streams: Sequence[str], beside: str | No
     models = {"vqvae": "DIR"} | {name: path for name, path in found.items() if _is_workdir(path)} | own
     ordered = model_flags.spelled({name: models[name] for name in names if name in models})
     console.say_next("sample", ordered | {"seconds": "8", "out": _beside(beside, "samples")})
+
+
+def _composer_beside(folder: str) -> str:
+    """Workdir of the only composer among the folders beside one, by its stream, or ""."""
+    found = []
+    for path in sorted(pathlib.Path(folder).parent.glob("*/config.json")):
+        with contextlib.suppress(UserError, OSError):  # what else lies there is no reason to end with an error
+            model = files.read_json(path).get("model")
+            found += [str(path.parent)] if isinstance(model, dict) and model.get("tier") == config.STREAM else []
+    return found[0] if len(found) == 1 else ""
 
 
 def _is_workdir(folder: str) -> bool:
