@@ -13,7 +13,7 @@ CELLS = 4  # a quarter
 MAX_CELLS = 1 << 20  # 36 hours in common time
 VELOCITY = 100
 SILENT = -1  # in a grid of pitches
-MOST_LOST = 0.1  # share of a score's notes that may have no place on the grid
+MOST_LOST = 0.1  # share of a score's notes that may have no place on the grid, or less than half of theirs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class GridTokens:
 
         Raises:
           UserError: the score has no meter, no room for its notes (more parts than voices, or more than MOST_LOST of
-            them in the place of others), a pitch out of range, or is too long.
+            them lost), a pitch out of range, or is too long.
         """
         inside = score.quarter_at(score.notes[:, ONSET].astype(np.float64)) * CELLS > -0.5
         notes, ends = score.notes[inside].astype(np.float64), score.ends[inside].astype(np.float64)
@@ -79,7 +79,7 @@ class GridTokens:
             return np.stack([start, start + length, pitch, numbers])
         if num_parts > self.voices:
             raise UserError(f"the score has {num_parts} parts; a grid of {self.voices} voices takes no more")
-        lost = 1 - np.unique(rows[[0, 3]], axis=1).shape[1] / len(starts)
+        lost = _lost(starts, ends, parts) / len(starts)
         if lost > MOST_LOST:
             raise UserError(f"{lost:.0%} of the notes have no place in a grid of {self.voices} voices")
         return rows
@@ -193,6 +193,17 @@ def _at_once(starts: np.ndarray, ends: np.ndarray) -> int:
     """How many of the notes from `starts` to `ends`, cells, sound at once at most."""
     cells, changes = np.concatenate([ends, starts]), np.repeat([-1, 1], len(starts))
     return int(np.cumsum(changes[np.argsort(cells, kind="stable")]).max(initial=0))
+
+
+def _lost(starts: np.ndarray, ends: np.ndarray, parts: np.ndarray) -> int:
+    """How many notes begin with another of their part, or keep less than half of their cells when the next begins."""
+    order = np.lexsort((starts, parts))
+    starts, ends, parts = starts[order], ends[order], parts[order]
+    first = np.append(True, (np.diff(starts) > 0) | (np.diff(parts) > 0))
+    starts, ends, parts = starts[first], ends[first], parts[first]
+    following = np.append(np.where(np.diff(parts) > 0, MAX_CELLS, starts[1:]), MAX_CELLS)
+    cut = 2 * (following - starts) < ends - starts
+    return int(np.sum(~first) + np.sum(cut))
 
 
 def _from_the_top(notes: np.ndarray) -> list[np.ndarray]:
