@@ -64,7 +64,7 @@ def test_words_that_no_prior_knows_are_refused(generator):
         ({"artist": "Alan Jakson"}, "did you mean alan_jackson"),
         ({"lyrics": "la la la"}, "none of the priors that are sampled hears lyrics"),
         ({"guidance": 2.0}, "guidance"),
-        ({"cache_dtype": "int8"}, "cache_dtype=int8: the published priors"),
+        ({"cache_dtype": "int8"}, "cache_dtype=int8: the models of top, middle, bottom keep"),
     ],
 )
 def test_what_published_priors_cannot_do_is_said(generator, options, message):
