@@ -77,12 +77,12 @@ def test_uniform_predictions_score_log_k(prior):
 def test_every_code_is_scored_once_with_enough_past():
     lengths = (1, 2, 3, 7, 8, 12, 13, 24, 25, 50)
     for context, upsampling in ((2, 0), (7, 0), (8, 0), (8, 2), (12, 4), (4, 4), (32, 4)):
-        model = types.SimpleNamespace(context=context, upsampling=upsampling)
-        windows = types.SimpleNamespace(model=model, entries=lengths, num_frames=lambda track: lengths[track])
         multiple = max(upsampling, 1)
+        model = types.SimpleNamespace(context=context, multiple=multiple)
+        windows = types.SimpleNamespace(lengths=lengths)
         for limit in (1, 5, 12, 24, 1000):
             scored = {track: [] for track in range(len(lengths))}
-            for place in prior_likelihood._places(windows, limit):
+            for place in prior_likelihood._places(windows, model, limit):
                 assert place.start % multiple == 0
                 assert 0 <= place.first < place.stop <= context
                 assert place.start == 0 or place.first >= context // 2 or context == upsampling
