@@ -90,7 +90,8 @@ def measure(name: str, seed: int) -> dict[str, object]:
     mesh = meshes.single_device_mesh()
     batches = {"chorales": _chorales, "motif": _motifs}[_PART.value](run, mesh)
     task = kinds.task(run)
-    loop.train(task, run, workdir, mesh, batches, lambda: iter(()))
+    done = int(loop.train(task, run, workdir, mesh, batches, lambda: iter(())).step)
+    config.require(done == _STEPS.value, f"stopped at step {done} of {_STEPS.value}: run the command again")
     model = pretrained.load_composer(str(workdir))
     found = {"chorales": _judge_chorales, "motif": _judge_motifs}[_PART.value](model)
     line = {"benchmark": "symbolic_claim", "part": _PART.value, "model": name, "seed": seed, "steps": _STEPS.value}
