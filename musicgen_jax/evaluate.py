@@ -15,6 +15,7 @@ from typing import Any
 from absl import flags
 
 from musicgen_jax.command_line import cli, model_flags
+from musicgen_jax.config import require
 from musicgen_jax.runtime import files
 from musicgen_jax.training import verification
 
@@ -45,6 +46,8 @@ def main() -> None:
     """Flags -> parts -> one call."""
     alone = bool(_SCORE.value) and not model_flags.any_given()
     named = {} if alone else model_flags.given()
+    for name in ("codes", "transcribe") if alone else ():
+        require(not flags.FLAGS[name].value, f"--{name}: a composer alone is judged without it: leave it out")
     from musicgen_jax.command_line import closing
 
     files.output_folder(_OUT.value, {"metrics.json": "reconstruction"})

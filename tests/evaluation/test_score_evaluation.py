@@ -72,3 +72,6 @@ def test_the_command_needs_no_tokenizer(composer, data, tmp_path):
         assert done.returncode == 0, done.stderr
     assert "nats per note, bigram model" in done.stdout
     assert pathlib.Path(done.stdout.splitlines()[-1]) == tmp_path / "report" / "report.html"
+    failed = command_line.run("musicgen_jax.evaluate", *flags, "--codes=codes")
+    assert failed.returncode == 1
+    assert "error: --codes: a composer alone is judged without it: leave it out" in failed.stderr
