@@ -5,8 +5,8 @@
 #   launch/demo.sh [OUT]                                                  the embedded Bach chorales
 #   launch/demo.sh OUT --dataset=recordings --source=FOLDER               your own recordings
 #
-# Of the chorales the scores are known: a composer writes new ones, and priors perform them. Of recordings they are not:
-# a prior writes sound straight away, over codes that say which notes sound and nothing of phase.
+# Of the chorales the scores are known: a composer writes new ones, and priors perform them. Of recordings they are not,
+# and the priors write sound straight away.
 #
 # It runs with PYTHON, else with the environment that `make demo` made in .venv, else with python3. Interrupted and
 # started again, it goes on where it was: finished steps are skipped, training resumes.
@@ -60,37 +60,36 @@ train_prior() { # WORKDIR, CONFIG, more flags
 #    macOS.)
 step "$python" -m musicgen_jax.prepare_data "$@" --sample_rate=16000 --out="$out/audio"
 
-case " $* " in
-*" --dataset=chorales "*) kind=vqvae ;;
-*) kind=tones ;;
-esac
-
-# 2. The tokenizer. Of chorales three streams of codes, one for every 128, 32 and 8 samples; of recordings one stream,
-#    four codes for every 512 samples. It leaves the first sound to listen to: a held-out recording and what its codes
-#    make of it, in OUT/vqvae/reconstruction.
-step "$python" -m musicgen_jax.train_vqvae --config=configs/vqvae.py:scale=tiny,kind=$kind --workdir="$out/vqvae" \
+# 2. The tokenizer: three streams of codes, one for every 128, 32 and 8 samples. It leaves the first sound to listen to:
+#    a held-out recording and what its codes make of it, in OUT/vqvae/reconstruction.
+step "$python" -m musicgen_jax.train_vqvae --config=configs/vqvae.py:scale=tiny --workdir="$out/vqvae" \
   --config.data.path="$out/audio" ${vqvae_flags[@]+"${vqvae_flags[@]}"}
 
 # 3. Audio -> codes; scores go with them.
 step "$python" -m musicgen_jax.extract_codes --vqvae="$out/vqvae" --data="$out/audio" --out="$out/codes"
 
-if [ $kind = vqvae ]; then
+models=(--top="$out/top" --middle="$out/middle" --bottom="$out/bottom")
+case " $* " in
+*" --dataset=chorales "* | *" --dataset chorales "*)
   # 4. The composer: four voices, what comes next. Then a prior for each stream: the codes that perform a score, given
   #    what came before and the stream above.
   train_prior composer configs/symbolic.py:model=transformer,tokens=grid,scale=tiny
   train_prior top configs/prior.py:tier=top,scale=tiny,score=true --config.training.num_steps=600
   train_prior middle configs/prior.py:tier=middle,scale=tiny,score=true
   train_prior bottom configs/prior.py:tier=bottom,scale=tiny,score=true
-  models=(--top="$out/top" --middle="$out/middle" --bottom="$out/bottom" --score="$out/composer")
+  models+=(--score="$out/composer")
 
-  # 5. New music, in each of the four timbres: composed, then performed. Below a temperature of 1 the priors keep to
-  #    what they know best; above a guidance of 1 they follow the score more closely.
+  # 5. New music, a piece in each of the four timbres: composed, then performed. Below a temperature of 1 the priors keep
+  #    to what they know best; above a guidance of 1 they follow the score more closely.
   how=(--genre=organ,flute,strings,voice --temperature=top:0.8,middle:0.6,bottom:0.6 --guidance=top:2)
-else
-  train_prior residual configs/prior.py:tier=residual,scale=tiny
-  models=(--prior=residual:"$out/residual")
-  how=(--temperature=0.9)
-fi
+  ;;
+*)
+  for tier in top middle bottom; do
+    train_prior $tier configs/prior.py:tier=$tier,scale=tiny
+  done
+  how=(--temperature=0.85)
+  ;;
+esac
 step "$python" -m musicgen_jax.sample --vqvae="$out/vqvae" "${models[@]}" --out="$out/samples" --seconds=8 \
   --num_samples=4 "${how[@]}" ${sample_flags[@]+"${sample_flags[@]}"}
 

@@ -78,9 +78,16 @@ def test_from_any_folder_with_names_that_a_shell_must_quote(checkout, tmp_path):
     found = commands(checkout, run(checkout, tmp_path, "my run", "--dataset=recordings", source))
     assert {words[0] for words in found} == {str(there)}
     assert source in found[0] and "--out=my run/audio" in found[0]
-    assert len(found) == 6 and not any("genre" in word or "--score" in word for words in found for word in words)
-    assert "--config=configs/vqvae.py:scale=tiny,kind=tones" in found[1]
-    assert "--prior=residual:my run/residual" in found[4] and "--prior=residual:my run/residual" in found[5]
+    assert len(found) == 8 and not any("genre" in word or "score" in word for words in found for word in words)
+    assert [words[3] for words in found[3:6]] == [
+        f"--config=configs/prior.py:tier={tier},scale=tiny" for tier in ("top", "middle", "bottom")
+    ]
+
+
+def test_the_dataset_may_be_a_word_of_its_own(checkout):
+    python(checkout / ".venv" / "bin" / "python")
+    found = commands(checkout, run(checkout, checkout, "demo", "--dataset", "chorales"))
+    assert [words[2] for words in found] == [f"musicgen_jax.{verb}" for verb in VERBS]
 
 
 def test_a_python_that_is_named_comes_first_and_flags_are_passed_on(checkout, tmp_path):
