@@ -16,7 +16,7 @@ def tiny(tokens: str, transformer: config.TransformerConfig) -> config.ComposerT
     """About a million parameters; minutes of two CPU cores."""
     return config.ComposerTraining(
         model=config.ComposerConfig(tokens=tokens, context=768, transformer=transformer),
-        data=config.DataConfig(batch_size=8),
+        data=config.DataConfig(batch_size=4),
         optimizer=config.OptimizerConfig(
             name="muon",
             peak_learning_rate=1.6e-2,
