@@ -3,7 +3,7 @@
     python -m musicgen_jax.train_vqvae --config=configs/vqvae.py:scale=tiny --workdir=DIR --config.data.path=DIR
 
 Kinds: `vqvae` (three streams of one codebook each), `residual` (one stream of four codebooks) and `tones` (likewise;
-its codes tell how loud each semitone is and nothing of phase: what a prior without a score learns best).
+its codes tell how loud each semitone is and nothing of phase, and sines and noise play that).
 Scales: `tiny` (16 kHz, minutes on a laptop CPU) and `base` (44.1 kHz, accelerators; `vqvae` alone).
 """
 
