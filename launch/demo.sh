@@ -81,7 +81,7 @@ case " $* " in
 
   # 5. New music, a piece in each of the four timbres: composed, then performed. Below a temperature of 1 the priors keep
   #    to what they know best; above a guidance of 1 they follow the score more closely.
-  how=(--genre=organ,flute,strings,voice --temperature=top:0.8,middle:0.6,bottom:0.6 --guidance=top:2)
+  how=("--genre=organ,flute,strings,voice" "--temperature=top:0.8,middle:0.6,bottom:0.6" --guidance=top:2)
   ;;
 *)
   for tier in top middle bottom; do
