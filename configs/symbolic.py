@@ -26,7 +26,7 @@ def tiny(tokens: str, transformer: config.TransformerConfig) -> config.ComposerT
             b2=0.98,
             weight_decay=0.01,
         ),
-        training=config.TrainingConfig(num_steps=400, log_every=20, eval_every=100, checkpoint_every=100),
+        training=config.TrainingConfig(num_steps=300, log_every=20, eval_every=100, checkpoint_every=100),
     )
 
 
