@@ -192,3 +192,22 @@ def test_files_of_tests_have_names_of_their_own():
     """pytest imports them by name from all folders: two of a name, a second conftest.py too, hide one another."""
     names = [path.name for path in (REPOSITORY / "tests").rglob("*.py")]
     assert sorted(names) == sorted(set(names))
+
+
+def test_no_test_imports_a_verb():
+    """Its flags would stay in the process: the tests that come later would find them, whichever those are."""
+    verbs = {path.stem for path in PACKAGE.glob("*.py") if "cli.run(main)" in path.read_text()}
+    assert {"sample", "evaluate", "train_prior"} <= verbs
+    found = [
+        f"{path.relative_to(REPOSITORY)} imports {name}"
+        for path in (REPOSITORY / "tests").rglob("*.py")
+        for name in imported_at_once(path)
+        if name in verbs
+    ]
+    assert not found, "\n".join(found)
+
+
+def imported_at_once(path: pathlib.Path) -> set[str]:
+    """The package's modules that a file imports at its top, as dotted paths below the package."""
+    top = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ImportFrom)]
+    return {alias.name for node in top if node.module == "musicgen_jax" for alias in node.names}
