@@ -258,11 +258,13 @@ def scientific(value: Any) -> str:
 
 
 def format_setting(value: Any) -> str:
-    """A setting as a person writes it: yes and no, lists with commas."""
+    """A setting as a person writes it: yes and no, lists with commas, values by stream behind the streams' names."""
     if value is None or value == "":
         return "not set"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {format_setting(one)}" for name, one in value.items()) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(format_setting(item) for item in value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -39,7 +39,9 @@ def _write(path, **changes):
     parts = {
         "title": "A <report> & more",
         "reconstructions": [{tier: _clip("BWV 66.6", hz) for hz, tier in ((300, "top"), (440, "original"))}],
-        "samples": [Sample(_clip("sample 000", 600, 1.5), {"seed": 7, "genre": "<organ>", "top_p": 0.9})],
+        "samples": [
+            Sample(_clip("sample 000", 600, 1.5), {"seed": 7, "genre": "<organ>", "top_p": {"top": 0.9, "bottom": 1.0}})
+        ],
         "curves": {"prior top": [{"step": step, "loss": 5 - step} for step in range(3)]},
         "metrics": METRICS,
         "settings": {"data": "demo/data", "tokenizer": {"sample_rate": RATE}},
@@ -74,6 +76,7 @@ def test_the_page_is_well_formed_and_asks_nobody(tmp_path):
     assert list((tmp_path / "new").iterdir()) == [tmp_path / "new" / "report.html"]
     assert re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page) == []
     assert "A &lt;report&gt; &amp; more" in page
+    assert "top 0.9, bottom 1<" in page
     assert "&lt;organ&gt;" in page
     assert "<organ>" not in page
 
