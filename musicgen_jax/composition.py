@@ -82,8 +82,6 @@ class Composer:
             config.require(value in (None, options.find(name).default), rule)
         timbre = said.pop("timbre", "")
         said.setdefault("seconds", DEFAULT_SECONDS)
-        if not said.get("guide_by"):
-            said["guide_by"] = ("labels",)
         return requests.of_options(said), None if prompt is None else _continued(prompt), timbre
 
     def commission(self, said: dict[str, Any], prime: Score | None, silence: float) -> commissions.Commission:

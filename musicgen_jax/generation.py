@@ -155,7 +155,8 @@ class MusicGenerator:
             scores = composer.commission(said, prime, start.seconds if start is not None and prime is None else 0.0)
         elif not silent and score is not None:
             scores = performed.load(score)
-        said.setdefault("guide_by", ("labels",) if scores is None else ("score",))
+        if scores is not None:
+            said.setdefault("guide_by", ("score",))
         if start is not None and said["mode"] == "upsample":
             said.setdefault("seconds", start.seconds)
         elif isinstance(scores, performed.Scores):
