@@ -109,7 +109,7 @@ def _prepare(
     splits = {item.group: item.split for item in tracks if item.split} or manifest.split_groups(tracks, settings.seed)
     metadata = {"sample_rate": settings.sample_rate, "dataset": settings.dataset}
     audible = tracks[0].blocks is not None
-    planned = {item.score_kind for item in tracks if item.score is not None}
+    planned = {item.score_kind for item in tracks if item.score is not None or item.score_from is not None}
     kinds = sorted(planned | ({TRANSCRIBED} if network and audible else set()))
     metadata |= {"scores": {"columns": list(COLUMNS), "kinds": kinds}} if kinds else {}
     features = shards.audio_features(scores=bool(kinds)) if audible else shards.score_features()
@@ -118,7 +118,7 @@ def _prepare(
         if audible:
             rows = _write_tracks(writer, tracks, splits, rejections, settings, num_workers, network)
         else:
-            rows = _write_scores(writer, tracks, splits, settings)
+            rows = _write_scores(writer, tracks, splits, rejections, settings, num_workers)
         _require_some(rows, rejections, settings)
         rows += map(manifest.rejected, rejections)
         report = make_report(settings, notes, rows)
@@ -227,7 +227,7 @@ def _write_tracks(
             lost = isinstance(outcome, workers.Lost)
             num_samples, reason, score = (0, f"failed on second reading: {outcome.reason}", None) if lost else outcome
             if score is not None:
-                item = dataclasses.replace(item, score=score, score_kind=TRANSCRIBED)
+                item = dataclasses.replace(item, score=score, score_kind=item.score_kind or TRANSCRIBED)
             path = _spool_path(folder, index)
             if reason:
                 about = (item.hash, item.duration, item.sample_rate, item.channels)
@@ -243,16 +243,35 @@ def _write_tracks(
 
 
 def _write_scores(
-    writer: shards.ShardWriter, tracks: list[track.Track], splits: dict[str, str], settings: Settings
+    writer: shards.ShardWriter,
+    tracks: list[track.Track],
+    splits: dict[str, str],
+    rejections: list[track.Rejection],
+    settings: Settings,
+    num_workers: int,
 ) -> list[manifest.Row]:
-    """Writes the scores of tracks without audio, a record each, and returns the rows."""
+    """Writes the scores of tracks without audio, a record each, and returns the rows; as `_write_tracks`."""
     rows = []
-    for item in tracks:
+    needed = num_workers if any(item.score_from is not None for item in tracks) else 0
+    for item, outcome in zip(tracks, workers.ordered_map(_loaded, tracks, needed), strict=True):
+        if not isinstance(outcome, track.Track):
+            reason = outcome.reason if isinstance(outcome, workers.Lost) else outcome
+            about = (item.hash, item.duration, item.sample_rate, item.channels)
+            rejections.append(track.Rejection(item.path, f"failed on second reading: {reason}", *about))
+            continue
         split = splits[item.group]
         texts = {"track_id": item.track_id, "genre": item.labels["genre"], "artist": item.labels["artist"]}
-        writer.write(split, texts | {"notes": item.score.notes})
-        rows.append(manifest.accepted(item, split, round(item.duration * settings.sample_rate), 1))
+        writer.write(split, texts | {"notes": outcome.score.notes})
+        rows.append(manifest.accepted(outcome, split, round(item.duration * settings.sample_rate), 1))
     return rows
+
+
+def _loaded(item: track.Track) -> track.Track | str:
+    """The track with its score, or why that cannot be read."""
+    try:
+        return item.loaded()
+    except (UserError, OSError, MemoryError) as error:
+        return str(error) or "out of memory"
 
 
 def _patience(numbered: tuple[int, track.Track]) -> float:
@@ -271,8 +290,8 @@ def _spool(
     """Decodes a track to a file of raw int16.
 
     Returns:
-      The number of samples; why it failed or ""; and of a track without a score, if a network transcribes it, the
-      notes that it has found, if any.
+      The number of samples; why it failed or ""; and the score of a track that has it in its file still, or, of one
+      without, the notes that a network has found, if any.
     """
     index, item = numbered
     path = _spool_path(folder, index)
@@ -290,6 +309,11 @@ def _spool(
             file.write(samples.tobytes())
             num_samples += len(samples)
     reason = reason if reason or num_samples else "empty: it gave no samples"
+    if not reason and item.score_from is not None:
+        item = _loaded(item)
+        return (
+            (0, f"failed on second reading: {item}", None) if isinstance(item, str) else (num_samples, "", item.score)
+        )
     if reason or not network or item.score is not None:
         return num_samples, reason, None
     score = transcription.transcribe(transcription.load(network), _blocks_of(path, sample_rate), sample_rate)

@@ -25,6 +25,8 @@ class Track:
         Yields mono float32 arrays [S] in [-1, 1] at the dataset's sample rate, in order. None where there is a score
         and no audio, which is so of all tracks of a source or of none.
       score: what is played in it, in seconds of the track, where that is known.
+      score_from: in place of `score` where a source has more scores than fit into memory: reads it, called once, as
+        `blocks` is. `score_kind` is known all the same.
       score_kind: where the score comes from: "exact" where the audio was rendered from it, "" where there is none.
       warning: what is doubtful about a track that is kept all the same ("clipped: ..."), or "".
       split: where the source has a split of its own, which is so of all tracks or of none.
@@ -43,6 +45,13 @@ class Track:
     score_kind: str = ""
     warning: str = ""
     split: str = ""
+    score_from: Callable[[], Score] | None = None
+
+    def loaded(self) -> "Track":
+        """The track with its score in memory. Raises what `score_from` raises."""
+        if self.score_from is None:
+            return self
+        return dataclasses.replace(self, score=self.score_from(), score_from=None)
 
 
 @dataclasses.dataclass(frozen=True)

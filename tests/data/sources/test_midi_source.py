@@ -1,6 +1,9 @@
 """Scores without audio: MIDI files and published grids."""
 
+import dataclasses
+import functools
 import json
+import types
 
 import numpy as np
 import pytest
@@ -56,6 +59,30 @@ def test_a_grid_keeps_its_split(tmp_path):
     midi.write(folder / "x.mid", tiny_scores.score(0))
     with pytest.raises(UserError, match="holds MIDI files beside grids that say their split: prepare them apart"):
         prepare(folder, tmp_path / "both")
+
+
+def test_scores_may_stay_in_their_files_until_they_are_written(tmp_path):
+    """So that memory does not grow with their number; a file that has gone by then is one rejection."""
+
+    def prepared(name: str, tracks: list) -> dict:
+        made = types.SimpleNamespace(tracks=lambda *_: (tracks, []))
+        settings = preparation.Settings("midi", "", 4000, seed=3)
+        return preparation.prepare(settings, made, str(tmp_path / name), num_workers=2)
+
+    for number in range(3):
+        midi.write(tmp_path / f"{number}.mid", tiny_scores.score(number))
+    eager, lazy = [], []
+    for number, item in enumerate(tiny_scores.tracks(3)):
+        read = functools.partial(midi.read, tmp_path / f"{number}.mid")
+        eager.append(dataclasses.replace(item, score=read()))
+        lazy.append(dataclasses.replace(item, score=None, score_from=read))
+    prepared("eager", eager)
+    report = prepared("lazy", lazy)
+    assert report["scores"]["exact"]["tracks"] == 3
+    for path in (tmp_path / "eager").iterdir():
+        assert path.read_bytes() == (tmp_path / "lazy" / path.name).read_bytes(), path.name
+    (tmp_path / "2.mid").unlink()
+    assert prepared("gone", lazy)["rejections"] == {"failed on second reading": 1}
 
 
 def test_bad_input(tmp_path):
