@@ -9,6 +9,7 @@ each compiled once), and one that is shorter than the smallest is taken whole, a
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -58,6 +59,13 @@ class Span:
         return slice((self.kept_from - self.start) // hop_length, (self.kept_to - self.start) // hop_length)
 
 
+class Window(NamedTuple):
+    """A window's audio, float32 [S], and where it lies."""
+
+    audio: np.ndarray
+    span: Span
+
+
 def window_samples(layout: Layout, seconds: float, margin: Margin) -> int:
     """Length of a window: about `seconds`, whole frames of the coarsest stream, no less than the smallest.
 
@@ -98,39 +106,38 @@ def spans(length: int, window: int, margin: Margin) -> Iterator[Span]:
         done, start = stop, stop - margin.before
 
 
-def encode(
-    encode_window: Callable[[np.ndarray], dict[str, jax.Array]],
-    blocks: Iterator[np.ndarray],
-    layout: Layout,
-    margin: Margin,
-    window: int,
-) -> dict[str, np.ndarray]:
-    """Codes of a waveform that arrives in blocks.
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """What turns windows of audio into codes, and how a recording is cut into windows for it.
 
-    The waveform's end is padded with zeros to a whole frame of the coarsest stream, so that all streams end together.
-
-    Args:
-      encode_window: jitted {stream: codes [1, T, Q]} of a waveform [1, S].
-      blocks: float32 arrays [S], in order.
-      layout: the streams.
+    Attributes:
+      layout: the streams of the codes.
       margin: samples before and after a frame that decide its codes.
       window: samples of a window, from `window_samples`.
-
-    Returns:
-      {stream: int16 [layout.padded(S) / hop_length, Q]}.
+      run: waveforms float32 [B, S] -> {stream: codes [B, T, Q]} on a device; jitted, compiled for each shape.
     """
-    parts = {one.name: [np.zeros((0, one.num_codebooks), np.int16)] for one in layout.streams}
-    for audio, span in _windows(blocks, layout.hop_length, margin, window):
-        for name, codes in encode_window(audio[None]).items():
-            kept = np.asarray(codes)[0, span.kept(layout.hop_lengths[name])]
-            parts[name].append(kept.astype(np.int16))
-    return {name: np.concatenate(codes) for name, codes in parts.items()}
+
+    layout: Layout
+    margin: Margin
+    window: int
+    run: Callable[[np.ndarray], dict[str, jax.Array]]
+
+    def windows(self, blocks: Iterator[np.ndarray]) -> Iterator["Window"]:
+        """The windows of a waveform that arrives in blocks, float32 [S] each, in order.
+
+        The waveform's end is padded with zeros to a whole frame of the coarsest stream, so that all streams end
+        together.
+        """
+        return _windows(blocks, self.layout.hop_length, self.margin, self.window)
+
+    def spans(self, num_samples: int) -> Iterator[Span]:
+        """Those of the windows of a waveform of so many samples, known beforehand."""
+        length = self.layout.padded(num_samples)
+        return spans(length, fitting_window(length, self.window, self.margin, self.layout.hop_length), self.margin)
 
 
-def _windows(
-    blocks: Iterator[np.ndarray], hop_length: int, margin: Margin, window: int
-) -> Iterator[tuple[np.ndarray, Span]]:
-    """The `spans` of a waveform that arrives in blocks, each with its window's audio, float32 [window].
+def _windows(blocks: Iterator[np.ndarray], hop_length: int, margin: Margin, window: int) -> Iterator["Window"]:
+    """The `spans` of a waveform that arrives in blocks, each with its window's audio.
 
     The length of the waveform shows only at its end, where it is padded with zeros to a multiple of `hop_length`, the
     coarsest stream's.
@@ -144,16 +151,16 @@ def _windows(
         while origin + len(buffer) > start + window:
             buffer, origin = buffer[start - origin :], start
             stop = start + window - margin.after
-            yield buffer[:window], Span(start, done, stop)
+            yield Window(buffer[:window], Span(start, done, stop))
             done, start = stop, stop - margin.before
     length = -(-(origin + len(buffer)) // hop_length) * hop_length
     buffer = np.pad(buffer, (0, length - origin - len(buffer)))
     if done:
-        yield buffer[-window:], Span(length - window, done, length)
+        yield Window(buffer[-window:], Span(length - window, done, length))
         return
     size = fitting_window(length, window, margin, hop_length)
     for span in spans(length, size, margin):
-        yield buffer[span.start : span.start + size], span
+        yield Window(buffer[span.start : span.start + size], span)
 
 
 def decode(

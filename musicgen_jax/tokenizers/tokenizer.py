@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from musicgen_jax.codes.layout import Layout
-from musicgen_jax.tokenizers.chunked import Margin
+from musicgen_jax.tokenizers import batched
+from musicgen_jax.tokenizers.chunked import Encoder, Margin
 
 
 class Tokenizer(Protocol):
@@ -22,15 +23,8 @@ class Tokenizer(Protocol):
 
     layout: Layout
 
-    def encode(self, blocks: Iterator[np.ndarray], window_seconds: float = 10.0) -> dict[str, np.ndarray]:
-        """The codes of a recording, those that encoding it at once would give.
-
-        Args:
-          blocks: the recording's samples in order, mono float32 [S] at `layout.sample_rate`, cut anywhere.
-          window_seconds: about how much audio is encoded at a time.
-
-        Returns:
-          {stream: int16 [T, Q]}; the recording is padded with zeros to T frames, `layout.padded` samples.
+    def encoder(self, window_seconds: float = 10.0) -> Encoder:
+        """What encodes windows of about `window_seconds`, as `encode` and `extraction` cut recordings into them.
 
         Raises:
           UserError: `window_seconds` is not finite.
@@ -65,6 +59,22 @@ class Tokenizer(Protocol):
         right in between.
         """
         ...
+
+    def encode(self, blocks: Iterator[np.ndarray], window_seconds: float = 10.0) -> dict[str, np.ndarray]:
+        """The codes of a recording, those that encoding it at once would give.
+
+        Args:
+          blocks: the recording's samples in order, mono float32 [S] at `layout.sample_rate`, cut anywhere.
+          window_seconds: about how much audio is encoded at a time.
+
+        Returns:
+          {stream: int16 [T, Q]}; the recording is padded with zeros to T frames, `layout.padded` samples.
+
+        Raises:
+          UserError: `window_seconds` is not finite.
+        """
+        encoder = self.encoder(window_seconds)
+        return next(batched.encode(encoder, [encoder.windows(blocks)], batch_size=1))
 
     @property
     def fingerprint(self) -> str:

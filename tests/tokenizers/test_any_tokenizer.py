@@ -32,16 +32,16 @@ class Staircase(Tokenizer):
         coarse = (np.arange(LEVELS, dtype=np.float32) + 0.5) * 2 / LEVELS - 1
         return {"steps": np.stack([coarse, (coarse / LEVELS)])[..., None]}
 
-    def encode(self, blocks: Iterator[np.ndarray], window_seconds: float = 10.0) -> dict[str, np.ndarray]:
+    def encoder(self, window_seconds: float = 10.0) -> chunked.Encoder:
         margin = chunked.Margin(0, 0)
         window = chunked.window_samples(self.layout, window_seconds, margin)
 
-        def encode_window(audio: np.ndarray) -> dict[str, np.ndarray]:
-            mean = audio.reshape(1, -1, HOP).mean(axis=-1)
+        def encode_windows(audio: np.ndarray) -> dict[str, np.ndarray]:
+            mean = audio.reshape(len(audio), -1, HOP).mean(axis=-1)
             whole = np.clip((mean + 1) / 2 * LEVELS**2, 0, LEVELS**2 - 1).astype(np.int32)
             return {"steps": np.stack([whole // LEVELS, whole % LEVELS], axis=-1)}
 
-        return chunked.encode(encode_window, blocks, self.layout, margin, window)
+        return chunked.Encoder(self.layout, margin, window, encode_windows)
 
     def decode_blocks(self, codes: np.ndarray, stream: str, window_seconds: float = 10.0) -> Iterator[np.ndarray]:
         margin = self.margin(stream)

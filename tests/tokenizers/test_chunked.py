@@ -1,5 +1,7 @@
 """Windows against the whole file: the same codes and the same audio."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from tiny_layouts import TIERS
 
 from musicgen_jax import config
 from musicgen_jax.nn import modules
-from musicgen_jax.tokenizers import chunked
+from musicgen_jax.tokenizers import batched, chunked
 from musicgen_jax.tokenizers.vqvae import margins, vqvae, vqvae_tokenizer
 
 WINDOW_SECONDS = 2.0
@@ -93,10 +95,10 @@ def test_no_samples_no_codes(tiny_tokenizer):
 def test_too_small_a_margin_would_show(tiny_tokenizer, window):
     audio = tones(3, 3 * window + 777)
     want = whole_file(tiny_tokenizer, audio)
-    codes = chunked.encode(
-        lambda part: tiny_tokenizer._encode(tiny_tokenizer._weights, part),
-        blocks_of(audio, 1000), tiny_tokenizer.layout, chunked.Margin(0, 0), window,
-    )  # fmt: skip
+    encoder = tiny_tokenizer.encoder(WINDOW_SECONDS)
+    assert encoder.window == window
+    careless = dataclasses.replace(encoder, margin=chunked.Margin(0, 0))
+    codes = next(batched.encode(careless, [careless.windows(blocks_of(audio, 1000))], 1))
     assert any(not np.array_equal(codes[tier], want[tier]) for tier in TIERS)
 
 

@@ -44,10 +44,10 @@ class VQVAETokenizer(Tokenizer):
 
         return jax.jit(decode, static_argnames="tier")
 
-    def encode(self, blocks: Iterator[np.ndarray], window_seconds: float = 10.0) -> dict[str, np.ndarray]:
+    def encoder(self, window_seconds: float = 10.0) -> chunked.Encoder:
         margin = margins.of_encoder(self.config)
         window = chunked.window_samples(self.layout, window_seconds, margin)
-        return chunked.encode(lambda audio: self._encode(self._weights, audio), blocks, self.layout, margin, window)
+        return chunked.Encoder(self.layout, margin, window, functools.partial(self._encode, self._weights))
 
     def decode_blocks(self, codes: np.ndarray, stream: str, window_seconds: float = 10.0) -> Iterator[np.ndarray]:
         margin, together = self.margin(stream), margins.frames_together(self.config, stream)
