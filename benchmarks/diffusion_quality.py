@@ -111,7 +111,7 @@ def read_held_out(layout: Layout) -> HeldOut:
     codes = {name: np.stack([one[name] for one in read]).astype(np.int32) for name in layout.names}
     sounds = [np.concatenate(list(blocks)) for _, blocks in audio_dataset.read_tracks(_AUDIO.value, _SPLIT.value)]
     audio = np.stack([sounds[i][first:stop] for i in chosen])
-    return HeldOut(codes, audio, tuple(tracks.entries[i].genre for i in chosen))
+    return HeldOut(codes, audio, tuple(tracks.entries[i].labels.get("genre", "") for i in chosen))
 
 
 def sampled(layout: Layout, model: trained.TrainedPrior, held_out: HeldOut, steps: int) -> tuple[np.ndarray, float]:

@@ -33,6 +33,12 @@ _SEED = flags.DEFINE_integer(
 _TRANSCRIBE = cli.define_path(
     "transcribe", None, "Network that finds the notes of recordings without a .mid beside them; make transcriber."
 )
+# What only some sources take: each says in `OPTIONS` which, and is told them as texts.
+_OPTIONS = {
+    "subset": flags.DEFINE_string("subset", None, "Which part of the data set, where it has parts."),
+    "licenses": flags.DEFINE_string("licenses", None, "Licences of the tracks to take, where tracks have their own."),
+    "render": flags.DEFINE_string("render", None, "What plays scores where no recording is to be taken: synthesizer."),
+}
 _RUNNER = flags.DEFINE_enum("runner", "parallel", ["serial", "parallel"], "One process, or one for each core.")
 
 
@@ -50,7 +56,8 @@ def main() -> None:
     source = os.path.abspath(_SOURCE.value) if _SOURCE.value else ""
     network = "" if _TRANSCRIBE.value is None else os.path.abspath(_TRANSCRIBE.value)
     digest = transcription.checked(network) if network else ""
-    settings = preparation.Settings(_DATASET.value, source, _SAMPLE_RATE.value, _SEED.value, digest)
+    options = {name: flag.value for name, flag in _OPTIONS.items() if flag.value}
+    settings = preparation.Settings(_DATASET.value, source, _SAMPLE_RATE.value, _SEED.value, digest, options)
     module = importlib.import_module(SOURCES[_DATASET.value])
     report = preparation.prepare(settings, module, _OUT.value, workers.count(_RUNNER.value), network)
     out = files.describe_path(_OUT.value)

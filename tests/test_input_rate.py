@@ -27,10 +27,10 @@ def codes(tmp_path_factory) -> str:
     layout = tiny_layouts.of_vqvae(44_100, 2048)
     metadata = code_shards.metadata(layout, "", "")
     entries = []
-    features = code_shards.features(layout)
+    features = code_shards.features(layout, ("genre", "artist"))
     with shards.ShardWriter(str(out), code_shards.DATASET_NAME, features, ["train"], metadata) as writer:
         for index in range(NUM_TRACKS):
-            labels = {"track_id": f"track{index}", "genre": "organ", "artist": "nobody"}
+            labels = {"track_id": f"track{index}", "labels": {"genre": "organ", "artist": "nobody"}}
             codes = {
                 tier: rng.integers(0, 2048, (TOP_CODES * 128 // hop, 1)).astype(np.int16)
                 for tier, hop in tiny_layouts.HOP_LENGTHS.items()

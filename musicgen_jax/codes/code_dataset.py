@@ -43,8 +43,8 @@ def resolve(model: config.PriorConfig, directory: str) -> config.PriorConfig:
         track_seconds=float(np.mean([entry.num_samples // layout.hop_length for entry in train]))
         * layout.hop_length
         / layout.sample_rate,
-        genres=labels.vocabulary([entry.genre for entry in train]),
-        artists=labels.vocabulary([entry.artist for entry in train]),
+        genres=labels.vocabulary([entry.labels.get("genre", config.UNKNOWN_LABEL) for entry in train]),
+        artists=labels.vocabulary([entry.labels.get("artist", config.UNKNOWN_LABEL) for entry in train]),
     )
     if model.score:
         entries = code_shards.read_index(directory, layout)
@@ -118,8 +118,8 @@ class Windows(places.Places):
         example = {
             "codes": _padded(codes, model.context),
             "mask": np.arange(model.context) < len(codes),
-            "genre": labels.encode(entry.genre, model.genres),
-            "artist": labels.encode(entry.artist, model.artists),
+            "genre": labels.encode(entry.labels.get("genre", ""), model.genres),
+            "artist": labels.encode(entry.labels.get("artist", ""), model.artists),
             "start": np.int32(start),
             "length": np.int32(self.num_frames(track)),
         }

@@ -27,10 +27,13 @@ AGAIN = "extract the codes again"
 WRITER = "pass a folder that extract_codes wrote"
 
 
-def features(layout: Layout, whole_tracks: bool = False, scores: bool = False) -> tfds.features.FeaturesDict:
+def features(
+    layout: Layout, labels: Sequence[str] = (), whole_tracks: bool = False, scores: bool = False
+) -> tfds.features.FeaturesDict:
     """The fields of a record, as TFDS describes them.
 
-    They are int16 codes [T, Q] of every stream, labels, lyrics, and the sample of the track that the record starts at.
+    They are int16 codes [T, Q] of every stream, a text a label, lyrics, and the sample of the track that the record
+    starts at.
     In data sets with scores a record has the `notes` that sound within it, as `shards.audio_features` says. Those of
     older folders (`whole_tracks`) have codes [T] and no start.
     """
@@ -40,7 +43,7 @@ def features(layout: Layout, whole_tracks: bool = False, scores: bool = False) -
         )
         for stream in layout.streams
     }
-    text = {name: tfds.features.Text() for name in ("track_id", "genre", "artist", "lyrics")}
+    text = {name: tfds.features.Text() for name in ("track_id", "lyrics")} | shards.label_features(labels)
     rest = ({} if whole_tracks else {"start": np.int64}) | ({"notes": shards.notes_feature()} if scores else {})
     return tfds.features.FeaturesDict(codes | text | rest)
 
@@ -76,8 +79,7 @@ class TrackEntry:
 
     track_id: str
     split: str
-    genre: str
-    artist: str
+    labels: dict[str, str]  # label -> value
     num_samples: int  # that the codes reach over; whole frames of every stream
     score: score_facts.ScoreFacts = score_facts.NONE
 
@@ -102,6 +104,9 @@ def read_index(directory: str, layout: Layout | None = None) -> list[TrackEntry]
         if isinstance(row, dict) and "top_codes" in row:  # older: frames of the coarsest stream
             frames = records.check(int, row["top_codes"], f"{where}.top_codes")
             row = {name: value for name, value in row.items() if name != "top_codes"} | {"num_samples": frames * hop}
+        if isinstance(row, dict) and "genre" in row:  # older: two labels, each a field
+            labels = {name: row[name] for name in ("genre", "artist") if name in row}
+            row = {name: value for name, value in row.items() if name not in labels} | {"labels": labels}
         entry = records.parse(TrackEntry, row, where)
         sound = 0 < entry.num_samples < 2**40 and entry.num_samples % hop == 0
         rule = f"must be a multiple of {hop} in (0, 2**40)"

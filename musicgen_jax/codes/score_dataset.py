@@ -40,8 +40,8 @@ def resolve(model: config.ComposerConfig, directory: str) -> config.ComposerConf
         num_codes=tokens.num_codes,
         codes_per_second=sum(len(codes) for _, codes in told) / seconds,
         track_seconds=seconds / len(told),
-        genres=labels.vocabulary([piece.genre for piece in pieces["train"]]),
-        artists=labels.vocabulary([piece.artist for piece in pieces["train"]]),
+        genres=labels.vocabulary([piece.labels.get("genre", config.UNKNOWN_LABEL) for piece in pieces["train"]]),
+        artists=labels.vocabulary([piece.labels.get("artist", config.UNKNOWN_LABEL) for piece in pieces["train"]]),
     )
     resolved.validate()
     return resolved
@@ -121,8 +121,8 @@ class ScoreWindows(places.Places):
         example = {
             "codes": np.pad(codes.astype(np.int32), (0, model.context - len(codes)))[:, None],
             "mask": np.arange(model.context) < len(codes),
-            "genre": labels.encode(piece.genre, model.genres),
-            "artist": labels.encode(piece.artist, model.artists),
+            "genre": labels.encode(piece.labels.get("genre", ""), model.genres),
+            "artist": labels.encode(piece.labels.get("artist", ""), model.artists),
             "start": np.int32(start),
             "length": np.int32(len(whole)),
         }

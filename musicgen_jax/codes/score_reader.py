@@ -20,8 +20,7 @@ class Piece:
     """A track and its score."""
 
     track_id: str
-    genre: str
-    artist: str
+    labels: dict[str, str]
     score: Score
 
 
@@ -37,18 +36,18 @@ def read(directory: str, split: str) -> list[Piece]:
     config.require("scores" in shards.read_metadata(directory), f"{directory} has no scores: {WRITERS}")
     facts = _facts(directory)
     parts: dict[str, list[np.ndarray]] = {}
-    labels: dict[str, tuple[str, str]] = {}
+    labels: dict[str, dict[str, str]] = {}
     for record in shards.open_split(directory, split, {"notes": shards.notes_feature()}):
         track = record["track_id"].decode()
         parts.setdefault(track, []).append(record["notes"])
-        labels[track] = record["genre"].decode(), record["artist"].decode()
+        labels[track] = shards.labels_of(record)
     pieces = []
     for track, notes in parts.items():
         if track not in facts:
             raise UserError(f"{directory} has records of {track}, which its index does not name: {shards.REMEDY}")
         score = facts[track].score(excerpts.joined(notes))
         if score is not None:
-            pieces.append(Piece(track, *labels[track], score))
+            pieces.append(Piece(track, labels[track], score))
     return pieces
 
 

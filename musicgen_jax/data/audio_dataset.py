@@ -137,8 +137,9 @@ def check_sample_rate(directory: str, sample_rate: int) -> None:
 def read_tracks(directory: str, split: str) -> Iterator[tuple[dict[str, Any], Iterator[np.ndarray]]]:
     """Tracks of a split in order, each as (facts, blocks of float32 audio).
 
-    Facts are track_id, genre, artist (str) and track_samples (int), in a data set with scores `notes` as well, float32
-    [N, 5] in seconds of the track. The blocks of a track must be used up before the next track is asked for.
+    Facts are track_id (str), labels (label -> value) and track_samples (int), in a data set with scores `notes` as
+    well, float32 [N, 5] in seconds of the track. The blocks of a track must be used up before the next track is asked
+    for.
     """
     records = shards.open_split(directory, split, shards.audio_features())
     sample_rate = shards.read_metadata(directory)["sample_rate"]
@@ -150,7 +151,7 @@ def read_tracks(directory: str, split: str) -> Iterator[tuple[dict[str, Any], It
 
     while index < len(records):
         record = records[index]
-        facts = {name: record[name].decode() for name in ("track_id", "genre", "artist")}
+        facts = {"track_id": record["track_id"].decode(), "labels": shards.labels_of(record)}
         facts["track_samples"] = record["track_samples"]
         count = len(shards.segment_bounds(record["track_samples"], sample_rate))
         if "notes" in record:

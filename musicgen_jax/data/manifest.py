@@ -4,7 +4,10 @@ import collections
 import dataclasses
 import hashlib
 import pathlib
+from collections.abc import Iterable
+from typing import Any
 
+from musicgen_jax import config
 from musicgen_jax.data import score_facts, track
 from musicgen_jax.runtime import files, records
 
@@ -33,6 +36,7 @@ class Row:
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
     num_samples: int = 0
     num_segments: int = 0
+    licence: str = ""
     score: score_facts.ScoreFacts = score_facts.NONE
 
 
@@ -47,6 +51,7 @@ def accepted(item: track.Track, split: str, num_samples: int, num_segments: int)
         labels=item.labels,
         num_samples=num_samples,
         num_segments=num_segments,
+        licence=item.licence,
         score=score_facts.of(item.score, item.score_kind),
     )
 
@@ -60,7 +65,12 @@ def rejected(item: track.Rejection) -> Row:
 def write(directory: pathlib.Path, rows: list[Row]) -> None:
     """Writes the rows, sorted by path and track, to DIRECTORY/manifest.jsonl."""
     rows = sorted(rows, key=lambda row: (row.path, row.track_id))
-    files.write_text(directory / FILE_NAME, files.json_lines(list(map(score_facts.index_row, rows))))
+    files.write_text(directory / FILE_NAME, files.json_lines(list(map(_json, rows))))
+
+
+def _json(row: Row) -> dict[str, Any]:
+    """A row as JSON, without a licence that nobody knows."""
+    return {name: value for name, value in score_facts.index_row(row).items() if (name, value) != ("licence", "")}
 
 
 def read(directory: str | pathlib.Path) -> list[Row]:
@@ -73,6 +83,29 @@ def read(directory: str | pathlib.Path) -> list[Row]:
     path = pathlib.Path(directory) / FILE_NAME
     rows = files.read_json_lines(path, "pass a folder that prepare_data wrote")
     return [records.parse(Row, row, f"{path}: row {number}") for number, row in enumerate(rows, 1)]
+
+
+def split_tracks(tracks: list[track.Track], seed: int) -> dict[str, str]:
+    """Assigns each track to one split: track_id -> "train", "validation" or "test".
+
+    A track that names its split is in it. The others of its group go with it (where the source itself divides a group,
+    to the first of its splits, train before test); those of other groups are split by `split_groups`.
+    """
+    named: dict[str, set[str]] = collections.defaultdict(set)
+    for item in tracks:
+        if item.split:
+            named[item.group].add(item.split)
+    groups = split_groups([item for item in tracks if item.group not in named], seed)
+    groups |= {group: min(splits, key=SPLITS.index) for group, splits in named.items()}
+    return {item.track_id: item.split or groups[item.group] for item in tracks}
+
+
+def divided_groups(tracks: Iterable[track.Track]) -> int:
+    """How many groups the source's own split divides."""
+    named: dict[str, set[str]] = collections.defaultdict(set)
+    for item in tracks:
+        named[item.group] |= {item.split} - {""}
+    return sum(len(splits) > 1 for splits in named.values())
 
 
 def split_groups(tracks: list[track.Track], seed: int) -> dict[str, str]:
@@ -88,7 +121,7 @@ def split_groups(tracks: list[track.Track], seed: int) -> dict[str, str]:
     # In whole milliseconds: their sums do not depend on the order.
     times: dict[str, dict[str, int]] = collections.defaultdict(lambda: collections.defaultdict(int))
     for item in tracks:
-        times[item.group][item.labels["genre"]] += round(1000 * item.duration)
+        times[item.group][item.labels.get("genre", config.UNKNOWN_LABEL)] += round(1000 * item.duration)
     order = sorted(times, key=lambda group: (hashlib.sha256(f"{seed}:{group}".encode()).digest(), group))
     genres: dict[str, dict[str, int]] = collections.defaultdict(dict)
     for group in order:

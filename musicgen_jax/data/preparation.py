@@ -1,19 +1,19 @@
 """From a source's tracks to a dataset on disk: shards, manifest.jsonl and report.json."""
 
-import collections
 import dataclasses
 import functools
 import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from musicgen_jax.data import audio_io, manifest, output_folder, shards, track, workers
+from musicgen_jax import config
+from musicgen_jax.data import audio_io, licences, manifest, output_folder, reports, shards, track, workers
 from musicgen_jax.runtime import console, files, progress_report, records
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.scores import excerpts, transcription
@@ -36,6 +36,7 @@ class Settings:
       sample_rate: Hz.
       seed: of the split, and of what the source generates.
       transcriber: digest of the network that transcribes recordings without a score; "" where none does.
+      options: what else was said to this source alone, by the names in its `OPTIONS`.
     """
 
     dataset: str
@@ -43,10 +44,12 @@ class Settings:
     sample_rate: int
     seed: int
     transcriber: str = ""
+    options: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON, without what is younger than some reports and off."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if (name, value) != ("transcriber", "")}
+        younger = ("transcriber", "options")
+        return {name: value for name, value in dataclasses.asdict(self).items() if value or name not in younger}
 
     def validate(self) -> None:
         """Raises UserError where the sample rate is out of range."""
@@ -62,8 +65,10 @@ def prepare(settings: Settings, source: ModuleType, out: str, num_workers: int, 
 
     Args:
       settings: what to prepare.
-      source: module with tracks(source, sample_rate, seed, num_workers) -> (list of Track, list of Rejection). It may
-        have notes(source) -> dict of facts for the report ("licence", ...), cheap and equal as long as the source is.
+      source: module with tracks(source, sample_rate, seed, num_workers, **options) -> (list of Track, list of
+        Rejection). It may have `OPTIONS`, the names of the options that its `tracks` takes as texts; and notes(source)
+        -> dict of facts for the report, cheap and equal as long as the source is: of these `licences` reads "licence",
+        "licence_url" and "attribution".
       out: the directory to write; absent, empty, or holding this same dataset.
       num_workers: processes; the result is the same, byte for byte, whatever their number.
       network: file of the network whose digest is `settings.transcriber`.
@@ -75,6 +80,8 @@ def prepare(settings: Settings, source: ModuleType, out: str, num_workers: int, 
       UserError: the settings, the source or `out` are unfit; the message says which and why.
     """
     settings.validate()
+    if foreign := sorted(set(settings.options) - set(getattr(source, "OPTIONS", ()))):
+        raise UserError(f"`{foreign[0]}`={settings.options[foreign[0]]}: `dataset`={settings.dataset} does not take it")
     notes = source.notes(settings.source) if hasattr(source, "notes") else {}
     if report := finished(settings, notes, out):
         print(f"{files.describe_path(out)} is complete already, with the same settings; nothing to do")
@@ -87,7 +94,7 @@ def prepare(settings: Settings, source: ModuleType, out: str, num_workers: int, 
         except AllRejectedError as error:
             rows = list(map(manifest.rejected, error.rejections))
             manifest.write(folder, rows)
-            files.write_json(folder / REPORT_NAME, make_report(settings, notes, rows))
+            files.write_json(folder / REPORT_NAME, reports.make(settings, notes, rows))
             raise UserError(f"{error}; {pathlib.Path(out) / manifest.FILE_NAME} has the reason of each") from error
 
 
@@ -103,25 +110,29 @@ def _prepare(
         for name in (REPORT_NAME, manifest.FILE_NAME):
             (folder / name).unlink(missing_ok=True)
     files.output_folder(folder)
-    tracks, rejections = source.tracks(settings.source, settings.sample_rate, settings.seed, num_workers)
+    where = (settings.source, settings.sample_rate, settings.seed, num_workers)
+    tracks, rejections = source.tracks(*where, **settings.options)
     rejections = list(rejections)
     _require_some(tracks, rejections, settings)
-    splits = {item.group: item.split for item in tracks if item.split} or manifest.split_groups(tracks, settings.seed)
+    splits = manifest.split_tracks(tracks, settings.seed)
+    labels = sorted({name for item in tracks for name in item.labels})
     metadata = {"sample_rate": settings.sample_rate, "dataset": settings.dataset}
+    licence = licences.facts(notes, [item.licence for item in tracks])
+    metadata |= {"licence": licence} if licence else {}
     audible = tracks[0].blocks is not None
     planned = {item.score_kind for item in tracks if item.score is not None or item.score_from is not None}
     kinds = sorted(planned | ({TRANSCRIBED} if network and audible else set()))
     metadata |= {"scores": {"columns": list(COLUMNS), "kinds": kinds}} if kinds else {}
-    features = shards.audio_features(scores=bool(kinds)) if audible else shards.score_features()
+    features = shards.audio_features(labels, scores=bool(kinds)) if audible else shards.score_features(labels)
     name = DATASET_NAME if audible else SCORES_NAME
     with shards.ShardWriter(folder, name, features, manifest.SPLITS, metadata) as writer:
         if audible:
-            rows = _write_tracks(writer, tracks, splits, rejections, settings, num_workers, network)
+            rows = _write_tracks(writer, tracks, splits, labels, rejections, settings, num_workers, network)
         else:
-            rows = _write_scores(writer, tracks, splits, rejections, settings, num_workers)
+            rows = _write_scores(writer, tracks, splits, labels, rejections, settings, num_workers)
         _require_some(rows, rejections, settings)
         rows += map(manifest.rejected, rejections)
-        report = make_report(settings, notes, rows)
+        report = reports.make(settings, notes, rows, manifest.divided_groups(tracks))
         manifest.write(writer.path, rows)
         files.write_json(writer.path / REPORT_NAME, report)
     return report
@@ -161,51 +172,11 @@ def finished(settings: Settings, notes: dict[str, object], out: str) -> dict[str
     return report
 
 
-def make_report(settings: Settings, notes: dict[str, object], rows: list[manifest.Row]) -> dict[str, Any]:
-    """Totals over the manifest's rows, the settings, and what a person should know ("messages")."""
-    ok = [row for row in rows if row.status == "ok"]
-    used = [split for split in manifest.SPLITS if any(row.split == split for row in ok)]
-    genres = {split: collections.Counter(row.labels["genre"] for row in ok if row.split == split) for split in used}
-    samples = {split: sum(row.num_samples for row in ok if row.split == split) for split in used}
-    missing = [split for split in manifest.HELD_OUT if split not in used]
-    messages = []
-    if missing:
-        messages.append(
-            f"no track in {' and '.join(missing)}: there are {len(ok)} tracks, and holding some out takes at least "
-            f"{manifest.MIN_GROUPS} that belong to different groups"
-        )
-    return {
-        "settings": settings.to_dict(),
-        "notes": notes,
-        "files": dict(sorted(collections.Counter(row.status for row in rows).items())),
-        "rejections": _categories(row.reason for row in rows),
-        "warnings": _categories(warning for row in rows for warning in row.warning.split("; ")),
-        "seconds": {split: round(samples[split] / settings.sample_rate, 2) for split in used},
-        "hours": {split: round(samples[split] / settings.sample_rate / 3600, 6) for split in used},
-        "records": {split: sum(row.num_segments for row in ok if row.split == split) for split in used},
-        "tracks": {split: dict(sorted(genres[split].items())) for split in used},
-        **_scores_report(ok),
-        "messages": messages,
-    }
-
-
-def _scores_report(rows: list[manifest.Row]) -> dict[str, Any]:
-    """ "scores": kind -> its tracks and notes, "" for tracks without; nothing where no track has one."""
-    kinds = sorted({row.score.kind for row in rows})
-    counts = {
-        kind: {
-            "tracks": sum(row.score.kind == kind for row in rows),
-            "notes": sum(row.score.num_notes for row in rows if row.score.kind == kind),
-        }
-        for kind in kinds
-    }
-    return {"scores": counts} if any(kinds) else {}
-
-
 def _write_tracks(
     writer: shards.ShardWriter,
     tracks: list[track.Track],
     splits: dict[str, str],
+    labels: list[str],
     rejections: list[track.Rejection],
     settings: Settings,
     num_workers: int,
@@ -233,9 +204,9 @@ def _write_tracks(
                 about = (item.hash, item.duration, item.sample_rate, item.channels)
                 rejections.append(track.Rejection(item.path, reason, *about))
             else:
-                split = splits[item.group]
+                split = splits[item.track_id]
                 bounds = shards.segment_bounds(num_samples, settings.sample_rate)
-                _write_segments(writer, split, item, path, bounds, settings.sample_rate)
+                _write_segments(writer, split, item, path, bounds, _labels(item, labels), settings.sample_rate)
                 rows.append(manifest.accepted(item, split, num_samples, len(bounds)))
             pathlib.Path(path).unlink(missing_ok=True)
             progress.update(item.duration)
@@ -246,6 +217,7 @@ def _write_scores(
     writer: shards.ShardWriter,
     tracks: list[track.Track],
     splits: dict[str, str],
+    labels: list[str],
     rejections: list[track.Rejection],
     settings: Settings,
     num_workers: int,
@@ -259,9 +231,8 @@ def _write_scores(
             about = (item.hash, item.duration, item.sample_rate, item.channels)
             rejections.append(track.Rejection(item.path, f"failed on second reading: {reason}", *about))
             continue
-        split = splits[item.group]
-        texts = {"track_id": item.track_id, "genre": item.labels["genre"], "artist": item.labels["artist"]}
-        writer.write(split, texts | {"notes": outcome.score.notes})
+        split = splits[item.track_id]
+        writer.write(split, {"track_id": item.track_id, "notes": outcome.score.notes} | _labels(item, labels))
         rows.append(manifest.accepted(outcome, split, round(item.duration * settings.sample_rate), 1))
     return rows
 
@@ -272,6 +243,11 @@ def _loaded(item: track.Track) -> track.Track | str:
         return item.loaded()
     except (UserError, OSError, MemoryError) as error:
         return str(error) or "out of memory"
+
+
+def _labels(item: track.Track, names: list[str]) -> dict[str, dict[str, str]]:
+    """A record's labels; nothing where the data set has none."""
+    return {"labels": {name: item.labels.get(name, config.UNKNOWN_LABEL) for name in names}} if names else {}
 
 
 def _patience(numbered: tuple[int, track.Track]) -> float:
@@ -333,6 +309,7 @@ def _write_segments(
     item: track.Track,
     path: str,
     bounds: list[tuple[int, int]],
+    labels: dict[str, dict[str, str]],
     sample_rate: int,
 ) -> None:
     notes = np.zeros((0, len(COLUMNS)), np.float32) if item.score is None else item.score.notes
@@ -344,9 +321,7 @@ def _write_segments(
                 "segment": segment,
                 "start": start,
                 "track_samples": bounds[-1][1],
-                "genre": item.labels["genre"],
-                "artist": item.labels["artist"],
-            }
+            } | labels
             if writer.has_scores:
                 record["notes"] = excerpts.within(notes, start / sample_rate, stop / sample_rate)
             writer.write(split, record)
@@ -362,12 +337,9 @@ class AllRejectedError(UserError):
 
 def _require_some(accepted: list[Any], rejections: list[track.Rejection], settings: Settings) -> None:
     if not accepted:
-        counts = "; ".join(f"{reason}: {count}" for reason, count in _categories(r.reason for r in rejections).items())
+        counts = "; ".join(
+            f"{reason}: {count}" for reason, count in reports.categories(r.reason for r in rejections).items()
+        )
         where = settings.source or settings.dataset
         message = f"all {len(rejections)} files of {where} were rejected ({counts}); mend or replace them"
         raise AllRejectedError(message, rejections)
-
-
-def _categories(reasons: Iterable[str]) -> dict[str, int]:
-    """How often each category occurs among reasons of the form "category: detail"; empty ones do not count."""
-    return dict(sorted(collections.Counter(reason.split(":")[0] for reason in reasons if reason).items()))

@@ -33,9 +33,10 @@ BUFFER_BYTES = 8 << 20
 BUFFER_RECORDS = 64
 
 
-def audio_features(scores: bool = False) -> tfds.features.FeaturesDict:
+def audio_features(labels: Sequence[str] = (), scores: bool = False) -> tfds.features.FeaturesDict:
     """The features of one segment of a track; `start` and `track_samples` count samples at the dataset's rate.
 
+    `labels` has a text a label, in all records the same ones: see `labels_of`.
     In data sets with scores, as their metadata say, a segment has the `notes`, [N, 5], that sound within it: see
     `scores.score.Score.notes`. Their times are those in the track, so a note stands in all the segments it sounds in.
     """
@@ -48,9 +49,8 @@ def audio_features(scores: bool = False) -> tfds.features.FeaturesDict:
             "segment": np.int64,
             "start": np.int64,
             "track_samples": np.int64,
-            "genre": tfds.features.Text(),
-            "artist": tfds.features.Text(),
         }
+        | label_features(labels)
     )
 
 
@@ -59,10 +59,23 @@ def notes_feature() -> tfds.features.Tensor:
     return tfds.features.Tensor(shape=(None, 5), dtype=np.float32, encoding="bytes")
 
 
-def score_features() -> tfds.features.FeaturesDict:
+def score_features(labels: Sequence[str] = ()) -> tfds.features.FeaturesDict:
     """The features of a record of a data set without audio: the notes of a whole track."""
-    text = {name: tfds.features.Text() for name in ("track_id", "genre", "artist")}
-    return tfds.features.FeaturesDict(text | {"notes": notes_feature()})
+    return tfds.features.FeaturesDict(
+        {"track_id": tfds.features.Text(), "notes": notes_feature()} | label_features(labels)
+    )
+
+
+def label_features(names: Sequence[str]) -> dict[str, tfds.features.FeaturesDict]:
+    """{"labels": a text for each of these labels}, of any record; nothing where there are none."""
+    return {"labels": tfds.features.FeaturesDict({name: tfds.features.Text() for name in names})} if names else {}
+
+
+def labels_of(record: Mapping[str, Any]) -> dict[str, str]:
+    """Label -> value, of a record as it was read; "unknown" where a track has none of a label that others have."""
+    # Older folders had two, each a feature by itself.
+    found = record.get("labels", {name: record[name] for name in ("genre", "artist") if name in record})
+    return {name: text.decode() for name, text in found.items()}
 
 
 def segment_bounds(num_samples: int, sample_rate: int) -> list[tuple[int, int]]:
@@ -261,6 +274,12 @@ def read_metadata(directory: str | os.PathLike[str]) -> dict[str, Any]:
     if not 0 < sample_rate <= MAX_SAMPLE_RATE:
         raise UserError(f"{path} is damaged: sample_rate is {sample_rate} and must be in (0, {MAX_SAMPLE_RATE}]")
     return facts
+
+
+def label_names(directory: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The labels that the records have, in the order of the alphabet. Raises as `open_split`."""
+    found = _builder(directory).info.features
+    return tuple(sorted(found["labels"])) if "labels" in found else tuple(sorted({"genre", "artist"} & set(found)))
 
 
 def is_complete(directory: str | os.PathLike[str]) -> bool:

@@ -17,7 +17,8 @@ class Track:
       path: where it came from, relative to the source folder where there is one.
       group: tracks of one group are never divided between splits (two renderings of one work, say).
       hash: hexadecimal SHA-256 of the source; equal hashes mean exact duplicates.
-      labels: "artist" and "genre", each a string, "unknown" where the source does not say.
+      labels: what a prior may be told of it, label -> value: {"genre": "jazz", "instrument": "sax"}. The names are
+        identifiers, and those that the source has: not every track needs each. "unknown" is as good as none.
       duration: seconds of the source.
       sample_rate: Hz of the source, before resampling.
       channels: number of channels of the source.
@@ -29,7 +30,9 @@ class Track:
         `blocks` is. `score_kind` is known all the same.
       score_kind: where the score comes from: "exact" where the audio was rendered from it, "" where there is none.
       warning: what is doubtful about a track that is kept all the same ("clipped: ..."), or "".
-      split: where the source has a split of its own, which is so of all tracks or of none.
+      split: "train", "validation" or "test" where the source has a split of its own; of other tracks "", and they are
+        split by group, see `manifest.split_tracks`.
+      licence: under which the track was published, as SPDX abbreviates it ("CC-BY-4.0"); "" where that is not known.
     """
 
     track_id: str
@@ -45,6 +48,7 @@ class Track:
     score_kind: str = ""
     warning: str = ""
     split: str = ""
+    licence: str = ""
     score_from: Callable[[], Score] | None = None
 
     def loaded(self) -> "Track":

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from musicgen_jax import config
 from musicgen_jax.data import audio_dataset, manifest
 from musicgen_jax.evaluation import codebook_usage, reconstruction, report_media
 from musicgen_jax.evaluation.score_quality import Performance
@@ -63,14 +64,15 @@ def evaluate_tokenizer(
             references.append(audio)
             if (score := Score(facts.get("notes", ()))).notes.size:
                 score = score.clipped(len(audio) / sample_rate)
-                performances.append(Performance(facts["track_id"], audio, sample_rate, facts["genre"], score))
+                timbre = facts["labels"].get("genre", config.UNKNOWN_LABEL)
+                performances.append(Performance(facts["track_id"], audio, sample_rate, timbre, score))
             sounds = {"original": audio}
             for tier, codes in tokenizer.encode(iter([audio])).items():
                 histograms[tier] += codebook_usage.histograms([codes], layout.stream(tier).num_codes)
                 sounds[tier] = tokenizer.decode(codes, tier)[: len(audio)]
                 accumulators[tier].add(audio, sounds[tier])
             if facts["track_id"] in players:
-                clips.append(_clips(f"{facts['track_id']} ({facts['genre']})", sounds, sample_rate))
+                clips.append(_clips(_titled(facts), sounds, sample_rate))
             progress.update(len(audio) / sample_rate)
     measured = {tier: accumulators[tier].result() for tier in layout.names}
     silent = "all held-out tracks are silent: nothing compares with that"
@@ -90,17 +92,23 @@ def evaluate_tokenizer(
     )
 
 
+def _titled(facts: dict[str, Any]) -> str:
+    """A track's name with what is known of it."""
+    known = [value for value in facts["labels"].values() if value not in ("", config.UNKNOWN_LABEL)]
+    return f"{facts['track_id']} ({', '.join(known)})" if known else facts["track_id"]
+
+
 def _clips(name: str, sounds: dict[str, np.ndarray], sample_rate: int) -> dict[str, report_media.Clip]:
     end = round(CLIP_SECONDS * sample_rate)
     return {key: report_media.Clip(name, sound[:end], sample_rate) for key, sound in sounds.items()}
 
 
 def _players(data: str, split: str, num_clips: int) -> set[str]:
-    """Track ids to listen to: the first of each genre, then the others in order."""
+    """Track ids to listen to: the first of each genre, where genres are known, then the others in order."""
     rows = [row for row in manifest.read(data) if row.status == "ok" and row.split == split]
     seen: set[str] = set()
     first, rest = [], []
     for row in rows:
-        (rest if row.labels["genre"] in seen else first).append(row.track_id)
-        seen.add(row.labels["genre"])
+        (rest if row.labels.get("genre") in seen else first).append(row.track_id)
+        seen.add(row.labels.get("genre"))
     return set((first + rest)[:num_clips])

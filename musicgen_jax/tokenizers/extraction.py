@@ -49,7 +49,8 @@ def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float) ->
 def _write_codes(tokenizer: Tokenizer, data: str, folder: pathlib.Path, metadata: dict, window_seconds: float) -> None:
     splits, layout = shards.split_names(data), tokenizer.layout
     scores = {row.track_id: row.score for row in manifest.read(data)}
-    features, entries = code_shards.features(layout, scores="scores" in metadata), []
+    labels = shards.label_names(data)
+    features, entries = code_shards.features(layout, labels, scores="scores" in metadata), []
     with (
         shards.ShardWriter(folder, code_shards.DATASET_NAME, features, splits, metadata) as writer,
         progress_report.Progress("extract codes", _seconds(data), "audio-s") as progress,
@@ -57,12 +58,13 @@ def _write_codes(tokenizer: Tokenizer, data: str, folder: pathlib.Path, metadata
         for split in splits:
             for facts, blocks in audio_dataset.read_tracks(data, split):
                 codes = tokenizer.encode(_count_seconds(blocks, layout.sample_rate, progress), window_seconds)
-                labels = {name: facts[name] for name in ("track_id", "genre", "artist")}
+                about = {name: facts[name] for name in ("track_id", "labels")}
+                texts = about if about["labels"] else {"track_id": facts["track_id"]}
                 for segment in code_shards.segments(layout, codes, facts.get("notes")):
-                    writer.write(split, segment | labels | {"lyrics": ""})
+                    writer.write(split, segment | texts | {"lyrics": ""})
                 num_samples = len(codes[layout.names[0]]) * layout.hop_length
                 score = scores[facts["track_id"]]
-                entries.append(code_shards.TrackEntry(**labels, split=split, num_samples=num_samples, score=score))
+                entries.append(code_shards.TrackEntry(**about, split=split, num_samples=num_samples, score=score))
         code_shards.write_index(writer.path, entries)
         code_shards.write_codebooks(writer.path, tokenizer.codebooks())
 

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 import tiny_layouts
 
 from musicgen_jax import config
@@ -24,22 +25,27 @@ def older(tiny_codes, tmp_path_factory) -> str:
     out, layout = tmp_path_factory.mktemp("older") / "codes", code_shards.read_facts(tiny_codes).layout
     metadata = {"vqvae": layout.fingerprint, "sample_rate": 4000, "num_codes": 16, "hop_lengths": layout.hop_lengths}
     metadata["audio"] = code_shards.read_facts(tiny_codes).audio
-    features, splits = code_shards.features(layout, whole_tracks=True), shards.split_names(tiny_codes)
+    features, splits = _of_older(layout), shards.split_names(tiny_codes)
     with shards.ShardWriter(out, code_shards.DATASET_NAME, features, splits, metadata) as writer:
         for split in splits:
             tracks = code_shards.Tracks(tiny_codes, split)
             for index, entry in enumerate(tracks.entries):
                 codes = tracks.read(index, layout.names, 0, entry.num_samples)
-                texts = {"track_id": entry.track_id, "genre": entry.genre, "artist": entry.artist, "lyrics": ""}
+                texts = {"track_id": entry.track_id, "lyrics": "", **entry.labels}
                 writer.write(split, {name: array[:, 0] for name, array in codes.items()} | texts)
         rows = [vars(entry) for entry in code_shards.read_index(tiny_codes)]
-        rows = [{**row, "top_codes": row["num_samples"] // 128} for row in rows]
-        younger = ("num_samples", "score")
+        rows = [row | row["labels"] | {"top_codes": row["num_samples"] // 128} for row in rows]
+        younger = ("num_samples", "score", "labels")
         lines = [json.dumps({name: value for name, value in row.items() if name not in younger}) for row in rows]
         (writer.path / code_shards.INDEX_NAME).write_text("".join(f"{line}\n" for line in lines))
         codebooks = code_shards.read_codebooks(tiny_codes)
         code_shards.write_codebooks(writer.path, {name: entries[0] for name, entries in codebooks.items()})
     return str(out)
+
+
+def _of_older(layout: Layout) -> tfds.features.FeaturesDict:
+    labels = {name: tfds.features.Text() for name in ("genre", "artist")}
+    return tfds.features.FeaturesDict(dict(code_shards.features(layout, whole_tracks=True)) | labels)
 
 
 def test_older_folders_are_read_alike(tiny_codes, older):
@@ -82,11 +88,11 @@ def test_a_window_reads_the_records_that_it_lies_in(tiny_codes):
 def write(folder: pathlib.Path, lengths: tuple[int, ...]) -> list[np.ndarray]:
     """Codes of three codebooks, tracks of so many frames; returns them."""
     rng, entries, tracks = np.random.default_rng(0), [], []
-    features = code_shards.features(CODEC)
+    features = code_shards.features(CODEC, ("genre", "artist"))
     metadata = code_shards.metadata(CODEC, "", "")
     with shards.ShardWriter(folder, code_shards.DATASET_NAME, features, ["train"], metadata) as writer:
         for index, length in enumerate(lengths):
-            texts = {"track_id": f"track{index}", "genre": "organ", "artist": "nobody"}
+            texts = {"track_id": f"track{index}", "labels": {"genre": "organ", "artist": "nobody"}}
             tracks.append(rng.integers(0, 11, (length, 3)).astype(np.int16))
             for segment in code_shards.segments(CODEC, {"codes": tracks[-1]}):
                 writer.write("train", segment | texts | {"lyrics": ""})
@@ -130,7 +136,7 @@ def test_records_of_another_stretch_are_noticed(tmp_path, monkeypatch):
 
 def test_any_name_and_tag_survives_in_the_index(tmp_path):
     strange = "a\nb\r\x85\u2028\u2029\x0b\x1e'\"\\ü\x00"
-    entries = [code_shards.TrackEntry(strange, "train", strange, strange, 3 * 128)] * 2
+    entries = [code_shards.TrackEntry(strange, "train", {strange: strange}, 3 * 128)] * 2
     code_shards.write_index(tmp_path, entries)
     assert code_shards.read_index(str(tmp_path), tiny_layouts.of_vqvae()) == entries
 

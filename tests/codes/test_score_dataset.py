@@ -32,7 +32,7 @@ def test_scores_are_read_as_they_were(folder):
         piece, wanted = found[f"piece{index:02d}"], tiny_scores.score(index)
         for name in ("notes", "quarters", "bars", "fermatas"):
             np.testing.assert_array_equal(getattr(piece.score, name), getattr(wanted, name))
-        assert piece.genre == ("dance", "hymn")[index % 2]
+        assert piece.labels["genre"] == ("dance", "hymn")[index % 2]
 
 
 def test_resolve_reads_what_only_the_scores_know(folder):

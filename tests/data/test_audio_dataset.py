@@ -102,8 +102,7 @@ def test_read_tracks_gives_every_track_whole(tiny_audio_dataset):
             np.testing.assert_array_equal(np.concatenate(list(blocks)), stored(index))
             assert facts == {
                 "track_id": f"track{index:02d}",
-                "genre": ("flute", "organ")[index % 2],
-                "artist": f"artist{index % 3}",
+                "labels": {"genre": ("flute", "organ")[index % 2], "artist": f"artist{index % 3}"},
                 "track_samples": TRACK_SAMPLES[index],
             }
             seen.append(index)

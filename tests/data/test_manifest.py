@@ -1,6 +1,7 @@
 """The split: no leakage, the same every time, every genre held out."""
 
 import collections
+import dataclasses
 import itertools
 
 import numpy as np
@@ -117,3 +118,25 @@ def test_rows_round_trip_sorted(tmp_path):
     assert manifest.read(tmp_path) == rows[::-1]
     with pytest.raises(FileNotFoundError, match=r"no manifest\.jsonl"):
         manifest.read(tmp_path / "absent")
+
+
+def test_a_track_may_name_its_split():
+    tracks = make_tracks({f"g{index}": "a" for index in range(10)}, per_group=2)
+    named = [dataclasses.replace(item, split="test") if item.track_id == "g3-0" else item for item in tracks]
+    splits = manifest.split_tracks(named, seed=0)
+    assert splits["g3-0"] == splits["g3-1"] == "test"  # the rest of its group goes with it
+    rest = [item for item in tracks if item.group != "g3"]
+    expected = manifest.split_groups(rest, seed=0)
+    assert {item.track_id: splits[item.track_id] for item in rest} == {
+        item.track_id: expected[item.group] for item in rest
+    }
+    assert manifest.divided_groups(named) == 0
+
+
+def test_the_split_of_a_source_may_divide_a_group():
+    tracks = make_tracks({"a": "x", "b": "x"}, per_group=3)
+    own = {"a-0": "test", "a-1": "train"}
+    named = [dataclasses.replace(item, split=own.get(item.track_id, "")) for item in tracks]
+    splits = manifest.split_tracks(named, seed=0)
+    assert [splits[f"a-{i}"] for i in range(3)] == ["test", "train", "train"]
+    assert manifest.divided_groups(named) == 1

@@ -16,12 +16,12 @@ from musicgen_jax.runtime.errors import UserError
 
 
 def write(directory, megabytes: float = 0.01) -> None:
-    features = shards.audio_features()
+    features = shards.audio_features(["genre", "artist"])
     with shards.ShardWriter(directory, "musicgen_audio", features, ("train",), {"sample_rate": 8000}) as writer:
         for index in range(10):
             size = round(megabytes * 1e5 / 2)
             audio = np.random.default_rng(index).integers(-(2**15), 2**15, size, np.int16)
-            labels = {"track_id": "t", "genre": "g", "artist": "a"}
+            labels = {"track_id": "t", "labels": {"genre": "g", "artist": "a"}}
             writer.write("train", labels | {"audio": audio, "segment": index, "start": 0, "track_samples": size})
         (writer.path / "manifest.jsonl").touch()
 

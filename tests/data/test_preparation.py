@@ -47,7 +47,7 @@ def test_everything_is_there(tmp_path):
     for split in manifest.SPLITS:
         for record in shards.open_split(tmp_path / "out", split):
             name = record["track_id"].decode()
-            assert rows[name].split == split and record["genre"].decode() == name.split("/")[0]
+            assert rows[name].split == split and shards.labels_of(record)["genre"] == name.split("/")[0]
             assert record["start"] == sum(map(len, audio[name])) and record["segment"] == len(audio[name])
             assert record["track_samples"] == rows[name].num_samples
             audio[name].append(record["audio"])
@@ -129,6 +129,77 @@ def blocks_or_error(error):
     yield np.full(8000, 0.1, np.float32)
     if error:
         raise error
+
+
+def bare_track(name: str, **facts) -> track.Track:
+    rest = {"group": name, "hash": "", "labels": {}, "duration": 1.0, "sample_rate": 8000, "channels": 1}
+    return track.Track(
+        **rest | {"track_id": name, "path": name, "blocks": functools.partial(blocks_or_error, None)} | facts
+    )
+
+
+def source_of(*tracks: track.Track, **more) -> types.SimpleNamespace:
+    return types.SimpleNamespace(tracks=lambda *_, **options: (list(tracks), []), **more)
+
+
+def test_labels_have_any_names_and_a_track_needs_none_of_them(tmp_path):
+    source = source_of(
+        bare_track("a", labels={"pitch": "60", "start": "ü"}),
+        bare_track("b", labels={"family": "reed"}),
+        bare_track("c"),
+    )
+    report = preparation.prepare(settings_for(tmp_path), source, str(tmp_path / "out"), 0)
+    assert report["labels"] == {"family": 1, "pitch": 1, "start": 1}
+    assert shards.label_names(tmp_path / "out") == ("family", "pitch", "start")
+    found = {
+        record["track_id"].decode(): shards.labels_of(record)
+        for split in shards.split_names(tmp_path / "out")
+        for record in shards.open_split(tmp_path / "out", split)
+    }
+    unknown = dict.fromkeys(("family", "pitch", "start"), "unknown")
+    assert found == {
+        "a": {"family": "unknown", "pitch": "60", "start": "ü"},
+        "b": unknown | {"family": "reed"},
+        "c": unknown,
+    }
+    assert {row.track_id: row.labels for row in manifest.read(tmp_path / "out")}["b"] == {"family": "reed"}
+
+
+def test_a_data_set_without_labels(tmp_path):
+    preparation.prepare(settings_for(tmp_path), source_of(bare_track("a")), str(tmp_path / "out"), 0)
+    (record,) = shards.open_split(tmp_path / "out", "train")
+    assert "labels" not in record and shards.labels_of(record) == {} and shards.label_names(tmp_path / "out") == ()
+
+
+def test_licences_are_told_everywhere(tmp_path):
+    notes = {"licence": "CC-BY-NC-SA-4.0", "licence_url": "https://example.org/licence", "attribution": "the players"}
+    source = source_of(bare_track("a"), bare_track("b", licence="CC-BY-4.0"), notes=lambda source: notes)
+    report = preparation.prepare(settings_for(tmp_path), source, str(tmp_path / "out"), 0)
+    assert report["licence"] == {
+        "tracks": {"CC-BY-4.0": 1, "CC-BY-NC-SA-4.0": 1},
+        "non_commercial": ["CC-BY-NC-SA-4.0"],
+        "share_alike": ["CC-BY-NC-SA-4.0"],
+        "url": "https://example.org/licence",
+        "attribution": "the players",
+    }
+    assert shards.read_metadata(tmp_path / "out")["licence"] == report["licence"]
+    assert {row.track_id: row.licence for row in manifest.read(tmp_path / "out")} == {"a": "", "b": "CC-BY-4.0"}
+    assert "CC-BY-NC-SA-4.0 forbids commercial use" in report["messages"]
+
+
+def test_options_of_another_source_are_refused(tmp_path):
+    taken = {}
+    source = types.SimpleNamespace(
+        tracks=lambda *_, subset="all": taken.update(subset=subset) or ([bare_track("a")], []), OPTIONS=("subset",)
+    )
+    settings = preparation.Settings("recordings", str(tmp_path), 8000, 0, options={"subset": "small"})
+    with pytest.raises(UserError, match="subset=small: dataset=recordings does not take it"):
+        preparation.prepare(settings, recordings, str(tmp_path / "out"), 0)
+    report = preparation.prepare(settings, source, str(tmp_path / "out"), 0)
+    assert taken == {"subset": "small"} and report["settings"]["options"] == taken
+    other = preparation.Settings("recordings", str(tmp_path), 8000, 0, options={"subset": "large"})
+    with pytest.raises(UserError, match=r"options .*small.*, now .*large"):
+        preparation.prepare(other, source, str(tmp_path / "out"), 0)
 
 
 def fake_source(errors: list) -> types.SimpleNamespace:

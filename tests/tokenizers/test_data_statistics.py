@@ -24,7 +24,7 @@ def write(directory, tracks: list[np.ndarray]) -> str:
     facts = {"sample_rate": SAMPLE_RATE}
     with shards.ShardWriter(directory, "tracks", shards.audio_features(), ("train",), facts) as writer:
         for number, audio in enumerate(tracks):
-            labels = {"track_id": f"track{number}", "genre": "", "artist": "", "track_samples": len(audio)}
+            labels = {"track_id": f"track{number}", "track_samples": len(audio)}
             for segment, (start, stop) in enumerate(shards.segment_bounds(len(audio), SAMPLE_RATE)):
                 record = {"audio": audio[start:stop], "segment": segment, "start": start}
                 writer.write("train", labels | record)

@@ -34,7 +34,7 @@ def tracks(
       before it.
 
     Raises:
-      UserError: no folder, or no such file in it; or some have a split of their own and others none.
+      UserError: no folder, or no such file in it.
     """
     del sample_rate, seed
     paths, _, unlisted = _find(source)
@@ -56,8 +56,6 @@ def tracks(
                 rejected.append(track.Rejection(item.track_id, reason, item.hash, item.duration))
             else:
                 kept.append(item)
-    if len({bool(item.split) for item in kept}) > 1:
-        raise UserError(f"{source} holds MIDI files beside grids that say their split: prepare them apart")
     return kept, rejected
 
 

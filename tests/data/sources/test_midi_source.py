@@ -1,5 +1,6 @@
 """Scores without audio: MIDI files and published grids."""
 
+import collections
 import dataclasses
 import functools
 import json
@@ -38,7 +39,7 @@ def test_midi_files(tmp_path):
         piece for split in shards.split_names(tmp_path / "out") for piece in
         score_reader.read(str(tmp_path / "out"), split)
     ]  # fmt: skip
-    genres = {piece.track_id: piece.genre for piece in found}
+    genres = {piece.track_id: piece.labels["genre"] for piece in found}
     assert genres == {"hymns/0.mid": "hymns", "hymns/1.mid": "hymns", "2.mid": "unknown", "3.mid": "unknown"}
     for piece in found:
         read = midi.read(folder / piece.track_id, apply_sustain=True)
@@ -57,8 +58,9 @@ def test_a_grid_keeps_its_split(tmp_path):
     assert piece.track_id == "chorales.json/valid/000" and len(piece.score.notes) == 3
     assert piece.score.seconds == pytest.approx(2 * 60 / source.GRID_BEATS_PER_MINUTE)
     midi.write(folder / "x.mid", tiny_scores.score(0))
-    with pytest.raises(UserError, match="holds MIDI files beside grids that say their split: prepare them apart"):
-        prepare(folder, tmp_path / "both")
+    rows = manifest.read(tmp_path / "both") if prepare(folder, tmp_path / "both") else []
+    assert {row.track_id: row.split for row in rows}["x.mid"] == "train"  # one group alone is nothing to hold out
+    assert collections.Counter(row.split for row in rows) == {"train": 4, "validation": 1, "test": 1}
 
 
 def test_scores_may_stay_in_their_files_until_they_are_written(tmp_path):
