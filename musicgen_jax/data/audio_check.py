@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -60,20 +61,22 @@ class _Tally:
         self.frames = self.nonfinite = self.at_full_scale = self.stretches = self.silent_stretches = 0
         self.peak = self.mono_peak = 0.0
 
-    def add(self, block: np.ndarray) -> None:
-        """Takes in the next block of the file, float32 [S, C]."""
-        with np.errstate(invalid="ignore"):  # infinity minus infinity; counted below
-            mono = block.mean(axis=1, dtype=np.float32)
-        self.digest.update(mono.tobytes())
-        level = np.abs(block)
-        self.nonfinite += int(np.count_nonzero(~np.isfinite(block)))
-        self.at_full_scale += int(np.count_nonzero(level >= FULL_SCALE))
-        self.peak = max(self.peak, float(level.max()))
+    def add(self, block: np.ndarray) -> np.ndarray:
+        """Takes in the next block of the file, float32 [S, C], and returns it mixed to mono, [S]."""
+        mono = audio_io.mixed(block)
+        self.digest.update(np.ascontiguousarray(mono))
+        peak = max(float(block.max()), -float(block.min()))  # NaN where there is one
+        if not math.isfinite(peak):
+            self.nonfinite += int(np.count_nonzero(~np.isfinite(block)))
+        if not peak < FULL_SCALE:
+            self.at_full_scale += int(np.count_nonzero(np.abs(block) >= FULL_SCALE))
+        self.peak = max(self.peak, peak)
         peaks = np.maximum.reduceat(np.abs(mono), np.arange(0, len(mono), self.stretch))
         self.mono_peak = max(self.mono_peak, float(peaks.max()))
         self.stretches += len(peaks)
         self.silent_stretches += int(np.count_nonzero(peaks < SILENCE))
         self.frames += len(block)
+        return mono
 
     def completed(self, facts: AudioFacts) -> AudioFacts:
         """`facts` with all that shows only when the last block has been read."""
@@ -87,28 +90,53 @@ class _Tally:
         )
 
 
-def inspect(path: str, min_seconds: float) -> AudioFacts:
-    """Decodes a file once, in bounded memory; never raises for a bad file: `reason` says what is wrong with it.
+class Inspection:
+    """One pass over a file, which never raises for a bad file: `facts.reason` says what is wrong with it.
 
-    Args:
-      path: the file.
-      min_seconds: files shorter than this are rejected.
+    Attributes:
+      facts: what is known of it so far; all, once the blocks are used up.
     """
-    facts, tally = AudioFacts(hash=""), None
-    try:
-        files.require_file(path, "audio file")
-        facts = AudioFacts(hash=_file_hash(path))
-        with audio_io.open_audio(path) as file:
-            known = {"artist": file.artist, "genre": file.genre, "channels": file.channels}
-            facts = dataclasses.replace(facts, sample_rate=file.sample_rate, **known)
-            tally = _Tally(file.sample_rate)
-            for block in file.blocks():
-                tally.add(block)
-            facts = tally.completed(facts)
-    except (UserError, OSError, MemoryError) as error:
-        return dataclasses.replace(facts, reason=_explanation(error, path))
-    reason = _reason(facts, tally, min_seconds)
-    return dataclasses.replace(facts, reason=reason, warning="" if reason else _warning(facts, file.warnings))
+
+    def __init__(self, path: str, min_seconds: float) -> None:
+        """Args:
+        path: the file.
+        min_seconds: files shorter than this are rejected.
+        """
+        self.facts = AudioFacts(hash="")
+        self._path, self._min_seconds = path, min_seconds
+
+    def blocks(self, sample_rate: int) -> Iterator[np.ndarray]:
+        """Decodes the file once, in bounded memory: mono float32 [S], as `audio_io.read_blocks`.
+
+        Args:
+          sample_rate: Hz of the blocks; 0 is the file's own.
+
+        Ends early where the file turns out to be bad; what a caller does with a block may raise as it likes.
+        """
+        try:
+            files.require_file(self._path, "audio file")
+            self.facts = AudioFacts(hash=_file_hash(self._path))
+            with audio_io.open_audio(self._path) as file:
+                known = {"artist": file.artist, "genre": file.genre, "channels": file.channels}
+                self.facts = dataclasses.replace(self.facts, sample_rate=file.sample_rate, **known)
+                tally = _Tally(file.sample_rate)
+                mono = map(tally.add, file.blocks())
+                yield from audio_io.resample_blocks(mono, file.sample_rate, sample_rate or file.sample_rate)
+        except (UserError, OSError, MemoryError) as error:
+            self.facts = dataclasses.replace(self.facts, reason=_explanation(error, self._path))
+            return
+        facts = tally.completed(self.facts)
+        reason = _reason(facts, tally, self._min_seconds)
+        warning = "" if reason else _warning(facts, file.warnings)
+        self.facts = dataclasses.replace(facts, reason=reason, warning=warning)
+
+
+def inspect(path: str, min_seconds: float) -> AudioFacts:
+    """Decodes a file once, in bounded memory, for what that tells; arguments as `Inspection`."""
+    inspection = Inspection(path, min_seconds)
+    for _ in inspection.blocks(0):
+        pass
+    return inspection.facts
 
 
 def _explanation(error: Exception, path: str) -> str:

@@ -186,8 +186,16 @@ def read_blocks(path: str | os.PathLike[str], sample_rate: int, block_seconds: f
 
 def mono_blocks(file: AudioFile, sample_rate: int, block_seconds: float = 10.0) -> Iterator[np.ndarray]:
     """As `read_blocks`, of a file that `open_audio` opened."""
-    mono = (block.mean(axis=1, dtype=np.float32) for block in file.blocks(block_seconds))
+    mono = (mixed(block) for block in file.blocks(block_seconds))
     yield from resample_blocks(mono, file.sample_rate, sample_rate)
+
+
+def mixed(block: np.ndarray) -> np.ndarray:
+    """float32 [S, C] of one or two channels -> their mean [S], several times as fast as NumPy's."""
+    if block.shape[1] == 1:
+        return block[:, 0]
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
+        return (block[:, 0] + block[:, 1]) * np.float32(0.5)
 
 
 def resample_blocks(blocks: Iterator[np.ndarray], source_rate: int, sample_rate: int) -> Iterator[np.ndarray]:
