@@ -111,13 +111,18 @@ def render_score(score: Score, timbre: timbres.Timbre, sample_rate: int, seconds
         raise UserError(
             f"seconds is {seconds:.0f}; at most {MAX_SCORE_SECONDS:.0f} s are rendered at once: cut the score"
         )
+    return _leveled(unleveled(score, timbre, seconds, sample_rate))
+
+
+def unleveled(score: Score, timbre: timbres.Timbre, seconds: float, sample_rate: int) -> np.ndarray:
+    """As `render_score`, as loud as its notes are, and of any length that fits into memory."""
     voices = score.voices() or [np.zeros((0, 4), np.float32)]
     audio = 0.0
     for start in range(0, len(voices), VOICES_AT_ONCE):
         group = voices[start : start + VOICES_AT_ONCE]
         group += [np.zeros((0, 4), np.float32)] * (VOICES_AT_ONCE - len(group))
         audio = audio + _unleveled(pack(group), timbre, seconds, sample_rate)
-    return _leveled(audio)
+    return audio
 
 
 def _unleveled(notes: Notes, timbre: timbres.Timbre, seconds: float, sample_rate: int) -> np.ndarray:
@@ -130,12 +135,13 @@ def _unleveled(notes: Notes, timbre: timbres.Timbre, seconds: float, sample_rate
 
 
 def _leveled(audio: np.ndarray) -> np.ndarray:
-    """At TARGET_RMS, or less where the peak would pass PEAK_LIMIT; silence stays silence."""
     rms = np.sqrt(np.mean(audio.astype(np.float64) ** 2))
-    peak = np.max(np.abs(audio))
-    if rms == 0:
-        return audio
-    return audio * np.float32(min(TARGET_RMS / rms, PEAK_LIMIT / peak))
+    return audio * gain(rms, np.max(np.abs(audio)))
+
+
+def gain(rms: float, peak: float) -> np.float32:
+    """What brings audio to TARGET_RMS, or to less where its peak would pass PEAK_LIMIT; silence stays silence."""
+    return np.float32(min(TARGET_RMS / rms, PEAK_LIMIT / peak) if rms else 1)
 
 
 @functools.partial(jax.jit, static_argnames=("num_samples", "sample_rate"))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from musicgen_jax.data import track, workers
+from musicgen_jax.data import rendering, track, workers
 from musicgen_jax.data.sources import folder
 from musicgen_jax.ddsp import synthesizer, timbres
 from musicgen_jax.runtime.errors import UserError
@@ -116,10 +116,8 @@ def _objection(written: music_xml.Written, taken: dict[bytes, track.Track], samp
         return f"parts other than {', '.join(PARTS)}: {', '.join(written.parts) or 'none'}"
     if not all(map(len, _voices(written))):
         return "a part has no notes"
-    highest = float(written.score.notes[:, 0].max())
-    hertz = 440 * 2 ** ((highest - 69) / 12)
-    if hertz >= sample_rate / 2:
-        return f"pitch beyond the sample rate: MIDI {highest:g} is {hertz:.0f} Hz, too high for {sample_rate} Hz"
+    if too_high := rendering.objection(written.score, sample_rate):
+        return too_high
     quarters = written.score.seconds  # a second each
     if quarters * 60 / BEATS_PER_MINUTE < MIN_SECONDS:
         return f"shorter than {MIN_SECONDS:g} s: {quarters:g} quarters"
