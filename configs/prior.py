@@ -9,7 +9,8 @@ CPU), `small` (about 150 M at the top, one accelerator), `1b` and `5b` (pods). A
 80 M at the scales above tiny.
 
 `score=true`: the prior is told which notes sound (codes of data with scores: chorales, or recordings with .mid files
-beside them); hidden in 15 % of the windows, so that it also plays without a score, and is guided by one.
+beside them); hidden in 15 % of the windows, so that it also plays without a score, and is guided by one. `lyrics=true`:
+it is told the words around its window (codes of recordings with .lrc or .txt files beside them), hidden likewise.
 
 The larger scales have the founding AdamW; `--config.optimizer.name=muon` trains them by Muon, whose best rate is a few
 times AdamW's (`--config.optimizer.peak_learning_rate=...`; at scale tiny 1.6e-2 beside 3e-3, docs/results.md).
@@ -90,10 +91,12 @@ def five_billion(tier: str) -> config.PriorTraining:
 
 
 def get_config(arg: str | None = None) -> config.PriorTraining:
-    """`arg` is "tier=TIER,scale=SCALE,score=BOOL"."""
-    options = config.parse_arg(arg, tier="top", scale="tiny", score="false")
+    """`arg` is "tier=TIER,scale=SCALE,score=BOOL,lyrics=BOOL"."""
+    options = config.parse_arg(arg, tier="top", scale="tiny", score="false", lyrics="false")
     scales = {"tiny": tiny, "small": small, "1b": one_billion, "5b": five_billion}
     run = config.choose(scales, options["scale"])(options["tier"])
     if config.choose({"true": True, "false": False}, options["score"], "score"):
         run.model.score, run.model.score_dropout = True, 0.15
+    if config.choose({"true": True, "false": False}, options["lyrics"], "lyrics"):
+        run.model.lyrics, run.model.lyrics_dropout = True, 0.15
     return run

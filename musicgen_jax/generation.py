@@ -155,8 +155,11 @@ class MusicGenerator:
             scores = composer.commission(said, prime, start.seconds if start is not None and prime is None else 0.0)
         elif not silent and score is not None:
             scores = performed.load(score)
-        if scores is not None:
-            said.setdefault("guide_by", ("score",))
+        given = ["score"] if scores is not None else []
+        heard = said.get("lyrics") and any(model.config.dropout_of("lyrics") for model in models)
+        given += ["lyrics"] if heard else []
+        if given:
+            said.setdefault("guide_by", tuple(given))
         if start is not None and said["mode"] == "upsample":
             said.setdefault("seconds", start.seconds)
         elif isinstance(scores, performed.Scores):

@@ -21,10 +21,11 @@ SOURCES = {
     "recordings": "musicgen_jax.data.sources.recordings",
     "chorales": "musicgen_jax.data.sources.chorales",
     "midi": "musicgen_jax.data.sources.midi",
+    "syllables": "musicgen_jax.data.sources.syllables",
 }
 
 _DATASET = flags.DEFINE_enum("dataset", None, list(SOURCES), "Where the music comes from.", required=True)
-_SOURCE = cli.define_path("source", "", "Folder of the recordings or MIDI files; the chorales need none.")
+_SOURCE = cli.define_path("source", "", "Folder of the recordings or MIDI files; chorales and syllables need none.")
 _OUT = cli.define_path("out", None, "Directory to write; must be new, empty, or hold this dataset.", required=True)
 _SAMPLE_RATE = flags.DEFINE_integer("sample_rate", 22050, "Hz of the dataset.")
 _SEED = flags.DEFINE_integer(

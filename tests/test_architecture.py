@@ -35,8 +35,8 @@ MAY_IMPORT = {
     },
     "conditions": {"config", "nn", "sharding", "transformer"},
     "priors": {
-        *("config", "codes.layout", "codes.patterns", "data.labels", "nn", "sharding", "transformer", "conditions"),
-        *("training.state", "training.precision"),
+        *("config", "codes.layout", "codes.patterns", "codes.lyric_windows", "data.labels", "data.lyrics", "nn"),
+        *("sharding", "transformer", "conditions", "training.state", "training.precision"),
     },
     "training": {"config", "nn", "sharding"},
     "sampling": {

@@ -36,7 +36,7 @@ def codes(tmp_path_factory) -> str:
                 for tier, hop in tiny_layouts.HOP_LENGTHS.items()
             }
             for segment in code_shards.segments(layout, codes):
-                writer.write("train", segment | labels | {"lyrics": ""})
+                writer.write("train", segment | labels)
             entries.append(code_shards.TrackEntry(**labels, split="train", num_samples=TOP_CODES * 128))
         code_shards.write_index(writer.path, entries)
     return str(out)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.codes import code_shards, places
+from musicgen_jax.codes import code_shards, lyric_windows, places
 from musicgen_jax.data import labels, loader, shards
 from musicgen_jax.scores import excerpts
 
@@ -50,6 +50,11 @@ def resolve(model: config.PriorConfig, directory: str) -> config.PriorConfig:
         entries = code_shards.read_index(directory, layout)
         _require_scores(directory, train, model)
         resolved = dataclasses.replace(resolved, score_notes=most_notes(entries, resolved))
+    if model.lyrics:
+        _require_lyrics(directory, train, model)
+        told = [entry.lyrics for entry in train]
+        resolved = dataclasses.replace(resolved, characters=lyric_windows.vocabulary(told))
+        resolved = dataclasses.replace(resolved, lyric_tokens=lyric_windows.num_tokens(told, resolved))
     resolved.validate()
     return resolved
 
@@ -67,6 +72,21 @@ def _require_scores(directory: str, train: list[code_shards.TrackEntry], model: 
         scored == len(train) or model.score_dropout > 0,
         f"--config.model.score_dropout=0: {len(train) - scored} of {len(train)} training tracks of {directory} have no "
         f"score, which takes a share of windows whose score is hidden: 0.15, say, {rule}",
+    )
+
+
+def _require_lyrics(directory: str, train: list[code_shards.TrackEntry], model: config.PriorConfig) -> None:
+    """Raises UserError where a model that is to be told the lyrics cannot learn to be told them of these tracks."""
+    worded, rule = sum(bool(entry.lyrics.kind) for entry in train), "or train without: --config.model.lyrics=false"
+    config.require(
+        worded > 0,
+        f"{directory} has no lyrics of its training tracks: prepare recordings with .lrc or .txt files beside them and "
+        f"extract the codes again, {rule}",
+    )
+    config.require(
+        worded == len(train) or model.lyrics_dropout > 0,
+        f"--config.model.lyrics_dropout=0: {len(train) - worded} of {len(train)} training tracks of {directory} have "
+        f"no lyrics, which takes a share of windows whose lyrics are hidden: 0.15, say, {rule}",
     )
 
 
@@ -91,6 +111,8 @@ class Windows(places.Places):
         self.hop_length = self.tracks.layout.stream(model.tier).hop_length
         super().__init__(map(self.num_frames, range(len(self.entries))), model.context, model.multiple)
         self.size_of_notes = max(model.score_notes, most_notes(self.entries, model)) if model.score else 0
+        told = [entry.lyrics for entry in self.entries]
+        self.size_of_lyrics = max(model.lyric_tokens, lyric_windows.num_tokens(told, model)) if model.lyrics else 0
 
     def num_frames(self, track: int) -> int:
         """Frames of this stream in a track, given by its index among `entries`."""
@@ -107,7 +129,8 @@ class Windows(places.Places):
           "codes" int32 [T, Q]; "mask" bool [T], False behind the track's end, where codes are 0; "above" int32
           [T / upsampling, Q], absent where there is no stream above; "genre", "artist", "start", "length" int32
           scalars, the last two in frames of this stream. Of a model that is told the score "notes" float32 [N, 5], see
-          `conditions.score.planes`, and "scored", bool: whether the track has a score.
+          `conditions.score.planes`, and "scored", bool: whether the track has a score. Of one that is told the lyrics
+          those of `lyric_windows.window`.
         """
         model, entry, hop = self.model, self.entries[track], self.hop_length
         names = [model.tier, model.above] if model.upsampling else [model.tier]
@@ -129,6 +152,11 @@ class Windows(places.Places):
             begin = start * hop / self.tracks.layout.sample_rate
             notes = found.get("notes", np.zeros((0, 5), np.float32))
             example |= {"notes": excerpts.window(notes, begin, self.size_of_notes), "scored": bool(entry.score.kind)}
+        if model.lyrics:
+            begin = start * hop / self.tracks.layout.sample_rate
+            bounds = lyric_windows.stretch(model, begin)
+            lyrics = self.tracks.lyrics(track, *bounds) if entry.lyrics.kind else None
+            example |= lyric_windows.window(model, lyrics, begin, self.size_of_lyrics)
         return example
 
 
@@ -139,7 +167,8 @@ class RandomWindow(grain.transforms.RandomMap):
         self._windows = windows
 
     def random_map(self, slot: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        return self._windows.window(*self._windows.place(slot, rng))
+        example = self._windows.window(*self._windows.place(slot, rng))
+        return lyric_windows.with_others(example, rng) if self._windows.model.lyrics else example
 
 
 def training_batches(run: config.PriorTraining, mesh: jax.sharding.Mesh) -> Callable[[int], Iterator[loader.Batch]]:

@@ -8,6 +8,7 @@ a track, codes of one codebook alone, and no layout but what `Layout.from_dict` 
 import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ import tensorflow_datasets as tfds
 
 from musicgen_jax import config
 from musicgen_jax.codes.layout import VERSION_1, Layout, Stream
-from musicgen_jax.data import score_facts, shards
+from musicgen_jax.data import lyric_facts, score_facts, shards
+from musicgen_jax.data.lyrics import Lyrics, joined
 from musicgen_jax.runtime import files, records
 from musicgen_jax.runtime.errors import NotFoundError, UserError
 from musicgen_jax.scores import excerpts
@@ -28,14 +30,18 @@ WRITER = "pass a folder that extract_codes wrote"
 
 
 def features(
-    layout: Layout, labels: Sequence[str] = (), whole_tracks: bool = False, scores: bool = False
+    layout: Layout,
+    labels: Sequence[str] = (),
+    whole_tracks: bool = False,
+    scores: bool = False,
+    lyrics: bool = False,
 ) -> tfds.features.FeaturesDict:
     """The fields of a record, as TFDS describes them.
 
     They are int16 codes [T, Q] of every stream, a text a label, lyrics, and the sample of the track that the record
     starts at.
-    In data sets with scores a record has the `notes` that sound within it, as `shards.audio_features` says. Those of
-    older folders (`whole_tracks`) have codes [T] and no start.
+    In data sets with scores a record has the `notes` that sound within it, in those with lyrics `lyric_times`, as
+    `shards.audio_features` says. Those of older folders (`whole_tracks`) have codes [T] and no start.
     """
     codes = {
         stream.name: tfds.features.Tensor(
@@ -45,6 +51,7 @@ def features(
     }
     text = {name: tfds.features.Text() for name in ("track_id", "lyrics")} | shards.label_features(labels)
     rest = ({} if whole_tracks else {"start": np.int64}) | ({"notes": shards.notes_feature()} if scores else {})
+    rest |= {"lyric_times": shards.lyric_times_feature()} if lyrics else {}
     return tfds.features.FeaturesDict(codes | text | rest)
 
 
@@ -54,22 +61,29 @@ def segment_samples(layout: Layout) -> int:
 
 
 def segments(
-    layout: Layout, codes: Mapping[str, np.ndarray], notes: np.ndarray | None = None
+    layout: Layout, codes: Mapping[str, np.ndarray], notes: np.ndarray | None = None, lyrics: Lyrics | None = None
 ) -> Iterator[dict[str, Any]]:
-    """The records of a track, but for its texts.
+    """The records of a track, but for its labels.
 
     Args:
       layout: of the codes.
       codes: stream -> int16 [T, Q], all of the same stretch of audio.
       notes: float32 [N, 5] of the track, in data sets with scores.
+      lyrics: of the track, in data sets with lyrics.
     """
     size = segment_samples(layout)
     coarsest = layout.streams[0]
-    for start in range(0, len(codes[coarsest.name]) * coarsest.hop_length, size):
+    length = len(codes[coarsest.name]) * coarsest.hop_length
+    for start in range(0, length, size):
         ends = {one.name: (start // one.hop_length, (start + size) // one.hop_length) for one in layout.streams}
         record = {name: codes[name][first:stop] for name, (first, stop) in ends.items()} | {"start": start}
         if notes is not None:
             record["notes"] = excerpts.within(notes, start / layout.sample_rate, (start + size) / layout.sample_rate)
+        record["lyrics"] = ""
+        if lyrics is not None:
+            # What is sung when the codes have ended belongs to the last record.
+            stop = (start + size) / layout.sample_rate if start + size < length else np.inf
+            record |= shards.lyric_fields(lyrics.within(start / layout.sample_rate, stop))
         yield record
 
 
@@ -82,6 +96,7 @@ class TrackEntry:
     labels: dict[str, str]  # label -> value
     num_samples: int  # that the codes reach over; whole frames of every stream
     score: score_facts.ScoreFacts = score_facts.NONE
+    lyrics: lyric_facts.LyricFacts = lyric_facts.NONE
 
 
 def write_index(directory: pathlib.Path, entries: list[TrackEntry]) -> None:
@@ -113,6 +128,8 @@ def read_index(directory: str, layout: Layout | None = None) -> list[TrackEntry]
         config.require(sound, f"{where}.num_samples is {entry.num_samples} and {rule}")
         sound = all(0 <= most <= entry.score.num_notes for most in entry.score.crowds)
         config.require(sound, f"{where}.score: no stretch of a track has more notes than the track: {AGAIN}")
+        sound = all(0 <= most <= entry.lyrics.num_characters for most in entry.lyrics.crowds)
+        config.require(sound, f"{where}.lyrics: no stretch of a track has more characters than the track: {AGAIN}")
         entries.append(entry)
     return entries
 
@@ -144,6 +161,7 @@ class Facts:
       layout: of the tokenizer.
       segment_samples: of audio that a record is of; 0 where each is of a whole track.
       scores: whether records have notes.
+      lyrics: whether records have characters with times.
       audio: digest of the dataset, see `provenance.of_audio`; "" in folders that are older than it.
       manifest: what these have instead: a digest of the bytes of its manifest, or "".
     """
@@ -151,14 +169,16 @@ class Facts:
     layout: Layout
     segment_samples: int = 0
     scores: bool = False
+    lyrics: bool = False
     audio: str = ""
     manifest: str = ""
 
 
-def metadata(layout: Layout, audio: str, data: str, scores: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What metadata.json is to say of new codes: of audio with this digest, from this folder; of what it says of its
-    scores the same."""
-    facts = {"layout": layout.to_dict(), "sample_rate": layout.sample_rate} | ({"scores": scores} if scores else {})
+def metadata(layout: Layout, audio: str, data: str, told: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """What metadata.json is to say of new codes: of audio with this digest, from this folder; of what its own metadata,
+    `told`, say of scores and lyrics the same."""
+    facts = {"layout": layout.to_dict(), "sample_rate": layout.sample_rate}
+    facts |= {name: told[name] for name in ("scores", "lyrics") if told.get(name)}
     return facts | {"segment_samples": segment_samples(layout), "audio": audio, "data": data}
 
 
@@ -186,6 +206,7 @@ def read_facts(directory: str) -> Facts:
         layout,
         size,
         "scores" in values,
+        "lyrics" in values,
         **{name: records.check(str, one, f"{where}.{name}") for name, one in texts.items()},
     )
 
@@ -205,6 +226,7 @@ class Tracks:
       layout: of the codes.
       entries: of the tracks.
       has_scores: whether `read` gives notes.
+      has_lyrics: whether there is something for `lyrics`.
     """
 
     def __init__(self, directory: str, split: str):
@@ -216,9 +238,10 @@ class Tracks:
         """
         facts = read_facts(directory)
         self._where = f"{directory}: split {split}"
-        self.layout, self.has_scores, self._size = facts.layout, facts.scores, facts.segment_samples
+        self.layout, self._size = facts.layout, facts.segment_samples
+        self.has_scores, self.has_lyrics = facts.scores, facts.lyrics
         self.entries = [entry for entry in read_index(directory, facts.layout) if entry.split == split]
-        of_records = features(facts.layout, whole_tracks=not self._size, scores=facts.scores)
+        of_records = features(facts.layout, (), not self._size, facts.scores, facts.lyrics)
         self._records = shards.open_split(directory, split, of_records)
         sizes = [-(-entry.num_samples // self._size) if self._size else 1 for entry in self.entries]
         self._firsts = np.cumsum([0, *sizes])
@@ -265,6 +288,17 @@ class Tracks:
             bounds = (sample / self.layout.sample_rate for sample in (start, notes_until))
             found["notes"] = excerpts.within(excerpts.joined(notes), *bounds)
         return found
+
+    def lyrics(self, track: int, start: float, stop: float) -> Lyrics:
+        """What is sung from second `start` up to `stop` of a track, given by its index among `entries`.
+
+        Raises as `read`.
+        """
+        seconds = (self._size or self.entries[track].num_samples) / self.layout.sample_rate
+        last = -(-self.entries[track].num_samples // self._size) - 1 if self._size else 0
+        first, until = (int(np.clip(second / seconds, 0, last)) for second in (start, stop))
+        parts = [shards.lyrics_of(self._record(track, index), self._where) for index in range(first, until + 1)]
+        return joined(parts).within(start, stop)
 
     def _codes(self, record: Mapping[str, Any], stream: Stream, entry: TrackEntry, first: int) -> np.ndarray:
         """Codes [T, Q] of the record of a track that begins at its sample `first`, as many as the index says."""

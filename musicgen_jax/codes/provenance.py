@@ -10,8 +10,8 @@ from musicgen_jax.data import manifest, shards
 
 
 def of_audio(directory: str) -> str:
-    """Hexadecimal digest of a prepared dataset: its sample rate and its tracks' ids, sources, labels, lengths, splits
-    and scores.
+    """Hexadecimal digest of a prepared dataset: its sample rate and its tracks' ids, sources, labels, lengths, splits,
+    scores and lyrics.
 
     Raises:
       NotFoundError: no prepared dataset there.
@@ -20,6 +20,7 @@ def of_audio(directory: str) -> str:
     tracks = sorted(
         [row.track_id, row.hash, row.split, row.num_samples, sorted(row.labels.items())]
         + ([row.score.digest] if row.score.kind else [])
+        + ([row.lyrics.digest] if row.lyrics.kind else [])
         for row in rows
     )
     return _digest([shards.read_metadata(directory)["sample_rate"], tracks])

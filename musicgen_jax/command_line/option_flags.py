@@ -17,8 +17,8 @@ def define() -> None:
         name, default, text = option.flag_name, option.flag_value, errors.spelled(option.help, cli.flag_of)
         if option.choices:
             flags.DEFINE_enum(name, default, option.choices, text)
-        elif option.type in ("document", "path", "source"):
-            cli.define_path(name, None, f"Text file: {text}" if option.type == "document" else text)
+        elif option.type in ("path", "source"):
+            cli.define_path(name, None, text)
         elif option.type == "names":
             flags.DEFINE_multi_string(name, None if default is None else list(default), text)
         elif option.type == "by_stream":
@@ -49,6 +49,6 @@ def given() -> dict[str, Any]:
 def _value(option: Option, value: Any) -> Any:
     if value is None:
         return None
-    if option.type == "document":
-        return files.read_text(value)
+    if option.type == "document" and files.names_a_text(value):
+        files.require_file(files.local_path(value, option.name), "text file")
     return option.parse(value) if option.type == "by_stream" else value

@@ -31,12 +31,12 @@ class Above(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
-        settings, dilations = model.conditioner, _dilations(model)
+        settings = model.conditioner
         entries = codebooks.get(model.above)
         # The codebooks of a tokenizer are of one size and number in all of its streams.
         table = tables.of_codebooks(entries, model.num_codebooks, model.num_codes, settings.width, rngs)
         self.codes = parameters.parameter(table, parameters.EMBEDDING)
-        self.stack = resnet.ResidualStack(settings.width, dilations, dtype=dtype, rngs=rngs)
+        self.stack = resnet.ResidualStack(settings.width, settings.dilations, dtype=dtype, rngs=rngs)
         self.upsampling = nnx.List(
             [
                 resnet.Upsampling(settings.width, settings.width, stride, dtype=dtype, rngs=rngs)
@@ -76,12 +76,12 @@ class PublishedAbove(nnx.Module):
 
     def __init__(self, model: config.JukeboxPriorConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         settings, width, steps = model.conditioner, model.transformer.width, strides(model.upsampling)
-        dilations, outputs = _dilations(model), [settings.width] * (len(steps) - 1) + [width]
+        outputs = [settings.width] * (len(steps) - 1) + [width]
         scale = settings.depth**-0.5 if model.scaled_residuals else 1.0
         self.codes = tables.table(model.num_codes, width, rngs, model.transformer.init_std)
         self.project = resnet.convolution(width, settings.width, 3, dtype=dtype, rngs=rngs)
         self.stacks = nnx.List(
-            [resnet.ResidualStack(settings.width, dilations, scale, dtype=dtype, rngs=rngs) for _ in outputs]
+            [resnet.ResidualStack(settings.width, settings.dilations, scale, dtype=dtype, rngs=rngs) for _ in outputs]
         )
         self.upsampling = nnx.List(
             [
@@ -113,9 +113,3 @@ def strides(upsampling: int) -> tuple[int, ...]:
             found.append(divisor)
             upsampling //= divisor
     return (*found, upsampling) if upsampling > 1 else tuple(found)
-
-
-def _dilations(model: config.PriorConfig | config.JukeboxPriorConfig) -> list[int]:
-    """Of the residual blocks."""
-    settings = model.conditioner
-    return [settings.dilation_growth ** (r % settings.dilation_cycle) for r in range(settings.depth)]

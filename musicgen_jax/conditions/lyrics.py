@@ -1,4 +1,4 @@
-"""Lyrics: characters that a published prior attends to, or has before its codes."""
+"""Lyrics: characters that a model attends to, or that a published prior has before its codes."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,74 @@ from flax import nnx
 
 from musicgen_jax import config
 from musicgen_jax.conditions.condition import Condition
-from musicgen_jax.nn import tables
+from musicgen_jax.nn import parameters, resnet, tables
 from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import block, stack, weights
+
+TIME_FEATURES = 128  # sinusoids that tell when a character begins, and where in its window a frame lies
+
+
+class Lyrics(nnx.Module):
+    """The characters that are sung around a window, a memory: each with what stands beside it and its time.
+
+    Characters are embedded, dilated residual convolutions see their neighbours (the whole text is known), and to each
+    is added when it begins, in frames of the window. Attention of the blocks knows distances alone, so each frame is
+    told in the same sinusoids where in the window it lies: it finds the characters of its own time. A first row of the
+    memory is always there: one vector where the words are known, so that nothing is sung where none are, and another
+    where nobody knows them.
+    """
+
+    stream, is_memory = 0x17121C5, True
+
+    def __init__(
+        self,
+        model: config.PriorConfig,
+        axis_rules: rules.AxisRules | None = None,
+        *,
+        dtype: jnp.dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        self.context, self.rules, self.dtype = model.context, axis_rules or rules.AxisRules(), dtype
+        narrow, width = model.conditioner.width, model.transformer.width
+        # The first row stands for a character that is not in the vocabulary.
+        self.characters = tables.table(len(model.characters) + 1, narrow, rngs, std=1.0)
+        self.stack = resnet.ResidualStack(narrow, model.conditioner.dilations, dtype=dtype, rngs=rngs)
+        self.project = weights.Linear(narrow, width, (None, "width"), ("width",), dtype=dtype, rngs=rngs)
+        self.norm = parameters.layer(nnx.LayerNorm(width, dtype=dtype, rngs=rngs))
+        init = nnx.initializers.normal((TIME_FEATURES / 2) ** -0.5)
+        self.time = weights.Linear(
+            TIME_FEATURES, width, (None, "width"), ("width",), kernel_init=init, dtype=dtype, rngs=rngs
+        )
+        self.first = tables.table(2, width, rngs, std=1.0)  # where nobody knows the words; where they are known
+
+    def __call__(self, batch: dict[str, jax.Array], hidden: jax.Array | None = None) -> Condition:
+        """Embeds the characters.
+
+        Args:
+          batch: `lyrics` int32 [B, M], numbers in the vocabulary, 0 for others, -1 fills up; `lyric_times` float32
+            [B, M], frames from the window's first at which they begin; `worded` bool [B], False where nobody knows the
+            words, which is not an interlude.
+          hidden: bool [B], windows that are told as little as those.
+
+        Returns:
+          memory [B, M + 1, D] with its mask, and added [B, T, D], where in the window each frame lies.
+        """
+        numbers, known = batch["lyrics"], batch["worded"] if hidden is None else batch["worded"] & ~hidden
+        exists = (numbers >= 0) & known[:, None]
+        embedded = tables.lookup(self.characters[...], jnp.maximum(numbers, 0), self.rules)
+        x = self.stack(jnp.where(exists[..., None], embedded, 0.0).astype(self.dtype))
+        memory = self.norm(self.project(x)) + self._at(batch["lyric_times"])
+        first = tables.lookup(self.first[...], known.astype(jnp.int32), self.rules)[:, None].astype(self.dtype)
+        added = self._at(jnp.arange(self.context, dtype=jnp.float32))
+        return Condition(
+            added=jnp.broadcast_to(added, (len(numbers), *added.shape)),
+            memory=jnp.concatenate([first, memory], axis=1),
+            memory_mask=jnp.concatenate([jnp.ones_like(exists[:, :1]), exists], axis=1),
+        )
+
+    def _at(self, frames: jax.Array) -> jax.Array:
+        """What is told of a time in the window: float32 [...] -> [..., D]."""
+        return self.time(stack.sinusoids(frames, TIME_FEATURES).astype(self.dtype))
 
 
 class LyricEncoder(nnx.Module):

@@ -7,12 +7,16 @@ from musicgen_jax.runtime.errors import UserError
 UNKNOWN_LABEL = "unknown"
 
 # Paths in a model's config. Checkpoints need not agree on levers: they change memory and speed, not the mathematics.
-LEVERS = ("loss_chunk", "remat", "score_notes", "transformer/attention", "transformer/remat")
+LEVERS = ("loss_chunk", "lyric_tokens", "remat", "score_notes", "transformer/attention", "transformer/remat")
 # Fields younger than some checkpoints, with the value that is meant where a checkpoint does not have them.
 YOUNGER = {
     "above_dropout": 0.0,
     "ddsp/oscillators": "voices",
     "label_dropout": 0.0,
+    "lyric_tokens": 0,
+    "lyrics": False,
+    "lyrics_dropout": 0.0,
+    "lyrics_margin": 2.0,
     "num_codebooks": 1,
     "pattern": "delay",
     "quantization/activations": "float",

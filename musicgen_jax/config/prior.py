@@ -33,6 +33,7 @@ CONDITIONS = {
     "timing": "timing_dropout",
     "above": "above_dropout",
     "score": "score_dropout",
+    "lyrics": "lyrics_dropout",
 }
 BEYOND = ("zero", "clamp")  # what relative attention knows of distances beyond its table
 
@@ -104,12 +105,18 @@ class TransformerConfig:
 
 @dataclasses.dataclass
 class ConditionerConfig:
-    """Non-causal residual convolutions over the codes of the tier above, then upsampling to this tier's rate."""
+    """Non-causal residual convolutions over the codes of the tier above, then upsampling to this tier's rate; and over
+    the characters of lyrics."""
 
     width: int = 1024  # channels
     depth: int = 16  # residual blocks
     dilation_growth: int = 3  # block r has dilation dilation_growth ** (r % dilation_cycle)
     dilation_cycle: int = 8  # the dilations start again after this many blocks
+
+    @property
+    def dilations(self) -> list[int]:
+        """Of each residual block."""
+        return [self.dilation_growth ** (block % self.dilation_cycle) for block in range(self.depth)]
 
     def validate(self) -> None:
         require_range("conditioner.width", self.width, 1, 2**20)
@@ -161,6 +168,11 @@ class PriorConfig:
     score_dropout: float = 0.0  # share of training windows whose score is hidden; to sample without one needs some
     score_ahead: float = 0.0  # seconds within which it is told a pitch's next onset; 0 tells what sounds now alone
     score_notes: int = 0  # notes that a training window may have; read from the codes
+    lyrics: bool = False  # whether it is told the lyrics: the codes must have been extracted from music with lyrics
+    lyrics_dropout: float = 0.0  # share of training windows whose lyrics are hidden; to sample without needs some
+    lyrics_margin: float = 2.0  # seconds before and behind a window whose words it is told, too
+    lyric_tokens: int = 0  # characters that a training window may have; read from the codes
+    characters: tuple[str, ...] = ()  # vocabulary; read from the training codes
     loss_chunk: int = 0  # steps of each window whose logits the loss holds at a time; 0 is all of them
     transformer: TransformerConfig = dataclasses.field(default_factory=TransformerConfig)
     conditioner: ConditionerConfig = dataclasses.field(default_factory=ConditionerConfig)
@@ -180,7 +192,7 @@ class PriorConfig:
 
     def dropout_of(self, condition: str) -> float:
         """Share of training windows that are not told a condition, one of `CONDITIONS`; 0 where it is none of it."""
-        told = {"above": bool(self.upsampling), "score": self.score}.get(condition, True)
+        told = {"above": bool(self.upsampling), "score": self.score, "lyrics": self.lyrics}.get(condition, True)
         return getattr(self, CONDITIONS[condition]) if told else 0.0
 
     @property
@@ -212,6 +224,8 @@ class PriorConfig:
             require(0 <= share < 1, f"model.{name}={share}: must be in [0, 1)")
         require_range("model.score_ahead", self.score_ahead, 0, 60)
         require_range("model.score_notes", self.score_notes, 0, 2**24)
+        require_range("model.lyrics_margin", self.lyrics_margin, 0, 600)
+        require_range("model.lyric_tokens", self.lyric_tokens, 0, 2**20)
         require(self.loss_chunk >= 0, f"model.loss_chunk={self.loss_chunk}: must be 0 (all codes at once) or more")
         self.transformer.validate()
         self.conditioner.validate()

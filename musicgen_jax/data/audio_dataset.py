@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.data import audio_io, loader, manifest, shards
+from musicgen_jax.data import audio_io, loader, lyrics, manifest, shards
 from musicgen_jax.runtime.errors import NotFoundError, UserError
 from musicgen_jax.scores import excerpts
 
@@ -138,8 +138,8 @@ def read_tracks(directory: str, split: str) -> Iterator[tuple[dict[str, Any], It
     """Tracks of a split in order, each as (facts, blocks of float32 audio).
 
     Facts are track_id (str), labels (label -> value) and track_samples (int), in a data set with scores `notes` as
-    well, float32 [N, 5] in seconds of the track. The blocks of a track must be used up before the next track is asked
-    for.
+    well, float32 [N, 5] in seconds of the track, in one with lyrics `lyrics`, a `data.lyrics.Lyrics`. The blocks of a
+    track must be used up before the next track is asked for.
     """
     records = shards.open_split(directory, split, shards.audio_features())
     sample_rate = shards.read_metadata(directory)["sample_rate"]
@@ -154,7 +154,10 @@ def read_tracks(directory: str, split: str) -> Iterator[tuple[dict[str, Any], It
         facts = {"track_id": record["track_id"].decode(), "labels": shards.labels_of(record)}
         facts["track_samples"] = record["track_samples"]
         count = len(shards.segment_bounds(record["track_samples"], sample_rate))
+        of_track = range(index, index + count)
         if "notes" in record:
-            facts["notes"] = excerpts.joined([records[i]["notes"] for i in range(index, index + count)])
+            facts["notes"] = excerpts.joined([records[i]["notes"] for i in of_track])
+        if "lyric_times" in record:
+            facts["lyrics"] = lyrics.joined([shards.lyrics_of(records[i], directory) for i in of_track])
         yield facts, blocks(index, count)
         index += count

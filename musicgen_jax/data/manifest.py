@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from musicgen_jax import config
-from musicgen_jax.data import score_facts, track
+from musicgen_jax.data import lyric_facts, score_facts, track
 from musicgen_jax.runtime import files, records
 
 SPLITS = ("train", "validation", "test")
@@ -38,6 +38,7 @@ class Row:
     num_segments: int = 0
     licence: str = ""
     score: score_facts.ScoreFacts = score_facts.NONE
+    lyrics: lyric_facts.LyricFacts = lyric_facts.NONE
 
 
 def accepted(item: track.Track, split: str, num_samples: int, num_segments: int) -> Row:
@@ -53,6 +54,7 @@ def accepted(item: track.Track, split: str, num_samples: int, num_segments: int)
         num_segments=num_segments,
         licence=item.licence,
         score=score_facts.of(item.score, item.score_kind),
+        lyrics=lyric_facts.of(item.lyrics, item.lyrics_kind),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.data import audio_io, licences, manifest, output_folder, reports, shards, track, workers
+from musicgen_jax.data import audio_io, licences, lyrics, manifest, output_folder, reports, shards, track, workers
 from musicgen_jax.runtime import console, files, progress_report, records
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.scores import excerpts, transcription
@@ -123,7 +123,10 @@ def _prepare(
     planned = {item.score_kind for item in tracks if item.score is not None or item.score_from is not None}
     kinds = sorted(planned | ({TRANSCRIBED} if network and audible else set()))
     metadata |= {"scores": {"columns": list(COLUMNS), "kinds": kinds}} if kinds else {}
-    features = shards.audio_features(labels, scores=bool(kinds)) if audible else shards.score_features(labels)
+    sung = sorted({item.lyrics_kind for item in tracks if item.lyrics is not None})
+    metadata |= {"lyrics": {"kinds": sung}} if sung else {}
+    scored, worded = bool(kinds), bool(sung)
+    features = shards.audio_features(labels, scored, worded) if audible else shards.score_features(labels)
     name = DATASET_NAME if audible else SCORES_NAME
     with shards.ShardWriter(folder, name, features, manifest.SPLITS, metadata) as writer:
         if audible:
@@ -324,6 +327,9 @@ def _write_segments(
             } | labels
             if writer.has_scores:
                 record["notes"] = excerpts.within(notes, start / sample_rate, stop / sample_rate)
+            if writer.has_lyrics:
+                seconds = start / sample_rate, stop / sample_rate if stop < bounds[-1][1] else np.inf
+                record |= shards.lyric_fields((item.lyrics or lyrics.NONE).within(*seconds))
             writer.write(split, record)
 
 

@@ -34,6 +34,7 @@ def make(settings: Any, notes: dict[str, object], rows: list[manifest.Row], divi
         "tracks": {split: dict(sorted(genres[split].items())) for split in used},
         "labels": _values(ok),
         **_scores_report(ok),
+        **_lyrics_report(ok),
         **({"licence": licence} if licence else {}),
         "messages": [*_about_splits(len(ok), used, divided_groups), *licences.messages(licence)],
     }
@@ -75,6 +76,19 @@ def _scores_report(rows: list[manifest.Row]) -> dict[str, Any]:
         for kind in kinds
     }
     return {"scores": counts} if any(kinds) else {}
+
+
+def _lyrics_report(rows: list[manifest.Row]) -> dict[str, Any]:
+    """ "lyrics": kind -> its tracks and characters, "" for tracks without; nothing where no track has some."""
+    tracks: dict[str, int] = collections.Counter(row.lyrics.kind for row in rows)
+    counts = {
+        kind: {
+            "tracks": tracks[kind],
+            "characters": sum(row.lyrics.num_characters for row in rows if row.lyrics.kind == kind),
+        }
+        for kind in sorted(tracks)
+    }
+    return {"lyrics": counts} if any(counts) else {}
 
 
 def categories(reasons: Iterable[str]) -> dict[str, int]:

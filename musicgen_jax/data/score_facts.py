@@ -56,8 +56,6 @@ def of(score: Score | None, kind: str) -> ScoreFacts:
 
 
 def index_row(row: Any) -> dict[str, Any]:
-    """A dataclass with a field `score` as a row of JSON lines; without the field where there is no score."""
+    """A dataclass with fields `score` and `lyrics` as a row of JSON lines; without those that a track has none of."""
     values = dataclasses.asdict(row)
-    if not values["score"]["kind"]:
-        del values["score"]
-    return values
+    return {name: value for name, value in values.items() if name not in ("score", "lyrics") or value["kind"]}

@@ -18,6 +18,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import example_serializer
 
 from musicgen_jax.data import output_folder
+from musicgen_jax.data.lyrics import Lyrics
 from musicgen_jax.runtime import files, records
 from musicgen_jax.runtime.errors import SYSTEM_ERRORS, NotFoundError, UserError
 
@@ -33,16 +34,22 @@ BUFFER_BYTES = 8 << 20
 BUFFER_RECORDS = 64
 
 
-def audio_features(labels: Sequence[str] = (), scores: bool = False) -> tfds.features.FeaturesDict:
+def audio_features(
+    labels: Sequence[str] = (), scores: bool = False, lyrics: bool = False
+) -> tfds.features.FeaturesDict:
     """The features of one segment of a track; `start` and `track_samples` count samples at the dataset's rate.
 
     `labels` has a text a label, in all records the same ones: see `labels_of`.
     In data sets with scores, as their metadata say, a segment has the `notes`, [N, 5], that sound within it: see
     `scores.score.Score.notes`. Their times are those in the track, so a note stands in all the segments it sounds in.
+    In data sets with lyrics it has those that begin within it, `lyrics`, and the second of the track at which each
+    character does, `lyric_times`, [N].
     """
     notes = {"notes": notes_feature()} if scores else {}
+    words = {"lyrics": tfds.features.Text(), "lyric_times": lyric_times_feature()} if lyrics else {}
     return tfds.features.FeaturesDict(
         notes
+        | words
         | {
             "audio": tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes"),
             "track_id": tfds.features.Text(),
@@ -57,6 +64,25 @@ def audio_features(labels: Sequence[str] = (), scores: bool = False) -> tfds.fea
 def notes_feature() -> tfds.features.Tensor:
     """Rows of `scores.score.Score.notes`."""
     return tfds.features.Tensor(shape=(None, 5), dtype=np.float32, encoding="bytes")
+
+
+def lyric_times_feature() -> tfds.features.Tensor:
+    """`data.lyrics.Lyrics.times`."""
+    return tfds.features.Tensor(shape=(None,), dtype=np.float32, encoding="bytes")
+
+
+def lyric_fields(lyrics: Lyrics) -> dict[str, Any]:
+    """Lyrics as the two fields of a record."""
+    return {"lyrics": lyrics.text, "lyric_times": lyrics.times}
+
+
+def lyrics_of(record: Mapping[str, Any], where: str) -> Lyrics:
+    """The lyrics of a record of a data set that has some. Raises UserError where they are damaged."""
+    text, times = record["lyrics"].decode(errors="replace"), np.asarray(record["lyric_times"])
+    sound = len(text) == len(times) and bool(np.isfinite(times).all() and (np.diff(times) >= 0).all())
+    if not sound:
+        raise UserError(f"{where}: a record has {len(text)} characters of lyrics and {len(times)} times: {REMEDY}")
+    return Lyrics(text, times)
 
 
 def score_features(labels: Sequence[str] = ()) -> tfds.features.FeaturesDict:
@@ -149,6 +175,11 @@ class ShardWriter:
     def has_scores(self) -> bool:
         """Whether a record has notes."""
         return "notes" in self._features
+
+    @property
+    def has_lyrics(self) -> bool:
+        """Whether a record has characters with times."""
+        return "lyric_times" in self._features
 
     def write(self, split: str, record: Mapping[str, Any]) -> None:
         """Appends one record to a split.

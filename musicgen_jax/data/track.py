@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from musicgen_jax.data.lyrics import Lyrics
 from musicgen_jax.scores.score import Score
 
 
@@ -29,6 +30,9 @@ class Track:
       score_from: in place of `score` where a source has more scores than fit into memory: reads it, called once, as
         `blocks` is. `score_kind` is known all the same.
       score_kind: where the score comes from: "exact" where the audio was rendered from it, "" where there is none.
+      lyrics: what is sung in it, and when, where that is known.
+      lyrics_kind: where the lyrics come from: "exact" where the audio was rendered from them, "lrc" where a file beside
+        it has their times, "txt" where they are spread evenly over it, "" where there are none.
       warning: what is doubtful about a track that is kept all the same ("clipped: ..."), or "".
       split: "train", "validation" or "test" where the source has a split of its own; of other tracks "", and they are
         split by group, see `manifest.split_tracks`.
@@ -46,6 +50,8 @@ class Track:
     blocks: Callable[[], Iterator[np.ndarray]] | None
     score: Score | None = None
     score_kind: str = ""
+    lyrics: Lyrics | None = None
+    lyrics_kind: str = ""
     warning: str = ""
     split: str = ""
     licence: str = ""

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from musicgen_jax import config
+from musicgen_jax.codes import lyric_windows
+from musicgen_jax.data.lyrics import Lyrics
 from musicgen_jax.diffusion import denoiser, masking
 from musicgen_jax.nn import modules
 from musicgen_jax.priors import trained
@@ -29,6 +31,7 @@ class Tracks:
       genre, artist: int32 [N], indices in the config's vocabularies.
       length: codes of this tier in the whole piece, which the model is told; T or more.
       scores: what the tracks perform, track n piece n modulo their number.
+      lyrics: what all of them sing; None where nobody knows.
     """
 
     codes: np.ndarray
@@ -38,6 +41,7 @@ class Tracks:
     artist: np.ndarray
     length: int
     scores: performed.Scores | None = None
+    lyrics: Lyrics | None = None
 
 
 def sample_codes(
@@ -232,6 +236,9 @@ def _labels(model: config.PriorConfig, tracks: Tracks, rows: np.ndarray, begins:
     if model.upsampling:
         size = model.context // model.upsampling
         batch["above"] = _windows(tracks.above, rows, begins // model.upsampling, size)[..., None]
+    if model.lyrics:
+        seconds = begins / model.codes_per_second
+        batch |= lyric_windows.of_windows(model, [tracks.lyrics] * len(rows), seconds)
     return batch | performed.of_windows(model, tracks.scores, rows, begins)
 
 

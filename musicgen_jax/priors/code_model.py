@@ -10,7 +10,7 @@ from flax import nnx
 
 from musicgen_jax import config
 from musicgen_jax.codes import patterns
-from musicgen_jax.conditions import above, labels, position, score, timing
+from musicgen_jax.conditions import above, labels, lyrics, position, score, timing
 from musicgen_jax.conditions.condition import Condition, hidden_rows, joined
 from musicgen_jax.nn import tables
 from musicgen_jax.nn.parameters import BIAS, BOTH, EMBEDDING, VECTOR, parameter
@@ -75,6 +75,8 @@ class CodeModel(nnx.Module):
             conditions["above"] = above.Above(model, codebooks=codebooks, dtype=dtype, rngs=rngs)
         if model.score:
             conditions["score"] = score.Score(model, dtype=dtype, rngs=rngs)
+        if model.lyrics:
+            conditions["lyrics"] = lyrics.Lyrics(model, axis_rules, dtype=dtype, rngs=rngs)
         if model.hears_meter:
             conditions["position"] = position.Position(model, axis_rules, rngs=rngs)
         self.told = tuple(conditions)  # in this order they are summed; a bound module has its own

@@ -64,9 +64,12 @@ def _batch(model: config.PriorConfig, batch_size: int) -> dict[str, jax.ShapeDty
         shapes["above"] = (model.context // model.upsampling, model.num_codebooks)
     if model.score:
         shapes |= {"notes": (model.score_notes, 5), "scored": ()}
+    if model.lyrics:
+        shapes |= {"lyrics": (model.lyric_tokens,), "lyric_times": (model.lyric_tokens,), "worded": ()}
     if model.hears_meter:
         shapes["position"] = (model.context // model.voices, len(position.COLUMNS))
     dtypes = {"mask": jnp.bool_, "scored": jnp.bool_, "notes": jnp.float32}
+    dtypes |= {"worded": jnp.bool_, "lyric_times": jnp.float32}
     return {
         name: jax.ShapeDtypeStruct((batch_size, *shape), dtypes.get(name, jnp.int32)) for name, shape in shapes.items()
     }

@@ -16,6 +16,8 @@ def prior_step_flops(model: config.PriorConfig, batch_size: int) -> StepFlops:
     block = projections + 2 * logits + values  # codes and distances against the queries, then the mix
     output = transformer.width * model.num_codebooks * model.num_codes
     conditioner = _conditioner_macs(model) * model.context / model.num_steps
+    memory_projections, memory_mix = _memory_macs(model)
+    projections, block = projections + memory_projections, block + memory_projections + memory_mix
     forward = transformer.num_layers * block + output + conditioner
     again = {"none": 0.0, "dots": block - projections, "full": block, "offload": block}[transformer.remat]
     if transformer.layer == "relative" and transformer.attention != "reference":
@@ -39,6 +41,15 @@ def _block_macs(model: config.PriorConfig) -> tuple[float, float, float]:
     distances = ways * _mean_seen(context, min(settings.max_distance or context, limit))
     distances *= settings.layer == "relative"
     return projections, inner * (seen + distances) / 2, inner * seen
+
+
+def _memory_macs(model: config.PriorConfig) -> tuple[float, float]:
+    """Multiply-accumulates of a block's attention to the lyrics for one step: projections, logits and values."""
+    if not model.lyrics:
+        return 0.0, 0.0
+    settings, rows = model.transformer, model.lyric_tokens + 1
+    inner = settings.num_heads * settings.head_dim
+    return 2 * inner * settings.width * (1 + rows / model.num_steps), 2 * inner * rows
 
 
 def _mean_seen(context: int, limit: int) -> float:

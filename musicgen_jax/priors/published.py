@@ -7,6 +7,7 @@ import numpy as np
 
 from musicgen_jax import config
 from musicgen_jax.codes.layout import Layout, Stream
+from musicgen_jax.data import lyrics
 from musicgen_jax.priors import jukebox_batch, jukebox_labels, trained
 from musicgen_jax.runtime.errors import UserError
 
@@ -42,6 +43,11 @@ class PublishedPrior(trained.TrainedPrior):
         """Whether it reads lyrics: the top priors of the releases with "lyrics" in their names do."""
         return self.config.lyrics != "none"
 
+    @property
+    def needs_lyrics(self) -> bool:
+        """Never: its songs may be instrumental."""
+        return False
+
     def require_known(self, words: trained.Words) -> None:
         """Raises UserError for a name, or a number, that is not in its vocabulary."""
         self.names.artist(words.artist)
@@ -70,7 +76,7 @@ class PublishedPrior(trained.TrainedPrior):
         """See `TrainedPrior.require_told`; lengths beyond those that it was trained with cannot be told."""
         super().require_told(words, total_seconds)
         if self.hears_lyrics:
-            jukebox_labels.characters(words.lyrics, self.config.lyric_vocabulary)
+            jukebox_labels.characters(lyrics.words(words.lyrics), self.config.lyric_vocabulary)
         low, high = self.config.min_seconds, self.config.max_seconds
         config.require(
             self.config.upsampling > 0 or low <= total_seconds < high,
@@ -97,7 +103,7 @@ class PublishedPrior(trained.TrainedPrior):
             found["lyrics"] = np.stack(
                 [
                     jukebox_labels.window(
-                        jukebox_labels.characters(one.lyrics, settings.lyric_vocabulary),
+                        jukebox_labels.characters(lyrics.words(one.lyrics), settings.lyric_vocabulary),
                         settings.lyric_tokens,
                         *(int(times[name][row]) for name in ("total", "offset", "length")),
                     )

@@ -7,8 +7,10 @@ from typing import ClassVar
 import numpy as np
 
 from musicgen_jax import config
+from musicgen_jax.codes import lyric_windows
 from musicgen_jax.codes.layout import Layout
 from musicgen_jax.data import labels
+from musicgen_jax.data.lyrics import Lyrics, parse
 from musicgen_jax.nn import modules
 
 
@@ -19,6 +21,11 @@ class Words:
     genre: str = ""
     artist: str = ""
     lyrics: str = ""
+    sung_seconds: float = 0.0  # over which lyrics without times are spread
+
+    def sung(self) -> Lyrics | None:
+        """The lyrics and when they are sung; None where there are none."""
+        return parse(self.lyrics, self.sung_seconds) if self.lyrics.strip() else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +71,12 @@ class TrainedPrior:
     @property
     def hears_lyrics(self) -> bool:
         """Whether lyrics are a condition of it."""
-        return False
+        return self.config.lyrics
+
+    @property
+    def needs_lyrics(self) -> bool:
+        """Whether it was never trained without lyrics."""
+        return self.config.lyrics and self.config.lyrics_dropout == 0
 
     @property
     def usual_seconds(self) -> float:
@@ -86,6 +98,11 @@ class TrainedPrior:
     def require_told(self, words: Words, total_seconds: float) -> None:
         """Raises UserError for words that it does not know and that are not `foreign`, or a length that it cannot be
         told."""
+        rule = "train it with --config.model.lyrics_dropout=0.15"
+        config.require(
+            words.sung() is not None or not self.needs_lyrics,
+            f"`lyrics`: the {self.config.tier} prior was never trained without lyrics: pass some, or {rule}",
+        )
         self.require_known(dataclasses.replace(words, **dict.fromkeys(self.foreign(words), "")))
 
     def require_guidance(self, guidance: float, conditions: Sequence[str]) -> None:
@@ -122,7 +139,11 @@ class TrainedPrior:
             np.array([labels.encode(getattr(one, name), names) for one in words], np.int32)
             for name, names in (("genre", self.config.genres), ("artist", self.config.artists))
         )
-        return {**batch, "genre": genre, "artist": artist}
+        found = {**batch, "genre": genre, "artist": artist}
+        if self.config.lyrics:
+            begins = batch["start"] / self.config.codes_per_second
+            found |= lyric_windows.of_windows(self.config, [one.sung() for one in words], begins)
+        return found
 
     def judged(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Windows of `code_dataset.Windows`, with a leading [B], as the model reads them."""

@@ -94,6 +94,12 @@ def local_path(path: Path, name: str) -> pathlib.Path:
     return pathlib.Path(text).expanduser()
 
 
+def names_a_text(text: str) -> bool:
+    """Whether what may be text or the path of a file that holds it is a path: of a .txt or .lrc file, or of any that is
+    there."""
+    return ("\n" not in text and text.lower().endswith((".txt", ".lrc"))) or os.path.isfile(text)
+
+
 def output_folder(path: Path, own: Mapping[str, str] = MappingProxyType({}), name: str = "out") -> pathlib.Path:
     """The folder that a command is about to write to. Nothing of a person's is ever in it.
 

@@ -3,6 +3,7 @@
 Numbers may be NumPy's or JAX's, sequences lists, tuples or arrays.
 """
 
+import os
 import reprlib
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from musicgen_jax.data import lyrics
+from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.sampling import options
 
@@ -46,6 +49,18 @@ def text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise UserError(f"{name}={_shown(value)}: must be text")
     return str(value)
+
+
+def document(name: str, value: Any) -> str:
+    """Text, or that of the .txt or .lrc file whose path it is.
+
+    Raises:
+      NotFoundError: there is no such file.
+      UserError: it is neither, or the file holds no text.
+    """
+    if isinstance(value, os.PathLike) or (isinstance(value, str) and files.names_a_text(value)):
+        return lyrics.read(files.local_path(value, name))[0]
+    return text(name, value)
 
 
 def texts(name: str, value: Any) -> tuple[str, ...]:
@@ -99,7 +114,7 @@ CHECKS = {
     "truth": truth,
     "text": text,
     "names": texts,
-    "document": text,
+    "document": document,
     "path": lambda name, value: value,
     "source": lambda name, value: value,
     "by_stream": by_stream,

@@ -28,7 +28,7 @@ TYPES = {
     "truth": "True or False; on the command line the flag alone",
     "text": "text",
     "names": "a name or several; on the command line NAME,NAME or the flag again",
-    "document": "text; on the command line the file that holds it",
+    "document": "text, or the path of a .txt or .lrc file that holds it",
     "path": "a path",
     "source": "a path, or in Python the thing itself: a waveform, a score",
     "by_stream": "a number for all streams of codes, or one for each: in Python a dict, as a flag top:1,bottom:2",
@@ -240,8 +240,8 @@ OPTIONS = (
         "guide_by",
         "names",
         ("labels",),
-        "Conditions that guidance compares with and without: labels (genre and artist), timing, above, score; by "
-        "default the score where one is performed, else labels",
+        "Conditions that guidance compares with and without: labels (genre and artist), timing, above, score, lyrics; "
+        "by default score and lyrics where they are given, else labels",
         flag_default=None,
         fits=lambda names: len(names) > 0,
         rule="must name one at least",
@@ -254,7 +254,7 @@ OPTIONS = (
         field="genres",
     ),
     Option("artist", "text", "", "Artist label; none is unknown."),
-    Option("lyrics", "document", "", "the words of the whole piece, for priors that hear lyrics."),
+    Option("lyrics", "document", "", "The words, for priors that hear lyrics; docs/lyrics.md says when each is sung."),
     Option(
         "hop_fraction",
         "by_stream",

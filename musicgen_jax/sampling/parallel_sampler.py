@@ -81,6 +81,7 @@ class ParallelSampler:
             artist=np.full(num_samples, labels.encode(request.artist, model.artists)),
             length=round(request.told_seconds(self._model) * model.codes_per_second),
             scores=self._scores,
+            lyrics=request.words_of(0).sung(),
         )
         tier_key = rng.key(request.seed, f"sample/{model.tier}")
         return self._model.sample_codes(

@@ -55,7 +55,7 @@ class Request(_Fields):
 
     def words_of(self, sample: int) -> trained.Words:
         """Genre, artist and lyrics of sample number `sample`, as priors are told them."""
-        return trained.Words(self.genre_of(sample), self.artist, self.lyrics)
+        return self._words(self.genre_of(sample))
 
     def told_seconds(self, prior: trained.TrainedPrior) -> float:
         """Length of the whole piece, which a prior is told."""
@@ -125,7 +125,10 @@ class Request(_Fields):
 
     def _all_words(self) -> list[trained.Words]:
         """The different words that samples of this request are told: one for each genre."""
-        return [trained.Words(genre, self.artist, self.lyrics) for genre in self.genres or ("",)]
+        return [self._words(genre) for genre in self.genres or ("",)]
+
+    def _words(self, genre: str) -> trained.Words:
+        return trained.Words(genre, self.artist, self.lyrics, self.total_seconds or self.seconds)
 
     def _validate_words(self, models: list[trained.TrainedPrior]) -> None:
         """Raises UserError for words that a sampled model must know, or that are `foreign` to all of them."""

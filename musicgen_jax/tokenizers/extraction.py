@@ -31,8 +31,8 @@ def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float) ->
     """
     layout = tokenizer.layout
     audio_dataset.check_sample_rate(data, layout.sample_rate)
-    scores = shards.read_metadata(data).get("scores")
-    metadata = code_shards.metadata(layout, provenance.of_audio(data), str(pathlib.Path(data).absolute()), scores)
+    told, audio = shards.read_metadata(data), provenance.of_audio(data)
+    metadata = code_shards.metadata(layout, audio, str(pathlib.Path(data).absolute()), told)
     if is_complete(out, layout, data):
         print(f"{files.describe_path(out)} is complete already, with the same tokenizer and data; nothing to do")
         return
@@ -48,9 +48,9 @@ def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float) ->
 
 def _write_codes(tokenizer: Tokenizer, data: str, folder: pathlib.Path, metadata: dict, window_seconds: float) -> None:
     splits, layout = shards.split_names(data), tokenizer.layout
-    scores = {row.track_id: row.score for row in manifest.read(data)}
-    labels = shards.label_names(data)
-    features, entries = code_shards.features(layout, labels, scores="scores" in metadata), []
+    rows, labels = {row.track_id: row for row in manifest.read(data)}, shards.label_names(data)
+    features = code_shards.features(layout, labels, scores="scores" in metadata, lyrics="lyrics" in metadata)
+    entries = []
     with (
         shards.ShardWriter(folder, code_shards.DATASET_NAME, features, splits, metadata) as writer,
         progress_report.Progress("extract codes", _seconds(data), "audio-s") as progress,
@@ -60,11 +60,12 @@ def _write_codes(tokenizer: Tokenizer, data: str, folder: pathlib.Path, metadata
                 codes = tokenizer.encode(_count_seconds(blocks, layout.sample_rate, progress), window_seconds)
                 about = {name: facts[name] for name in ("track_id", "labels")}
                 texts = about if about["labels"] else {"track_id": facts["track_id"]}
-                for segment in code_shards.segments(layout, codes, facts.get("notes")):
-                    writer.write(split, segment | texts | {"lyrics": ""})
+                for segment in code_shards.segments(layout, codes, facts.get("notes"), facts.get("lyrics")):
+                    writer.write(split, segment | texts)
                 num_samples = len(codes[layout.names[0]]) * layout.hop_length
-                score = scores[facts["track_id"]]
-                entries.append(code_shards.TrackEntry(**about, split=split, num_samples=num_samples, score=score))
+                row = rows[facts["track_id"]]
+                told = {"num_samples": num_samples, "score": row.score, "lyrics": row.lyrics}
+                entries.append(code_shards.TrackEntry(**about, split=split, **told))
         code_shards.write_index(writer.path, entries)
         code_shards.write_codebooks(writer.path, tokenizer.codebooks())
 

@@ -35,7 +35,7 @@ def older(tiny_codes, tmp_path_factory) -> str:
                 writer.write(split, {name: array[:, 0] for name, array in codes.items()} | texts)
         rows = [vars(entry) for entry in code_shards.read_index(tiny_codes)]
         rows = [row | row["labels"] | {"top_codes": row["num_samples"] // 128} for row in rows]
-        younger = ("num_samples", "score", "labels")
+        younger = ("num_samples", "score", "lyrics", "labels")
         lines = [json.dumps({name: value for name, value in row.items() if name not in younger}) for row in rows]
         (writer.path / code_shards.INDEX_NAME).write_text("".join(f"{line}\n" for line in lines))
         codebooks = code_shards.read_codebooks(tiny_codes)
@@ -95,7 +95,7 @@ def write(folder: pathlib.Path, lengths: tuple[int, ...]) -> list[np.ndarray]:
             texts = {"track_id": f"track{index}", "labels": {"genre": "organ", "artist": "nobody"}}
             tracks.append(rng.integers(0, 11, (length, 3)).astype(np.int16))
             for segment in code_shards.segments(CODEC, {"codes": tracks[-1]}):
-                writer.write("train", segment | texts | {"lyrics": ""})
+                writer.write("train", segment | texts)
             entries.append(code_shards.TrackEntry(**texts, split="train", num_samples=4 * length))
         code_shards.write_index(writer.path, entries)
     return tracks

@@ -1,6 +1,6 @@
 """Source `recordings`: any folder of wav, flac, ogg and mp3 files, nested, of mixed rates, mono or stereo.
 
-A MIDI file beside a recording, of the same name, is its score.
+A MIDI file beside a recording, of the same name, is its score; an .lrc or .txt file has its lyrics.
 """
 
 import collections
@@ -8,10 +8,11 @@ import functools
 import hashlib
 import os
 
-from musicgen_jax.data import audio_check, audio_io, track, workers
+from musicgen_jax.data import audio_check, audio_io, lyrics, track, workers
 from musicgen_jax.data.sources import folder, sidecars
 from musicgen_jax.runtime import console, progress_report
 from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.scores import midi
 
 MIN_SECONDS = 1.0
 
@@ -62,7 +63,7 @@ def tracks(
                 )
             else:
                 kept[path] = _track(path, name, facts, sample_rate)
-    return sidecars.with_scores(kept, num_workers), rejected
+    return sidecars.with_scores(sidecars.with_lyrics(kept, num_workers), num_workers), rejected
 
 
 def _patience(path: str) -> float:
@@ -76,7 +77,8 @@ def notes(source: str) -> dict[str, object]:
     Equal hashes of two runs mean that the folder has not changed in between. Raises UserError where it is none.
     """
     paths, ignored, _ = _find(source)
-    beside = sorted(set(filter(None, map(sidecars.find, paths))))
+    beside = {sidecars.find(path, suffixes) for path in paths for suffixes in (midi.SUFFIXES, lyrics.SUFFIXES)}
+    beside = sorted(beside - {""})
     digest = hashlib.sha256()
     for path in (*paths, *beside):
         digest.update(f"{folder.name_of(path, source)}\0{folder.size_of(path)}\n".encode())
