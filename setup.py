@@ -61,6 +61,7 @@ setup(
     extras_require={
         # `prepare_data --transcribe`, with the network that `make transcriber` fetches.
         "transcribe": ["onnxruntime>=1.20,<2"],
+        "beam": ["apache-beam>=2.70,<3"],  # `prepare_data --runner=direct`, dataflow, flink or spark
         "demo": ["music21>=9.5"],
         "test": [
             "pytest>=8",

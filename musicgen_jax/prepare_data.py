@@ -4,13 +4,15 @@
 
 Or scores alone, for composers: --dataset=midi, a folder of MIDI files.
 
-Run again, it does nothing where the same dataset is complete, and starts anew where it was interrupted.
+Run again, it does nothing where the same dataset is complete, and goes on where it was interrupted.
 """
 
 import importlib
 import os
+import shlex
 import signal
 import sys
+from typing import Any
 
 from absl import flags
 
@@ -40,17 +42,25 @@ _OPTIONS = {
     "licenses": flags.DEFINE_string("licenses", None, "Licences of the tracks to take, where tracks have their own."),
     "render": flags.DEFINE_string("render", None, "What plays scores where no recording is to be taken: synthesizer."),
 }
-_RUNNER = flags.DEFINE_enum("runner", "parallel", ["serial", "parallel"], "One process, or one for each core.")
+_RUNNER = flags.DEFINE_enum(
+    "runner",
+    "parallel",
+    ["serial", "parallel", "direct", "dataflow", "flink", "spark"],
+    "One process; one for each core; or Apache Beam, on this machine (direct) or on a cluster.",
+)
+_BEAM_OPTIONS = flags.DEFINE_string(
+    "beam_options", "", 'Options of Beam\'s pipelines: "--direct_num_workers=4 --direct_running_mode=multi_processing".'
+)
 
 
 def main() -> None:
     """Flags -> parts -> one call."""
     # Data preparation is work for the host: several processes must not fight over an accelerator.
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    # A polite kill unwinds, so that the unfinished directory is removed.
+    # A polite kill unwinds, so that what is done is whole and says where it is.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     from musicgen_jax.command_line import closing
-    from musicgen_jax.data import preparation, workers
+    from musicgen_jax.data import preparation
     from musicgen_jax.runtime import files
     from musicgen_jax.scores import transcription
 
@@ -60,12 +70,24 @@ def main() -> None:
     options = {name: flag.value for name, flag in _OPTIONS.items() if flag.value}
     settings = preparation.Settings(_DATASET.value, source, _SAMPLE_RATE.value, _SEED.value, digest, options)
     module = importlib.import_module(SOURCES[_DATASET.value])
-    report = preparation.prepare(settings, module, _OUT.value, workers.count(_RUNNER.value), network)
+    num_workers, runner = _runner()
+    report = preparation.prepare(settings, module, _OUT.value, num_workers, network, runner)
     out = files.describe_path(_OUT.value)
     print(f"{out}: files {report['files']}, hours {report['hours']}, rejections {report['rejections']}")
     for message in report["messages"]:
         print(f"note: {message}")
     closing.after_prepare_data(out, report)
+
+
+def _runner() -> tuple[int, Any]:
+    """(processes for what is done here, what runs the rest in their place, or None)."""
+    from musicgen_jax.data import beam_runner, workers
+
+    name = _RUNNER.value
+    if name in beam_runner.RUNNERS:
+        return workers.count("parallel"), beam_runner.BeamRunner(name, shlex.split(_BEAM_OPTIONS.value))
+    config.require(not _BEAM_OPTIONS.value, f"`beam_options` is of no use to `runner`={name}: {_BEAM_OPTIONS.value}")
+    return workers.count(name), None
 
 
 if __name__ == "__main__":

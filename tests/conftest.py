@@ -5,12 +5,13 @@ starts see one device, as a person does.
 """
 
 import fcntl
+import functools
 import gc
 import os
 import pathlib
 import pickle
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import xla_flags
 
@@ -62,10 +63,14 @@ def tone_tracks(lengths: tuple[int, ...]) -> list[track.Track]:
             duration=num_samples / SAMPLE_RATE,
             sample_rate=SAMPLE_RATE,
             channels=1,
-            blocks=lambda i=i, num_samples=num_samples: iter([tones(i, num_samples)]),
+            blocks=functools.partial(_blocks, i, num_samples),
         )
         for i, num_samples in enumerate(lengths)
     ]
+
+
+def _blocks(index: int, num_samples: int) -> Iterator[np.ndarray]:
+    yield tones(index, num_samples)
 
 
 def prepare_tones(directory: pathlib.Path, lengths: tuple[int, ...], sample_rate: int = SAMPLE_RATE) -> str:

@@ -3,9 +3,9 @@
 import collections
 import dataclasses
 import hashlib
+import json
 import pathlib
 from collections.abc import Iterable
-from typing import Any
 
 from musicgen_jax import config
 from musicgen_jax.data import lyric_facts, score_facts, track
@@ -64,15 +64,26 @@ def rejected(item: track.Rejection) -> Row:
     return Row(*about, status="rejected", reason=item.reason)
 
 
-def write(directory: pathlib.Path, rows: list[Row]) -> None:
+def write(directory: pathlib.Path, rows: Iterable[Row]) -> None:
     """Writes the rows, sorted by path and track, to DIRECTORY/manifest.jsonl."""
-    rows = sorted(rows, key=lambda row: (row.path, row.track_id))
-    files.write_text(directory / FILE_NAME, files.json_lines(list(map(_json, rows))))
+    write_lines(directory, map(to_line, sorted(rows, key=lambda row: (row.path, row.track_id))))
 
 
-def _json(row: Row) -> dict[str, Any]:
-    """A row as JSON, without a licence that nobody knows."""
-    return {name: value for name, value in score_facts.index_row(row).items() if (name, value) != ("licence", "")}
+def write_lines(directory: pathlib.Path, lines: Iterable[bytes]) -> None:
+    """The same of rows that are lines and sorted already, and need not all be in memory."""
+    with files.replaced(directory / FILE_NAME) as file:
+        file.writelines(lines)
+
+
+def to_line(row: Row) -> bytes:
+    """A row as its line of JSON, without a licence that nobody knows."""
+    values = {name: value for name, value in score_facts.index_row(row).items() if (name, value) != ("licence", "")}
+    return json.dumps(values).encode() + b"\n"
+
+
+def of_line(line: bytes, where: str) -> Row:
+    """Inverse of `to_line`. Raises UserError, which begins with `where`, where it is no row."""
+    return records.parse(Row, files.parse_json(line, where), where)
 
 
 def read(directory: str | pathlib.Path) -> list[Row]:

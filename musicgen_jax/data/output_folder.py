@@ -3,20 +3,54 @@
 All is written inside the folder itself, which may be a link, a mount point, or the only place where this user may
 write: nothing beside it is touched, and it is never renamed. What is being written lies in a hidden subfolder. When it
 is whole the subfolder is renamed, and from then on nothing can be lost: its entries move up, dataset_info.json last,
-and a run that finds the move interrupted finishes it.
+and a run that finds the move interrupted finishes it. What the work needs meanwhile lies in a second hidden subfolder,
+the spool. A run that was stopped leaves both, and the next one with the same job goes on from there.
 """
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import shutil
 from collections.abc import Iterator
 
-from musicgen_jax.runtime import files, folder_lock
+from musicgen_jax.runtime import console, files, folder_lock
 from musicgen_jax.runtime.errors import UserError
 
-PARTIAL, WHOLE = files.OURS + "partial_dataset", files.OURS + "whole_dataset"
+PARTIAL, WHOLE, SPOOL = (files.OURS + name for name in ("partial_dataset", "whole_dataset", "spool"))
+JOB = "job"  # file of the spool: what the two subfolders are of
 LAST = "dataset_info.json"  # without it no reader takes the folder for a dataset
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a data set is being made: in hidden subfolders of `folder`, for whichever process takes part.
+
+    Attributes:
+      folder: where it is to be.
+      partial: subfolder of what it will consist of.
+      spool: subfolder of what goes when it is whole.
+    """
+
+    folder: pathlib.Path
+
+    @property
+    def partial(self) -> pathlib.Path:
+        return self.folder / PARTIAL
+
+    @property
+    def spool(self) -> pathlib.Path:
+        return self.folder / SPOOL
+
+    def is_of(self, job: str) -> bool:
+        """Whether both subfolders are there, of that job."""
+        path = self.spool / JOB
+        return self.partial.is_dir() and path.is_file() and files.read_text(path) == job
+
+    def remove(self) -> None:
+        """Removes both."""
+        shutil.rmtree(self.spool, ignore_errors=True)
+        shutil.rmtree(self.partial, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -51,25 +85,40 @@ def claim(directory: str | os.PathLike[str], purpose: str) -> Iterator[pathlib.P
 
 
 @contextlib.contextmanager
-def fill(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields the hidden subfolder in which to write; its entries are in `folder` at the end, or gone after an error.
+def fill(folder: pathlib.Path, job: str = "") -> Iterator[Place]:
+    """Yields where to write; what is in the place's `partial` is in `folder` at the end, or gone after an error.
+
+    Where the run is stopped, by Ctrl-C or a signal, what it has done stays, hidden, for the next one of the same job.
+
+    Args:
+      folder: the data set's.
+      job: a text that is equal for runs whose every file is equal; "" where what a stopped run has done is of no use.
 
     Raises:
       UserError: `folder` holds something; or all is written but cannot be moved up, and stays where the message says.
     """
     files.output_folder(folder)
-    made, partial = not folder.exists(), folder / PARTIAL
-    shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed
-    partial.mkdir(parents=True)
+    made, place = not folder.exists(), Place(folder)
+    if not job or not place.is_of(job):
+        place.remove()  # left by a run of another job
+        with files.blamed_on(folder):
+            place.partial.mkdir(parents=True)
+            place.spool.mkdir()
+            files.write_text(place.spool / JOB, job)
+    for torn in place.partial.glob(".*"):  # by a run that was killed as it wrote them
+        torn.unlink()
     try:
         with files.blamed_on(folder):
-            yield partial
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+            yield place
+    except BaseException as error:
+        if job and not isinstance(error, Exception):
+            console.say(f"stopped: what is done stays hidden in {folder}, and the same command goes on from there")
+            raise
+        place.remove()
         if made:
             _remove_if_empty(folder)
         raise
-    os.rename(partial, folder / WHOLE)  # should the system refuse, its message says where the work is
+    os.rename(place.partial, folder / WHOLE)  # should the system refuse, its message says where the work is
     _move_up(folder)
 
 
@@ -79,6 +128,7 @@ def _move_up(folder: pathlib.Path) -> None:
         for name in sorted(os.listdir(whole), key=lambda name: (name == LAST, name)):
             os.rename(whole / name, folder / name)
         whole.rmdir()
+        shutil.rmtree(folder / SPOOL, ignore_errors=True)
     except OSError as error:
         raise UserError(
             f"the dataset is complete in {whole}, but its files cannot be moved up ({error.strerror}): mend that and "

@@ -7,47 +7,67 @@ from typing import Any
 from musicgen_jax import config
 from musicgen_jax.data import licences, manifest
 
+FILE_NAME = "report.json"
 
-def make(settings: Any, notes: dict[str, object], rows: list[manifest.Row], divided_groups: int = 0) -> dict[str, Any]:
+
+def make(
+    settings: Any, notes: dict[str, object], rows: Iterable[manifest.Row], divided_groups: int = 0
+) -> dict[str, Any]:
     """Totals over the manifest's rows, the settings, and what a person should know ("messages").
 
     Args:
       settings: `preparation.Settings`.
       notes: of the source.
-      rows: of the manifest.
+      rows: of the manifest; gone through once.
       divided_groups: see `manifest.divided_groups`.
     """
-    ok = [row for row in rows if row.status == "ok"]
-    used = [split for split in manifest.SPLITS if any(row.split == split for row in ok)]
-    genres = {split: collections.Counter(map(_genre, (row for row in ok if row.split == split))) for split in used}
-    samples = {split: sum(row.num_samples for row in ok if row.split == split) for split in used}
-    licence = licences.facts(notes, [row.licence for row in ok])
+    total = _Totals()
+    for row in rows:
+        total.add(row)
+    used = [split for split in manifest.SPLITS if total.genres[split]]
+    licence = licences.facts(notes, total.licences.elements())
     return {
         "settings": settings.to_dict(),
         "notes": notes,
-        "files": dict(sorted(collections.Counter(row.status for row in rows).items())),
-        "rejections": categories(row.reason for row in rows),
-        "warnings": categories(warning for row in rows for warning in row.warning.split("; ")),
-        "seconds": {split: round(samples[split] / settings.sample_rate, 2) for split in used},
-        "hours": {split: round(samples[split] / settings.sample_rate / 3600, 6) for split in used},
-        "records": {split: sum(row.num_segments for row in ok if row.split == split) for split in used},
-        "tracks": {split: dict(sorted(genres[split].items())) for split in used},
-        "labels": _values(ok),
-        **_scores_report(ok),
-        **_lyrics_report(ok),
+        "files": dict(sorted(total.files.items())),
+        "rejections": dict(sorted(total.rejections.items())),
+        "warnings": dict(sorted(total.warnings.items())),
+        "seconds": {split: round(total.samples[split] / settings.sample_rate, 2) for split in used},
+        "hours": {split: round(total.samples[split] / settings.sample_rate / 3600, 6) for split in used},
+        "records": {split: total.records[split] for split in used},
+        "tracks": {split: dict(sorted(total.genres[split].items())) for split in used},
+        "labels": dict(sorted(collections.Counter(name for name, _ in total.labels).items())),
+        **_amounts("scores", "notes", total.scores, total.notes),
+        **_amounts("lyrics", "characters", total.lyrics, total.characters),
         **({"licence": licence} if licence else {}),
-        "messages": [*_about_splits(len(ok), used, divided_groups), *licences.messages(licence)],
+        "messages": [*_about_splits(total.files["ok"], used, divided_groups), *licences.messages(licence)],
     }
 
 
-def _genre(row: manifest.Row) -> str:
-    return row.labels.get("genre", config.UNKNOWN_LABEL)
+class _Totals:
+    """What the rows of a manifest add up to."""
 
+    def __init__(self) -> None:
+        self.files, self.rejections, self.warnings, self.licences = (collections.Counter() for _ in range(4))
+        self.samples, self.records = collections.Counter(), collections.Counter()
+        self.scores, self.notes, self.lyrics, self.characters = (collections.Counter() for _ in range(4))
+        self.genres: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
+        self.labels: set[tuple[str, str]] = set()  # names and values that are known
 
-def _values(rows: list[manifest.Row]) -> dict[str, int]:
-    """Label -> how many values it has in these tracks; unknown is none."""
-    known = {pair for row in rows for pair in row.labels.items() if pair[1] != config.UNKNOWN_LABEL}
-    return dict(sorted(collections.Counter(name for name, _ in known).items()))
+    def add(self, row: manifest.Row) -> None:
+        self.files[row.status] += 1
+        self.rejections.update(categories([row.reason]))
+        self.warnings.update(categories(row.warning.split("; ")))
+        if row.status == "ok":
+            self.genres[row.split][row.labels.get("genre", config.UNKNOWN_LABEL)] += 1
+            self.samples[row.split] += row.num_samples
+            self.records[row.split] += row.num_segments
+            self.labels |= {pair for pair in row.labels.items() if pair[1] != config.UNKNOWN_LABEL}
+            self.licences[row.licence] += 1
+            self.scores[row.score.kind] += 1
+            self.notes[row.score.kind] += row.score.num_notes
+            self.lyrics[row.lyrics.kind] += 1
+            self.characters[row.lyrics.kind] += row.lyrics.num_characters
 
 
 def _about_splits(num_tracks: int, used: list[str], divided_groups: int) -> list[str]:
@@ -65,30 +85,10 @@ def _about_splits(num_tracks: int, used: list[str], divided_groups: int) -> list
     return messages
 
 
-def _scores_report(rows: list[manifest.Row]) -> dict[str, Any]:
-    """ "scores": kind -> its tracks and notes, "" for tracks without; nothing where no track has one."""
-    kinds = sorted({row.score.kind for row in rows})
-    counts = {
-        kind: {
-            "tracks": sum(row.score.kind == kind for row in rows),
-            "notes": sum(row.score.num_notes for row in rows if row.score.kind == kind),
-        }
-        for kind in kinds
-    }
-    return {"scores": counts} if any(kinds) else {}
-
-
-def _lyrics_report(rows: list[manifest.Row]) -> dict[str, Any]:
-    """ "lyrics": kind -> its tracks and characters, "" for tracks without; nothing where no track has some."""
-    tracks: dict[str, int] = collections.Counter(row.lyrics.kind for row in rows)
-    counts = {
-        kind: {
-            "tracks": tracks[kind],
-            "characters": sum(row.lyrics.num_characters for row in rows if row.lyrics.kind == kind),
-        }
-        for kind in sorted(tracks)
-    }
-    return {"lyrics": counts} if any(counts) else {}
+def _amounts(name: str, unit: str, tracks: collections.Counter, amounts: collections.Counter) -> dict[str, Any]:
+    """{name: kind -> its tracks and how much of `unit`, "" for tracks without}; nothing where no track has one."""
+    counts = {kind: {"tracks": tracks[kind], unit: amounts[kind]} for kind in sorted(tracks)}
+    return {name: counts} if any(tracks) else {}
 
 
 def categories(reasons: Iterable[str]) -> dict[str, int]:

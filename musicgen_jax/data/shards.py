@@ -159,7 +159,7 @@ class ShardWriter:
 
     def __enter__(self) -> "ShardWriter":
         self._folder = contextlib.ExitStack()
-        self.path = self._folder.enter_context(output_folder.fill(self.directory))
+        self.path = self._folder.enter_context(output_folder.fill(self.directory)).partial
         identity = tfds.core.DatasetIdentity(
             name=self._name, version=VERSION, data_dir=os.fspath(self.path), module_name="musicgen_jax"
         )

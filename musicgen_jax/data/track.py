@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +25,10 @@ class Track:
       sample_rate: Hz of the source, before resampling.
       channels: number of channels of the source.
       blocks: called once, possibly in another process, so it must pickle: a functools.partial of a module's function.
-        Yields mono float32 arrays [S] in [-1, 1] at the dataset's sample rate, in order. None where there is a score
-        and no audio, which is so of all tracks of a source or of none.
+        Yields mono float32 arrays [S] in [-1, 1] at the dataset's sample rate, in order. None where there is a `file`,
+        or a score and no audio, which is so of all tracks of a source or of none.
+      file: path of the recording that it is. It is read once, to check and to write it; hash, duration, sample rate and
+        channels, and the group unless it has one, are known then, and the source's `checked` may know more.
       score: what is played in it, in seconds of the track, where that is known.
       score_from: in place of `score` where a source has more scores than fit into memory: reads it, called once, as
         `blocks` is. `score_kind` is known all the same.
@@ -47,7 +50,8 @@ class Track:
     duration: float
     sample_rate: int
     channels: int
-    blocks: Callable[[], Iterator[np.ndarray]] | None
+    blocks: Callable[[], Iterator[np.ndarray]] | None = None
+    file: str = ""
     score: Score | None = None
     score_kind: str = ""
     lyrics: Lyrics | None = None
@@ -57,11 +61,25 @@ class Track:
     licence: str = ""
     score_from: Callable[[], Score] | None = None
 
+    @property
+    def audible(self) -> bool:
+        """Whether it has audio."""
+        return bool(self.blocks or self.file)
+
     def loaded(self) -> "Track":
         """The track with its score in memory. Raises what `score_from` raises."""
         if self.score_from is None:
             return self
         return dataclasses.replace(self, score=self.score_from(), score_from=None)
+
+    def warned(self, warning: str) -> "Track":
+        """The track with another warning behind those that it has."""
+        return dataclasses.replace(self, warning="; ".join(filter(None, [self.warning, warning])))
+
+
+def of_file(path: str, name: str, labels: dict[str, str], **more: Any) -> Track:
+    """The track of a recording that nobody has looked at yet; `name` is its path relative to the source folder."""
+    return Track(name, name, "", "", labels, 0.0, 0, 0, file=path, **more)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from musicgen_jax.data import audio_io, manifest, preparation, shards, track
+from musicgen_jax.data import (
+    audio_io,
+    manifest,
+    preparation,
+    shard_files,
+    shards,
+    spool,
+    track,
+    track_records,
+)
 from musicgen_jax.data.sources import recordings
 from musicgen_jax.runtime.errors import UserError
 
@@ -221,34 +230,103 @@ def test_a_track_that_fails_late_is_reported_and_the_run_goes_on(tmp_path, error
     assert report["rejections"] == {"failed on second reading": 1}
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_interrupted_leaves_nothing(tmp_path, error):
-    source = fake_source([None, error(), None])
-    with pytest.raises(error):
+def test_an_error_leaves_nothing(tmp_path):
+    source = fake_source([None, RuntimeError(), None])
+    with pytest.raises(RuntimeError):
         preparation.prepare(settings_for(tmp_path), source, str(tmp_path / "out"), 0)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def small_parts(monkeypatch):
+    """A part a track, and three records a shard."""
+    monkeypatch.setattr(spool, "MAX_TRACKS", 1)
+    monkeypatch.setattr(shard_files, "RECORDS_PER_SHARD", 3)
+
+
+def contents(folder: pathlib.Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+STEPS = {"make": track_records, "split_tracks": manifest, "write_records": shard_files, "describe": shard_files}
+
+
+@pytest.mark.parametrize(("step", "number"), [("make", 5), ("split_tracks", 1), ("write_records", 3), ("describe", 1)])
+def test_stopped_anywhere_it_goes_on_and_does_nothing_twice(tmp_path, monkeypatch, small_parts, step, number):
+    source, out = make_folder(tmp_path / "in"), tmp_path / "out"
+    prepare(source, tmp_path / "undisturbed")
+    done: dict[str, int] = dict.fromkeys(STEPS, 0)
+    armed = True
+
+    def watched(name, function):
+        def call(*arguments):
+            if armed and (name, done[name] + 1) == (step, number):
+                raise KeyboardInterrupt
+            result = function(*arguments)
+            done[name] += 1
+            return result
+
+        return call
+
+    for name, owner in STEPS.items():
+        monkeypatch.setattr(owner, name, watched(name, getattr(owner, name)))
+    with pytest.raises(KeyboardInterrupt):
+        prepare(source, out)
+    assert all(path.name.startswith(".") for path in out.iterdir()) and not shards.is_complete(out)
+    armed = False
+    prepare(source, out)
+    assert contents(out) == contents(tmp_path / "undisturbed")
+    assert done == {
+        "make": 8,
+        "split_tracks": 1,
+        "write_records": len(list(out.glob("*.array_record-*"))),
+        "describe": 1,
+    }
+    assert done["write_records"] > 3
+
+
+def test_with_another_seed_it_begins_anew(tmp_path, monkeypatch, small_parts):
+    source = make_folder(tmp_path / "in", 3)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shard_files, "describe", raise_interrupt)
+        prepare(source, tmp_path / "out")
+    prepare(source, tmp_path / "out", seed=5)
+    prepare(source, tmp_path / "undisturbed", seed=5)
+    assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
+
+
+def raise_interrupt(*_):
+    raise KeyboardInterrupt
+
+
 KILLED = """
 import os, signal, sys
-from musicgen_jax.data import audio_io, preparation
+from musicgen_jax.data import audio_check, preparation, spool
 from musicgen_jax.data.sources import recordings
-read_blocks = audio_io.read_blocks
-audio_io.read_blocks = lambda *a: os.kill(os.getpid(), signal.SIGKILL) if a[0].endswith("6.wav") else read_blocks(*a)
+spool.MAX_TRACKS = 1
+blocks = audio_check.Inspection.blocks
+def fatal(self, rate):
+    return os.kill(os.getpid(), signal.SIGKILL) if self._path.endswith("6.wav") else blocks(self, rate)
+audio_check.Inspection.blocks = fatal
 preparation.prepare(preparation.Settings("recordings", sys.argv[1], 8000, 0), recordings, sys.argv[2], 0)
 """
 
 
-def test_killed_then_started_again(tmp_path):
+def test_killed_then_started_again(tmp_path, monkeypatch):
     source, out = make_folder(tmp_path / "in"), tmp_path / "out"
     killed = subprocess.run([sys.executable, "-c", KILLED, source, out], cwd=REPOSITORY, capture_output=True)
     assert killed.returncode == -9
     assert not shards.is_complete(out) and [path.name for path in tmp_path.iterdir()].count("out") == 1
-    prepare(source, out)
     prepare(source, tmp_path / "undisturbed")
-    assert len(list(out.iterdir())) == len(list((tmp_path / "undisturbed").iterdir()))
-    for path in (tmp_path / "undisturbed").iterdir():
-        assert path.read_bytes() == (out / path.name).read_bytes(), path.name
+    monkeypatch.setattr(spool, "MAX_TRACKS", 1)
+    read: list[str] = []
+    make = track_records.make
+    monkeypatch.setattr(
+        track_records, "make", lambda form, item, *more: read.append(item.path) or make(form, item, *more)
+    )
+    prepare(source, out)
+    assert read == ["genre0/6.wav", "genre1/1.wav", "genre1/3.wav", "genre1/5.wav"]
+    assert contents(out) == contents(tmp_path / "undisturbed")
 
 
 PEAK = """

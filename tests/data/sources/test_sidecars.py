@@ -1,10 +1,12 @@
 """MIDI files beside recordings: what becomes a score, and what is said of what does not."""
 
+import itertools
+
 import numpy as np
 import pytest
 import soundfile
 
-from musicgen_jax.data import manifest, preparation
+from musicgen_jax.data import audio_dataset, manifest, preparation, shards
 from musicgen_jax.data.sources import recordings
 from musicgen_jax.scores import midi
 from musicgen_jax.scores.score import Score
@@ -37,18 +39,19 @@ def source(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_recordings_have_the_scores_beside_them(source, num_workers):
-    tracks, rejected = recordings.tracks(str(source), RATE, 0, num_workers)
-    assert not rejected
-    found = {item.path: item for item in tracks}
-    assert {name: item.score_kind for name, item in found.items() if item.score is not None} == {
-        "piano/a.wav": "sidecar",
-        "piano/b.flac": "sidecar",
-        "c.wav": "sidecar",
+def test_recordings_have_the_scores_beside_them(source, tmp_path):
+    settings = preparation.Settings("recordings", str(source), RATE, 0)
+    preparation.prepare(settings, recordings, str(tmp_path / "out"), num_workers=0)
+    found = {row.path: row for row in manifest.read(tmp_path / "out")}
+    assert {name for name, row in found.items() if row.score.kind == "sidecar"} == {
+        "piano/a.wav",
+        "piano/b.flac",
+        "c.wav",
     }
     # What sounds when the recording ends is cut there, what comes later goes.
-    np.testing.assert_allclose(found["piano/b.flac"].score.notes[:, 1:3], [[0, 1], [2.5, 0.5]], atol=1e-3)
+    read = (audio_dataset.read_tracks(str(tmp_path / "out"), split) for split in shards.split_names(tmp_path / "out"))
+    notes = {facts["track_id"]: facts["notes"] for facts, _ in itertools.chain(*read)}
+    np.testing.assert_allclose(notes["piano/b.flac"][:, 1:3], [[0, 1], [2.5, 0.5]], atol=1e-3)
     cut = "side-car cut: b.midi: 1 of 3 notes begin after the 3.00 s of the recording"
     assert [found[name].warning for name in ("piano/a.wav", "piano/b.flac")] == ["", cut]
     assert found["broken.wav"].warning.startswith("side-car left out: broken.mid: truncated")

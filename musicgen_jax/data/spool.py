@@ -1,0 +1,172 @@
+"""What lies between the reading of tracks and the writing of shards: parts on disk, each of some tracks.
+
+A part is a file of records, one behind the other, and a file of rows, one a track, which comes last and shows that the
+part is whole. Any process may make any part; one that was interrupted is made anew.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import pickle
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, NamedTuple
+
+from musicgen_jax.data import score_facts, track_records, workers
+from musicgen_jax.data.track import Track
+from musicgen_jax.data.track_records import Form, Made
+from musicgen_jax.runtime import files, records
+
+VERSION = 1  # of what lies here: a run of another one starts anew
+MAX_TRACKS, MAX_BYTES, MAX_SECONDS = 64, 1 << 24, 300.0  # of a part: no more than goes by while one waits
+PER_FOLDER = 1000  # parts
+START_SECONDS = 300.0  # for a process to compile what renders a score, on a machine that has other things to do
+
+
+class Batch(NamedTuple):
+    """The tracks of a part, before they are read.
+
+    Attributes:
+      number: of the part.
+      amount: bytes of its files, or else seconds of its tracks: what a progress bar counts.
+      seconds: within which it must be made, each track in the time that the slowest machine needs.
+    """
+
+    number: int
+    amount: float
+    seconds: float
+
+
+class Run(NamedTuple):
+    """Records that stand behind each other in a part: `sizes` bytes each, from `offset` on."""
+
+    part: int
+    offset: int
+    sizes: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Spool:
+    """The parts of a data set that is being prepared, in a folder that all processes see."""
+
+    folder: pathlib.Path
+
+    def put_tracks(self, tracks: Iterable[Track]) -> list[Batch]:
+        """Writes down which tracks each part is of, and returns what there is to do."""
+        batches, waiting = [], []
+        amount = seconds = 0.0
+        for item in tracks:
+            size, duration = _weight(item)
+            full = len(waiting) == MAX_TRACKS or amount + size > MAX_BYTES or seconds + duration > MAX_SECONDS
+            if waiting and full:
+                batches.append(self._put(len(batches), waiting, amount, seconds))
+                waiting, amount, seconds = [], 0.0, 0.0
+            waiting.append(item)
+            amount, seconds = amount + size, seconds + duration
+        return [*batches, self._put(len(batches), waiting, amount, seconds)] if waiting else batches
+
+    def _put(self, number: int, tracks: list[Track], amount: float, seconds: float) -> Batch:
+        path = self._path(number, "tracks")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.replaced(path) as file:
+            pickle.dump(tracks, file)
+        return Batch(number, amount or seconds, sum(map(_patience, tracks)))
+
+    def tracks(self, number: int) -> list[Track]:
+        """The tracks of a part; what `put_tracks` has pickled, and nothing else."""
+        return pickle.loads(self._path(number, "tracks").read_bytes())
+
+    def is_made(self, number: int) -> bool:
+        """Whether the part is whole."""
+        return self._path(number, "rows").is_file()
+
+    def make(self, form: Form, number: int) -> None:
+        """Reads the tracks of a part and writes it; nothing where it is whole already."""
+        if not self.is_made(number):
+            with self._writing(number) as (of_records, of_rows):
+                for item in self.tracks(number):
+                    _write_row(of_rows, track_records.make(form, item, of_records.write, os.fspath(self.folder)))
+
+    def make_apart(self, form: Form, number: int, num_workers: int = 1) -> None:
+        """As `make`, each track in a process of its own: one that ends or hangs its process is rejected alone."""
+        tracks = self.tracks(number)
+        if self.is_made(number):
+            return
+        one = functools.partial(_make_one, self, form, number)
+        with self._writing(number) as (of_records, of_rows):
+            outcomes = workers.ordered_map(one, list(enumerate(tracks)), num_workers, lambda pair: _patience(pair[1]))
+            for place, (item, outcome) in enumerate(zip(tracks, outcomes, strict=True)):
+                if isinstance(outcome, workers.Lost):
+                    outcome = track_records.lost(item, outcome.reason)
+                else:
+                    of_records.write(self._path(number, f"{place}.records").read_bytes())
+                _write_row(of_rows, outcome)
+        for path in self._path(number, "rows").parent.glob(f"{number:07d}.*.records"):
+            path.unlink()
+
+    def is_first_attempt(self, number: int) -> bool:
+        """Whether nobody has begun to make the part before, which is remembered from now on."""
+        path = self._path(number, "begun")
+        with contextlib.suppress(FileExistsError):
+            path.touch(exist_ok=False)
+            return True
+        return False
+
+    def rows(self, number: int) -> Iterator[tuple[Made, int]]:
+        """The tracks of a part that is whole, each with the offset of its records."""
+        offset = 0
+        with open(self._path(number, "rows"), encoding="utf-8") as file:
+            for index, line in enumerate(file):
+                made = records.parse(Made, json.loads(line), f"part {number}: row {index}")
+                yield made, offset
+                offset += sum(made.sizes)
+
+    def records(self, runs: Iterable[Run]) -> Iterator[bytes]:
+        """The records of some runs, in order."""
+        for run in runs:
+            with open(self._path(run.part, "records"), "rb") as file:
+                file.seek(run.offset)
+                for size in run.sizes:
+                    yield file.read(size)
+
+    def _path(self, number: int, kind: str) -> pathlib.Path:
+        return self.folder / "parts" / f"{number // PER_FOLDER:04d}" / f"{number:07d}.{kind}"
+
+    @contextlib.contextmanager
+    def _writing(self, number: int) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+        with (
+            files.replaced(self._path(number, "rows")) as of_rows,
+            files.replaced(self._path(number, "records")) as of_records,
+        ):
+            yield of_records, of_rows
+
+
+def _make_one(spool: Spool, form: Form, number: int, numbered: tuple[int, Track]) -> Made:
+    place, item = numbered
+    with open(spool._path(number, f"{place}.records"), "wb") as file:
+        return track_records.make(form, item, file.write, os.fspath(spool.folder))
+
+
+def _write_row(file: BinaryIO, made: Made) -> None:
+    values = {"row": score_facts.index_row(made.row), "group": made.group, "sizes": made.sizes}
+    facts = {} if made.facts == track_records.NO_FACTS else {"facts": dataclasses.asdict(made.facts)}
+    file.write(json.dumps(values | facts).encode() + b"\n")
+
+
+def _weight(item: Track) -> tuple[int, float]:
+    """(bytes of a track's file, 0 where it is of none or cannot be looked at; its seconds where it is of none)."""
+    if not item.file:
+        return 0, item.duration
+    try:
+        return os.stat(item.file).st_size, 0.0
+    except OSError:
+        return 0, 0.0
+
+
+def _patience(item: Track) -> float:
+    """Seconds within which a track must be read, for which the slowest machine needs a fifth of its duration, and
+    transcribed, for which it needs as long as it is; decoders take some megabytes a second."""
+    size, duration = _weight(item)
+    return START_SECONDS + 1.2 * duration + size / 5e4
