@@ -38,7 +38,7 @@ TRIMS = (0.0137, 0.5, 3.0)  # seconds
 
 def main() -> None:
     """Flags -> JSON lines."""
-    paths = [path for path in sorted(_RECORDINGS.value.rglob("*")) if path.suffix in audio_io.EXTENSIONS]
+    paths = [path for path in sorted(pathlib.Path(_RECORDINGS.value).rglob("*")) if path.suffix in audio_io.EXTENSIONS]
     config.require(len(paths) > 1, f"--recordings={_RECORDINGS.value} holds {len(paths)} recordings; two are needed")
     sketches, seconds = {}, 0.0
     for path in paths:

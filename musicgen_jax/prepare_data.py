@@ -23,6 +23,8 @@ SOURCES = {
     "recordings": "musicgen_jax.data.sources.recordings",
     "chorales": "musicgen_jax.data.sources.chorales",
     "midi": "musicgen_jax.data.sources.midi",
+    "lakh": "musicgen_jax.data.sources.lakh",
+    "fma": "musicgen_jax.data.sources.fma",
     "syllables": "musicgen_jax.data.sources.syllables",
 }
 
@@ -41,6 +43,7 @@ _OPTIONS = {
     "subset": flags.DEFINE_string("subset", None, "Which part of the data set, where it has parts."),
     "licenses": flags.DEFINE_string("licenses", None, "Licences of the tracks to take, where tracks have their own."),
     "render": flags.DEFINE_string("render", None, "What plays scores where no recording is to be taken: synthesizer."),
+    "soundfont": flags.DEFINE_string("soundfont", None, "General MIDI soundfont with which FluidSynth plays scores."),
 }
 _RUNNER = flags.DEFINE_enum(
     "runner",

@@ -62,11 +62,11 @@ class Clusters:
         low, high = sorted((self.root(first), self.root(second)))
         self._parents[high] = low
 
-    def unite_equal(self, keys: Iterable[Hashable | None]) -> None:
-        """Unites members with equal keys, given for each in order; None is equal to nothing."""
+    def unite_equal(self, keys: Iterable[Iterable[Hashable]]) -> None:
+        """Unites members that have a key in common: the keys of each in order, any number of them."""
         first_of: dict[Hashable, int] = {}
-        for member, key in enumerate(keys):
-            if key is not None:
+        for member, several in enumerate(keys):
+            for key in several:
                 self.unite(first_of.setdefault(key, member), member)
 
     def unite_alike(self, sketches: Sequence[np.ndarray | None], min_agreement: float) -> None:

@@ -78,16 +78,23 @@ def blocks(score_from: Callable[[], Score], timbre: str, seconds: float, sample_
     Raises:
       UserError: a note is too high for the sample rate; or as `performance.blocks`.
     """
-    score, power, peak = score_from(), 0.0, 0.0
+    score = score_from()
     if reason := objection(score, sample_rate):
         raise UserError(reason)
+    yield from leveled(performance.blocks(score, timbres_of(timbre)[0], seconds, sample_rate))
+
+
+def leveled(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same audio, float32 [S] a block, at the synthesizer's set loudness."""
+    power, peak, num_samples = 0.0, 0.0, 0
     # How loud the whole is shows at its end: until then it waits in a file.
     with tempfile.TemporaryFile() as file:
-        for block in performance.blocks(score, timbres_of(timbre)[0], seconds, sample_rate):
+        for block in blocks:
             power += float(np.sum(block.astype(np.float64) ** 2))
             peak = max(peak, float(np.max(np.abs(block), initial=0.0)))
+            num_samples += len(block)
             file.write(block.tobytes())
-        gain = synthesizer.gain((power / max(round(seconds * sample_rate), 1)) ** 0.5, peak)
+        gain = synthesizer.gain((power / max(num_samples, 1)) ** 0.5, peak)
         file.seek(0)
         while content := file.read(4 * BLOCK_SAMPLES):
             yield np.frombuffer(content, np.float32) * gain

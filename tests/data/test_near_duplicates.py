@@ -54,7 +54,7 @@ def test_clusters_are_those_of_all_pairs():
 
 def test_equal_keys_and_chains():
     clusters = near_duplicates.Clusters(6)
-    clusters.unite_equal(["a", None, "b", "a", None, "b"])
+    clusters.unite_equal([["a"], [], ["b", "c"], ["d", "a"], (), {"c"}])
     clusters.unite(3, 5)
     assert clusters.roots() == [0, 1, 0, 0, 4, 0]
 

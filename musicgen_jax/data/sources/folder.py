@@ -1,8 +1,9 @@
 """The files below a folder that a source can use, and those that it cannot, none of them in silence."""
 
 import collections
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import UserError
@@ -49,6 +50,14 @@ def find_files(source: str, extensions: Sequence[str]) -> tuple[list[str], dict[
 def name_of(path: str, source: str) -> str:
     """The name of a file in messages and manifest: its path below `source`, as valid text, with slashes."""
     return files.describe_path(os.path.relpath(path, source)).replace(os.sep, "/")
+
+
+def listing_hash(paths: Iterable[str | os.PathLike[str]], source: str) -> str:
+    """A digest of the names and sizes of files: equal ones of two times mean that nothing has changed in between."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{name_of(path, source)}\0{size_of(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def size_of(path: str) -> int:

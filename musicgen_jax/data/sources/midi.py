@@ -62,10 +62,7 @@ def tracks(
 def notes(source: str) -> dict[str, object]:
     """Facts for the report: files ignored by extension, and a hash of the paths and sizes. Raises as `tracks`."""
     paths, ignored, _ = _find(source)
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(f"{folder.name_of(path, source)}\0{folder.size_of(path)}\n".encode())
-    return {"ignored_files": ignored, "listing_hash": digest.hexdigest()}
+    return {"ignored_files": ignored, "listing_hash": folder.listing_hash(paths, source)}
 
 
 def read_or_explain(path: str) -> list[tuple[str, str, Score]] | str:

@@ -66,10 +66,10 @@ def test_a_grid_keeps_its_split(tmp_path):
 def test_scores_may_stay_in_their_files_until_they_are_written(tmp_path):
     """So that memory does not grow with their number; a file that has gone by then is one rejection."""
 
-    def prepared(name: str, tracks: list) -> dict:
+    def prepared(name: str, tracks: list, num_workers: int = 0) -> dict:
         made = types.SimpleNamespace(tracks=lambda *_: (tracks, []))
         settings = preparation.Settings("midi", "", 4000, seed=3)
-        return preparation.prepare(settings, made, str(tmp_path / name), num_workers=2)
+        return preparation.prepare(settings, made, str(tmp_path / name), num_workers)
 
     for number in range(3):
         midi.write(tmp_path / f"{number}.mid", tiny_scores.score(number))
@@ -79,7 +79,7 @@ def test_scores_may_stay_in_their_files_until_they_are_written(tmp_path):
         eager.append(dataclasses.replace(item, score=read()))
         lazy.append(dataclasses.replace(item, score=None, score_from=read))
     prepared("eager", eager)
-    report = prepared("lazy", lazy)
+    report = prepared("lazy", lazy, num_workers=1)
     assert report["scores"]["exact"]["tracks"] == 3
     for path in (tmp_path / "eager").iterdir():
         assert path.read_bytes() == (tmp_path / "lazy" / path.name).read_bytes(), path.name
