@@ -61,29 +61,38 @@ def segment_samples(layout: Layout) -> int:
 
 
 def segments(
-    layout: Layout, codes: Mapping[str, np.ndarray], notes: np.ndarray | None = None, lyrics: Lyrics | None = None
+    layout: Layout,
+    codes: Mapping[str, np.ndarray],
+    notes: np.ndarray | None = None,
+    lyrics: Lyrics | None = None,
+    start: int = 0,
+    length: int | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """The records of a track, but for its labels.
+    """The records of a track, or of a stretch of one, but for its labels.
 
     Args:
       layout: of the codes.
       codes: stream -> int16 [T, Q], all of the same stretch of audio.
       notes: float32 [N, 5] of the track, in data sets with scores.
       lyrics: of the track, in data sets with lyrics.
+      start: sample of the track at which the codes begin, a multiple of `segment_samples`.
+      length: samples of the whole track's codes; None where these are all.
     """
     size = segment_samples(layout)
     coarsest = layout.streams[0]
-    length = len(codes[coarsest.name]) * coarsest.hop_length
-    for start in range(0, length, size):
-        ends = {one.name: (start // one.hop_length, (start + size) // one.hop_length) for one in layout.streams}
-        record = {name: codes[name][first:stop] for name, (first, stop) in ends.items()} | {"start": start}
+    stop = start + len(codes[coarsest.name]) * coarsest.hop_length
+    for begin in range(start, stop, size):
+        bounds = begin - start, begin - start + size
+        ends = {one.name: [bound // one.hop_length for bound in bounds] for one in layout.streams}
+        record = {name: codes[name][first:last] for name, (first, last) in ends.items()} | {"start": begin}
+        seconds = begin / layout.sample_rate, (begin + size) / layout.sample_rate
         if notes is not None:
-            record["notes"] = excerpts.within(notes, start / layout.sample_rate, (start + size) / layout.sample_rate)
+            record["notes"] = excerpts.within(notes, *seconds)
         record["lyrics"] = ""
         if lyrics is not None:
             # What is sung when the codes have ended belongs to the last record.
-            stop = (start + size) / layout.sample_rate if start + size < length else np.inf
-            record |= shards.lyric_fields(lyrics.within(start / layout.sample_rate, stop))
+            last = begin + size >= (stop if length is None else length)
+            record |= shards.lyric_fields(lyrics.within(seconds[0], np.inf if last else seconds[1]))
         yield record
 
 

@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import grain
 import jax
@@ -134,30 +134,67 @@ def check_sample_rate(directory: str, sample_rate: int) -> None:
         )
 
 
-def read_tracks(directory: str, split: str) -> Iterator[tuple[dict[str, Any], Iterator[np.ndarray]]]:
-    """Tracks of a split in order, each as (facts, blocks of float32 audio).
+class TrackPlace(NamedTuple):
+    """Where a track lies among the records of its split.
 
-    Facts are track_id (str), labels (label -> value) and track_samples (int), in a data set with scores `notes` as
-    well, float32 [N, 5] in seconds of the track, in one with lyrics `lyrics`, a `data.lyrics.Lyrics`. The blocks of a
-    track must be used up before the next track is asked for.
+    Attributes:
+      track_id, labels: its.
+      num_samples: of its audio.
+      first: number of its first record.
+      num_records: of it; they follow each other.
     """
+
+    track_id: str
+    labels: dict[str, str]
+    num_samples: int
+    first: int
+    num_records: int
+
+
+def find_tracks(directory: str, split: str) -> Iterator[TrackPlace]:
+    """The tracks of a split in order; a record of each is read."""
     records = shards.open_split(directory, split, shards.audio_features())
     sample_rate = shards.read_metadata(directory)["sample_rate"]
     index = 0
-
-    def blocks(first: int, count: int) -> Iterator[np.ndarray]:
-        for i in range(first, first + count):
-            yield audio_io.from_int16(records[i]["audio"])
-
     while index < len(records):
         record = records[index]
-        facts = {"track_id": record["track_id"].decode(), "labels": shards.labels_of(record)}
-        facts["track_samples"] = record["track_samples"]
-        count = len(shards.segment_bounds(record["track_samples"], sample_rate))
-        of_track = range(index, index + count)
-        if "notes" in record:
-            facts["notes"] = excerpts.joined([records[i]["notes"] for i in of_track])
-        if "lyric_times" in record:
-            facts["lyrics"] = lyrics.joined([shards.lyrics_of(records[i], directory) for i in of_track])
-        yield facts, blocks(index, count)
+        num_samples = record["track_samples"]
+        count = len(shards.segment_bounds(num_samples, sample_rate))
+        yield TrackPlace(record["track_id"].decode(), shards.labels_of(record), num_samples, index, count)
         index += count
+
+
+def facts_of(records: Any, first: int, directory: str) -> dict[str, Any]:
+    """What is known of the track whose first record is number `first` of an audio dataset's split.
+
+    That is its track_id (str), labels (label -> value) and track_samples (int), in a data set with scores `notes` as
+    well, float32 [N, 5] in seconds of the track, in one with lyrics `lyrics`, a `data.lyrics.Lyrics`.
+    """
+    record, index = records[first], first
+    facts = {"track_id": record["track_id"].decode(), "labels": shards.labels_of(record)}
+    facts["track_samples"] = record["track_samples"]
+    notes, words = [], []
+    while "notes" in record or "lyric_times" in record:
+        notes += [record["notes"]] if "notes" in record else []
+        words += [shards.lyrics_of(record, directory)] if "lyric_times" in record else []
+        index += 1
+        if record["start"] + len(record["audio"]) >= facts["track_samples"]:
+            break
+        record = records[index]
+    facts |= {"notes": excerpts.joined(notes)} if notes else {}
+    return facts | ({"lyrics": lyrics.joined(words)} if words else {})
+
+
+def read_tracks(directory: str, split: str) -> Iterator[tuple[dict[str, Any], Iterator[np.ndarray]]]:
+    """Tracks of a split in order, each as (facts, blocks of float32 audio); facts as `facts_of`.
+
+    The blocks of a track must be used up before the next track is asked for.
+    """
+    records = shards.open_split(directory, split, shards.audio_features())
+
+    def blocks(place: TrackPlace) -> Iterator[np.ndarray]:
+        for index in range(place.first, place.first + place.num_records):
+            yield audio_io.from_int16(records[index]["audio"])
+
+    for place in find_tracks(directory, split):
+        yield facts_of(records, place.first, directory), blocks(place)

@@ -132,8 +132,11 @@ class Encoder:
 
     def spans(self, num_samples: int) -> Iterator[Span]:
         """Those of the windows of a waveform of so many samples, known beforehand."""
-        length = self.layout.padded(num_samples)
-        return spans(length, fitting_window(length, self.window, self.margin, self.layout.hop_length), self.margin)
+        return spans(self.layout.padded(num_samples), self.window_of(num_samples), self.margin)
+
+    def window_of(self, num_samples: int) -> int:
+        """Samples of the windows that a waveform of so many samples is cut into."""
+        return fitting_window(self.layout.padded(num_samples), self.window, self.margin, self.layout.hop_length)
 
 
 def _windows(blocks: Iterator[np.ndarray], hop_length: int, margin: Margin, window: int) -> Iterator["Window"]:

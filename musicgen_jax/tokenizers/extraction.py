@@ -1,34 +1,50 @@
 """What `extract_codes` does: audio -> codes, of every track of a dataset to code shards, or of one file to another."""
 
 import collections
+import functools
+import json
+import os
 import pathlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import jax
 import numpy as np
 
+import musicgen_jax
 from musicgen_jax import config
 from musicgen_jax.codes import code_file, code_shards, provenance
 from musicgen_jax.codes.layout import Layout
-from musicgen_jax.data import audio_check, audio_dataset, audio_io, manifest, output_folder, shards
+from musicgen_jax.data import audio_check, audio_dataset, audio_io, output_folder, shards
 from musicgen_jax.runtime import console, files, progress_report
+from musicgen_jax.tokenizers import code_job
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
+BATCH_SIZE = 8  # windows
+POLL_SECONDS = 0.5  # between two looks at what other processes have done
 
-def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float) -> None:
+
+def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float, batch_size: int = BATCH_SIZE) -> None:
     """Writes the codes of all splits of the audio dataset `data` to the folder `out`.
 
-    Memory holds one window of audio and one track's codes, whatever the length of the tracks.
+    Memory holds some windows of audio and the codes of some tracks, whatever the length of the tracks. Of several
+    processes of JAX, which must see both folders, each writes its share of the files; a run that was stopped is gone on
+    with by the next one. The codes are the same, byte for byte, either way.
 
     Args:
       tokenizer: of the codes.
       data: folder of prepare_data, at the tokenizer's sample rate.
       out: folder of the code shards; absent, empty, or holding these codes already, which is said and left as it is.
-      window_seconds: about how much audio is encoded at a time.
+      window_seconds: about how much audio a window has.
+      batch_size: windows encoded at a time.
 
     Raises:
       NotFoundError: `data` holds no prepared dataset.
-      UserError: `data` has another sample rate than the tokenizer; `out` holds something else than these codes.
+      UserError: `data` has another sample rate than the tokenizer; `out` holds something else than these codes; or
+        there would be no window in a batch.
     """
+    config.require(batch_size > 0, f"`batch_size`={batch_size}: must be 1 or more")
     layout = tokenizer.layout
     audio_dataset.check_sample_rate(data, layout.sample_rate)
     told, audio = shards.read_metadata(data), provenance.of_audio(data)
@@ -36,9 +52,20 @@ def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float) ->
     if is_complete(out, layout, data):
         print(f"{files.describe_path(out)} is complete already, with the same tokenizer and data; nothing to do")
         return
+    job = json.dumps([musicgen_jax.__version__, metadata])
+    work = functools.partial(_write_share, tokenizer, data, "lyrics" in told, window_seconds, batch_size)
+    if jax.process_index():
+        _take_part(output_folder.Place(pathlib.Path(os.path.realpath(out))), job, work)
+        return
     with output_folder.claim(out, "extract_codes") as folder:
         if not is_complete(out, layout, data):  # it may have been interrupted as it moved into its place
-            _write_codes(tokenizer, data, folder, metadata, window_seconds)
+            with output_folder.fill(folder, job) as place:
+                if not code_job.is_planned(place):
+                    code_job.write_plan(place, code_job.find_sources(tokenizer.encoder(window_seconds), data))
+                made = work(place)
+                _wait(lambda: made.is_written(place))  # by the others
+                made.describe(place, metadata)
+                code_shards.write_codebooks(place.partial, tokenizer.codebooks())
     entries = code_shards.read_index(out, layout)
     counts = collections.Counter(entry.split for entry in entries)
     tracks = ", ".join(f"{number} tracks of {split}" for split, number in counts.items())
@@ -46,28 +73,33 @@ def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float) ->
     print(f"{files.describe_path(out)}: {tracks}; {rates}")
 
 
-def _write_codes(tokenizer: Tokenizer, data: str, folder: pathlib.Path, metadata: dict, window_seconds: float) -> None:
-    splits, layout = shards.split_names(data), tokenizer.layout
-    rows, labels = {row.track_id: row for row in manifest.read(data)}, shards.label_names(data)
-    features = code_shards.features(layout, labels, scores="scores" in metadata, lyrics="lyrics" in metadata)
-    entries = []
-    with (
-        shards.ShardWriter(folder, code_shards.DATASET_NAME, features, splits, metadata) as writer,
-        progress_report.Progress("extract codes", _seconds(data), "audio-s") as progress,
-    ):
-        for split in splits:
-            for facts, blocks in audio_dataset.read_tracks(data, split):
-                codes = tokenizer.encode(_count_seconds(blocks, layout.sample_rate, progress), window_seconds)
-                about = {name: facts[name] for name in ("track_id", "labels")}
-                texts = about if about["labels"] else {"track_id": facts["track_id"]}
-                for segment in code_shards.segments(layout, codes, facts.get("notes"), facts.get("lyrics")):
-                    writer.write(split, segment | texts)
-                num_samples = len(codes[layout.names[0]]) * layout.hop_length
-                row = rows[facts["track_id"]]
-                told = {"num_samples": num_samples, "score": row.score, "lyrics": row.lyrics}
-                entries.append(code_shards.TrackEntry(**about, split=split, **told))
-        code_shards.write_index(writer.path, entries)
-        code_shards.write_codebooks(writer.path, tokenizer.codebooks())
+def _take_part(place: output_folder.Place, job: str, work: Callable[[output_folder.Place], Any]) -> None:
+    """What a process does that is not the first: its share, between the first one's plan and the end of all."""
+    whole = functools.partial(shards.is_complete, place.folder)
+    _wait(lambda: whole() or (place.is_of(job) and code_job.is_planned(place)))
+    if not whole():
+        work(place)
+        _wait(whole)
+
+
+def _wait(done: Callable[[], bool]) -> None:
+    """Until what other processes do is done; should one of them end, `distributed.processes` ends this one."""
+    while not done():
+        time.sleep(POLL_SECONDS)
+
+
+def _write_share(
+    tokenizer: Tokenizer, data: str, lyrics: bool, window_seconds: float, batch_size: int, place: output_folder.Place
+) -> code_job.CodeJob:
+    """Writes every so many-th file, as many as there are processes."""
+    sources, labels = code_job.read_plan(place), shards.label_names(data)
+    scores = "scores" in shards.read_metadata(data)
+    features = code_shards.features(tokenizer.layout, labels, scores=scores, lyrics=lyrics)
+    made = code_job.CodeJob(tokenizer.encoder(window_seconds), data, sources, features)
+    share = made.shards[jax.process_index() :: jax.process_count()]
+    with progress_report.Progress("extract codes", sum(map(made.seconds, share)), "audio-s") as progress:
+        made.write(place, share, batch_size, progress)
+    return made
 
 
 def extract_file(tokenizer: Tokenizer, path: str, out: str, window_seconds: float) -> None:
@@ -152,11 +184,6 @@ def is_complete(out: str, layout: Layout, data: str) -> bool:
         not different, f"{out} holds other codes ({'; '.join(different)}); remove it or choose another `out`"
     )
     return True
-
-
-def _seconds(data: str) -> float:
-    """Length of all tracks of a dataset together."""
-    return sum(row.num_samples for row in manifest.read(data)) / shards.read_metadata(data)["sample_rate"]
 
 
 def _count_seconds(

@@ -86,7 +86,7 @@ class Company:
             self._tell({"process": lost, "why": why})  # from process 0 to all others; they know no line but this one
             print(
                 f"error: process {lost} of {len(self.hosts)} (host {self.hosts[lost]}) is gone: {why}. All processes "
-                "stop with it; run the same command again: training goes on from the newest checkpoint",
+                "stop with it; run the same command again: it goes on from what is saved",
                 file=sys.stderr,
                 flush=True,
             )

@@ -16,7 +16,7 @@ from tiny_layouts import TIERS
 
 from musicgen_jax import config
 from musicgen_jax.codes import code_dataset, code_shards
-from musicgen_jax.data import audio_dataset, preparation, shards
+from musicgen_jax.data import audio_dataset, preparation, shard_files, shards
 from musicgen_jax.tokenizers import extraction
 from musicgen_jax.tokenizers.vqvae import vqvae_tokenizer
 
@@ -111,25 +111,69 @@ def test_data_prepared_anew_in_the_same_place_is_noticed(tiny_tokenizer, tmp_pat
         extraction.extract(tiny_tokenizer, data, out, 4.0)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_interrupted_leaves_nothing_and_the_next_run_is_whole(
-    tiny_tokenizer, tiny_audio_dataset, tiny_codes, tmp_path, monkeypatch, error
-):
-    calls, encode, out = [], tiny_tokenizer.encode, tmp_path / "codes"
+def contents(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in pathlib.Path(folder).iterdir()}
 
-    def fail_at_the_fifth(*arguments):
-        calls.append(1)
-        if len(calls) == 5:
-            raise error
-        return encode(*arguments)
 
-    with monkeypatch.context() as patch, pytest.raises(error):
-        patch.setattr(tiny_tokenizer, "encode", fail_at_the_fifth)
-        extraction.extract(tiny_tokenizer, tiny_audio_dataset, str(out), 4.0)
+@pytest.fixture
+def small_files(monkeypatch):
+    """Two records a file, so that most begin or end within a track."""
+    monkeypatch.setattr(shard_files, "RECORDS_PER_SHARD", 2)
+
+
+def test_an_error_leaves_nothing(tiny_tokenizer, tiny_audio_dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(shard_files, "describe", raising(RuntimeError))
+    with pytest.raises(RuntimeError):
+        extraction.extract(tiny_tokenizer, tiny_audio_dataset, str(tmp_path / "codes"), 4.0)
     assert list(tmp_path.iterdir()) == []
-    extraction.extract(tiny_tokenizer, tiny_audio_dataset, str(out), 4.0)
-    for path in pathlib.Path(tiny_codes).iterdir():
-        assert path.read_bytes() == (out / path.name).read_bytes(), path.name
+
+
+def raising(error: type[BaseException]):
+    def fail(*_):
+        raise error
+
+    return fail
+
+
+def test_files_may_begin_and_end_within_a_track(tiny_tokenizer, tiny_audio_dataset, tiny_codes, tmp_path, small_files):
+    extraction.extract(tiny_tokenizer, tiny_audio_dataset, str(tmp_path / "codes"), 4.0, batch_size=3)
+    assert len(list((tmp_path / "codes").glob("*train*"))) > 4
+    for split in shards.split_names(tiny_codes):
+        found, want = shards.open_split(tmp_path / "codes", split), shards.open_split(tiny_codes, split)
+        assert len(found) == len(want)
+        for index in range(len(want)):
+            for name, value in want[index].items():
+                np.testing.assert_array_equal(found[index][name], value, err_msg=f"{split} {index} {name}")
+
+
+def test_stopped_it_goes_on_and_writes_no_file_twice(
+    tiny_tokenizer, tiny_audio_dataset, tmp_path, monkeypatch, small_files, capsys
+):
+    extraction.extract(tiny_tokenizer, tiny_audio_dataset, str(tmp_path / "whole"), 4.0)
+    written, write = [], shard_files.write_records
+
+    def count(path, found):
+        if len(written) == 3 and armed:
+            raise KeyboardInterrupt
+        written.append(path)
+        return write(path, found)
+
+    monkeypatch.setattr(shard_files, "write_records", count)
+    armed = True
+    with pytest.raises(KeyboardInterrupt):
+        extraction.extract(tiny_tokenizer, tiny_audio_dataset, str(tmp_path / "codes"), 4.0)
+    assert all(path.name.startswith(".") for path in (tmp_path / "codes").iterdir())
+    assert "the same command goes on from there" in capsys.readouterr().err
+    armed = False
+    extraction.extract(tiny_tokenizer, tiny_audio_dataset, str(tmp_path / "codes"), 4.0, batch_size=2)
+    assert contents(tmp_path / "codes") == contents(tmp_path / "whole")
+    assert len(written) == len(list((tmp_path / "codes").glob("*.array_record-*"))) > 5
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_has_a_window(tiny_tokenizer, tiny_audio_dataset, tmp_path, batch_size):
+    with pytest.raises(ValueError, match=f"batch_size={batch_size}: must be 1 or more"):
+        extraction.extract(tiny_tokenizer, tiny_audio_dataset, str(tmp_path / "codes"), 4.0, batch_size)
 
 
 PEAK = """
