@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from musicgen_jax.data import audio_io
+from musicgen_jax.data import audio_fingerprint, audio_io, near_duplicates
 from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import UserError
 
@@ -33,7 +33,8 @@ class AudioFacts:
       clipped: share of samples at full scale, over all channels.
       silent: share of the time that is silent in the mono mix.
       artist: the file's tag, or "".
-      genre: the file's tag, or "".
+      genre, album: likewise.
+      fingerprint: an `audio_fingerprint`, as `near_duplicates.to_text` writes it; "" where there is none.
       reason: why the file is rejected, "category: detail", or "".
       warning: what is doubtful about a file that is kept, or "".
     """
@@ -48,6 +49,8 @@ class AudioFacts:
     silent: float = 0.0
     artist: str = ""
     genre: str = ""
+    album: str = ""
+    fingerprint: str = ""
     reason: str = ""
     warning: str = ""
 
@@ -55,7 +58,8 @@ class AudioFacts:
 class _Tally:
     """What the blocks of one file add up to while it is read: its length, peaks, silence, clipping, its hash."""
 
-    def __init__(self, sample_rate: int) -> None:
+    def __init__(self, sample_rate: int, fingerprint: bool) -> None:
+        self._fingerprint = audio_fingerprint.Fingerprint(sample_rate) if fingerprint else None
         self.digest = hashlib.sha256(f"{sample_rate} Hz".encode())
         self.stretch = max(1, round(SILENCE_SECONDS * sample_rate))
         self.frames = self.nonfinite = self.at_full_scale = self.stretches = self.silent_stretches = 0
@@ -71,6 +75,8 @@ class _Tally:
         if not peak < FULL_SCALE:
             self.at_full_scale += int(np.count_nonzero(np.abs(block) >= FULL_SCALE))
         self.peak = max(self.peak, peak)
+        if self._fingerprint is not None and math.isfinite(peak):
+            self._fingerprint.add(mono)
         peaks = np.maximum.reduceat(np.abs(mono), np.arange(0, len(mono), self.stretch))
         self.mono_peak = max(self.mono_peak, float(peaks.max()))
         self.stretches += len(peaks)
@@ -83,6 +89,7 @@ class _Tally:
         return dataclasses.replace(
             facts,
             audio_hash=self.digest.hexdigest(),
+            fingerprint=near_duplicates.to_text(self._fingerprint.sketch()) if self._fingerprint else "",
             duration=self.frames / facts.sample_rate,
             peak=self.peak,
             clipped=self.at_full_scale / max(1, self.frames * facts.channels),
@@ -97,13 +104,14 @@ class Inspection:
       facts: what is known of it so far; all, once the blocks are used up.
     """
 
-    def __init__(self, path: str, min_seconds: float) -> None:
+    def __init__(self, path: str, min_seconds: float, fingerprint: bool = False) -> None:
         """Args:
         path: the file.
         min_seconds: files shorter than this are rejected.
+        fingerprint: whether to make one.
         """
         self.facts = AudioFacts(hash="")
-        self._path, self._min_seconds = path, min_seconds
+        self._path, self._min_seconds, self._fingerprint = path, min_seconds, fingerprint
 
     def blocks(self, sample_rate: int) -> Iterator[np.ndarray]:
         """Decodes the file once, in bounded memory: mono float32 [S], as `audio_io.read_blocks`.
@@ -117,9 +125,9 @@ class Inspection:
             files.require_file(self._path, "audio file")
             self.facts = AudioFacts(hash=_file_hash(self._path))
             with audio_io.open_audio(self._path) as file:
-                known = {"artist": file.artist, "genre": file.genre, "channels": file.channels}
-                self.facts = dataclasses.replace(self.facts, sample_rate=file.sample_rate, **known)
-                tally = _Tally(file.sample_rate)
+                known = {name: getattr(file, name) for name in ("artist", "genre", "album", "channels", "sample_rate")}
+                self.facts = dataclasses.replace(self.facts, **known)
+                tally = _Tally(file.sample_rate, self._fingerprint)
                 mono = map(tally.add, file.blocks())
                 yield from audio_io.resample_blocks(mono, file.sample_rate, sample_rate or file.sample_rate)
         except (UserError, OSError, MemoryError) as error:

@@ -7,6 +7,7 @@ function the sketches are sorted by their value, and only neighbours of equal va
 takes N log N steps for each hash function, and never more than NEIGHBOURS comparisons a value, however many share it.
 """
 
+import base64
 from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
@@ -109,6 +110,16 @@ def _neighbours(values: np.ndarray) -> Iterable[tuple[np.ndarray, np.ndarray]]:
         if len(first) == 0:
             return
         yield first, first + distance
+
+
+def to_text(made: np.ndarray | None) -> str:
+    """A sketch as text, for JSON: "" is none."""
+    return "" if made is None else base64.b64encode(made.astype("<u4")).decode("ascii")
+
+
+def from_text(text: str) -> np.ndarray | None:
+    """The sketch that `to_text` wrote."""
+    return np.frombuffer(base64.b64decode(text), "<u4") if text else None
 
 
 def agreement(first: np.ndarray, second: np.ndarray) -> float:

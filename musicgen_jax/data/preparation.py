@@ -79,7 +79,7 @@ def prepare(
         Rejection). It may have `OPTIONS`, the names of the options that its `tracks` takes as texts; notes(source)
         -> dict of facts for the report, cheap and equal as long as the source is: of these `licences` reads "licence",
         "licence_url" and "attribution"; checked(track, facts) -> Track, for tracks of files, see `Form`; and `UNIQUE`,
-        true where a recording with the samples of one before it is to be rejected.
+        true where a recording with the samples of one before it is to be rejected, and groups are those of `kinship`.
       out: the directory to write; absent, empty, or holding this same dataset.
       num_workers: processes of this machine; the result is the same, byte for byte, whatever their number.
       network: file of the network whose digest is `settings.transcriber`.
@@ -137,7 +137,7 @@ def _prepare(
         shards = [one.shard for one in runner.run(job, batches, unit)]
         rows = job.rows(rejected)
         _require_some(shards, rows, settings)
-        report = reports.make(settings, notes, rows, job.divided_groups())
+        report = reports.make(settings, notes, rows, job.divided_groups(), job.divided_kin())
         shard_files.describe(place, name, form.features, _metadata(settings, form, report), shards)
         manifest.write_lines(place.partial, rows.sorted_lines())
         files.write_json(place.partial / reports.FILE_NAME, report)
@@ -150,7 +150,16 @@ def _form(settings: Settings, source: ModuleType, tracks: list[track.Track], net
     labels = tuple(sorted({name for item in tracks for name in item.labels}))
     scores = any(item.score_kind for item in tracks) or bool(network and audible)
     lyrics = any(item.lyrics_kind for item in tracks)
-    return Form(settings.sample_rate, labels, audible, scores, lyrics, network, getattr(source, "checked", None))
+    return Form(
+        settings.sample_rate,
+        labels,
+        audible,
+        scores,
+        lyrics,
+        network,
+        getattr(source, "UNIQUE", False),
+        getattr(source, "checked", None),
+    )
 
 
 def _metadata(settings: Settings, form: Form, report: dict[str, Any]) -> dict[str, Any]:

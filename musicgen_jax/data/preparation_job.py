@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from musicgen_jax.config import UNKNOWN_LABEL
-from musicgen_jax.data import manifest, output_folder, shard_files
+from musicgen_jax.data import kinship, manifest, near_duplicates, output_folder, shard_files
 from musicgen_jax.data.spool import Run, Spool
 from musicgen_jax.data.track_records import Form, Made
 from musicgen_jax.runtime import files
@@ -54,7 +54,7 @@ class PreparationJob:
       form: of its records.
       seed: of the split.
       num_parts: in which the tracks are read.
-      unique: whether a recording of the same samples as one before it is rejected.
+      unique: whether a recording of the same samples as one before it is rejected, and groups are those of `kinship`.
     """
 
     place: output_folder.Place
@@ -86,6 +86,7 @@ class PreparationJob:
         if not self._in_spool(PLAN).is_file():
             duplicates = self._duplicates() if self.unique else {}
             places = list(self._places(duplicates))
+            places, kin = self._grouped(places) if self.unique else (places, "")
             splits, divided = manifest.split_tracks(places, self.seed), manifest.divided_groups(places)
             shards = _Shards(self._in_spool, self.form.sample_rate)
             with files.replaced(self._in_spool(ROWS)) as rows:
@@ -97,13 +98,17 @@ class PreparationJob:
                         shards.add(row, made.sizes, part, offset)
                     rows.write(manifest.to_line(row))
             planned = [dataclasses.asdict(one) for one in shards.finished()]
-            files.write_json(self._in_spool(PLAN), {"shards": planned, "divided_groups": divided})
+            files.write_json(self._in_spool(PLAN), {"shards": planned, "divided_groups": divided, "divided_kin": kin})
         found = files.read_json(self._in_spool(PLAN))["shards"]
         return [Planned(shard_files.Shard(**one["shard"]), one["seconds"]) for one in found]
 
     def divided_groups(self) -> int:
         """See `manifest.divided_groups`; when there is a plan."""
         return files.read_json(self._in_spool(PLAN))["divided_groups"]
+
+    def divided_kin(self) -> str:
+        """What `kinship.groups` had to divide; when there is a plan."""
+        return files.read_json(self._in_spool(PLAN))["divided_kin"]
 
     def write_shard(self, shard: shard_files.Shard) -> None:
         """The third step, when there is a plan: one file of the data set."""
@@ -143,6 +148,18 @@ class PreparationJob:
             if row.status == "ok" and row.track_id not in duplicates:
                 genre = labels(row.labels.get("genre", UNKNOWN_LABEL))
                 yield Place(row.track_id, made.group, row.split, genre, row.duration)
+
+    def _grouped(self, places: list[Place]) -> tuple[list[Place], str]:
+        """The same with the groups of their recordings, and what these divide."""
+        wanted = {place.track_id for place in places}
+        made = (one for _, one, _ in self._made() if one.row.status == "ok" and one.row.track_id in wanted)
+        found, divided = kinship.groups([_member(one) for one in made])
+        return [place._replace(group=places[first].group) for place, first in zip(places, found, strict=True)], divided
+
+
+def _member(made: Made) -> kinship.Member:
+    facts, folder = made.facts, made.row.path.rpartition("/")[0]
+    return kinship.Member(facts.artist, facts.album, folder, near_duplicates.from_text(facts.fingerprint))
 
 
 class Rows:

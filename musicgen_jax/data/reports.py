@@ -11,7 +11,11 @@ FILE_NAME = "report.json"
 
 
 def make(
-    settings: Any, notes: dict[str, object], rows: Iterable[manifest.Row], divided_groups: int = 0
+    settings: Any,
+    notes: dict[str, object],
+    rows: Iterable[manifest.Row],
+    divided_groups: int = 0,
+    divided_kin: str = "",
 ) -> dict[str, Any]:
     """Totals over the manifest's rows, the settings, and what a person should know ("messages").
 
@@ -20,6 +24,7 @@ def make(
       notes: of the source.
       rows: of the manifest; gone through once.
       divided_groups: see `manifest.divided_groups`.
+      divided_kin: see `kinship.groups`.
     """
     total = _Totals()
     for row in rows:
@@ -40,7 +45,7 @@ def make(
         **_amounts("scores", "notes", total.scores, total.notes),
         **_amounts("lyrics", "characters", total.lyrics, total.characters),
         **({"licence": licence} if licence else {}),
-        "messages": [*_about_splits(total.files["ok"], used, divided_groups), *licences.messages(licence)],
+        "messages": [*_about_splits(total.files["ok"], used, divided_groups, divided_kin), *licences.messages(licence)],
     }
 
 
@@ -70,7 +75,7 @@ class _Totals:
             self.characters[row.lyrics.kind] += row.lyrics.num_characters
 
 
-def _about_splits(num_tracks: int, used: list[str], divided_groups: int) -> list[str]:
+def _about_splits(num_tracks: int, used: list[str], divided_groups: int, divided_kin: str) -> list[str]:
     messages = []
     if missing := [split for split in manifest.HELD_OUT if split not in used]:
         messages.append(
@@ -81,6 +86,11 @@ def _about_splits(num_tracks: int, used: list[str], divided_groups: int) -> list
         messages.append(
             f"the split of the source itself divides {divided_groups} groups of tracks that belong together: what is "
             "measured on them is not of unheard music"
+        )
+    if divided_kin:
+        messages.append(
+            f"{divided_kin} are in several splits: together they would be fewer than {manifest.MIN_GROUPS} groups, of "
+            "which none could be held out; versions of one recording stay together all the same"
         )
     return messages
 

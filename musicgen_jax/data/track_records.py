@@ -37,6 +37,7 @@ class Form:
       scores: whether records have notes.
       lyrics: whether they have characters with times.
       network: file of the network that transcribes tracks without a score, or "".
+      fingerprints: whether recordings get one.
       checked: what a source makes of a track of a file and what its audio has told: a function of a module, or None.
     """
 
@@ -46,6 +47,7 @@ class Form:
     scores: bool
     lyrics: bool = False
     network: str = ""
+    fingerprints: bool = False
     checked: Checked | None = None
 
     @functools.cached_property
@@ -122,7 +124,7 @@ def _rejection(item: Track, reason: str, facts: audio_check.AudioFacts) -> Rejec
 
 def _decode(form: Form, item: Track, raw: BinaryIO) -> tuple[int, str, audio_check.AudioFacts]:
     """Writes a track's audio as raw int16; (samples, why it is unfit or "", what its file has told)."""
-    inspection = audio_check.Inspection(item.file, MIN_SECONDS) if item.file else None
+    inspection = audio_check.Inspection(item.file, MIN_SECONDS, form.fingerprints) if item.file else None
     blocks = inspection.blocks(form.sample_rate) if inspection else item.blocks()
     num_samples, reason = 0, ""
     while True:

@@ -115,7 +115,7 @@ def read(file: BinaryIO, size: int, kind: Kind) -> Content | None:
     if more:
         warnings += (f"more samples: {more} bytes in a second chunk of samples are left out",)
     names = _names(file, [*before, *after])
-    return Content((part,), warnings, names.get("artist", ""), names.get("genre", ""))
+    return Content((part,), warnings, *(names.get(name, "") for name in ("artist", "genre", "album")))
 
 
 def _end(file: BinaryIO, start: int, promised: int, size: int, kind: Kind) -> tuple[int, tuple[str, ...]]:
@@ -187,7 +187,7 @@ def _is_chunks(file: BinaryIO, position: int, size: int, kind: Kind) -> bool:
 
 
 def _names(file: BinaryIO, found: list[Chunk]) -> dict[str, str]:
-    """Artist and genre from the chunks around the samples; an ID3 tag goes before the words of the container."""
+    """Artist, genre and album from the chunks around the samples; an ID3 tag goes before the words of the container."""
     by_container: dict[str, str] = {}
     by_id3: dict[str, str] = {}
     for chunk in found:

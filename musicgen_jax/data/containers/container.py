@@ -37,5 +37,8 @@ def read(file: BinaryIO, size: int, extension: str) -> Content:
         warning = "unknown container: nothing in it tells whether the file is whole"
         content = Content((Part(0, size),), (warning,))
     return dataclasses.replace(
-        content, artist=content.artist or names.get("artist", ""), genre=content.genre or names.get("genre", "")
+        content,
+        artist=content.artist or names.get("artist", ""),
+        genre=content.genre or names.get("genre", ""),
+        album=content.album or names.get("album", ""),
     )

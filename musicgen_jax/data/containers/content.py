@@ -39,13 +39,14 @@ class Content:
       parts: to be decoded one after the other.
       warnings: what is doubtful, though all that is there can be read; "category: detail" each.
       artist: as the file's tags say, or "".
-      genre: likewise.
+      genre, album: likewise.
     """
 
     parts: tuple[Part, ...]
     warnings: tuple[str, ...] = ()
     artist: str = ""
     genre: str = ""
+    album: str = ""
 
 
 def bytes_at(file: BinaryIO, position: int, count: int) -> bytes:

@@ -15,7 +15,7 @@ def read(file: BinaryIO, start: int, stop: int) -> Content:
     Raises:
       UserError: it ends within them.
     """
-    position, last, total, names = start + len(MAGIC), False, 0, ("", "")
+    position, last, total, names = start + len(MAGIC), False, 0, ("", "", "")
     part = Part(start, stop, min_frames=0)
     while not last:
         header = bytes_at(file, position, 4)

@@ -85,14 +85,14 @@ class _Link:
             if size < 255:
                 packets.append(bytearray())
 
-    def comments(self) -> tuple[str, str]:
-        """(artist, genre) of the first stream that has any."""
+    def comments(self) -> tuple[str, str, str]:
+        """(artist, genre, album) of the first stream that has any."""
         known = ((b"\x03vorbis", 7), (b"OpusTags", 8), (b"\x04", 4), (b"\x84", 4))  # the last two: FLAC in Ogg
         for _, comment, *_ in (packets for packets in self.packets.values() if len(packets) > 1):
             for magic, skipped in known:
                 if comment.startswith(magic):
                     return tags.from_vorbis_comment(bytes(comment[skipped:]))
-        return "", ""
+        return "", "", ""
 
 
 def read(file: BinaryIO, start: int, size: int) -> Content:
@@ -129,8 +129,7 @@ def read(file: BinaryIO, start: int, size: int) -> Content:
         warnings.append(f"chained: {len(links)} Ogg streams, one after the other")
     if any(len(link.last) > 1 for link in links):
         warnings.append("several streams: they run side by side in one Ogg file, and one of them is read")
-    artist, genre = links[0].comments()
-    return Content(tuple(_part(file, link) for link in links), tuple(warnings), artist, genre)
+    return Content(tuple(_part(file, link) for link in links), tuple(warnings), *links[0].comments())
 
 
 def _part(file: BinaryIO, link: _Link) -> Part:

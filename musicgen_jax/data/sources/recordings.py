@@ -14,7 +14,8 @@ from musicgen_jax.data.sources import folder, sidecars
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.scores import midi
 
-UNIQUE = True  # a recording of the same samples as one before it is rejected
+# A recording of the same samples as one before it is rejected; artists, albums, versions of one stay together.
+UNIQUE = True
 
 
 def tracks(
