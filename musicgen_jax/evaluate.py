@@ -35,7 +35,7 @@ _SCORE = cli.define_path(
 _TRANSCRIBE = cli.define_path(
     "transcribe", "", "Network that finds the notes of samples in any timbre; make transcriber."
 )
-_OUT = cli.define_path("out", None, "Folder for metrics.json and report.html.", required=True)
+_OUT = cli.define_path("out", None, "Folder for metrics.json and report.html.", required=True, writes=True)
 _MAX_SECONDS = flags.DEFINE_float("max_seconds", 60.0, "Of each held-out track, from its beginning.")
 _MAX_CODES = flags.DEFINE_integer(
     "max_codes", 200_000, "Held-out codes that the finest prior is scored on; the others are on the same seconds."
@@ -55,7 +55,7 @@ def main() -> None:
     for line in _figures(metrics):
         print(line)
     closing.after_evaluate(_OUT.value)
-    print(pathlib.Path(_OUT.value, "report.html").absolute())
+    print(files.describe_path(pathlib.Path(_OUT.value, "report.html").absolute()))
 
 
 def _evaluate(named: dict[str, str]) -> dict[str, Any]:

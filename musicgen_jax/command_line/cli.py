@@ -3,6 +3,7 @@
 It imports nothing heavy, and neither may an entry point before its flags are parsed: `--help` answers at once.
 """
 
+import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
@@ -10,7 +11,7 @@ from absl import app, flags, logging
 
 import musicgen_jax
 from musicgen_jax.command_line import config_flag
-from musicgen_jax.runtime import console, files
+from musicgen_jax.runtime import buckets, console, files
 from musicgen_jax.runtime.errors import SYSTEM_ERRORS, UserError
 from musicgen_jax.sampling import options
 
@@ -21,24 +22,49 @@ flags.disclaim_key_flags()  # what `define_path` defines is its caller's
 
 
 class _PathParser(flags.ArgumentParser):
-    """A path on this machine, with ~ expanded; "" stays where the flag may be left out."""
+    """A path on this machine, with ~ expanded, or that of a bucket's copy; "" stays where the flag may be left out."""
 
-    def __init__(self, name: str, optional: bool):
-        self.name, self.optional = name, optional
+    def __init__(self, name: str, optional: bool, writes: bool):
+        self.name, self.optional, self.writes = name, optional, writes
 
     def parse(self, argument: str) -> str:
         if self.optional and not argument:
             return argument
-        return str(files.local_path(argument, self.name))
+        return str(files.path_or_copy(argument, self.name))
 
     def flag_type(self) -> str:
         return "path"
 
 
-def define_path(name: str, default: str | None, help: str, required: bool = False) -> flags.FlagHolder[str]:
-    """A flag whose value is a local path: ~ is expanded, a URL is refused. Without a value it is `default`."""
-    parser = _PathParser(name, optional=not required)
+def define_path(
+    name: str, default: str | None, help: str, required: bool = False, writes: bool = False
+) -> flags.FlagHolder[str]:
+    """A flag whose value is a path: ~ is expanded; gs://... becomes the path of its copy, which `run` looks after.
+
+    Args:
+      name: of the flag.
+      default: its value where it is not given.
+      help: for --help.
+      required: whether it must be given.
+      writes: whether the command writes there; what a bucket then lacks is copied to it.
+    """
+    parser = _PathParser(name, not required, writes)
     return flags.DEFINE(parser, name, default, help, serializer=flags.ArgumentSerializer(), required=required)
+
+
+def require_one_machine(paths: Sequence[str], flag: str, values: Sequence[object]) -> None:
+    """Refuses gs://... for the flags `paths` where `flag` has one of the values, which let several machines work on the
+    same folders: each would have a copy of its own."""
+
+    def check(given: dict[str, object]) -> bool:
+        for name in paths if given[flag] in values else ():
+            if given[name] and (url := buckets.url_of(str(given[name]))):
+                raise flags.ValidationError(
+                    f"--{name}={url} with --{flag}: the machines must see one folder; mount the bucket (gcsfuse)"
+                )
+        return True
+
+    flags.register_multi_flags_validator([*paths, flag], check)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -92,13 +118,27 @@ def _call(main: Callable[[], None]) -> None:
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # Orbax and TFDS tell every step of theirs at the level below
     try:
-        with console.until_reader_leaves():
+        with console.until_reader_leaves(), buckets.worked_in(*_copies()):
             main()
     except Exception as error:
         line = explain(error)
         if line is None or _TRACEBACK.value:
             raise
         _fail(line)
+
+
+def _copies() -> tuple[list[pathlib.Path], list[pathlib.Path]]:
+    """Copies of what is in buckets: those that the flags read, and those that they write."""
+    reads, writes = [], []
+    for flag in (flags.FLAGS[name] for name in flags.FLAGS):
+        if isinstance(flag.parser, _PathParser) and flag.value and buckets.url_of(flag.value):
+            (writes if flag.parser.writes else reads).append(pathlib.Path(flag.value))
+    named = [text.partition(":")[2] for text in flags.FLAGS["prior"].value] if "model" in flags.FLAGS else []
+    reads += [files.path_or_copy(path, "prior") for path in named if buckets.is_url(path)]
+    run = flags.FLAGS["config"].value if "workdir" in flags.FLAGS else None
+    if run is not None and buckets.url_of(run.data.path):
+        reads.append(pathlib.Path(run.data.path))
+    return reads, writes
 
 
 def flag_of(argument: str) -> str:
@@ -134,5 +174,5 @@ def _outputs() -> str:
 
 def _fail(error: Exception | str) -> None:
     # Line breaks would make more than the one line promised.
-    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    print("error: " + " ".join(buckets.named(str(error)).split()), file=sys.stderr)
     sys.exit(1)

@@ -5,6 +5,7 @@ RUN/top, RUN/middle, RUN/bottom.
 """
 
 import contextlib
+import os
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -209,4 +210,4 @@ def _is_workdir(folder: str) -> bool:
 
 
 def _beside(folder: str, name: str) -> str:
-    return str(pathlib.Path(folder).parent / name)
+    return os.path.join(os.path.dirname(folder.rstrip("/")), name)  # pathlib would make one slash of those of gs://

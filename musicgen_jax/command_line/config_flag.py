@@ -43,14 +43,14 @@ def finish() -> None:
     So config.json says where the data is, wherever it is read.
 
     Raises:
-      UserError: a value is of another type than its field, or the path is a URL.
+      UserError: a value is of another type than its field, or the path is a URL of no bucket.
     """
     run = flags.FLAGS["config"].value if "config" in flags.FLAGS else None
     if run is None:
         return
     config.check_types(run)
     if run.data.path:
-        run.data.path = str(files.local_path(run.data.path, "config.data.path").absolute())
+        run.data.path = str(files.path_or_copy(run.data.path, "config.data.path").absolute())
 
 
 def folder() -> pathlib.Path:

@@ -55,7 +55,7 @@ def given() -> dict[str, str]:
         require(bool(name and path), f"--prior={text}: write a stream and a workdir: --prior=top:DIR")
         require(name not in ("vqvae", "tokenizer", "directory"), f"--prior={text}: {name} is no stream of codes")
         require(not found.get(name), f"--prior={text}: {name} is named twice")
-        found[name] = str(files.local_path(path, "prior"))
+        found[name] = str(files.path_or_copy(path, "prior"))
     if model := flags.FLAGS["model"].value:
         found["directory"] = model
     if not model or flags.FLAGS["vqvae"].value or flags.FLAGS["tokenizer"].value:

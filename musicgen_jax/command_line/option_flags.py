@@ -5,7 +5,7 @@ from typing import Any
 from absl import flags
 
 from musicgen_jax.command_line import cli
-from musicgen_jax.runtime import errors, files
+from musicgen_jax.runtime import buckets, errors, files
 from musicgen_jax.sampling.options import OPTIONS, Option
 
 flags.disclaim_key_flags()  # what is defined here is the caller's
@@ -50,5 +50,7 @@ def _value(option: Option, value: Any) -> Any:
     if value is None:
         return None
     if option.type == "document" and files.names_a_text(value):
+        if buckets.is_url(value):
+            value = str(buckets.fetch(buckets.local_path(value, option.name)))
         files.require_file(files.local_path(value, option.name), "text file")
     return option.parse(value) if option.type == "by_stream" else value

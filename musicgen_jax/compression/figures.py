@@ -1,7 +1,6 @@
 """Size and likelihood of a prior before and after compression: measured, printed, written to compression.json."""
 
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
@@ -12,7 +11,7 @@ from musicgen_jax.codes import code_dataset, code_shards
 from musicgen_jax.data import shards
 from musicgen_jax.evaluation import prior_likelihood
 from musicgen_jax.priors import trained
-from musicgen_jax.runtime import console
+from musicgen_jax.runtime import console, files
 
 FILE_NAME = "compression.json"
 
@@ -60,7 +59,7 @@ def write(out: pathlib.Path, facts: dict[str, Any], stages: dict[str, dict[str, 
       facts: what was done.
       stages: name -> what `measure` returned; the first one is what the others are compared with.
     """
-    (out / FILE_NAME).write_text(json.dumps(facts | stages, indent=2) + "\n")
+    files.write_json(out / FILE_NAME, facts | stages)
     first = next(iter(stages.values()))
     for name, found in stages.items():
         line = f"{name}: {found['bytes'] / 2**20:.2f} MiB"

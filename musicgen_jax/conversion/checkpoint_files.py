@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.runtime import files, records
+from musicgen_jax.runtime import buckets, files, records
 from musicgen_jax.runtime.errors import SYSTEM_ERRORS, NotFoundError, UserError
 
 INDEX_SUFFIX = ".index.json"
@@ -118,7 +118,8 @@ def _read_shards(path: pathlib.Path) -> dict[str, StoredTensor]:
         config.require(pathlib.PurePath(name).name == name, f"{path} names {name}: a shard must lie beside its index")
         config.require(not name.endswith(INDEX_SUFFIX), f"{no_index}: it names {name}, which is an index and no shard")
         config.require(
-            (path.parent / name).is_file(), f"{path} names {name}, which does not lie beside it: fetch it too"
+            pathlib.Path(buckets.fetched(path.parent / name)).is_file(),
+            f"{path} names {name}, which does not lie beside it: fetch it too",
         )
     shards = {name: read(path.parent / name) for name in names}
     absent = [f"{name} in {file}" for name, file in weight_map.items() if name not in shards[file]]

@@ -23,7 +23,7 @@ from musicgen_jax.conversion import (
     weight_table,
 )
 from musicgen_jax.priors import jukebox_labels
-from musicgen_jax.runtime import console, files
+from musicgen_jax.runtime import buckets, console, files
 from musicgen_jax.runtime.errors import UserError
 
 LICENCE = (
@@ -95,7 +95,7 @@ def import_checkpoint(
         for folder, model in models.items():
             _write_native(model, parts[folder], out / folder)
         for name in jukebox_labels.FILES.values():  # which sampling reads
-            if (checkpoint.parent / name).is_file():
+            if pathlib.Path(buckets.fetched(checkpoint.parent / name)).is_file():
                 shutil.copyfile(checkpoint.parent / name, out / name)
 
 
@@ -137,7 +137,7 @@ def export_checkpoint(workdir: pathlib.Path, checkpoint: pathlib.Path) -> None:
 def _write_native(model: Model, tensors: Tensors, workdir: pathlib.Path) -> None:
     console.say_devices()
     count = sum(leaf.size for leaf in jax.tree.leaves(model.abstract["params"]))
-    print(f"{workdir}: {count:,} parameters, takes up to {8e-9 * count:.2f} GB of memory")
+    print(f"{files.describe_path(workdir)}: {count:,} parameters, takes up to {8e-9 * count:.2f} GB of memory")
     tree = weight_table.to_native(model.table, tensors, model.abstract)
     model.complete(tree)
     native.write(workdir, model.run, model.model, tree)

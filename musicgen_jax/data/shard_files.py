@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from tensorflow_datasets.core import example_serializer, file_adapters, naming
 
-from musicgen_jax.data import output_folder
+from musicgen_jax.data import catalog, output_folder
 from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import SYSTEM_ERRORS, UserError
 
@@ -146,7 +146,8 @@ def describe(
         raise UserError(f"no record was written for {place.folder}; a dataset needs at least one")
     partial = os.fspath(place.partial)
     identity = tfds.core.DatasetIdentity(name=dataset, version=VERSION, data_dir=partial, module_name="musicgen_jax")
-    info = tfds.core.DatasetInfo(builder=identity, features=features, metadata=tfds.core.MetadataDict(dict(metadata)))
+    known = catalog.facts(features, metadata) | {"metadata": tfds.core.MetadataDict(dict(metadata))}
+    info = tfds.core.DatasetInfo(builder=identity, features=features, **known)
     info.set_file_format(ARRAY_RECORD, override=False)
     splits = [
         tfds.core.SplitInfo(
@@ -160,6 +161,7 @@ def describe(
     info.set_splits(tfds.core.SplitDict(splits))
     with files.blamed_on(place.folder):
         info.write_to_directory(partial)
+        catalog.write(partial)
 
 
 def _num_bytes(place: output_folder.Place, dataset: str, shard: Shard) -> int:

@@ -17,9 +17,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import example_serializer
 
-from musicgen_jax.data import output_folder
+from musicgen_jax.data import catalog, output_folder
 from musicgen_jax.data.lyrics import Lyrics
-from musicgen_jax.runtime import files, records
+from musicgen_jax.runtime import buckets, files, records
 from musicgen_jax.runtime.errors import SYSTEM_ERRORS, NotFoundError, UserError
 
 VERSION = "1.0.0"
@@ -163,9 +163,9 @@ class ShardWriter:
         identity = tfds.core.DatasetIdentity(
             name=self._name, version=VERSION, data_dir=os.fspath(self.path), module_name="musicgen_jax"
         )
-        info = tfds.core.DatasetInfo(
-            builder=identity, features=self._features, metadata=tfds.core.MetadataDict(self._metadata)
-        )
+        metadata = tfds.core.MetadataDict(self._metadata)
+        known = catalog.facts(self._features, self._metadata)
+        info = tfds.core.DatasetInfo(builder=identity, features=self._features, metadata=metadata, **known)
         self._writer = tfds.core.SequentialWriter(info, RECORDS_PER_SHARD, file_format="array_record")
         # SequentialWriter takes no serializer, so it is replaced from outside.
         self._writer._serializer = _OrderedSerializer(self._features.get_serialized_info())
@@ -220,6 +220,7 @@ class ShardWriter:
                 raise UserError(f"no record was written for {self.directory}; a dataset needs at least one")
             with _system_errors(self.directory):
                 self._writer.close_all()
+                catalog.write(self.path)
 
 
 @contextlib.contextmanager
@@ -330,7 +331,7 @@ def _described(directory: str | os.PathLike[str]) -> contextlib.AbstractContextM
 
 
 def _prepared(directory: str | os.PathLike[str]) -> pathlib.Path:
-    path = pathlib.Path(directory)
+    path = pathlib.Path(buckets.fetched(directory))
     if not path.is_dir():
         raise NotFoundError(f"no such dataset directory: {directory}; check the path, or prepare it first")
     missing = [name for name in CONTAINER_FILES if not (path / name).is_file()]

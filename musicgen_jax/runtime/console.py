@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 
 import tqdm
 
+from musicgen_jax.runtime import buckets
+
 
 def say(text: str) -> None:
     """Prints a line on stderr, above a bar if there is one; process 0 only."""
@@ -21,7 +23,7 @@ def say(text: str) -> None:
 
     if jax.process_index() == 0:
         sys.stdout.flush()  # else a log that takes both has them out of order
-        tqdm.tqdm.write(text, file=sys.stderr)
+        tqdm.tqdm.write(buckets.named(text), file=sys.stderr)
         sys.stderr.flush()
 
 
@@ -72,7 +74,7 @@ def say_next(verb: str, flags: Mapping[str, str | list[str]]) -> None:
     """
     here = os.getcwd() + os.sep  # paths below it are shown as a person would type them
     pairs = [(name, one) for name, value in flags.items() for one in ([value] if isinstance(value, str) else value)]
-    words = [f"--{name}={value.removeprefix(here)}" for name, value in pairs if value]
+    words = [f"--{name}={buckets.named(value).removeprefix(here)}" for name, value in pairs if value]
     say("next: " + shlex.join([*_started_as(verb), *words]))
 
 

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from musicgen_jax.runtime import buckets
 from musicgen_jax.runtime.errors import SYSTEM_ERRORS, NotFoundError, UserError
 
 if TYPE_CHECKING:
@@ -40,12 +41,12 @@ Path = str | os.PathLike[str]
 
 
 def describe_path(path: Path) -> str:
-    """A path as valid text, for storing and printing; two paths never look the same.
+    """A path as valid text, for storing and printing; two paths never look the same. A copy of a bucket's is its URL.
 
     Bytes that are not UTF-8 become escapes such as \\xff. Where a path has such bytes, or characters that look like
     an escape, its own backslashes are doubled.
     """
-    name = os.fsencode(path)
+    name = os.fsencode(buckets.url_of(os.fsdecode(path)) or path)
     text = name.decode("utf-8", "backslashreplace")
     if re.search(r"\\x[89a-f][0-9a-f]", text):
         return name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
@@ -80,7 +81,7 @@ def local_path(path: Path, name: str) -> pathlib.Path:
       name: of the argument, for the message.
 
     Raises:
-      UserError: it is no path or empty, or a URL such as gs://...: the commands read and write local folders.
+      UserError: it is no path or empty, or a URL. Flags that may be gs://... are `cli.define_path`'s.
     """
     if not isinstance(path, str | os.PathLike):
         raise UserError(f"`{name}`={path!r}: must be a path, as text or pathlib.Path")
@@ -90,6 +91,7 @@ def local_path(path: Path, name: str) -> pathlib.Path:
     if re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE):
         raise UserError(
             f"`{name}`={text}: only paths on this machine are understood; copy it here, or mount the bucket"
+            + (" (musicgen_jax.runtime.buckets.fetch copies it)" if buckets.is_url(text) else "")
         )
     return pathlib.Path(text).expanduser()
 
@@ -98,6 +100,13 @@ def names_a_text(text: str) -> bool:
     """Whether what may be text or the path of a file that holds it is a path: of a .txt or .lrc file, or of any that is
     there."""
     return ("\n" not in text and text.lower().endswith((".txt", ".lrc"))) or os.path.isfile(text)
+
+
+def path_or_copy(path: Path, name: str) -> pathlib.Path:
+    """`local_path`, or of gs://... the path of its copy, for `buckets.fetch`. Arguments and errors as `local_path`."""
+    if isinstance(path, str) and buckets.is_url(path):
+        return buckets.local_path(path, name)
+    return local_path(path, name)
 
 
 def output_folder(path: Path, own: Mapping[str, str] = MappingProxyType({}), name: str = "out") -> pathlib.Path:
@@ -130,9 +139,12 @@ def all_or_nothing(folder: Path) -> Iterator[None]:
     """Around what fills a folder: after an exception, a full disk say, all that is new in it is removed again."""
     folder = pathlib.Path(folder)
     before = set(folder.iterdir()) if folder.is_dir() else None
+    fresh = buckets.is_empty(folder)
     try:
         yield
     except BaseException:
+        if fresh:
+            buckets.remove(folder)  # checkpoints, which are written there and not here
         new = [folder] if before is None else set(folder.iterdir()) - before
         for entry in new:
             if entry.is_dir() and not entry.is_symlink():
@@ -179,8 +191,13 @@ def read_text(path: Path, remedy: str = "", max_bytes: int | None = None) -> str
 
 
 def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
-    """The JSON object in a file. Raises as `read_text`, and UserError where it holds no whole JSON object."""
-    return parse_json(read_text(path, remedy, MAX_JSON_BYTES), str(path))
+    """The JSON object in a file, with the paths of copies for folders in buckets, which `write_json` stores as URLs.
+
+    Raises as `read_text`, and UserError where it holds no whole JSON object.
+    """
+    copies = json.dumps(f"{buckets.cache()}{os.sep}").removesuffix('"')
+    text = read_text(path, remedy, MAX_JSON_BYTES).replace(f'"{buckets.SCHEME}', copies)
+    return parse_json(text, str(path))
 
 
 def parse_json(text: str | bytes, where: str) -> dict[str, Any]:
@@ -266,8 +283,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes a JSON object as `write_text` does."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """Writes a JSON object as `write_text` does. Copies of folders in buckets are stored as URLs: paths of this machine
+    say nothing to another."""
+    copies = json.dumps(f"{buckets.cache()}{os.sep}").removesuffix('"')
+    write_text(path, json.dumps(value, indent=2).replace(copies, f'"{buckets.SCHEME}') + "\n")
 
 
 def json_lines(rows: list[dict[str, Any]]) -> str:

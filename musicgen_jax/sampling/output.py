@@ -62,7 +62,7 @@ def sample_to_folder(
                 _sample(folder, tokenizer, priors, request, facts, models, prompt, scores)
                 return
     journals.remove(folder)
-    print(f"{out} is complete already, with the same settings; nothing to do")
+    print(f"{files.describe_path(out)} is complete already, with the same settings; nothing to do")
 
 
 def own_folder(out: str | os.PathLike[str]) -> pathlib.Path:
@@ -105,7 +105,7 @@ def _sample(
     # Last and at once: a folder with samples.json is complete.
     files.write_json(folder / INFO_NAME, info)
     journals.remove(folder)
-    print(f"{folder}: {len(samples)} samples of {request.seconds:g} s")
+    print(f"{files.describe_path(folder)}: {len(samples)} samples of {request.seconds:g} s")
 
 
 def write_sample(
@@ -193,7 +193,7 @@ def decode_to_wav(tokenizer: Tokenizer, codes: str, tier: str | None, out: str) 
                 wav.writeframes(audio_io.to_int16(kept).tobytes())
                 left -= len(kept)
                 progress.update(len(kept) / recording.layout.sample_rate)
-    print(f"{out}: {recording.seconds:.2f} s of the {tier} tier")
+    print(f"{files.describe_path(out)}: {recording.seconds:.2f} s of the {tier} tier")
 
 
 def _require_decodable(recording: code_file.Recording, tokenizer: Tokenizer, path: str, tier: str) -> None:

@@ -50,7 +50,7 @@ def compose_to_folder(
     facts = _facts(composer, request, prime, timbre)
     with folder_lock.hold(folder, "sampling"):
         if output.is_complete(folder, facts):
-            print(f"{out} is complete already, with the same settings; nothing to do")
+            print(f"{files.describe_path(out)} is complete already, with the same settings; nothing to do")
         else:
             journal = journals.Journal(folder, facts)
             composed = composing.compose(composer, request, prime, journal=journal, show_progress=True)
@@ -58,7 +58,7 @@ def compose_to_folder(
             info = facts | {"request": dataclasses.asdict(request), "models": {config.STREAM: workdir}}
             info |= {"sample_rate": SAMPLE_RATE, "decoded_tier": config.STREAM, "samples": samples}
             files.write_json(folder / output.INFO_NAME, info)  # last: a folder with samples.json is complete
-            print(f"{folder}: {len(samples)} scores of {request.seconds:g} s")
+            print(f"{files.describe_path(folder)}: {len(samples)} scores of {request.seconds:g} s")
         journals.remove(folder)
 
 

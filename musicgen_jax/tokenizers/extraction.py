@@ -17,7 +17,7 @@ from musicgen_jax import config
 from musicgen_jax.codes import code_file, code_shards, provenance
 from musicgen_jax.codes.layout import Layout
 from musicgen_jax.data import audio_check, audio_dataset, audio_io, output_folder, shards
-from musicgen_jax.runtime import console, files, progress_report
+from musicgen_jax.runtime import buckets, console, files, progress_report
 from musicgen_jax.tokenizers import code_job
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
@@ -47,8 +47,9 @@ def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float, ba
     config.require(batch_size > 0, f"`batch_size`={batch_size}: must be 1 or more")
     layout = tokenizer.layout
     audio_dataset.check_sample_rate(data, layout.sample_rate)
+    where = buckets.url_of(data) or str(pathlib.Path(data).absolute())
     told, audio = shards.read_metadata(data), provenance.of_audio(data)
-    metadata = code_shards.metadata(layout, audio, str(pathlib.Path(data).absolute()), told)
+    metadata = code_shards.metadata(layout, audio, where, told)
     if is_complete(out, layout, data):
         print(f"{files.describe_path(out)} is complete already, with the same tokenizer and data; nothing to do")
         return
@@ -120,7 +121,7 @@ def extract_file(tokenizer: Tokenizer, path: str, out: str, window_seconds: floa
         num_samples, codes = _encode_file(tokenizer, path, window_seconds)
         recording = code_file.Recording(tokenizer.layout, num_samples, codes)
         code_file.write(partial, recording)
-    print(f"{out}: {recording.seconds:.2f} s, {pathlib.Path(out).stat().st_size} bytes")
+    print(f"{files.describe_path(out)}: {recording.seconds:.2f} s, {pathlib.Path(out).stat().st_size} bytes")
     for tier in codes:
         print(_describe_rate(recording, tier))
 

@@ -21,10 +21,11 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 from orbax.checkpoint import v1 as ocp
 
-from musicgen_jax.runtime import console, files
+from musicgen_jax.runtime import buckets, console, files
 from musicgen_jax.runtime.errors import NotFoundError, UserError
 from musicgen_jax.training import contents, damage, digests, orbax_noise, state, verification
 
+IN_BUCKETS = "commit_success.txt"  # Orbax's mark of a whole checkpoint
 DAMAGED, HALF_WRITTEN = ".damaged", "*.orbax-checkpoint-tmp*"  # in the names of folders
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a disk, a quota or a limit says when there is no room
 LITTLE_SPACE = 2**20  # bytes: less is a full disk
@@ -49,7 +50,8 @@ class Checkpointer:
     """
 
     def __init__(self, workdir: pathlib.Path, keep: int | None = None):
-        self._directory, self._may_write = pathlib.Path(workdir).absolute() / "checkpoints", keep is not None
+        self._in_bucket, self._may_write = bool(buckets.url_of(workdir)), keep is not None
+        self._directory = buckets.place(pathlib.Path(workdir).absolute()) / buckets.CHECKPOINTS
         if keep is None and not self._directory.is_dir():
             raise NotFoundError(f"{self._directory} does not exist: train first, or pass another folder")
         orbax_noise.silence()
@@ -185,12 +187,19 @@ class Checkpointer:
 
         def listed() -> str:
             with damage.explained(str(self._directory)):
-                names = sorted(path.name for path in self._directory.iterdir())
+                empty = self._in_bucket and not self._directory.is_dir()  # there are no folders but those of objects
+                names = [] if empty else sorted(path.name for path in self._directory.iterdir())
             steps = sorted((int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name)), reverse=True)
-            return json.dumps([steps[:50], [name for name in names if DAMAGED in name][:5]])
+            return json.dumps([self._begun_and_ended(steps[:50]), [name for name in names if DAMAGED in name][:5]])
 
         steps, aside = json.loads(damage.from_all(damage.agreed(listed))[0])
         return steps, aside
+
+    def _begun_and_ended(self, steps: list[int]) -> list[int]:
+        """In a bucket nothing can be renamed when it is whole: Orbax writes a mark there, behind all else."""
+        if not self._in_bucket:
+            return steps
+        return [step for step in steps if (self._directory / str(step) / IN_BUCKETS).exists()]
 
     def _set_aside(self, damaged: dict[int, str]) -> None:
         if not damaged:
@@ -264,8 +273,14 @@ class Checkpointer:
         """Says in one sentence what the system refuses, and clears away what was half written."""
         try:
             yield
-        except (OSError, ValueError, RuntimeError) as error:
-            number = damage.error_number(error)
+        except Exception as error:
+            if self._in_bucket:
+                raise UserError(
+                    f"{self._directory}: a checkpoint could not be written ({damage.first_line(error)}): look after "
+                    "bucket, network and rights, and run the same command again; a training run goes on from the "
+                    "newest whole checkpoint"
+                ) from error
+            number = damage.error_number(error) if isinstance(error, OSError | ValueError | RuntimeError) else None
             # Where one of Orbax's writers fails, it may close the event loop under another, which is heard first.
             if type(error) is RuntimeError and shutil.disk_usage(self._directory).free < LITTLE_SPACE:
                 number = errno.ENOSPC

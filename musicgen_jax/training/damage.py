@@ -31,6 +31,7 @@ PROOFS = (
 )
 # What Python and Orbax raise over text that was read and makes no sense, or over a file that is not there.
 NONSENSE = (KeyError, AttributeError, json.JSONDecodeError, UnicodeDecodeError, FileNotFoundError, NotADirectoryError)
+BUCKET_LIBRARIES = ("gcsfs", "google", "aiohttp")  # their errors say that a bucket could not be read
 MESSAGE_BYTES = 1024
 
 _Result = TypeVar("_Result")
@@ -84,8 +85,9 @@ def explained(place: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        if isinstance(error, UserError):
+    except Exception as error:
+        of_reading = isinstance(error, OSError | ValueError | KeyError | AttributeError) or _is_of_bucket(error)
+        if isinstance(error, UserError) or not of_reading:
             raise
         causes = list(_causes(error))
         storage = next((cause for cause in causes if _is_of_storage(cause)), None)
@@ -124,8 +126,14 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _is_of_storage(cause: BaseException) -> bool:
     if isinstance(cause, OSError):
         return not isinstance(cause, FileNotFoundError | NotADirectoryError)
+    if _is_of_bucket(cause):
+        return True
     told = re.search(r"os_error_code='(\d+)'", str(cause))
     return told is not None and int(told[1]) != errno.ENOENT
+
+
+def _is_of_bucket(cause: BaseException) -> bool:
+    return type(cause).__module__.partition(".")[0] in BUCKET_LIBRARIES
 
 
 def _is_proof(cause: BaseException) -> bool:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.runtime import console, progress_report
+from musicgen_jax.runtime import buckets, console, progress_report
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.training import checkpointing, metrics, optimizer, preemption, start, state, step, throughput
 
@@ -74,7 +74,7 @@ def train(
                 batches_from(begun),
                 train_step,
                 evaluate=lambda done, now: _log_evaluation(writer, done, evaluate(now, eval_batches())),
-                save=lambda now: checkpointer.save(now, model_config),
+                save=lambda now: _save(checkpointer, now, model_config, workdir),
                 recorder=recorder,
                 guard=guard,
             )
@@ -118,6 +118,13 @@ def _take_steps(current, training, batches, train_step, evaluate, save, recorder
             console.say(f"{guard.reason}: saved step {done}; run the same command again to go on")
             break
     return current
+
+
+def _save(checkpointer: checkpointing.Checkpointer, now: state.TrainState, model_config: dict, workdir: pathlib.Path):
+    """Writes a checkpoint, and brings what lies beside it in a bucket to the same step."""
+    checkpointer.save(now, model_config)
+    if jax.process_index() == 0:
+        buckets.push(workdir)
 
 
 def _due(done: int, every: int, last: bool) -> bool:

@@ -112,7 +112,8 @@ def test_data_prepared_anew_in_the_same_place_is_noticed(tiny_tokenizer, tmp_pat
 
 
 def contents(folder) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in pathlib.Path(folder).iterdir()}
+    whole = [path for path in pathlib.Path(folder).rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in whole}
 
 
 @pytest.fixture
