@@ -55,6 +55,7 @@ class PreparationJob:
       seed: of the split.
       num_parts: in which the tracks are read.
       unique: whether a recording of the same samples as one before it is rejected, and groups are those of `kinship`.
+      records_per_shard: of all shards but the last of a split.
     """
 
     place: output_folder.Place
@@ -63,6 +64,7 @@ class PreparationJob:
     seed: int
     num_parts: int
     unique: bool = False
+    records_per_shard: int = dataclasses.field(default_factory=lambda: shard_files.RECORDS_PER_SHARD)
 
     @property
     def spool(self) -> Spool:
@@ -88,7 +90,7 @@ class PreparationJob:
             places = list(self._places(duplicates))
             places, kin = self._grouped(places) if self.unique else (places, "")
             splits, divided = manifest.split_tracks(places, self.seed), manifest.divided_groups(places)
-            shards = _Shards(self._in_spool, self.form.sample_rate)
+            shards = _Shards(self._in_spool, self.form.sample_rate, self.records_per_shard)
             with files.replaced(self._in_spool(ROWS)) as rows:
                 for part, made, offset in self._made():
                     made = _duplicate(made, duplicates.get(made.row.track_id, ""))
@@ -198,8 +200,8 @@ class Rows:
 class _Shards:
     """Deals out the records of tracks, in order, to the shards of their splits; the runs of each go to disk."""
 
-    def __init__(self, in_spool: Callable[[str], pathlib.Path], sample_rate: int) -> None:
-        self._in_spool, self._sample_rate = in_spool, sample_rate
+    def __init__(self, in_spool: Callable[[str], pathlib.Path], sample_rate: int, size: int) -> None:
+        self._in_spool, self._sample_rate, self._size = in_spool, sample_rate, size
         self._runs: dict[str, list[Run]] = {split: [] for split in manifest.SPLITS}
         self._waiting = dict.fromkeys(manifest.SPLITS, 0)  # records of the shard that fills up
         self._seconds = dict.fromkeys(manifest.SPLITS, 0.0)
@@ -210,13 +212,13 @@ class _Shards:
         split = row.split
         seconds = row.num_samples / self._sample_rate / max(len(sizes), 1)
         while sizes:
-            room = shard_files.RECORDS_PER_SHARD - self._waiting[split]
+            room = self._size - self._waiting[split]
             taken, sizes = sizes[:room], sizes[room:]
             self._runs[split].append(Run(part, offset, taken))
             self._waiting[split] += len(taken)
             self._seconds[split] += seconds * len(taken)
             offset += sum(taken)
-            if self._waiting[split] == shard_files.RECORDS_PER_SHARD:
+            if self._waiting[split] == self._size:
                 self._close(split)
 
     def finished(self) -> list[Planned]:
@@ -228,7 +230,7 @@ class _Shards:
 
     def _close(self, split: str) -> None:
         index, number = len(self._done[split]), self._waiting[split]
-        first = index * shard_files.RECORDS_PER_SHARD
+        first = index * self._size
         path = _runs_path(self._in_spool, split, index)
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(path, json.dumps({"runs": self._runs[split]}))

@@ -7,19 +7,18 @@ part is whole. Any process may make any part; one that was interrupted is made a
 import contextlib
 import dataclasses
 import functools
-import json
 import os
 import pathlib
 import pickle
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
-from musicgen_jax.data import score_facts, track_records, workers
+from musicgen_jax.data import track_records, workers
 from musicgen_jax.data.track import Track
 from musicgen_jax.data.track_records import Form, Made
-from musicgen_jax.runtime import files, records
+from musicgen_jax.runtime import files
 
-VERSION = 2  # of what lies here: a run of another one starts anew
+VERSION = 3  # of what lies here: a run of another one starts anew
 MAX_TRACKS, MAX_BYTES, MAX_SECONDS = 64, 1 << 24, 300.0  # of a part: no more than goes by while one waits
 PER_FOLDER = 1000  # parts
 START_SECONDS = 300.0  # for a process to compile what renders a score, on a machine that has other things to do
@@ -117,9 +116,9 @@ class Spool:
     def rows(self, number: int) -> Iterator[tuple[Made, int]]:
         """The tracks of a part that is whole, each with the offset of its records."""
         offset = 0
-        with open(self._path(number, "rows"), encoding="utf-8") as file:
-            for index, line in enumerate(file):
-                made = records.parse(Made, json.loads(line), f"part {number}: row {index}")
+        with open(self._path(number, "rows"), "rb") as file, contextlib.suppress(EOFError):
+            while True:
+                made = pickle.load(file)  # what `_write_row` has pickled, and nothing else
                 yield made, offset
                 offset += sum(made.sizes)
 
@@ -150,9 +149,7 @@ def _make_one(spool: Spool, form: Form, number: int, numbered: tuple[int, Track]
 
 
 def _write_row(file: BinaryIO, made: Made) -> None:
-    values = {"row": score_facts.index_row(made.row), "group": made.group, "sizes": made.sizes}
-    facts = {} if made.facts == track_records.NO_FACTS else {"facts": dataclasses.asdict(made.facts)}
-    file.write(json.dumps(values | facts).encode() + b"\n")
+    pickle.dump(made, file)
 
 
 def _weight(item: Track) -> tuple[int, float]:
