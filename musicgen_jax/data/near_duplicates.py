@@ -15,6 +15,7 @@ import numpy as np
 NUM_HASHES = 256
 MIN_FEATURES = 16  # of a set: agreement of fewer says too little
 NEIGHBOURS = 8  # with which a value is compared among equal ones
+FEATURES_AT_ONCE = 256  # hashed: what a cache holds
 COMPARED_AT_ONCE = 4096  # pairs of sketches: bounds memory
 _SEEDS = np.random.default_rng(2**31 - 1).integers(0, 2**64, NUM_HASHES, np.uint64)
 
@@ -31,7 +32,10 @@ def sketch(features: np.ndarray) -> np.ndarray | None:
     features = np.unique(features)
     if len(features) < MIN_FEATURES:
         return None
-    least = np.array([_mixed(features ^ seed).min() for seed in _SEEDS])
+    least = np.full(NUM_HASHES, ~np.uint64(0))
+    for start in range(0, len(features), FEATURES_AT_ONCE):
+        some = features[start : start + FEATURES_AT_ONCE]
+        least = np.minimum(least, _mixed(some ^ _SEEDS[:, None]).min(axis=1))
     return (least >> np.uint64(32)).astype(np.uint32) ^ least.astype(np.uint32)
 
 
