@@ -84,7 +84,7 @@ def shapes() -> dict[str, config.PriorConfig]:
     if _PEER.value:
         found["musicgen"] = config.PriorConfig(tier="top", context=_CONTEXT.value or 2048, transformer=MUSICGEN)
     for model in found.values():
-        model.codes_per_second, model.genres, model.artists = 344.5, ("unknown",), ("unknown",)
+        model.codes_per_second = 344.5
         model.validate()
         timed_place(model)
     return found
@@ -224,7 +224,7 @@ def _begin(
     model: prior.Prior = functional.bind(params, buffers)
     rows = jnp.zeros(batch_size, jnp.int32)
     batch = {"codes": jnp.zeros((batch_size, model.config.context, 1), jnp.int32)}
-    batch |= {"genre": rows, "artist": rows, "start": rows, "length": rows + model.config.context}
+    batch |= {"labels": rows[:, None][:, :0], "start": rows, "length": rows + model.config.context}
     fixed, caches = decode._begin(
         functional,
         _CACHE_DTYPE.value,

@@ -71,7 +71,7 @@ def settings() -> config.PriorTraining:
     model.context = _CONTEXT.value or model.context
     model.loss_chunk = _LOSS_CHUNK.value
     model.transformer.remat, model.transformer.attention = _REMAT.value, _ATTENTION.value
-    model.codes_per_second, model.genres, model.artists = 344.5, ("unknown",), ("unknown",)
+    model.codes_per_second = 344.5
     run.data.path, run.data.batch_size = "none is read", _BATCH_SIZE.value
     run.training.compute_dtype, run.training.ema_decay = _COMPUTE_DTYPE.value, 0.0
     run.validate()
@@ -94,7 +94,7 @@ def ours(run: config.PriorTraining, codes: np.ndarray) -> tuple[sides.Programs, 
     shardings = jax.tree.map(lambda leaf: leaf.sharding, current)
     rows = jnp.zeros(codes.shape[0], jnp.int32)
     batch = {"codes": jnp.asarray(codes)[..., None], "mask": jnp.ones(codes.shape, jnp.bool_)}
-    batch |= {"genre": rows, "artist": rows, "start": rows, "length": rows + codes.shape[1]}
+    batch |= {"labels": rows[:, None][:, :0], "start": rows, "length": rows + codes.shape[1]}
     train_step = step.make_train_step(task, tx, run.training, run.optimizer, shardings).lower(current, batch).compile()
 
     def train() -> float:

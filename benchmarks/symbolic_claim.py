@@ -141,7 +141,7 @@ def run_of(name: str, seed: int) -> config.ComposerTraining:
 
 def _untold(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The same windows, with nothing said of place, length or labels."""
-    nothing = dict.fromkeys(("start", "genre", "artist"), 0 * batch["start"])
+    nothing = {name: 0 * batch[name] for name in ("start", "labels")}
     return batch | nothing | {"length": nothing["start"] + FOREVER}
 
 
@@ -173,7 +173,7 @@ def _judge_chorales(model: trained.TrainedPrior) -> dict[str, object]:
 def _window(codes: jax.Array) -> dict[str, jax.Array]:
     """A batch of windows that a model is told nothing of but its codes [B, T]."""
     zeros = jnp.zeros(len(codes), jnp.int32)
-    told = {"genre": zeros, "artist": zeros, "start": zeros, "length": zeros + FOREVER}
+    told = {"labels": jnp.stack([zeros, zeros], axis=1), "start": zeros, "length": zeros + FOREVER}  # genre, artist
     return told | {"codes": codes[..., None], "mask": jnp.ones(codes.shape, bool)}
 
 

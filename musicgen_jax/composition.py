@@ -31,7 +31,7 @@ class Composer:
     @property
     def genres(self) -> tuple[str, ...]:
         """Names of the genres that it knows."""
-        return self.model.genres
+        return self.model.vocabularies.get("genre", ())
 
     def compose(
         self, seconds: float | None = None, *, num_samples: int | None = None, show_progress: bool = False, **said: Any
@@ -115,12 +115,22 @@ class Composer:
             if isinstance(value, Mapping):
                 said[name] = {stream: one for stream, one in value.items() if stream != config.STREAM}
                 taken[name] = value.get(config.STREAM)
-        names = {"genre": self.model.config.genres, "artist": self.model.config.artists}
-        if "genre" in taken:
-            taken["genre"] = tuple(one if one in names["genre"] else config.UNKNOWN_LABEL for one in taken["genre"])
-        if taken.get("artist") not in names["artist"]:
+        return {name: value for name, value in self._known(taken).items() if value is not None}
+
+    def _known(self, taken: dict[str, Any]) -> dict[str, Any]:
+        """The options with no label, and no value of one, that the composer does not know."""
+        known = self.model.vocabularies
+        others = {
+            name: tuple(one if one in known[name] else config.UNKNOWN_LABEL for one in values)
+            for name, values in taken.pop("labels", ())
+            if name in known
+        }
+        genres = taken.pop("genre", ())
+        if genres and "genre" in known:
+            taken["genre"] = tuple(one if one in known["genre"] else config.UNKNOWN_LABEL for one in genres)
+        if taken.get("artist") not in known.get("artist", ()):
             taken.pop("artist", None)
-        return {name: value for name, value in taken.items() if value is not None}
+        return taken | ({"labels": tuple(others.items())} if others else {})
 
 
 def load(workdir: Path) -> Composer:

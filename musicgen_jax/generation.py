@@ -53,8 +53,14 @@ class MusicGenerator:
     @property
     def genres(self) -> tuple[str, ...]:
         """Genres that all priors know."""
-        known = [prior.genres for prior in self.priors.values()]
-        return tuple(name for name in known[0] if all(name in names for names in known))
+        return self.labels.get("genre", ())
+
+    @property
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """Label -> the values that all priors know; `genre` and `artist` are options of their own."""
+        known = [prior.vocabularies for prior in self.priors.values()]
+        shared = [name for name in known[0] if all(name in one for one in known)]
+        return {name: tuple(v for v in known[0][name] if all(v in one[name] for one in known)) for name in shared}
 
     @options.documented
     def generate(

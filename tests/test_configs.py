@@ -59,7 +59,7 @@ def run_config(name: str, arg: str | None):
     if name != "vqvae":
         run.model.upsampling = 0 if run.model.tier in ("top", "score") else 4
         run.model.codes_per_second = 344.5
-        run.model.genres = run.model.artists = ("unknown",)
+        run.model.labels, run.model.vocabularies = ("genre",), {"genre": ("unknown",)}
     return run
 
 

@@ -41,6 +41,7 @@ PRIOR = [
     "--config.model.conditioner.width=4",
     "--config.model.conditioner.depth=1",
     "--config.model.label_dropout=0.1",
+    "--config.unknown_labels=0",  # that version knew no such thing
 ]
 RUNS = {
     "vqvae": ("train_vqvae", VQVAE, "audio"),

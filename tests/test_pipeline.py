@@ -120,7 +120,7 @@ def test_bad_flags_get_one_line(demo: pathlib.Path, tmp_path: pathlib.Path, verb
     result = command_line.run(f"musicgen_jax.{verb}", *(good | bad).values())
     assert result.returncode == 1
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    genres = json.loads((demo / "top" / "config.json").read_text())["model"]["genres"]
+    genres = json.loads((demo / "top" / "config.json").read_text())["model"]["vocabularies"]["genre"]
     assert len(errors) == 1 and message.format(genres=", ".join(genres)) in errors[0], result.stderr[-2000:]
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "out" / "samples.json").exists()

@@ -116,6 +116,6 @@ def test_greedy_codes_are_the_argmax_of_the_full_pass(trained, prior):
     codes = hierarchy.sample_codes(trained[0].layout, {"residual": prior}, greedy)["residual"]
     rows = jnp.zeros(2, jnp.int32)
     length = rows + round(greedy.told_seconds(prior) * prior.config.codes_per_second)
-    batch = {"codes": jnp.asarray(codes), "genre": rows, "artist": rows, "start": rows, "length": length}
+    batch = {"codes": jnp.asarray(codes), "labels": jnp.zeros((2, 2), jnp.int32), "start": rows, "length": length}
     logits = jax.jit(lambda weights, batch: prior.functional.bind(*weights)(batch))(prior.weights, batch)
     np.testing.assert_array_equal(codes, np.argmax(logits, axis=-1))

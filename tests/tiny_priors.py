@@ -14,6 +14,7 @@ CONTEXT = 12
 NUM_CODES = 11
 UPSAMPLING = 4
 GENRES = ("unknown", "oboe", "organ")
+LABELS = ("genre", "artist")
 
 
 def model_config(tier: str = "top", **changes: Any) -> config.PriorConfig:
@@ -29,8 +30,8 @@ def model_config(tier: str = "top", **changes: Any) -> config.PriorConfig:
         "codes_per_second": {"top": 10.0, "middle": 40.0, "bottom": 160.0}[tier],
         "vqvae": "f00d",
         "track_seconds": 4.0,
-        "genres": GENRES,
-        "artists": ("unknown",),
+        "labels": LABELS,
+        "vocabularies": {"genre": changes.pop("genres", GENRES), "artist": ("unknown",)},
         "timing_bins": 5,
         "max_seconds": 8.0,
         "transformer": config.TransformerConfig(**settings),
@@ -57,6 +58,12 @@ def notes(rng: np.random.Generator, size: int, seconds: float, num: int = 6) -> 
     return rows.astype(np.float32)
 
 
+def labels(**told: np.typing.ArrayLike) -> np.ndarray:
+    """int32 [B, L] of the values of `LABELS` by their numbers; what is not named is unknown."""
+    size = len(next(iter(told.values())))
+    return np.stack([told.get(name, np.zeros(size)) for name in LABELS], axis=1).astype(np.int32)
+
+
 def batch(model: config.PriorConfig, size: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
     """Random arrays of a window, as `code_dataset.Windows.window` gives them, with a leading [B]."""
     rng = np.random.default_rng(seed)
@@ -67,8 +74,7 @@ def batch(model: config.PriorConfig, size: int = 2, seed: int = 0) -> dict[str, 
     arrays = {
         "codes": integers(model.num_codes, size, model.context, model.num_codebooks),
         "mask": np.ones((size, model.context), bool),
-        "genre": integers(len(model.genres), size),
-        "artist": integers(len(model.artists), size),
+        "labels": labels(genre=integers(len(model.vocabularies["genre"]), size)),
         "start": integers(5, size) * max(model.upsampling, 1),
         "length": np.full(size, 5 * model.context, np.int32),
     }

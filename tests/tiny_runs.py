@@ -23,8 +23,8 @@ def prior_config(tier: str = "middle") -> config.PriorConfig:
         above=tiny_layouts.ABOVE[tier],
         upsampling=0 if tier == "top" else 4,
         codes_per_second=125.0,
-        genres=("unknown", "flute", "organ"),
-        artists=("unknown",),
+        labels=("genre", "artist"),
+        vocabularies={"genre": ("unknown", "flute", "organ"), "artist": ("unknown",)},
         timing_bins=4,
         transformer=config.TransformerConfig(num_layers=2, width=16, num_heads=2, head_dim=8, mlp_width=32),
         conditioner=config.ConditionerConfig(width=8, depth=2),
@@ -48,8 +48,7 @@ def prior_batch(model: config.PriorConfig, step: int, lengths: tuple[int, ...] =
     batch = {
         "codes": rng.integers(0, model.num_codes, (BATCH_SIZE, model.context, model.num_codebooks)).astype(np.int32),
         "mask": np.arange(model.context) < rows[:, None],
-        "genre": rng.integers(0, 3, BATCH_SIZE).astype(np.int32),
-        "artist": np.zeros(BATCH_SIZE, np.int32),
+        "labels": np.pad(rng.integers(0, 3, (BATCH_SIZE, 1)), ((0, 0), (0, 1))).astype(np.int32),
         "start": np.zeros(BATCH_SIZE, np.int32),
         "length": np.full(BATCH_SIZE, 4 * model.context, np.int32),
     }

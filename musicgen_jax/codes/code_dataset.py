@@ -43,8 +43,7 @@ def resolve(model: config.PriorConfig, directory: str) -> config.PriorConfig:
         track_seconds=float(np.mean([entry.num_samples // layout.hop_length for entry in train]))
         * layout.hop_length
         / layout.sample_rate,
-        genres=labels.vocabulary([entry.labels.get("genre", config.UNKNOWN_LABEL) for entry in train]),
-        artists=labels.vocabulary([entry.labels.get("artist", config.UNKNOWN_LABEL) for entry in train]),
+        **labels.resolve(model, [entry.labels for entry in train], directory),
     )
     if model.score:
         entries = code_shards.read_index(directory, layout)
@@ -127,10 +126,10 @@ class Windows(places.Places):
 
         Returns:
           "codes" int32 [T, Q]; "mask" bool [T], False behind the track's end, where codes are 0; "above" int32
-          [T / upsampling, Q], absent where there is no stream above; "genre", "artist", "start", "length" int32
-          scalars, the last two in frames of this stream. Of a model that is told the score "notes" float32 [N, 5], see
-          `conditions.score.planes`, and "scored", bool: whether the track has a score. Of one that is told the lyrics
-          those of `lyric_windows.window`.
+          [T / upsampling, Q], absent where there is no stream above; "labels" int32 [L], see `labels.encode_all`;
+          "start", "length" int32 scalars, in frames of this stream. Of a model that is told the score "notes" float32
+          [N, 5], see `conditions.score.planes`, and "scored", bool: whether the track has a score. Of one that is told
+          the lyrics those of `lyric_windows.window`.
         """
         model, entry, hop = self.model, self.entries[track], self.hop_length
         names = [model.tier, model.above] if model.upsampling else [model.tier]
@@ -141,8 +140,7 @@ class Windows(places.Places):
         example = {
             "codes": _padded(codes, model.context),
             "mask": np.arange(model.context) < len(codes),
-            "genre": labels.encode(entry.labels.get("genre", ""), model.genres),
-            "artist": labels.encode(entry.labels.get("artist", ""), model.artists),
+            "labels": labels.encode_all(entry.labels, model),
             "start": np.int32(start),
             "length": np.int32(self.num_frames(track)),
         }
@@ -163,18 +161,19 @@ class Windows(places.Places):
 class RandomWindow(grain.transforms.RandomMap):
     """A slot of `Windows.slots` -> the arrays of a window at a place that `Windows.place` draws, as Grain maps them."""
 
-    def __init__(self, windows: Windows):
-        self._windows = windows
+    def __init__(self, windows: Windows, unknown_labels: float = 0.0):
+        self._windows, self._unknown_labels = windows, unknown_labels
 
     def random_map(self, slot: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         example = self._windows.window(*self._windows.place(slot, rng))
-        return lyric_windows.with_others(example, rng) if self._windows.model.lyrics else example
+        example = lyric_windows.with_others(example, rng) if self._windows.model.lyrics else example
+        return labels.partly_told(example, self._unknown_labels, rng)
 
 
 def training_batches(run: config.PriorTraining, mesh: jax.sharding.Mesh) -> Callable[[int], Iterator[loader.Batch]]:
     """`batches_from(step)` over random windows of the train split; arrays as `Windows.window`, with a leading [B]."""
     windows = Windows(run.data.path, "train", run.model)
-    return loader.training_batches(windows.slots, RandomWindow(windows), run.data, mesh)
+    return loader.training_batches(windows.slots, RandomWindow(windows, run.unknown_labels), run.data, mesh)
 
 
 def validation_batches(run: config.PriorTraining, mesh: jax.sharding.Mesh) -> Callable[[], Iterator[loader.Batch]]:

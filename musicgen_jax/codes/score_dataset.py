@@ -40,8 +40,7 @@ def resolve(model: config.ComposerConfig, directory: str) -> config.ComposerConf
         num_codes=tokens.num_codes,
         codes_per_second=sum(len(codes) for _, codes in told) / seconds,
         track_seconds=seconds / len(told),
-        genres=labels.vocabulary([piece.labels.get("genre", config.UNKNOWN_LABEL) for piece in pieces["train"]]),
-        artists=labels.vocabulary([piece.labels.get("artist", config.UNKNOWN_LABEL) for piece in pieces["train"]]),
+        **labels.resolve(model, [piece.labels for piece in pieces["train"]], directory),
     )
     resolved.validate()
     return resolved
@@ -110,9 +109,9 @@ class ScoreWindows(places.Places):
           tempo: by which it is faster.
 
         Returns:
-          "codes" int32 [T, 1]; "mask" bool [T], False behind the piece's end, where codes are 0; "genre", "artist",
-          "start", "length" int32 scalars, the last two in tokens; of a grid, "position" int32 [S, 4] as
-          `meter.positions` has it.
+          "codes" int32 [T, 1]; "mask" bool [T], False behind the piece's end, where codes are 0; "labels"
+          int32 [L], see `labels.encode_all`; "start", "length" int32 scalars, in tokens; of a grid, "position" int32
+          [S, 4] as `meter.positions` has it.
         """
         model, piece, whole = self.model, self.pieces[index], self.codes(index, tempo)
         start = min(start, max(0, len(whole) - 1) // model.voices * model.voices)
@@ -121,8 +120,7 @@ class ScoreWindows(places.Places):
         example = {
             "codes": np.pad(codes.astype(np.int32), (0, model.context - len(codes)))[:, None],
             "mask": np.arange(model.context) < len(codes),
-            "genre": labels.encode(piece.labels.get("genre", ""), model.genres),
-            "artist": labels.encode(piece.labels.get("artist", ""), model.artists),
+            "labels": labels.encode_all(piece.labels, model),
             "start": np.int32(start),
             "length": np.int32(len(whole)),
         }
@@ -135,8 +133,8 @@ class ScoreWindows(places.Places):
 class RandomScoreWindow(grain.transforms.RandomMap):
     """Slot of `ScoreWindows.slots` -> example at a random place, in a random key and tempo."""
 
-    def __init__(self, windows: ScoreWindows, augmentation: config.AugmentationConfig):
-        self._windows, self._most = windows, augmentation.transposition
+    def __init__(self, windows: ScoreWindows, augmentation: config.AugmentationConfig, unknown_labels: float = 0.0):
+        self._windows, self._most, self._unknown_labels = windows, augmentation.transposition, unknown_labels
         share = augmentation.tempo if windows.model.tokens == "performance" else 0.0
         self._tempos = np.linspace(1 - share, 1 + share, NUM_TEMPOS) if share else np.ones(1)
 
@@ -144,14 +142,16 @@ class RandomScoreWindow(grain.transforms.RandomMap):
         tempo = float(rng.choice(self._tempos))
         index, start = self._windows.place(slot, rng)
         semitones = int(rng.choice(self._windows.shifts(index, self._most)))
-        return self._windows.window(index, start, semitones, tempo)
+        return labels.partly_told(self._windows.window(index, start, semitones, tempo), self._unknown_labels, rng)
 
 
 def training_batches(run: config.ComposerTraining, mesh: jax.sharding.Mesh) -> Callable[[int], Iterator[loader.Batch]]:
     """`batches_from(step)` over random windows of the train split; arrays as `ScoreWindows.window`, with a leading
     [B]."""
     windows = ScoreWindows(run.data.path, "train", run.model)
-    return loader.training_batches(windows.slots, RandomScoreWindow(windows, run.augmentation), run.data, mesh)
+    return loader.training_batches(
+        windows.slots, RandomScoreWindow(windows, run.augmentation, run.unknown_labels), run.data, mesh
+    )
 
 
 def validation_batches(run: config.ComposerTraining, mesh: jax.sharding.Mesh) -> Callable[[], Iterator[loader.Batch]]:

@@ -19,7 +19,7 @@ def define() -> None:
             flags.DEFINE_enum(name, default, option.choices, text)
         elif option.type in ("path", "source"):
             cli.define_path(name, None, text)
-        elif option.type == "names":
+        elif option.type in ("names", "labels"):
             flags.DEFINE_multi_string(name, None if default is None else list(default), text)
         elif option.type == "by_stream":
             flags.DEFINE_string(name, str(default), text)
@@ -53,4 +53,5 @@ def _value(option: Option, value: Any) -> Any:
         if buckets.is_url(value):
             value = str(buckets.fetch(buckets.local_path(value, option.name)))
         files.require_file(files.local_path(value, option.name), "text file")
-    return option.parse(value) if option.type == "by_stream" else value
+    parse = {"by_stream": option.parse, "labels": option.parse_labels}.get(option.type)
+    return parse(value) if parse else value

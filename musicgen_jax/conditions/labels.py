@@ -1,4 +1,7 @@
-"""Whose music and of which kind: one artist and one genre a track."""
+"""What is said of a track in words, such as its genre and its artist: one value a label."""
+
+import functools
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -12,31 +15,47 @@ from musicgen_jax.sharding import rules
 UNKNOWN = 0  # index of `config.UNKNOWN_LABEL`, which comes first in every vocabulary: what stands for a hidden label
 
 
+def table_of(label: str) -> str:
+    """Name of the parameter that has a label's embeddings: one that a dict of modules has no attribute of."""
+    return f"of_{label}"
+
+
+def stored_path(path: tuple) -> tuple:
+    """Where a checkpoint has a parameter of `Labels`, by its path in it; those of the oldest lay beside others."""
+    old = path[0] == "tables" and path[1] in (table_of("genre"), table_of("artist"))
+    return (path[1].removeprefix(table_of("")), *path[2:]) if old else path
+
+
 class Labels(nnx.Module):
-    """Embedding of the genre plus embedding of the artist, the same at every position."""
+    """Sum of the embeddings of a track's labels, the same at every position."""
 
     stream, is_memory = 0x1ABE1, False
 
     def __init__(self, model: config.PriorConfig, axis_rules: rules.AxisRules | None = None, *, rngs: nnx.Rngs):
         self.rules = axis_rules or rules.AxisRules()
-        self.genre = tables.table(max(len(model.genres), 1), model.transformer.width, rngs)
-        self.artist = tables.table(max(len(model.artists), 1), model.transformer.width, rngs)
+        self.names, self.width = model.labels, model.transformer.width
+        sizes = {name: max(len(model.vocabularies.get(name, ())), 1) for name in self.names}
+        self.tables = nnx.Dict({table_of(name): tables.table(size, self.width, rngs) for name, size in sizes.items()})
 
     def __call__(self, batch: dict[str, jax.Array], hidden: jax.Array | None = None) -> Condition:
         """Embeds the labels.
 
         Args:
-          batch: `genre`, `artist` int32 [B], indices in the config's vocabularies.
+          batch: `labels` int32 [B, L], for each of the config's labels the index in its vocabulary.
           hidden: bool [B], windows that are told the unknown label instead.
 
         Returns:
           added float32 [B, 1, D].
         """
-        genre, artist = batch["genre"], batch["artist"]
+        told = batch["labels"]
         if hidden is not None:
-            genre, artist = (jnp.where(hidden, UNKNOWN, indices) for indices in (genre, artist))
-        rows = tables.lookup(self.genre[...], genre, self.rules) + tables.lookup(self.artist[...], artist, self.rules)
-        return Condition(added=rows[:, None])
+            told = jnp.where(hidden[:, None], UNKNOWN, told)
+        rows = [
+            tables.lookup(self.tables[table_of(name)][...], told[:, index], self.rules)
+            for index, name in enumerate(self.names)
+        ]
+        added = functools.reduce(operator.add, rows) if rows else jnp.zeros((len(told), self.width))
+        return Condition(added=added[:, None])
 
 
 class StartLabels(nnx.Module):

@@ -13,6 +13,8 @@ YOUNGER = {
     "above_dropout": 0.0,
     "ddsp/oscillators": "voices",
     "label_dropout": 0.0,
+    "label_tracks": 1,
+    "label_values": 0,
     "lyric_tokens": 0,
     "lyrics": False,
     "lyrics_dropout": 0.0,
@@ -57,6 +59,10 @@ def of_today(model: dict[str, Any]) -> dict[str, Any]:
         # There were hierarchical VQ-VAEs alone, of these three streams.
         above = {"middle": "top", "bottom": "middle"}.get(str(model["tier"]), "")
         changed["above"] = above if model["upsampling"] else ""
+    if "tier" in model and "genres" in model:
+        # There were two labels, each with a field of its own.
+        changed["vocabularies"] = {"genre": changed.pop("genres"), "artist": changed.pop("artists", [])}
+        changed["labels"] = ["genre", "artist"]
     transformer = model.get("transformer")
     if isinstance(transformer, dict) and isinstance(transformer.get("remat"), bool):
         # Before there were policies: whether the backward pass recomputes.

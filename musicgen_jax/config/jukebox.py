@@ -110,8 +110,8 @@ class JukeboxPriorConfig:
     lyric_encoder: JukeboxTransformerConfig = dataclasses.field(default_factory=JukeboxTransformerConfig)
 
     # As `PriorConfig` has them.
-    genres: ClassVar[tuple[str, ...]] = ()  # names are in files beside the weights
-    artists: ClassVar[tuple[str, ...]] = ()
+    labels: ClassVar[tuple[str, ...]] = ("genre", "artist")
+    vocabularies: ClassVar[dict[str, tuple[str, ...]]] = {}  # names are in files beside the weights
     num_codebooks: ClassVar[int] = 1
     score: ClassVar[bool] = False
     int8_cache: ClassVar[bool] = False

@@ -157,11 +157,14 @@ class PriorConfig:
     codes_per_second: float = 0.0  # frames of this stream; read from the codes
     vqvae: str = ""  # fingerprint of the tokenizer; read from the codes
     track_seconds: float = 0.0  # mean length of the training tracks; read from the codes
-    genres: tuple[str, ...] = ()  # vocabulary; read from the training codes
-    artists: tuple[str, ...] = ()  # vocabulary; read from the training codes
+    labels: tuple[str, ...] = ()  # names of the labels that it is told; () is all that the training data have
+    label_values: int = 0  # of each label it knows so many values, the most frequent ones; 0 is all, others are unknown
+    label_tracks: int = 1  # and of these only those that so many training tracks have
+    vocabularies: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # label -> the values that it
+    # knows, "unknown" first; read from the training data
     timing_bins: int = 64  # bins of the elapsed fraction and of the total length
     max_seconds: float = 600.0  # total lengths are binned between 0 and this
-    label_dropout: float = 0.0  # share of training windows whose genre and artist are hidden; guidance needs some
+    label_dropout: float = 0.0  # share of training windows whose labels are all hidden; guidance needs some
     timing_dropout: float = 0.0  # share of training windows whose place and length of the track are hidden
     above_dropout: float = 0.0  # share of training windows whose codes of the tier above are hidden
     score: bool = False  # whether it is told the score: the codes must have been extracted from music with scores
@@ -180,6 +183,11 @@ class PriorConfig:
 
     prefix: ClassVar[int] = 0  # positions of the transformer before the first code
     hears_meter: ClassVar[bool] = False  # a composer may
+
+    @property
+    def named_labels(self) -> tuple[str, ...]:
+        """The names in `labels`, of which an override gives several in one text: --config.model.labels=pitch,family."""
+        return tuple(name.strip() for text in self.labels for name in text.split(","))
 
     @property
     def int8_cache(self) -> bool:
@@ -219,6 +227,12 @@ class PriorConfig:
             )
         require(self.timing_bins >= 1, f"model.timing_bins={self.timing_bins}: must be at least 1")
         require(self.max_seconds > 0, f"model.max_seconds={self.max_seconds}: must be positive")
+        for name in self.named_labels:
+            require(
+                name.isidentifier(), f"model.labels={','.join(self.labels)}: {name!r} must be a name, such as genre"
+            )
+        require_range("model.label_values", self.label_values, 0, 2**24)
+        require_range("model.label_tracks", self.label_tracks, 1, 2**24)
         for name in CONDITIONS.values():
             share = getattr(self, name)
             require(0 <= share < 1, f"model.{name}={share}: must be in [0, 1)")
@@ -243,6 +257,7 @@ class PriorTraining:
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    unknown_labels: float = 0.05  # share of training windows that are told a label as unknown, of each label by itself
     shard_sequence: bool = False  # between the blocks, divide activations over mesh.tensor along the codes
 
     @property
@@ -263,6 +278,8 @@ class PriorTraining:
             f"model.quantization.weights={self.model.quantization.weights!r}: training needs float weights; compress "
             "--method=int8 rounds those of a trained prior",
         )
+        share = self.unknown_labels
+        require(0 <= share < 1, f"unknown_labels={share}: must be in [0, 1)")
         # Whether there is a stream above is known once the codes are.
         require(
             not (self.model.vqvae and self.model.above_dropout) or self.model.upsampling > 0,

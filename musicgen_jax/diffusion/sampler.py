@@ -28,7 +28,7 @@ class Tracks:
       codes: int32 [N, T]; counted only where `known`.
       known: bool [N, T]: any mask. A prefix is continued, a gap is filled, all False starts from nothing.
       above: int32 [N, T / upsampling], codes of the tier above; None at the top.
-      genre, artist: int32 [N], indices in the config's vocabularies.
+      labels: int32 [N, L], indices in the config's vocabularies.
       length: codes of this tier in the whole piece, which the model is told; T or more.
       scores: what the tracks perform, track n piece n modulo their number.
       lyrics: what all of them sing; None where nobody knows.
@@ -37,8 +37,7 @@ class Tracks:
     codes: np.ndarray
     known: np.ndarray
     above: np.ndarray | None
-    genre: np.ndarray
-    artist: np.ndarray
+    labels: np.ndarray
     length: int
     scores: performed.Scores | None = None
     lyrics: Lyrics | None = None
@@ -228,8 +227,7 @@ def _windows(x: np.ndarray, rows: np.ndarray, begins: np.ndarray, size: int) -> 
 
 def _labels(model: config.PriorConfig, tracks: Tracks, rows: np.ndarray, begins: np.ndarray) -> dict[str, np.ndarray]:
     batch = {
-        "genre": tracks.genre[rows].astype(np.int32),
-        "artist": tracks.artist[rows].astype(np.int32),
+        "labels": tracks.labels[rows].astype(np.int32),
         "start": begins,
         "length": np.full(len(rows), tracks.length, np.int32),
     }

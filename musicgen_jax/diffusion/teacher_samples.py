@@ -65,6 +65,8 @@ def read_or_sample(
         stored = files.read_arrays(path)
         # Before there were several codebooks, codes were [num, T].
         codes = {name: stored[name][..., None] for name in ("codes", "above") if np.ndim(stored.get(name)) == 2}
+        if "genre" in stored:  # before there were other labels than two
+            codes["labels"] = np.stack([stored.pop("genre"), stored.pop("artist")], axis=1)
         return stored | codes
     arrays = sample(teacher, windows, num, seed)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -77,7 +77,8 @@ def _described(folder: str, info: dict[str, Any], waveforms: list[np.ndarray]) -
     for index, (item, audio) in enumerate(zip(info["samples"], waveforms, strict=True)):
         genre = records.check(str, item.get("genre", config.UNKNOWN_LABEL), f"{where}: samples[{index}].genre")
         flags = records.check(tuple[str, ...], item.get("flags", []), f"{where}: samples[{index}].flags")
-        settings = {"genre": genre} | chosen | {"index": item.get("index", index)}
+        labels = records.check(dict[str, str], item.get("labels", {}), f"{where}: samples[{index}].labels")
+        settings = {"genre": genre} | labels | chosen | {"index": item.get("index", index)}
         clip = report_media.Clip(item["file"], audio, info["sample_rate"])
         found.append(Sample(clip, settings, genre, _score(folder, item, f"{where}: samples[{index}].score"), flags))
     return found

@@ -75,8 +75,7 @@ def resolve(model: config.PriorConfig) -> config.PriorConfig:
         codes_per_second=layout.frames_per_second(model.tier),
         vqvae=layout.fingerprint,
         track_seconds=TRACK_SECONDS,
-        genres=_names("genre", NUM_GENRES),
-        artists=_names("artist", NUM_ARTISTS),
+        **_labels(),
         score_notes=NUM_NOTES if model.score else 0,
         lyric_tokens=NUM_LYRIC_TOKENS if model.lyrics else 0,
         characters=_names("character", NUM_CHARACTERS) if model.lyrics else (),
@@ -92,9 +91,13 @@ def resolve_composer(model: config.ComposerConfig) -> config.ComposerConfig:
         num_codes=score_tokens.of(model).num_codes,
         codes_per_second=TOKENS_PER_SECOND,
         track_seconds=TRACK_SECONDS,
-        genres=_names("genre", NUM_GENRES),
-        artists=_names("artist", NUM_ARTISTS),
+        **_labels(),
     )
+
+
+def _labels() -> dict[str, object]:
+    vocabularies = {"genre": _names("genre", NUM_GENRES), "artist": _names("artist", NUM_ARTISTS)}
+    return {"labels": tuple(vocabularies), "vocabularies": vocabularies}
 
 
 def _names(kind: str, count: int) -> tuple[str, ...]:

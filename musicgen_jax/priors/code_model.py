@@ -24,7 +24,8 @@ _STORED = {"labels": "labels", "timing": "labels", "above": "upsampler", "lyrics
 def stored_path(path: tuple) -> tuple:
     """Where trees outside of the module have a parameter; see `modules.Functional`."""
     if path[0] == "conditions" and path[1] in _STORED:
-        return _STORED[path[1]], *path[2:]
+        rest = labels.stored_path(path[2:]) if path[1] == "labels" else path[2:]
+        return _STORED[path[1]], *rest
     return path
 
 

@@ -59,7 +59,7 @@ def code_task(
 
 def _batch(model: config.PriorConfig, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
     shapes: dict[str, Any] = {"codes": (model.context, model.num_codebooks), "mask": (model.context,)}
-    shapes |= dict.fromkeys(("genre", "artist", "start", "length"), ())
+    shapes |= {"labels": (len(model.labels),), "start": (), "length": ()}
     if model.upsampling:
         shapes["above"] = (model.context // model.upsampling, model.num_codebooks)
     if model.score:

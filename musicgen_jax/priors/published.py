@@ -34,9 +34,9 @@ class PublishedPrior(trained.TrainedPrior):
         )
 
     @property
-    def genres(self) -> tuple[str, ...]:
-        """Names in genres.json, if that is there."""
-        return tuple(self.names.numbers.get("genre", {}))
+    def vocabularies(self) -> Mapping[str, tuple[str, ...]]:
+        """Names in genres.json and artists.json, if these are there."""
+        return {name: tuple(self.names.numbers.get(name, {})) for name in self.config.labels}
 
     @property
     def hears_lyrics(self) -> bool:
@@ -50,16 +50,17 @@ class PublishedPrior(trained.TrainedPrior):
 
     def require_known(self, words: trained.Words) -> None:
         """Raises UserError for a name, or a number, that is not in its vocabulary."""
-        self.names.artist(words.artist)
-        self.names.genres(words.genre, self.config.max_genres)
+        rule = "published priors are told genre and artist alone"
+        for name, value in words.labels.items():
+            config.require(name in self.config.labels or not value, f"`labels`={name}:{value}: {rule}")
+        self.names.artist(words.labels.get("artist", ""))
+        self.names.genres(words.labels.get("genre", ""), self.config.max_genres)
 
     def foreign(self, words: trained.Words) -> tuple[str, ...]:
         """See `TrainedPrior.foreign`: of an upsampler, since the top priors are of two generations of vocabularies."""
         if not self.config.upsampling:
             return ()
-        return tuple(
-            label for label in ("genre", "artist") if not self._knows(trained.Words(**{label: getattr(words, label)}))
-        )
+        return tuple(name for name, value in words.labels.items() if not self._knows(trained.Words({name: value})))
 
     def _knows(self, words: trained.Words) -> bool:
         try:
@@ -88,9 +89,10 @@ class PublishedPrior(trained.TrainedPrior):
         """See `TrainedPrior.told`; raises UserError, as `jukebox_batch.check`, for what has no row in a table."""
         settings, hop = self.config, self.config.hop_length
         found = {name: batch[name] for name in ("codes", "above") if name in batch}
-        words = [dataclasses.replace(one, **dict.fromkeys(self.foreign(one), "")) for one in words]
-        found["artist"] = np.array([self.names.artist(one.artist) for one in words], np.int32)
-        found["genres"] = np.stack([self.names.genres(one.genre, settings.max_genres) for one in words])
+        words = [one.without(self.foreign(one)) for one in words]
+        found["artist"] = np.array([self.names.artist(one.labels.get("artist", "")) for one in words], np.int32)
+        genres = [self.names.genres(one.labels.get("genre", ""), settings.max_genres) for one in words]
+        found["genres"] = np.stack(genres)
         times = {"total": batch["length"] * hop, "offset": batch["start"] * hop}
         times["length"] = np.full(len(words), settings.context * hop)
         if not settings.upsampling:

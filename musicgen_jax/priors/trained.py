@@ -1,7 +1,7 @@
 """A trained prior as sampling and evaluation take it."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -16,16 +16,19 @@ from musicgen_jax.nn import modules
 
 @dataclasses.dataclass(frozen=True)
 class Words:
-    """What is said of a piece of music in words; "" is unknown."""
+    """What is said of a piece of music in words: label -> value, and its lyrics; "" is unknown."""
 
-    genre: str = ""
-    artist: str = ""
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     lyrics: str = ""
     sung_seconds: float = 0.0  # over which lyrics without times are spread
 
     def sung(self) -> Lyrics | None:
         """The lyrics and when they are sung; None where there are none."""
         return parse(self.lyrics, self.sung_seconds) if self.lyrics.strip() else None
+
+    def without(self, names: Collection[str]) -> "Words":
+        """The same but for these labels."""
+        return dataclasses.replace(self, labels={name: one for name, one in self.labels.items() if name not in names})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +67,9 @@ class TrainedPrior:
         )
 
     @property
-    def genres(self) -> tuple[str, ...]:
-        """Names of the genres that it knows."""
-        return self.config.genres
+    def vocabularies(self) -> Mapping[str, tuple[str, ...]]:
+        """Label -> the values of it that the prior knows."""
+        return self.config.vocabularies
 
     @property
     def hears_lyrics(self) -> bool:
@@ -84,12 +87,11 @@ class TrainedPrior:
         return self.config.track_seconds
 
     def require_known(self, words: Words) -> None:
-        """Raises UserError for a genre or an artist that it does not know."""
-        labels.require_known("genre", words.genre, self.config.genres)
-        labels.require_known("artist", words.artist, self.config.artists)
+        """Raises UserError for a label, or a value of one, that it does not know."""
+        labels.require_all_known(words.labels, self.vocabularies)
 
     def foreign(self, words: Words) -> tuple[str, ...]:
-        """Those of the labels "genre" and "artist" that it does not know and may take for unknown.
+        """Names of the labels of which it does not know the value and may take it for unknown.
 
         Somebody else must know them: a cascade may be of priors with different vocabularies.
         """
@@ -103,7 +105,7 @@ class TrainedPrior:
             words.sung() is not None or not self.needs_lyrics,
             f"`lyrics`: the {self.config.tier} prior was never trained without lyrics: pass some, or {rule}",
         )
-        self.require_known(dataclasses.replace(words, **dict.fromkeys(self.foreign(words), "")))
+        self.require_known(words.without(self.foreign(words)))
 
     def require_guidance(self, guidance: float, conditions: Sequence[str]) -> None:
         """Raises UserError where guidance is on (other than 1) and it cannot do without one of these conditions."""
@@ -135,11 +137,7 @@ class TrainedPrior:
             window's first code in its track and codes of the whole track.
           words: of each of the B rows.
         """
-        genre, artist = (
-            np.array([labels.encode(getattr(one, name), names) for one in words], np.int32)
-            for name, names in (("genre", self.config.genres), ("artist", self.config.artists))
-        )
-        found = {**batch, "genre": genre, "artist": artist}
+        found = {**batch, "labels": np.stack([labels.encode_all(one.labels, self.config) for one in words])}
         if self.config.lyrics:
             begins = batch["start"] / self.config.codes_per_second
             found |= lyric_windows.of_windows(self.config, [one.sung() for one in words], begins)

@@ -71,6 +71,26 @@ def texts(name: str, value: Any) -> tuple[str, ...]:
     return tuple(str(one) for one in names if one)
 
 
+def labels(name: str, value: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """(label, its values) of each label of a dict from labels to a value or several, which may be whole numbers."""
+    rule = "must be a dict from labels to a value, or to a list of values"
+    if not isinstance(value, Mapping) or not all(isinstance(label, str) for label in value):
+        raise UserError(f"{name}={_shown(value)}: {rule}")
+    try:
+        pairs = tuple((str(label), texts(name, _as_text(values))) for label, values in value.items())
+    except UserError as error:
+        raise UserError(f"{name}={_shown(value)}: {rule}") from error
+    return tuple((label, values) for label, values in pairs if values)
+
+
+def _as_text(values: Any) -> Any:
+    """A whole number, or those of a list, as text; all else as it is."""
+    if isinstance(values, list | tuple):
+        return [_as_text(one) for one in values]
+    values = _scalar(values)
+    return str(values) if type(values) is int else values
+
+
 def by_stream(name: str, value: Any) -> Any:
     """A number, a pair of them, or a mapping from streams to either, with floats and tuples."""
     if not isinstance(value, Mapping):
@@ -114,6 +134,7 @@ CHECKS = {
     "truth": truth,
     "text": text,
     "names": texts,
+    "labels": labels,
     "document": document,
     "path": lambda name, value: value,
     "source": lambda name, value: value,

@@ -73,8 +73,8 @@ def validate(composer: trained.TrainedPrior, request: requests.Request, prime: S
     note, or cannot be told in the composer's tokens."""
     request.validate_values()
     model = composer.config
-    for sample in range(max(len(request.genres), 1)):
-        composer.require_known(request.words_of(sample))
+    for words in request.all_words():
+        composer.require_known(words)
     for option in options.OPTIONS:
         if option.type == "by_stream":
             value = operator.attrgetter(option.field)(request)

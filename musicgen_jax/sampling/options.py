@@ -10,132 +10,14 @@ Nothing heavy is imported here: flags are defined before JAX is there.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from musicgen_jax import config
 from musicgen_jax.runtime import errors, records
+from musicgen_jax.sampling.option import TYPES, ByStream, Option, Value
 
 MAX_SECONDS, MAX_NUMBER = 100_000, 1_000_000  # positions of any stream fit into 32 bits
-
-Value = float | tuple[float, float]  # a number, or its course from the music's beginning to its end
-ByStream = Value | Mapping[str, Value]
-
-# What values may be, in the words of the documentation.
-TYPES = {
-    "number": "a number",
-    "whole": "a whole number",
-    "truth": "True or False; on the command line the flag alone",
-    "text": "text",
-    "names": "a name or several; on the command line NAME,NAME or the flag again",
-    "document": "text, or the path of a .txt or .lrc file that holds it",
-    "path": "a path",
-    "source": "a path, or in Python the thing itself: a waveform, a score",
-    "by_stream": "a number for all streams of codes, or one for each: in Python a dict, as a flag top:1,bottom:2",
-}
-
-
-_SAME = object()
-
-
-@dataclasses.dataclass(frozen=True)
-class Option:
-    """One thing that may be said of the music.
-
-    Attributes:
-      name: of the argument in Python.
-      type: of its values, a key of `TYPES`.
-      default: the value of a request that is told nothing.
-      help: what it means; the flag's help and the documentation. Names of options stand in backticks.
-      flag: name of the flag; by default the argument's.
-      flag_default: what the flag says where it is not given, if that is not `default`; None: nothing, and the value
-        follows from the prompt and the models.
-      fits: whether a value, or each number of one by stream, is in range.
-      rule: how that is said: "must be ...".
-      choices: the only texts that it may be, if these are known.
-      course: of a value by stream: whether it may move over the music, from the first of two numbers to the second.
-      whole: of a value by stream: whether the numbers count something.
-      field: of the request; by default the argument's name. A field "settings.NAME" is one of how codes are drawn,
-        `sampler_settings.SamplingSettings`; None: the request does not hold it, `generation` reads it itself.
-      decides: whether other values give other music; an interrupted run goes on with another value of what does not.
-    """
-
-    name: str
-    type: str
-    default: Any
-    help: str
-    flag: str = ""
-    flag_default: Any = _SAME
-    fits: Callable[[Any], bool] = lambda value: True
-    rule: str = ""
-    choices: tuple[str, ...] = ()
-    course: bool = False
-    whole: bool = False
-    field: str | None = ""
-    decides: bool = True
-
-    def __post_init__(self):
-        assert self.type in TYPES, self.type
-        if self.field == "":
-            object.__setattr__(self, "field", self.name)
-
-    @property
-    def flag_name(self) -> str:
-        """Name of its flag, without dashes."""
-        return self.flag or self.name
-
-    @property
-    def flag_value(self) -> Any:
-        """What its flag says where it is not given."""
-        return self.default if self.flag_default is _SAME else self.flag_default
-
-    def require(self, value: Any) -> None:
-        """Raises UserError for a value of the right type that is out of range; None is no value."""
-        if value is None:
-            return
-        if self.choices:
-            config.require(value in self.choices, f"`{self.name}`={value}: must be one of {', '.join(self.choices)}")
-        for number in self._numbers(value) if self.type == "by_stream" else (value,):
-            config.require(self.fits(number), f"`{self.name}`={number}: {self.rule}")
-
-    def _numbers(self, value: ByStream) -> Iterator[float]:
-        for one in values(value):
-            if not isinstance(one, tuple | list):
-                yield one
-                continue
-            courses = ", ".join(option.name for option in OPTIONS if option.course)
-            config.require(self.course, f"`{self.name}`={one}: only the {courses} changes over the music")
-            config.require(
-                len(one) == 2, f"`{self.name}`={one}: must be one number, or two: from the first to the last"
-            )
-            yield from one
-
-    def parse(self, text: str) -> ByStream:
-        """A value by stream of text: "0.9" for all, "0.9~1.1" for a course, "top:0.9,bottom:0.9~1.1" for each.
-
-        Raises:
-          UserError: it is none of these.
-        """
-        name = self.name
-        if ":" not in text:
-            return self._parse(text, text)
-        pairs = [part.strip().partition(":") for part in text.split(",")]
-        streams = [stream for stream, _, _ in pairs]
-        fits = all(streams) and len(set(streams)) == len(streams)
-        config.require(fits, f"`{name}`={text}: name each stream once: `{name}`=top:1,bottom:1")
-        return {stream: self._parse(text, value) for stream, _, value in pairs}
-
-    def _parse(self, text: str, value: str) -> Value:
-        try:
-            numbers = tuple(float(number) for number in value.split("~"))
-        except ValueError:
-            numbers = ()
-        name, course = self.name, ", FROM~TO" if self.course else ""
-        rule = f"`{name}`={text}: write a number{course}, or either by stream: `{name}`=top:1,middle:1,bottom:1"
-        config.require(len(numbers) in (1, 2) and not any(map(math.isnan, numbers)), rule)
-        counted = tuple(int(number) if self.whole and number.is_integer() else number for number in numbers)
-        return counted[0] if len(counted) == 1 else counted
-
 
 OPTIONS = (
     Option(
@@ -240,8 +122,8 @@ OPTIONS = (
         "guide_by",
         "names",
         ("labels",),
-        "Conditions that guidance compares with and without: labels (genre and artist), timing, above, score, lyrics; "
-        "by default score and lyrics where they are given, else labels",
+        "Conditions that guidance compares with and without: labels (all together), timing, above, score, lyrics; by "
+        "default score and lyrics where they are given, else labels",
         flag_default=None,
         fits=lambda names: len(names) > 0,
         rule="must name one at least",
@@ -254,6 +136,16 @@ OPTIONS = (
         field="genres",
     ),
     Option("artist", "text", "", "Artist label; none is unknown."),
+    Option(
+        "labels",
+        "labels",
+        (),
+        "Other labels, those that the training data have, such as pitch or family; several values of one are taken by "
+        "turns, and what is not named is unknown",
+        flag_default=None,
+        fits=lambda labels: not {"genre", "artist"} & set(dict(labels)),
+        rule="`genre` and `artist` say these two",
+    ),
     Option("lyrics", "document", "", "The words, for priors that hear lyrics; docs/lyrics.md says when each is sung."),
     Option(
         "hop_fraction",

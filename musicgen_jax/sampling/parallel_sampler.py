@@ -77,8 +77,7 @@ class ParallelSampler:
             codes=self.codes[..., 0],  # a diffusion model is of one codebook
             known=places < self.done,
             above=None if above is None else above[..., 0],
-            genre=np.array([labels.encode(request.genre_of(row), model.genres) for row in range(num_samples)]),
-            artist=np.full(num_samples, labels.encode(request.artist, model.artists)),
+            labels=np.stack([labels.encode_all(request.labels_of(row), model) for row in range(num_samples)]),
             length=round(request.told_seconds(self._model) * model.codes_per_second),
             scores=self._scores,
             lyrics=request.words_of(0).sung(),

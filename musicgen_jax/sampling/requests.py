@@ -53,9 +53,25 @@ class Request(_Fields):
             return self.batch_size
         return DEFAULT_PARALLEL_BATCH_SIZE * num_devices if parallel else DEFAULT_BATCH_SIZE
 
+    def labels_of(self, sample: int) -> dict[str, str]:
+        """Label -> value of sample number `sample`, without those that nothing is said of."""
+        others = {name: values[sample % len(values)] for name, values in self.labels}
+        labels = {"genre": self.genre_of(sample), "artist": self.artist} | others
+        return {name: value for name, value in labels.items() if value}
+
     def words_of(self, sample: int) -> trained.Words:
-        """Genre, artist and lyrics of sample number `sample`, as priors are told them."""
-        return self._words(self.genre_of(sample))
+        """Labels and lyrics of sample number `sample`, as priors are told them."""
+        return trained.Words(self.labels_of(sample), self.lyrics, self.total_seconds or self.seconds)
+
+    def all_words(self) -> list[trained.Words]:
+        """The words of so many samples that every value of every label is among them."""
+        turns = max(1, len(self.genres), *(len(values) for _, values in self.labels))
+        return [self.words_of(sample) for sample in range(turns)]
+
+    def told_of(self, sample: int) -> dict[str, Any]:
+        """What samples.json says of the labels of sample number `sample`."""
+        told = {"genre": self.genre_of(sample)}
+        return told | ({"labels": self.labels_of(sample)} if self.labels else {})
 
     def told_seconds(self, prior: trained.TrainedPrior) -> float:
         """Length of the whole piece, which a prior is told."""
@@ -117,22 +133,15 @@ class Request(_Fields):
         """What a person should know of a valid request: the labels that a model which is sampled takes for unknown."""
         found = {}
         for model in models:
-            for words in self._all_words():
+            for words in self.all_words():
                 for label in model.foreign(words):
-                    name = getattr(words, label)
+                    name = words.labels[label]
                     found[f"the {model.config.tier} prior has no {label} {name!r}, and is told none"] = None
         return list(found)
 
-    def _all_words(self) -> list[trained.Words]:
-        """The different words that samples of this request are told: one for each genre."""
-        return [self._words(genre) for genre in self.genres or ("",)]
-
-    def _words(self, genre: str) -> trained.Words:
-        return trained.Words(genre, self.artist, self.lyrics, self.total_seconds or self.seconds)
-
     def _validate_words(self, models: list[trained.TrainedPrior]) -> None:
         """Raises UserError for words that a sampled model must know, or that are `foreign` to all of them."""
-        for words in self._all_words():
+        for words in self.all_words():
             for model in models:
                 model.require_told(words, self.told_seconds(model))
             if set.intersection(*(set(model.foreign(words)) for model in models)):

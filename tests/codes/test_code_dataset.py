@@ -32,8 +32,8 @@ def test_resolve_reads_what_the_codes_know(tiny_codes, tiny_tokenizer, tier):
     hop = tiny_tokenizer.layout.stream(tier).hop_length
     assert (model.num_codes, model.codes_per_second) == (16, 4000 / hop)
     assert model.upsampling == (0 if tier == "top" else 4) and model.vqvae == tiny_tokenizer.fingerprint
-    assert model.genres == ("unknown", "flute", "organ")
-    assert model.artists == ("unknown", "artist0", "artist1", "artist2")
+    assert model.vocabularies["genre"] == ("unknown", "flute", "organ")
+    assert model.vocabularies["artist"] == ("unknown", "artist0", "artist1", "artist2")
     train = [entry.num_samples for entry in code_shards.read_index(tiny_codes) if entry.split == "train"]
     assert model.track_seconds == pytest.approx(np.mean(train) / 4000)
 
@@ -75,14 +75,15 @@ def test_labels_of_a_window(tiny_codes):
     windows = code_dataset.Windows(tiny_codes, "train", model)
     for track, entry in enumerate(windows.entries):
         example = windows.window(track, 0)
-        assert model.genres[example["genre"]] == entry.labels["genre"]
-        assert model.artists[example["artist"]] == entry.labels["artist"]
+        assert [
+            model.vocabularies[name][index] for name, index in zip(model.labels, example["labels"], strict=True)
+        ] == [entry.labels["genre"], entry.labels["artist"]]
         assert entry.split == "train"
-    unseen = dataclasses.replace(model, genres=("unknown", "organ"))
+    unseen = dataclasses.replace(model, vocabularies=model.vocabularies | {"genre": ("unknown", "organ")})
     flute = next(i for i, entry in enumerate(windows.entries) if entry.labels["genre"] == "flute")
-    assert code_dataset.Windows(tiny_codes, "train", unseen).window(flute, 0)["genre"] == 0
+    assert code_dataset.Windows(tiny_codes, "train", unseen).window(flute, 0)["labels"][0] == 0
     with pytest.raises(ValueError, match=r"genre=polka: unknown genre; .*flute, organ"):
-        labels.require_known("genre", "polka", model.genres)
+        labels.require_known("genre", "polka", model.vocabularies["genre"])
 
 
 @pytest.mark.parametrize(("tier", "context"), [("top", CONTEXT), ("bottom", CONTEXT), ("bottom", 512)])
@@ -137,7 +138,7 @@ def test_batches_resume_and_validate(tiny_codes):
     batches = list(itertools.islice(batches_from(0), 4))
     assert {name: value.shape for name, value in batches[0].items()} == {
         "codes": (4, CONTEXT, 1), "mask": (4, CONTEXT), "above": (4, CONTEXT // 4, 1),
-        "genre": (4,), "artist": (4,), "start": (4,), "length": (4,),
+        "labels": (4, 2), "start": (4,), "length": (4,),
     }  # fmt: skip
     jax.tree.map(np.testing.assert_array_equal, next(batches_from(3)), batches[3])
     validation = code_dataset.validation_batches(run, one_device())

@@ -40,7 +40,7 @@ def test_resolve_reads_what_only_the_scores_know(folder):
     pitches = np.concatenate([tiny_scores.score(index).notes[:, 0] for index in range(tiny_scores.NUM_SCORES)])
     assert (model.lowest_pitch, model.highest_pitch) == (pitches.min(), pitches.max())
     assert model.num_codes == 2 + pitches.max() - pitches.min() + 1
-    assert model.genres == ("unknown", "dance", "hymn")
+    assert model.vocabularies["genre"] == ("unknown", "dance", "hymn")
     assert (model.bar_steps, model.fermata_steps) == (tiny_scores.BAR, tiny_scores.CELLS)
     assert 4 * 4 / 0.6 < model.codes_per_second < 4 * 4 / 0.5
     performed = score_dataset.resolve(config.ComposerConfig(tokens="performance", context=64), folder)
@@ -95,7 +95,7 @@ def test_batches_resume(folder):
         np.testing.assert_array_equal(value, batches[3][name])
     (held_out,) = score_dataset.validation_batches(run, mesh)()
     assert {name: value.shape[1:] for name, value in batches[0].items()} == {
-        "codes": (64, 1), "mask": (64,), "position": (16, 4), "genre": (), "artist": (), "start": (), "length": (),
+        "codes": (64, 1), "mask": (64,), "position": (16, 4), "labels": (2,), "start": (), "length": (),
     } == {name: value.shape[1:] for name, value in held_out.items()}  # fmt: skip
 
 

@@ -53,7 +53,7 @@ def model():
 
 
 CHANGES = {
-    "labels": {"genre": np.int32([2, 0])},
+    "labels": {"labels": tiny_priors.labels(genre=[2, 0])},
     "timing": {"start": np.int32([40, 44]), "length": np.int32([48, 100])},
     "above": {"above": np.int32([[1, 2, 3], [4, 5, 6]])[..., None]},
     "score": {"notes": np.float32([[[60, 0, 0.2, 80, 0]], [[64, 0.1, 0.1, 80, 0]]])},
@@ -63,7 +63,7 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_condition_changes_the_logits_unless_it_is_hidden(model, name):
     logits, batch = model
-    batch = batch | {"genre": np.int32([0, 1])}
+    batch = batch | {"labels": tiny_priors.labels(genre=[0, 1])}
     changed = batch | CHANGES[name]
     assert np.abs(logits(changed) - logits(batch)).max() > 1e-2
     both = {name: np.array([True, True])}

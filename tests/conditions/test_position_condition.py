@@ -53,7 +53,7 @@ def test_changes_the_logits_from_the_step_on_that_it_is_told_of():
     rng = np.random.default_rng(0)
     weights = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(scale=0.35, size=leaf.shape), leaf.dtype), shapes)
     arrays = batch() | {"codes": rng.integers(0, model.num_codes, (2, 64, 1)).astype(np.int32)}
-    arrays |= {name: np.zeros(2, np.int32) for name in ("genre", "artist", "start")} | {"length": np.full(2, 64)}
+    arrays |= {"labels": np.zeros((2, 2), np.int32), "start": np.zeros(2, np.int32), "length": np.full(2, 64)}
     run = jax.jit(lambda arrays: functional.bind(*weights)(arrays))
     changed = arrays["position"].copy()
     changed[:, 5] = (changed[:, 5] + 2) % 4

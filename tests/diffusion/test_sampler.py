@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import tiny_diffusion
+import tiny_priors
 
 from musicgen_jax.diffusion import sampler, trained_diffusion
 
@@ -34,8 +35,7 @@ def tracks(rows: int, num_codes: int, seed: int = 0, known: np.ndarray | bool = 
         codes=rng.integers(0, MODEL.num_codes, (rows, num_codes)),
         known=np.broadcast_to(known, (rows, num_codes)),
         above=rng.integers(0, MODEL.num_codes, (rows, above)),
-        genre=rng.integers(0, 3, rows),
-        artist=np.zeros(rows, int),
+        labels=tiny_priors.labels(genre=rng.integers(0, 3, rows)),
         length=5 * num_codes,
     )
 
@@ -132,7 +132,7 @@ def test_a_track_depends_on_its_own_key_alone():
     assert np.any(sample(given, seed=1) != whole)
     keys = jax.random.split(jax.random.key(0), 3)
     for row in range(3):
-        part = {name: getattr(given, name)[row : row + 1] for name in ("codes", "known", "above", "genre", "artist")}
+        part = {name: getattr(given, name)[row : row + 1] for name in ("codes", "known", "above", "labels")}
         alone = dataclasses.replace(given, **part)
         found = TRAINED.sample_codes(alone, keys[row : row + 1], settings((1, 56)), 3)
         np.testing.assert_array_equal(found[0], whole[row])

@@ -115,7 +115,7 @@ def test_what_changes_with_what(model):
         after = steps > steps[5, codebook]
         assert not by_code[~after].any()
         assert (by_code[after] > 1e-4).all()
-    for name in ("genre", "length", "start"):
+    for name in ("labels", "length", "start"):
         assert change(name).max() > 1e-3, name
     if settings.upsampling:
         # The last code above is seen before its own span too.

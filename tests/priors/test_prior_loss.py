@@ -120,7 +120,7 @@ def test_memorises_a_batch():
     settings = tiny_priors.model_config(num_layers=1)
     trained = tiny_priors.trained_prior(settings)
     # Only the genre tells the examples apart at their first code.
-    batch = tiny_priors.batch(settings, size=3) | {"genre": np.arange(3, dtype=np.int32)}
+    batch = tiny_priors.batch(settings, size=3) | {"labels": tiny_priors.labels(genre=np.arange(3))}
     tx = optax.adam(2e-2)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf) / 4, trained.weights[0])
 
@@ -145,11 +145,11 @@ def test_label_dropout_hides_the_labels_of_some_windows_in_training():
     settings = tiny_priors.model_config(num_layers=1, label_dropout=0.5)
     trained = tiny_priors.trained_prior(settings)
     batch = jax.tree.map(lambda x: np.repeat(x[:1], 64, axis=0), tiny_priors.batch(settings)) | {
-        "genre": np.full(64, 2, np.int32)
+        "labels": tiny_priors.labels(genre=np.full(64, 2))
     }
     hidden = jax.jit(lambda batch, key: trained.functional.bind(*trained.weights).hidden(batch, key))
     labelled = np.asarray(hidden(batch, None))[0]
-    without = np.asarray(hidden(batch | {"genre": np.zeros(64, np.int32), "artist": np.zeros(64, np.int32)}, None))[0]
+    without = np.asarray(hidden(batch | {"labels": np.zeros((64, 2), np.int32)}, None))[0]
     rows = np.asarray(hidden(batch, jax.random.key(0)))
     is_labelled = np.isclose(rows, labelled, atol=1e-5).all(axis=(1, 2))
     is_without = np.isclose(rows, without, atol=1e-5).all(axis=(1, 2))

@@ -45,7 +45,7 @@ def slowly(prior, batch, known, stop, keys, offset, settings, hidden=None):
         told = model.condition(batch, {hidden: np.ones(len(batch["codes"]), bool)} if hidden else {})
         return model.predict(model.run(batch["codes"], told))
 
-    untold = batch if hidden else batch | {name: np.zeros_like(batch[name]) for name in ("genre", "artist")}
+    untold = batch if hidden else batch | {"labels": np.zeros_like(batch["labels"])}
     codes = batch["codes"].copy()
     for position in range(min(known), max(stop)):
         told = np.asarray(full_pass(batch | {"codes": codes}))[:, position]
@@ -126,7 +126,7 @@ def test_a_row_does_not_depend_on_its_batch():
 @pytest.mark.parametrize("guidance", [3.0, [1.0, 2.5], 0.0])
 def test_guidance_moves_the_logits_away_from_those_without_labels(guidance):
     prior, batch = make()
-    batch = batch | {"genre": np.array([1, 2], np.int32)}
+    batch = batch | {"labels": tiny_priors.labels(genre=[1, 2])}
     arguments = draws(3, 12, guidance=guidance)
     sample_window = decode.make_sample_window(prior.functional)
     guided = np.asarray(sample_window(prior.weights, batch, *arguments))

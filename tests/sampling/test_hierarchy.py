@@ -105,8 +105,7 @@ def test_greedy_codes_are_the_argmax_of_hand_made_windows(priors, request_):
             padded = {name: np.pad(array, ((0, 0), (0, 12), (0, 0))) for name, array in codes.items()}
             batch = {
                 "codes": padded[tier][:, start : start + 12],
-                "genre": np.full(3, 1, np.int32),
-                "artist": np.zeros(3, np.int32),
+                "labels": tiny_priors.labels(genre=[1, 1, 1]),
                 "start": np.full(3, start, np.int32),
                 "length": np.full(3, {"top": 30, "middle": 120}[tier], np.int32),
             }
@@ -154,8 +153,7 @@ def greedy_top(prior, codes):
     """Most probable codes of the first window."""
     batch = {
         "codes": codes[:, :12],
-        "genre": np.zeros(3, np.int32),
-        "artist": np.zeros(3, np.int32),
+        "labels": np.zeros((3, 2), np.int32),
         "start": np.zeros(3, np.int32),
         "length": np.full(3, 40, np.int32),
     }

@@ -94,6 +94,26 @@ def test_parse(name, text, value):
     assert type(parsed) is type(value)
 
 
+def test_labels():
+    option = options.find("labels")
+    parsed = option.parse_labels(["pitch:60, family:flute", 'title:"no', '"title:Op. 1, No. 2",pitch:62'])
+    assert parsed == {"pitch": ["60", "62"], "family": ["flute"], "title": ['"no', "Op. 1, No. 2"]}
+    said = (("pitch", ("60", "62")), ("family", ("flute",)))
+    assert arguments.checked({"labels": {"pitch": [60, "62"], "family": "flute", "none": ""}})["labels"] == said
+    request = requests.Request(num_samples=3, genres=("oboe",), labels=said)
+    assert [request.labels_of(sample)["pitch"] for sample in range(3)] == ["60", "62", "60"]
+    assert request.told_of(1) == {"genre": "oboe", "labels": {"genre": "oboe", "pitch": "62", "family": "flute"}}
+    for text in ("pitch", "pitch:", ":60"):
+        with pytest.raises(ValueError, match=rf"labels={text}: write LABEL:VALUE"):
+            option.parse_labels([text])
+    with pytest.raises(ValueError, match=r"labels=.*: genre and artist say these two"):
+        option.require({"genre": ["x"]})
+    with pytest.raises(ValueError, match=r"labels=\['pitch'\]: must be a dict"):
+        arguments.checked({"labels": ["pitch"]})
+    with pytest.raises(ValueError, match=r"labels=.*0.5.*: must be a dict"):
+        arguments.checked({"labels": {"pitch": 0.5}})
+
+
 @pytest.mark.parametrize("text", ["", "warm", "top:", ":1", "top:1,top:2", "1~2~3", "top:1;bottom:2", "nan", "1,2"])
 def test_what_is_no_value(text):
     with pytest.raises(ValueError, match=r"temperature=.*temperature=top:1"):

@@ -61,9 +61,10 @@ def test_any_name_and_tag_goes_all_the_way_to_training_windows(tiny_tokenizer, t
     entries = code_shards.read_index(str(tmp_path / "codes"))
     assert {entry.track_id for entry in entries} == {item.track_id for item in tracks}
     model = code_dataset.resolve(config.PriorConfig(tier="top", context=16), str(tmp_path / "codes"))
-    assert model.genres == model.artists == (config.UNKNOWN_LABEL, strange)
+    assert set(model.vocabularies.values()) == {(config.UNKNOWN_LABEL, strange)}
+    assert model.labels == ("genre", "artist")
     windows = code_dataset.Windows(str(tmp_path / "codes"), "train", model)
-    assert windows.window(0, 0)["genre"] == 1
+    assert windows.window(0, 0)["labels"].tolist() == [1, 1]
 
 
 def test_again_does_nothing(tiny_codes, tiny_audio_dataset, tiny_tokenizer, capsys):
