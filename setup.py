@@ -37,7 +37,7 @@ setup(
     ],
     packages=[*find_packages(include=["musicgen_jax", "musicgen_jax.*"]), "musicgen_jax.configs"],
     package_dir={"musicgen_jax.configs": "configs"},  # the config files travel with the package
-    package_data={"musicgen_jax.evaluation": ["report_template.html"]},
+    package_data={"musicgen_jax.evaluation": ["*.html", "*.css"]},
     entry_points={"console_scripts": ["musicgen-jax = musicgen_jax.__main__:main"]},
     python_requires=">=3.11",
     install_requires=[
@@ -51,6 +51,7 @@ setup(
         "soundfile>=0.13,<0.15",
         "soxr>=1.0,<2",
         "symusic>=0.6,<0.7",  # MIDI
+        "pyloudnorm>=0.1.1,<0.3",  # the filters of ITU-R BS.1770
         "ml-collections>=1.1,<2",
         "absl-py>=2.1,<3",
         "numpy>=2.0,<3",

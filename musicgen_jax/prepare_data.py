@@ -2,7 +2,7 @@
 
     python -m musicgen_jax.prepare_data --dataset=recordings --source=DIR --out=DIR
 
-Or scores alone, for composers: --dataset=midi, a folder of MIDI files.
+Or scores alone, for composers: --dataset=midi, a folder of MIDI files. With --check it only reads, and reports.
 
 Run again, it does nothing where the same dataset is complete, and goes on where it was interrupted.
 """
@@ -47,6 +47,9 @@ _OPTIONS = {
     "render": flags.DEFINE_string("render", None, "What plays scores where no recording is to be taken: synthesizer."),
     "soundfont": cli.define_path("soundfont", None, "General MIDI soundfont with which FluidSynth plays scores."),
 }
+_CHECK = flags.DEFINE_bool(
+    "check", False, "Read everything, say what is doubtful (check.json, check.html), and prepare nothing."
+)
 _RUNNER = flags.DEFINE_enum(
     "runner",
     "parallel",
@@ -77,12 +80,33 @@ def main() -> None:
     settings = preparation.Settings(_DATASET.value, source, _SAMPLE_RATE.value, _SEED.value, digest, options)
     module = importlib.import_module(SOURCES[_DATASET.value])
     num_workers, runner = _runner()
+    if _CHECK.value:
+        _check(settings, module, num_workers)
+        return
     report = preparation.prepare(settings, module, _OUT.value, num_workers, network, runner)
     out = files.describe_path(_OUT.value)
     print(f"{out}: files {report['files']}, hours {report['hours']}, rejections {report['rejections']}")
     for message in report["messages"]:
         print(f"note: {message}")
     closing.after_prepare_data(out, report)
+
+
+def _check(settings: Any, module: Any, num_workers: int) -> None:
+    """Writes check.json and check.html, and prints what they say in short."""
+    from musicgen_jax.data import data_check
+    from musicgen_jax.evaluation import data_page
+    from musicgen_jax.runtime import files
+
+    out = files.output_folder(_OUT.value, {"check.json": "leakage"})
+    found = data_check.check(settings, module, num_workers)
+    out.mkdir(parents=True, exist_ok=True)
+    files.write_json(out / "check.json", found)
+    data_page.write(out / "check.html", found)
+    print(
+        f"{files.describe_path(out)}: files {found['files']}, hours {found['hours']}, rejections {found['rejections']}"
+    )
+    for line in data_check.summary(found):
+        print(f"note: {line}")
 
 
 def _runner() -> tuple[int, Any]:

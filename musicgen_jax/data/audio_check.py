@@ -55,7 +55,7 @@ class AudioFacts:
     warning: str = ""
 
 
-class _Tally:
+class Tally:
     """What the blocks of one file add up to while it is read: its length, peaks, silence, clipping, its hash."""
 
     def __init__(self, sample_rate: int, fingerprint: bool) -> None:
@@ -127,7 +127,7 @@ class Inspection:
             with audio_io.open_audio(self._path) as file:
                 known = {name: getattr(file, name) for name in ("artist", "genre", "album", "channels", "sample_rate")}
                 self.facts = dataclasses.replace(self.facts, **known)
-                tally = _Tally(file.sample_rate, self._fingerprint)
+                tally = Tally(file.sample_rate, self._fingerprint)
                 mono = map(tally.add, file.blocks())
                 yield from audio_io.resample_blocks(mono, file.sample_rate, sample_rate or file.sample_rate)
         except (UserError, OSError, MemoryError) as error:
@@ -163,7 +163,7 @@ def _file_hash(path: str) -> str:
     return digest.hexdigest()
 
 
-def _reason(facts: AudioFacts, tally: _Tally, min_seconds: float) -> str:
+def _reason(facts: AudioFacts, tally: Tally, min_seconds: float) -> str:
     if tally.nonfinite:
         return f"NaN or infinite samples: {tally.nonfinite} of {tally.frames * facts.channels}; export the file again"
     if facts.duration < min_seconds:

@@ -54,6 +54,11 @@ class Settings:
                 "22050 for example"
             )
 
+    def require_options_of(self, source: ModuleType) -> None:
+        """Raises UserError where an option is none that the source takes."""
+        if foreign := sorted(set(self.options) - set(getattr(source, "OPTIONS", ()))):
+            raise UserError(f"`{foreign[0]}`={self.options[foreign[0]]}: `dataset`={self.dataset} does not take it")
+
 
 class Runner(Protocol):
     """What does the work of a preparation."""
@@ -92,8 +97,7 @@ def prepare(
       UserError: the settings, the source or `out` are unfit; the message says which and why.
     """
     settings.validate()
-    if foreign := sorted(set(settings.options) - set(getattr(source, "OPTIONS", ()))):
-        raise UserError(f"`{foreign[0]}`={settings.options[foreign[0]]}: `dataset`={settings.dataset} does not take it")
+    settings.require_options_of(source)
     notes = source.notes(settings.source) if hasattr(source, "notes") else {}
     if report := finished(settings, notes, out):
         print(f"{files.describe_path(out)} is complete already, with the same settings; nothing to do")

@@ -71,7 +71,7 @@ class Spool:
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.replaced(path) as file:
             pickle.dump(tracks, file)
-        return Batch(number, amount or seconds, sum(map(_patience, tracks)))
+        return Batch(number, amount or seconds, sum(map(patience, tracks)))
 
     def tracks(self, number: int) -> list[Track]:
         """The tracks of a part; what `put_tracks` has pickled, and nothing else."""
@@ -95,7 +95,7 @@ class Spool:
             return
         one = functools.partial(_make_one, self, form, number)
         with self._writing(number) as (of_records, of_rows):
-            outcomes = workers.ordered_map(one, list(enumerate(tracks)), num_workers, lambda pair: _patience(pair[1]))
+            outcomes = workers.ordered_map(one, list(enumerate(tracks)), num_workers, lambda pair: patience(pair[1]))
             for place, (item, outcome) in enumerate(zip(tracks, outcomes, strict=True)):
                 if isinstance(outcome, workers.Lost):
                     outcome = track_records.lost(item, outcome.reason)
@@ -162,7 +162,7 @@ def _weight(item: Track) -> tuple[int, float]:
         return 0, 0.0
 
 
-def _patience(item: Track) -> float:
+def patience(item: Track) -> float:
     """Seconds within which a track must be read, for which the slowest machine needs a fifth of its duration, and
     transcribed, for which it needs as long as it is; decoders take some megabytes a second."""
     size, duration = _weight(item)

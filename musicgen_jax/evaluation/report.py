@@ -2,16 +2,14 @@
 
 import dataclasses
 import html
-import importlib.resources
 import os
 import pathlib
-import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from musicgen_jax.audio import signal_checks
 from musicgen_jax.ddsp import synthesizer, timbres
-from musicgen_jax.evaluation import report_charts, report_media, report_tables
+from musicgen_jax.evaluation import page, report_charts, report_media, report_tables
 from musicgen_jax.evaluation.samples import Sample
 from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import UserError
@@ -47,7 +45,8 @@ def write_report(
     Raises:
       UserError: a recording without "original", or a record without "step".
     """
-    page = _template().substitute(
+    text = page.filled(
+        "report_template.html",
         title=html.escape(title),
         about=report_tables.about_line(metrics),
         headline=_headline(metrics),
@@ -62,12 +61,7 @@ def write_report(
         settings=report_tables.settings_table(settings),
     )
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-    files.write_text(path, page)
-
-
-def _template() -> string.Template:
-    source = importlib.resources.files("musicgen_jax.evaluation").joinpath("report_template.html")
-    return string.Template(source.read_text(encoding="utf-8"))
+    files.write_text(path, text)
 
 
 def _headline(metrics: Mapping[str, Any]) -> str:

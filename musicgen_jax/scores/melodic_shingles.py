@@ -12,6 +12,7 @@ from musicgen_jax.scores.score import ONSET, PITCH, Score
 SHINGLE = 10  # intervals
 MIN_DIFFERENT = 4  # of them: scales, trills and repeated notes stand in all music
 MAX_INTERVAL = 31  # semitones; wider ones count as this
+ALIKE = 0.25  # share of the shingles of two scores that both have, from which on they are versions of one music
 TOGETHER = 1 / 12  # of a quarter: notes that begin within it are one chord
 _BASE = 2 * MAX_INTERVAL + 2
 

@@ -7,7 +7,7 @@
 Many files are versions of one song, so no file is split off by itself. Of one group are files that (a) match the same
 MSD track, by their folder or by `match_scores.json` where that lies in or beside the source; (b) are by the same
 artist, by their folder or, of MSD tracks, by the MSD's `unique_tracks.txt` where that lies there; or (c) have nearly
-the same notes whatever the key, the tempo and the tracks: MIN_AGREEMENT of their melodies in common
+the same notes whatever the key, the tempo and the tracks: a quarter of their melodies in common
 (`scores/melodic_shingles.py`). What several such steps link is of one group too.
 """
 
@@ -31,7 +31,6 @@ from musicgen_jax.scores import melodic_shingles, midi
 
 OPTIONS = ("render", "soundfont")
 MIN_SECONDS = 1.0
-MIN_AGREEMENT = 0.25  # of sketches: what shares a quarter of its melodies is a version of the same music
 MATCHES, TRACKS = "match_scores.json", "unique_tracks.txt"
 LICENCE = {
     "licence": "CC-BY-4.0",
@@ -190,7 +189,7 @@ def grouped(kept: list[_Kept], msd: _Msd) -> list[str]:
     clusters = near_duplicates.Clusters(len(kept))
     clusters.unite_equal(map(msd.matched, kept))
     clusters.unite_equal([artist.casefold() for artist in msd.artists(one)] for one in kept)
-    clusters.unite_alike([one.facts.sketch for one in kept], MIN_AGREEMENT)
+    clusters.unite_alike([one.facts.sketch for one in kept], melodic_shingles.ALIKE)
     return [kept[root].facts.digest for root in clusters.roots()]
 
 
