@@ -28,6 +28,22 @@ def test_from_a_folder_to_a_dataset_and_again(tmp_path):
     assert again.returncode == 0 and "complete already" in again.stdout
 
 
+def test_check_writes_its_report_alone(tmp_path):
+    (tmp_path / "in").mkdir()
+    for index in range(3):
+        audio = np.random.default_rng(index % 2).standard_normal(16000) * 0.1
+        soundfile.write(tmp_path / "in" / f"{index}.wav", audio, 8000)
+    flags = ["--dataset=recordings", f"--source={tmp_path / 'in'}", "--check", "--runner=serial"]
+    for _ in range(2):  # again, it reads again
+        done = run(*flags, f"--out={tmp_path / 'out'}")
+        assert done.returncode == 0, done.stderr
+        assert "note: 1 exact duplicates" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["check.html", "check.json"]
+    assert "http" not in (tmp_path / "out" / "check.html").read_text().replace("http://www.w3.org/2000/svg", "")
+    refused = run(*flags, f"--out={tmp_path / 'in'}")
+    assert refused.returncode == 1 and "holds other things" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -29,7 +29,7 @@ from musicgen_jax.scores import melodic_shingles
 
 VALUES_AT_MOST = 50  # of a label
 # Edges of histograms; what lies beyond is counted in the first or last bin.
-SECONDS = (0, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 86400)
+SECONDS = (0, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200)
 LUFS = tuple(range(-60, 1, 3))
 DBFS = tuple(range(-42, 4, 3))
 SHARES = (0, 0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 WIDTH, HEIGHT = 460, 230
 LEFT, RIGHT, TOP, BOTTOM = 44, 8, 14, 44
+WIDEST = 60  # of a bar
 LABELS = 14  # at most so many below a chart
 
 
@@ -55,7 +56,7 @@ def _bars(counts: Sequence[int], names: Sequence[str]) -> str:
 
 
 def _step(number: int) -> float:
-    return (WIDTH - LEFT - RIGHT) / max(number, 1)
+    return min(WIDEST, (WIDTH - LEFT - RIGHT) / max(number, 1))
 
 
 def _stride(number: int) -> int:

@@ -45,7 +45,7 @@ def _headline(found: Mapping[str, Any]) -> str:
         (f"{len(found['leakage']):,}", "leaks between splits"),
     ]
     if (middle := found.get("loudness", {}).get("percentile_50")) is not None:
-        cards.append((f"{middle:.1f} LUFS", "median loudness"))
+        cards.append((f"{middle:.1f}", "LUFS, median loudness"))
     return "".join(f'<div class="figure"><b>{value}</b><span>{text}</span></div>' for value, text in cards)
 
 
