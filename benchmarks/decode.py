@@ -7,7 +7,7 @@ Prints one JSON line a case: a batch size with weights of one type. A step must 
 values of the past once: `bytes` are these, counted at the position in the middle of the context where the timed steps
 are, and `limit` is what the bandwidth, measured in the same run, would make of them. With `--peer` the cases of
 `--scale` are followed by those of the shape of MusicGen's small decoder, beside that decoder itself in transformers
-(random weights, float32, cached, same threads), in a process of its own; that needs the extra `parity`. All programs of
+(random weights, cached, same threads or GPU), in a process of its own; that needs the extra `parity`. All programs of
 a batch size run by turns, so that a busy machine slows all of them alike. `--aot=v5e:2x2` adds what the TPU compiler
 counts.
 """
@@ -123,7 +123,8 @@ def measure(name: str, model: config.PriorConfig, batch_size: int, chip: jax.Dev
     numbers = jnp.ones(_MEGABYTES.value * 2**18, jnp.float32)
     total = jax.jit(jnp.sum)
     programs["sum"] = lambda: total(numbers).block_until_ready()
-    with sides.apart(peer, model, batch_size) if name == "musicgen" else sides.NOBODY as (others, _):
+    other_side = sides.apart(peer, model, batch_size, jax.default_backend()) if name == "musicgen" else sides.NOBODY
+    with other_side as (others, more):
         seconds = timing.interleaved(programs, _ROUNDS.value, others)
     bandwidth = numbers.nbytes / seconds["sum"]
     codes = batch_size * _STEPS.value
@@ -148,6 +149,7 @@ def measure(name: str, model: config.PriorConfig, batch_size: int, chip: jax.Dev
                 "weights": kind,
             }
             | case.found
+            | more
             | circumstances()
         )
     return lines
@@ -252,12 +254,12 @@ def _lower(advance: Any, shapes: tuple) -> Any:
     return advance.lower(rest, fixed, draws, position, position, codes=codes, caches=caches)
 
 
-def peer(model: config.PriorConfig, batch_size: int) -> tuple[sides.Programs, dict[str, object]]:
-    """The same number of steps from the same position through transformers, on the CPU, for a process of its own; no
-    other findings.
+def peer(model: config.PriorConfig, batch_size: int, backend: str) -> tuple[sides.Programs, dict[str, object]]:
+    """The same number of steps from the same position through transformers, for a process of its own, on the device of
+    JAX's `backend`, in bfloat16 where bfloat16 is among the `--weights`; and that type.
 
     Raises:
-      UserError: torch or transformers is not installed.
+      UserError: torch or transformers is not installed, or this torch does not know the GPU.
     """
     try:
         import torch
@@ -265,11 +267,13 @@ def peer(model: config.PriorConfig, batch_size: int) -> tuple[sides.Programs, di
         from benchmarks import musicgen_torch
     except ImportError as error:
         raise UserError(f"--peer: {error}; install the extra: pip install 'musicgen_jax[parity]'") from error
+    config.require(backend != "gpu" or torch.cuda.is_available(), "--peer: JAX uses a GPU that this torch cannot")
     allocator.keep_memory()
     if _THREADS.value:
         torch.set_num_threads(_THREADS.value)
-    decoder = musicgen_torch.Decoder(model, batch_size, model.context // 2)
-    return {"peer": lambda: decoder.run(_STEPS.value)}, {}
+    device, kind = "cuda" if backend == "gpu" else "cpu", "bfloat16" if "bfloat16" in _WEIGHTS.value else "float32"
+    decoder = musicgen_torch.Decoder(model, batch_size, model.context // 2, device, getattr(torch, kind))
+    return {"peer": lambda: decoder.run(_STEPS.value)}, {"peer_weights": kind}
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ _DATA = cli.define_path("data", "", "Chorales: folder of prepare_data.")
 _OUT = cli.define_path("out", None, "Folder for the runs' workdirs.", required=True)
 _STEPS = flags.DEFINE_integer("steps", 200, "Of a run.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each model.")
+_FIRST_SEED = flags.DEFINE_integer("first_seed", 0, "Of the runs: several machines, or processes, may share them.")
 _CONTEXT = flags.DEFINE_integer("context", 512, "Tokens of a window.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Windows of a step.")
 _WIDTH = flags.DEFINE_integer("width", 128, "Of the Transformers.")
@@ -74,7 +75,7 @@ def main() -> None:
         flag_values.require_positive(flag)
     config.require(_PART.value == "motif" or bool(_DATA.value), "--data: pass the folder of the prepared chorales")
     lines = []
-    for seed in range(_SEEDS.value):
+    for seed in range(_FIRST_SEED.value, _FIRST_SEED.value + _SEEDS.value):
         for name in _MODELS.value:
             lines.append(measure(name, seed))
             print(json.dumps(lines[-1]), flush=True)
@@ -85,7 +86,10 @@ def measure(name: str, seed: int) -> dict[str, object]:
     """Trains one model, or finds it trained, and measures it."""
     workdir = pathlib.Path(_OUT.value).resolve() / f"{_PART.value}-{name}-{seed}"
     if (workdir / RESULT).is_file():
-        return files.read_json(workdir / RESULT)
+        line = files.read_json(workdir / RESULT)
+        rule = "it was measured with other settings: remove it, or pass another --out"
+        config.require(line.get("settings") == settings(), f"{workdir / RESULT}: {rule}")
+        return line
     run = run_of(name, seed)
     mesh = meshes.single_device_mesh()
     batches = {"chorales": _chorales, "motif": _motifs}[_PART.value](run, mesh)
@@ -95,9 +99,14 @@ def measure(name: str, seed: int) -> dict[str, object]:
     model = pretrained.load_composer(str(workdir))
     found = {"chorales": _judge_chorales, "motif": _judge_motifs}[_PART.value](model)
     line = {"benchmark": "symbolic_claim", "part": _PART.value, "model": name, "seed": seed, "steps": _STEPS.value}
-    line |= {"parameters": task.functional.num_parameters()} | found
+    line |= {"parameters": task.functional.num_parameters()} | found | {"settings": settings()}
     files.write_json(workdir / RESULT, line)
     return line
+
+
+def settings() -> dict[str, float]:
+    """The flags that decide what is measured."""
+    return {flag.name: flag.value for flag in (_STEPS, _CONTEXT, _BATCH_SIZE, _WIDTH, _LAYERS, _DROPOUT, _RATE)}
 
 
 def run_of(name: str, seed: int) -> config.ComposerTraining:
@@ -106,22 +115,22 @@ def run_of(name: str, seed: int) -> config.ComposerTraining:
     heads = max(width // 32, 1)
     distances = heads * context * (width // heads)  # of each layer's table
     block = 12 * width**2 + distances
-    settings = {"num_layers": layers, "width": width, "num_heads": heads, "head_dim": width // heads}
-    settings |= {"mlp_width": 4 * width}
+    sizes = {"num_layers": layers, "width": width, "num_heads": heads, "head_dim": width // heads}
+    sizes |= {"mlp_width": 4 * width}
     if name == "absolute":
-        settings |= {"mlp_width": 4 * width + distances // (2 * width)}
+        sizes |= {"mlp_width": 4 * width + distances // (2 * width)}
     if name == "lstm":
         units = round((layers * block / (2 * 8)) ** 0.5 / 16) * 16
-        settings = {"num_layers": 2, "width": units, "num_heads": 1, "head_dim": 1, "mlp_width": 0}
-    settings |= {"layer": name, "dropout": _DROPOUT.value, "remat": "none", "attention": "reference"}
+        sizes = {"num_layers": 2, "width": units, "num_heads": 1, "head_dim": 1, "mlp_width": 0}
+    sizes |= {"layer": name, "dropout": _DROPOUT.value, "remat": "none", "attention": "reference"}
     if name == "relative":
-        settings |= {"max_distance": context}
+        sizes |= {"max_distance": context}
     model = config.ComposerConfig(
         context=context,
         position=False,
         num_codes=PITCHES + 2,
         codes_per_second=24.0,
-        transformer=config.TransformerConfig(**settings),
+        transformer=config.TransformerConfig(**sizes),
     )
     if _PART.value == "chorales":
         model = score_dataset.resolve(model, _DATA.value)

@@ -37,6 +37,8 @@ def test_chorales(benchmark, tmp_path):
     assert f"| relative | {sizes[2]:,} | {lines[2]['value']:.4f} |" in done.stdout
     again = benchmark("symbolic_claim", *flags)
     assert again.stdout == done.stdout and "train:" not in again.stderr
+    other = benchmark("symbolic_claim", *flags, "--dropout=0.2")
+    assert other.returncode == 1 and "it was measured with other settings" in other.stderr
 
 
 @pytest.mark.slow
