@@ -2,8 +2,9 @@
 
 Notes are found by a non-negative fit: the magnitude spectrum of every frame is taken for a sum of the spectra that the
 synthesizer gives each pitch in that timbre (Smaragdis and Brown 2003, with the spectra known; the divergence and its
-multiplicative updates are those of Lee and Seung 2001). Nothing is trained or downloaded, and what the fit leaves over
-is no music of these notes: `tone` says how much it explains.
+multiplicative updates are those of Lee and Seung 2001) and of smooth bands, which take what is noise: without them, notes
+that nobody hears would have to explain it. Nothing is trained or downloaded, and what the notes leave over is no music
+of theirs: `tone` says how much they explain.
 """
 
 import dataclasses
@@ -21,7 +22,8 @@ FRAMES_PER_SECOND = 20
 WINDOW_SECONDS = 0.256  # tells two low neighbours, 65 and 69 Hz, apart
 LOWEST, HIGHEST = 36, 88  # MIDI pitches of the templates: four octaves of voices
 STEPS = 60  # of the fit; after them no chorale's F1 moves by 0.005 any more
-THRESHOLD = 0.1  # of the loudest notes of the clip: what is weaker does not sound
+NOISE_BANDS = 32  # as wide as each other on the mel scale, and far wider than a note's partials
+THRESHOLD = 0.15  # of the loudest note of a usual frame: what is weaker does not sound
 SILENCE = 1e-4  # root mean square of a frame, below which nothing is looked for
 _NOTE_SECONDS, _SETTLED = 0.7, (0.2, 0.5)  # of a template's note: its length, and the stretch that is looked at
 
@@ -40,9 +42,10 @@ class Fit:
 
     @property
     def sounding(self) -> np.ndarray:
-        """Bool [T, P]: the notes that are not far weaker than the loudest ones of the clip."""
-        loudest = np.percentile(self.gains.max(axis=1, initial=0), 95) if len(self.gains) else 0.0
-        return (self.gains > THRESHOLD * loudest) & (self.gains > 0)
+        """Bool [T, P]: the notes that are not far weaker than the loudest one of a usual frame of the clip."""
+        loudest = self.gains.max(axis=1, initial=0)
+        usual = np.median(loudest[loudest > 0]) if np.any(loudest > 0) else 0.0  # one that blares silences no others
+        return self.gains > THRESHOLD * usual
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +71,8 @@ def fit(audio: np.ndarray, sample_rate: int, timbre: str) -> Fit:
     spectra = _spectra(audio, sample_rate)
     shapes = _templates(timbre, sample_rate)  # [P, V, F]
     flat = shapes.reshape(-1, shapes.shape[-1])
-    gains = _non_negative_fit(spectra, flat)
+    noise = _noise_bands(sample_rate, shapes.shape[-1])
+    gains = _non_negative_fit(spectra, np.concatenate([flat, noise]))[:, : len(flat)]
     left = np.sum((spectra - gains @ flat) ** 2, dtype=np.float64)
     power = np.sum(spectra**2, dtype=np.float64)
     tone = float(np.clip(1 - left / power, 0, 1)) if power else 0.0
@@ -104,6 +108,13 @@ def _spectra(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     magnitudes = np.abs(librosa.stft(padded, n_fft=n_fft, hop_length=hop_length, center=False)).T[:num_frames]
     loud = np.sqrt(np.mean(magnitudes**2, axis=1)) > SILENCE * np.sqrt(n_fft)
     return (magnitudes * loud[:, None]).astype(np.float32)
+
+
+def _noise_bands(sample_rate: int, num_bins: int) -> np.ndarray:
+    """Triangular bands that overlap by half, float32 [N, F] of unit power; N <= NOISE_BANDS that hold a bin."""
+    bands = librosa.filters.mel(sr=sample_rate, n_fft=2 * (num_bins - 1), n_mels=NOISE_BANDS, htk=True)
+    bands = bands[bands.any(axis=1)]
+    return bands / np.linalg.norm(bands, axis=1, keepdims=True)
 
 
 @functools.lru_cache(maxsize=16)

@@ -135,6 +135,8 @@ STATISTICS = {
     "polyphony": "notes at once",
     "key_share": "share in the best key",
     "num_pitch_classes": "pitch classes",
+    "recurrence": "figures heard before, share",
+    "recurrence_shuffled": "the same, steps shuffled",
 }
 
 

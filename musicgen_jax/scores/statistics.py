@@ -8,6 +8,7 @@ _MAJOR = (0, 2, 4, 5, 7, 9, 11)
 _HARMONIC_MINOR = (0, 2, 3, 5, 7, 8, 11)
 # Pitch classes of the 24 keys, bool [24, 12].
 KEYS = np.array([np.isin(np.arange(12), (np.array(s) + k) % 12) for s in (_MAJOR, _HARMONIC_MINOR) for k in range(12)])
+MOTIF_STEPS = 5
 LARGEST_INTERVAL = 12  # semitones; larger ones count as that
 
 
@@ -56,6 +57,31 @@ def polyphony(score: Score) -> float:
     return float((sounding * seconds).sum()) / heard if heard else 0.0
 
 
+def recurrence(score: Score, shuffled: bool = False) -> float:
+    """How much of what the voices sing they have sung before, at the same pitch or another.
+
+    A figure is MOTIF_STEPS melodic steps one after the other.
+
+    Args:
+      score: the notes.
+      shuffled: of the same steps in another order, which is what comes back by chance.
+
+    Returns:
+      Share of the figures that the same voice had before; 0 where no voice has that many notes.
+    """
+    again = total = 0
+    for voice in score.voices():
+        steps = np.diff(np.round(voice[:, PITCH])).astype(int)
+        if shuffled:
+            steps = np.random.default_rng(0).permutation(steps)
+        if len(steps) < MOTIF_STEPS:
+            continue
+        figures = [tuple(figure) for figure in np.lib.stride_tricks.sliding_window_view(steps, MOTIF_STEPS)]
+        again += len(figures) - len(set(figures))
+        total += len(figures)
+    return again / max(total, 1)
+
+
 def of(score: Score) -> dict[str, float]:
     """The figures that are one number each."""
     lengths = score.notes[:, DURATION]
@@ -65,6 +91,8 @@ def of(score: Score) -> dict[str, float]:
         "polyphony": polyphony(score),
         "key_share": key_share(score),
         "num_pitch_classes": float(np.sum(pitch_classes(score) > 0.01)),
+        "recurrence": recurrence(score),
+        "recurrence_shuffled": recurrence(score, shuffled=True),
     }
 
 

@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from musicgen_jax.sharding import meshes
 from musicgen_jax.transformer import relative_distances
 
-# Chosen by measurement on CPUs (benchmarks/attention.py): the parts of a tile stay in the cache.
-BLOCK_QUERIES, BLOCK_KEYS = 128, 128
+# Queries and keys of a tile, by measurement (benchmarks/attention.py): on CPUs its parts stay in the cache, on GPUs every
+# kernel of every tile must be launched.
+BLOCK = {"cpu": 128, "gpu": 1024, "tpu": 128}
 # Up to this length the whole square is faster than its tiles, and its memory no concern.
 SHORT = 256
 
@@ -94,8 +96,8 @@ def attention(
     value: jax.Array,
     table: jax.Array,
     pattern: relative_distances.Pattern,
-    block_queries: int = BLOCK_QUERIES,
-    block_keys: int = BLOCK_KEYS,
+    block_queries: int = 0,
+    block_keys: int = 0,
 ) -> jax.Array:
     """As `relative_attention.relative_attention`; equal to its reference up to rounding.
 
@@ -103,13 +105,14 @@ def attention(
       query, key, value: [B, T, H, D] in the compute dtype.
       table: [H, M or 2 M - 1, D] float32.
       pattern: who sees whom.
-      block_queries, block_keys: size of a tile, cut to the length.
+      block_queries, block_keys: size of a tile, cut to the length; 0 is what is fast on the platform, `BLOCK`.
 
     Returns:
       [B, T, H, D] in the compute dtype.
     """
     length, head_dim = query.shape[1], query.shape[3]
-    sizes = min(block_queries, length), min(block_keys, length)
+    usual = BLOCK.get(meshes.platform(), BLOCK["cpu"])
+    sizes = min(block_queries or usual, length), min(block_keys or usual, length)
     tiles = Tiles(length, *sizes, pattern.reach(table), pattern)
     strip = relative_distances.strip(table, pattern, *tiles.strip)
     parts = [

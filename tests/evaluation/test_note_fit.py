@@ -45,6 +45,21 @@ def test_noise_is_no_music(audio: np.ndarray):
     assert note_fit.fit(noise, SAMPLE_RATE, "flute").tone < 0.7
 
 
+def test_noise_under_music_is_not_taken_for_notes(audio: np.ndarray):
+    """10 dB below it, as a tokenizer of few codes leaves it."""
+    clean = note_fit.agreement(note_fit.fit(audio, SAMPLE_RATE, "flute"), score())
+    noise = np.random.default_rng(0).normal(0, np.std(audio) * 10 ** (-10 / 20), audio.size)
+    found = note_fit.agreement(note_fit.fit(audio + noise, SAMPLE_RATE, "flute"), score())
+    assert found.f1 > clean.f1 - 0.05 and found.precision > clean.precision - 0.05
+
+
+def test_a_note_that_blares_for_a_while_silences_no_others(audio: np.ndarray):
+    louder = audio.copy()
+    louder[: SAMPLE_RATE // 2] *= 8
+    agreement = note_fit.agreement(note_fit.fit(louder, SAMPLE_RATE, "flute"), score())
+    assert agreement.recall > 0.9
+
+
 def test_silence_has_no_notes():
     found = note_fit.fit(np.zeros(SAMPLE_RATE), SAMPLE_RATE, "flute")
     assert found.tone == 0 and not found.sounding.any()

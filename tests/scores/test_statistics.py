@@ -49,6 +49,22 @@ def test_density_and_polyphony():
     assert statistics.of(score)["note_seconds"] == pytest.approx(4 / 3)
 
 
+def test_a_motif_that_comes_back_in_another_key_is_heard_again():
+    """Twelve pitches, the last six a fourth above the first: of seven figures of five steps one is a repetition."""
+    tune = [60, 62, 63, 67, 66, 71]
+    assert statistics.recurrence(melody([*tune, *[pitch + 5 for pitch in tune]])) == pytest.approx(1 / 7)
+    assert statistics.recurrence(melody([*tune, 50, 64, 52, 69, 55, 80])) == 0
+    assert statistics.recurrence(melody(tune[:4])) == 0
+
+
+def test_what_comes_back_by_chance_is_little_of_a_long_motif():
+    rng = np.random.default_rng(0)
+    phrase = list(rng.integers(50, 80, 16))
+    score = melody(phrase * 4)
+    assert statistics.recurrence(score) > 0.7
+    assert statistics.recurrence(score, shuffled=True) < 0.2
+
+
 def test_empty_score_has_zeros():
     empty = Score(np.zeros((0, 5)))
     assert set(statistics.of(empty).values()) == {0.0}
