@@ -2,9 +2,9 @@
 
 Notes are found by a non-negative fit: the magnitude spectrum of every frame is taken for a sum of the spectra that the
 synthesizer gives each pitch in that timbre (Smaragdis and Brown 2003, with the spectra known; the divergence and its
-multiplicative updates are those of Lee and Seung 2001) and of smooth bands, which take what is noise: without them, notes
-that nobody hears would have to explain it. Nothing is trained or downloaded, and what the notes leave over is no music
-of theirs: `tone` says how much they explain.
+multiplicative updates are those of Lee and Seung 2001) and of smooth bands, which take what is noise: without them,
+notes that nobody hears would have to explain it. Nothing is trained or downloaded, and what the notes leave over is no
+music of theirs: `tone` says how much they explain.
 """
 
 import dataclasses

@@ -15,8 +15,8 @@ import numpy as np
 from musicgen_jax.sharding import meshes
 from musicgen_jax.transformer import relative_distances
 
-# Queries and keys of a tile, by measurement (benchmarks/attention.py): on CPUs its parts stay in the cache, on GPUs every
-# kernel of every tile must be launched.
+# Queries and keys of a tile, by measurement (benchmarks/attention.py): on CPUs its parts stay in the cache, on GPUs
+# every kernel of every tile must be launched.
 BLOCK = {"cpu": 128, "gpu": 1024, "tpu": 128}
 # Up to this length the whole square is faster than its tiles, and its memory no concern.
 SHORT = 256
