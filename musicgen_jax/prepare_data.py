@@ -23,6 +23,8 @@ SOURCES = {
     "recordings": "musicgen_jax.data.sources.recordings",
     "chorales": "musicgen_jax.data.sources.chorales",
     "midi": "musicgen_jax.data.sources.midi",
+    "maestro": "musicgen_jax.data.sources.maestro",
+    "nsynth": "musicgen_jax.data.sources.nsynth",
     "lakh": "musicgen_jax.data.sources.lakh",
     "fma": "musicgen_jax.data.sources.fma",
     "syllables": "musicgen_jax.data.sources.syllables",

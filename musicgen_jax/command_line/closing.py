@@ -32,8 +32,7 @@ def after_prepare_data(out: str, report: Mapping[str, Any]) -> None:
         for split, hours in report["hours"].items()
     ]
     console.say(f"{out}: " + "; ".join(splits))
-    settings = report["settings"]
-    if settings.get("dataset") == "midi" or (settings.get("dataset") == "lakh" and not settings.get("options")):
+    if report.get("content") == "scores":
         flags = {"config": "configs/symbolic.py:scale=tiny", "workdir": _beside(out, "score"), "config.data.path": out}
         console.say_next("train_prior", flags)
         return

@@ -141,7 +141,8 @@ def _prepare(
         shards = [one.shard for one in runner.run(job, batches, unit)]
         rows = job.rows(rejected)
         _require_some(shards, rows, settings)
-        report = reports.make(settings, notes, rows, job.divided_groups(), job.divided_kin())
+        content = {"content": "audio" if form.audible else "scores"}
+        report = content | reports.make(settings, notes, rows, job.divided_groups(), job.divided_kin())
         shard_files.describe(place, name, form.features, _metadata(settings, form, report), shards)
         manifest.write_lines(place.partial, rows.sorted_lines())
         files.write_json(place.partial / reports.FILE_NAME, report)

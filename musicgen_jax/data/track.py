@@ -77,9 +77,9 @@ class Track:
         return dataclasses.replace(self, warning="; ".join(filter(None, [self.warning, warning])))
 
 
-def of_file(path: str, name: str, labels: dict[str, str], **more: Any) -> Track:
+def of_file(path: str, name: str, labels: dict[str, str], group: str = "", **more: Any) -> Track:
     """The track of a recording that nobody has looked at yet; `name` is its path relative to the source folder."""
-    return Track(name, name, "", "", labels, 0.0, 0, 0, file=path, **more)
+    return Track(name, name, group, "", labels, 0.0, 0, 0, file=path, **more)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,8 +25,8 @@ def kinds(path: str) -> dict[str, str]:
     return {"score_kind": KIND if score else "", "lyrics_kind": os.path.splitext(words)[1].lower().removeprefix(".")}
 
 
-def with_score(item: track.Track) -> track.Track:
-    """The track of a recording that has been read, with the score beside it if there is one.
+def with_score(item: track.Track, kind: str = KIND) -> track.Track:
+    """The track of a recording that has been read, with the score beside it, of this kind, if there is one.
 
     Notes last while the sustain pedal is down, as they sound, and end with the recording. A side-car that cannot be
     read, or has no note within the recording, is left out with a warning, and so are notes behind its end.
@@ -41,7 +41,7 @@ def with_score(item: track.Track) -> track.Track:
     score = found.clipped(item.duration)
     if score.empty:
         return item.warned(f"side-car left out: {name}: no note within the {item.duration:.2f} s of the recording")
-    scored = dataclasses.replace(item, score=score, score_kind=KIND)
+    scored = dataclasses.replace(item, score=score, score_kind=kind)
     if late := len(found.notes) - len(score.notes):
         rule = f"{late} of {len(found.notes)} notes begin after the {item.duration:.2f} s of the recording"
         return scored.warned(f"side-car cut: {name}: {rule}")
