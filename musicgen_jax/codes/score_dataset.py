@@ -30,7 +30,7 @@ def resolve(model: config.ComposerConfig, directory: str) -> config.ComposerConf
     if model.tokens == "grid":
         pitches = np.concatenate([piece.score.notes[:, PITCH] for split in pieces.values() for piece in split])
         lowest, highest = (int(pitches.min()), int(pitches.max())) if len(pitches) else (60, 60)
-        usual = dataclasses.asdict(meter.usual(piece.score for piece in pieces["train"]))
+        usual = dataclasses.asdict(meter.usual(piece.score.from_first_note() for piece in pieces["train"]))
         model = dataclasses.replace(model, lowest_pitch=lowest, highest_pitch=highest, **usual)
     tokens = score_tokens.of(model)
     told = _told(pieces["train"], tokens, directory)
@@ -49,13 +49,17 @@ def resolve(model: config.ComposerConfig, directory: str) -> config.ComposerConf
 def _told(
     pieces: list[score_reader.Piece], tokens: score_tokens.Tokens, directory: str
 ) -> list[tuple[score_reader.Piece, np.ndarray]]:
-    """The pieces that the tokens can tell, with their codes. Says how many others there are, and why the first is one.
+    """The pieces that the tokens can tell, each from its first note on, with their codes.
+
+    What begins with silence in a few pieces would let one of many composed ones never begin. Says how many pieces
+    cannot be told, and why the first is one.
 
     Raises:
       UserError: there are none.
     """
     told, reasons = [], []
     for piece in pieces:
+        piece = dataclasses.replace(piece, score=piece.score.from_first_note())
         try:
             codes = tokens.encode(piece.score)
         except UserError as error:

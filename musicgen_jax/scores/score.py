@@ -12,6 +12,7 @@ MAX_PITCH = 127
 MAX_VELOCITY = 127
 MAX_PARTS = 1 << 16
 MAX_VOICES = 512  # of a part: far more notes at once than an instrument plays
+EARLY_QUARTERS = 1 / 8  # half a sixteenth, by which a note of a quarter may begin before it
 OVERLAP_SECONDS = 1e-3  # by which two notes of one voice may overlap: less than anybody hears
 
 
@@ -98,6 +99,15 @@ class Score:
             return quarters, None
         first_bar = max(0, int(np.searchsorted(self.bars, first, side="right")) - 1)
         return quarters, self.bars[first_bar : np.searchsorted(self.bars, last)] - first
+
+    def from_first_note(self) -> "Score":
+        """Without the silence before the first note: of a score with quarters, without whole quarters of it."""
+        if self.empty:
+            return self
+        start = float(self.notes[:, ONSET].min())
+        if self.quarters is not None:
+            start = float(self.second_at(np.floor(self.quarter_at(start) + EARLY_QUARTERS)))
+        return self.cut(start, self.seconds) if start > 0 else self
 
     def clipped(self, seconds: float) -> "Score":
         """The part of every note that lies within [0, seconds]; notes outside of it go. The meter stays as it is."""

@@ -35,6 +35,32 @@ def test_scores_are_read_as_they_were(folder):
         assert piece.labels["genre"] == ("dance", "hymn")[index % 2]
 
 
+@pytest.mark.parametrize("tokens", ["grid", "performance"])
+def test_no_piece_begins_with_silence(folder, tokens, monkeypatch):
+    """Two quarters of rest before each piece change nothing of what is learned."""
+    wanted = windows(folder, tokens=tokens)
+    read = score_reader.read
+
+    def later(directory, split):
+        pieces = []
+        for piece in read(directory, split):
+            quarter = float(np.diff(piece.score.quarters[:2])[0])
+            silence = np.float32([0, 2 * quarter, 0, 0, 0])
+            score = piece.score
+            quarters = np.concatenate([[0.0, quarter], score.quarters + 2 * quarter])
+            moved = score_reader.Score(score.notes + silence, quarters, score.bars + 2, score.fermatas + silence[1])
+            pieces.append(dataclasses.replace(piece, score=moved))
+        return pieces
+
+    monkeypatch.setattr(score_reader, "read", later)
+    found = windows(folder, tokens=tokens)
+    for index in range(len(wanted.pieces)):
+        np.testing.assert_array_equal(found.codes(index), wanted.codes(index))
+        if tokens == "grid":
+            positions = [w.window(index, 0)["position"] for w in (found, wanted)]
+            np.testing.assert_array_equal(*positions)
+
+
 def test_resolve_reads_what_only_the_scores_know(folder):
     model = score_dataset.resolve(config.ComposerConfig(context=64), folder)
     pitches = np.concatenate([tiny_scores.score(index).notes[:, 0] for index in range(tiny_scores.NUM_SCORES)])

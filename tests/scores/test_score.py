@@ -77,6 +77,22 @@ def test_cut_of_the_meter():
     np.testing.assert_allclose(beyond.quarters, [-0.1, 0.4])
 
 
+def test_silence_before_the_first_note_goes_in_whole_quarters():
+    """Two of the three quarters of a bar: what remains is in time with the bars."""
+    quarters = np.arange(9) * 0.5
+    piece = score.Score(
+        np.float32([[60, 1.12, 0.5, 80, 0], [62, 2.0, 1.0, 80, 0]]), quarters, np.array([0.0, 3.0, 6.0])
+    )
+    begun = piece.from_first_note()
+    np.testing.assert_allclose(begun.notes[:, 1], [0.12, 1.0], atol=1e-6)
+    np.testing.assert_allclose(begun.bars, [-2.0, 1.0])
+    early = score.Score(np.float32([[60, 0.98, 0.5, 80, 0]]), quarters).from_first_note()
+    np.testing.assert_allclose(early.notes[:, 1], [-0.02], atol=1e-6)
+    free = score.Score(piece.notes).from_first_note()
+    np.testing.assert_allclose(free.notes[:, 1], [0.0, 0.88], atol=1e-6)
+    assert begun.from_first_note() is begun
+
+
 def test_clipped_is_what_lies_within():
     piece = score.Score(random_notes(1)).cut(4.0, 6.0)
     clipped = piece.clipped(2.0)
