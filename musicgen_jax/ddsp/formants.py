@@ -50,6 +50,15 @@ def response(frequencies: jax.Array, bandwidths: jax.Array, sample_rate: int, n_
     return jax.lax.complex(scale * real, -scale * imaginary)
 
 
+def magnitudes(frequencies: jax.Array, bandwidths: jax.Array, hz: jax.Array, sample_rate: int) -> jax.Array:
+    """How much a cascade passes of sines: formants and bandwidths [..., N], sines [..., H] in Hz -> float32 [..., H]."""
+    gain, a1, a2 = (x[..., None, :] for x in resonator_coefficients(frequencies, bandwidths, sample_rate))
+    omega = 2 * jnp.pi * hz[..., None] / sample_rate
+    real = 1 + a1 * jnp.cos(omega) + a2 * jnp.cos(2 * omega)
+    imaginary = a1 * jnp.sin(omega) + a2 * jnp.sin(2 * omega)
+    return jnp.prod(gain / jnp.sqrt(real**2 + imaginary**2), axis=-1)
+
+
 def num_frames(num_samples: int, hop_length: int) -> int:
     """Frames of formants that `filter_frames` needs: one at each multiple of hop_length, both ends included."""
     return -(-num_samples // hop_length) + 1

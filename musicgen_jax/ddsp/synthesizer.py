@@ -19,6 +19,7 @@ TARGET_RMS = 0.1  # -20 dBFS, whatever the timbre
 PEAK_LIMIT = 0.95
 VOICES_AT_ONCE = 4  # of a score, so that one program plays any number of them in bounded memory
 MAX_SCORE_SECONDS = 1200.0  # of a score: memory is in proportion to it
+TINY = 1e-9  # of amplitudes squared: silence
 NEVER = 1e6  # seconds; the onset of notes that only fill up a bucket
 
 
@@ -164,11 +165,14 @@ def synthesize(notes: Notes, timbre: timbres.Timbre, num_samples: int, sample_ra
         raise UserError(f"sample_rate is {sample_rate} Hz; the controls alone run at {CONTROL_RATE} Hz: use more")
     hop_length = round(sample_rate / CONTROL_RATE)
     num_frames = -(-num_samples // hop_length)
-    controls = _controls(notes, timbre, np.arange(num_frames, dtype=np.float32) * hop_length / sample_rate)
+    times = np.arange(num_frames, dtype=np.float32) * hop_length / sample_rate
+    controls = _controls(notes, timbre, times)
+    if timbre.vowels is None:
+        return jnp.sum(_players(controls, timbre, hop_length, sample_rate)[:, :num_samples], axis=0)
+    sung = _vowels(notes, timbre, times, sample_rate)
+    controls = _balanced(controls, timbre, sung, sample_rate)
     audio = _players(controls, timbre, hop_length, sample_rate)[:, :num_samples]
-    if timbre.vowels is not None:
-        audio = _sing(audio, notes, timbre, sample_rate)
-    return jnp.sum(audio, axis=0)
+    return jnp.sum(_sing(audio, notes, timbre, sample_rate), axis=0)
 
 
 def _controls(notes: Notes, timbre: timbres.Timbre, times: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -217,11 +221,8 @@ def _players(
     return audio
 
 
-def _sing(audio: jax.Array, notes: Notes, timbre: timbres.Timbre, sample_rate: int) -> jax.Array:
-    """Each voice [V, S] through its vowels, the next one at every note."""
-    hop_length = 2 ** round(np.log2(FORMANT_SECONDS * sample_rate))
-    num_frames = formants.num_frames(audio.shape[-1], hop_length)
-    times = np.arange(num_frames, dtype=np.float32) * hop_length / sample_rate
+def _vowels(notes: Notes, timbre: timbres.Timbre, times: np.ndarray, sample_rate: int) -> tuple[jax.Array, jax.Array]:
+    """Formants [V, F, N] at `times` [F] in seconds, and their bandwidths, in Hz: the next vowel at every note."""
     index = _sounding(notes, times)
     vowels = jnp.asarray(timbre.vowels)
     sung = vowels[(index + np.arange(index.shape[0])[:, None]) % vowels.shape[0]]
@@ -229,5 +230,27 @@ def _sing(audio: jax.Array, notes: Notes, timbre: timbres.Timbre, sample_rate: i
     # may pass Nyquist.
     pitch = jnp.take_along_axis(jnp.asarray(notes.pitch), index, axis=1)
     frequencies = jnp.maximum(sung[:, :, 0], 440.0 * 2.0 ** ((pitch[..., None] - 69.0) / 12))
-    frequencies = jnp.minimum(frequencies, 0.48 * sample_rate)
-    return formants.filter_frames(audio, frequencies, sung[:, :, 1], sample_rate, hop_length)
+    return jnp.minimum(frequencies, 0.48 * sample_rate), sung[:, :, 1]
+
+
+def _balanced(
+    controls: tuple[jax.Array, jax.Array, jax.Array],
+    timbre: timbres.Timbre,
+    sung: tuple[jax.Array, jax.Array],
+    sample_rate: int,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The controls of notes that are as loud behind their formants as before them: singers of a choir listen to each
+    other, and a note on a formant would else be ten times as loud as one that lies between two."""
+    f0, gain, velocity = controls
+    number = jnp.arange(1.0, jnp.shape(timbre.harmonics)[0] + 1)
+    amplitudes = jnp.where(f0[..., None] * number < sample_rate / 2, timbre.harmonics, 0.0)
+    passed = formants.magnitudes(*sung, f0[..., None] * number, sample_rate)
+    before, behind = (jnp.sum(x**2, axis=-1) for x in (amplitudes, amplitudes * passed))
+    return f0, gain * jnp.sqrt((before + TINY) / (behind + TINY)), velocity
+
+
+def _sing(audio: jax.Array, notes: Notes, timbre: timbres.Timbre, sample_rate: int) -> jax.Array:
+    """Each voice [V, S] through its vowels."""
+    hop_length = 2 ** round(np.log2(FORMANT_SECONDS * sample_rate))
+    times = np.arange(formants.num_frames(audio.shape[-1], hop_length), dtype=np.float32) * hop_length / sample_rate
+    return formants.filter_frames(audio, *_vowels(notes, timbre, times, sample_rate), sample_rate, hop_length)

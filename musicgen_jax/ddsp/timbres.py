@@ -8,6 +8,9 @@ import jax
 import numpy as np
 
 
+RENDERING = 2  # how often the synthesizer has changed what is heard of the same numbers
+
+
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=[
@@ -136,7 +139,7 @@ ALL = (ORGAN, FLUTE, STRINGS, VOICE)
 
 def digest(timbre: Timbre) -> str:
     """SHA-256 of a timbre's name and numbers, hexadecimal: changes whenever the sound would."""
-    sha = hashlib.sha256(timbre.name.encode())
+    sha = hashlib.sha256(f"{timbre.name}{RENDERING}".encode())
     for field, leaf in jax.tree_util.tree_flatten_with_path(timbre)[0]:
         value = np.asarray(leaf, np.float32)
         sha.update(f"{jax.tree_util.keystr(field)}{value.shape}".encode() + value.tobytes())

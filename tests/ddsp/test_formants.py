@@ -39,6 +39,15 @@ def test_scan_is_lfilter():
     assert decibels(np.asarray(filtered) - expected, expected) < -90
 
 
+def test_magnitudes_are_those_of_the_response():
+    bins = np.array([0, 17, 300, 512])
+    response = formants.response(jnp.float32(FREQUENCIES), jnp.float32(BANDWIDTHS), SAMPLE_RATE, 1024)
+    found = formants.magnitudes(
+        jnp.float32(FREQUENCIES), jnp.float32(BANDWIDTHS), jnp.float32(bins * SAMPLE_RATE / 1024), SAMPLE_RATE
+    )
+    np.testing.assert_allclose(found, np.abs(response)[bins], rtol=1e-4)
+
+
 @pytest.mark.parametrize("num_samples", [SAMPLE_RATE, SAMPLE_RATE - 333])
 def test_frames_are_lfilter_where_formants_stay(num_samples):
     audio = noise()[:, :num_samples]

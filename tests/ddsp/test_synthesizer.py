@@ -104,6 +104,15 @@ def test_vowels_change_from_note_to_note():
     np.testing.assert_allclose(strongest, [770, 550, 220, 550, 330], atol=60)
 
 
+def test_no_note_of_a_voice_drowns_the_others():
+    """Two octaves on five vowels, some of them on a formant: all about as loud, where that alone made 25 dB."""
+    pitches = (54, 57, 61, 66, 69, 73, 78, 57, 78, 70)
+    melody = np.array([[pitch, 0.8 * index, 0.8, 0.8] for index, pitch in enumerate(pitches)])
+    audio = synthesizer.render(piece(melody), timbres.VOICE, 8.0, SAMPLE_RATE)
+    levels = [np.std(audio[start + 3000 : start + 11000]) for start in range(0, 128000, 12800)]
+    assert 20 * np.log10(max(levels) / min(levels)) < 3
+
+
 def test_the_same_piece_is_the_same_bytes():
     first = synthesizer.render(chord(), timbres.VOICE, 2.0, SAMPLE_RATE)
     second = synthesizer.render(chord(), timbres.VOICE, 2.0, SAMPLE_RATE)
