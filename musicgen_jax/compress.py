@@ -88,7 +88,7 @@ def main() -> None:
     """Flags -> parts -> one call."""
     allocator.keep_memory()
     _check_flags()
-    from musicgen_jax import kinds, pretrained
+    from musicgen_jax import kinds, model_card, pretrained
     from musicgen_jax.codes import code_shards
     from musicgen_jax.command_line import closing
     from musicgen_jax.compression import figures
@@ -113,6 +113,7 @@ def main() -> None:
     else:
         _prune(prior, run, out)
     if complete:
+        model_card.write(out)
         streams = code_shards.stream_names(_DATA.value or prior.codes_path)
         closing.after_compress(_OUT.value, _PRIOR.value, prior.config.tier, streams)
 

@@ -41,7 +41,7 @@ _TIER = flags.DEFINE_enum(
 
 def main() -> None:
     """Flags -> parts -> one call."""
-    from musicgen_jax import kinds
+    from musicgen_jax import kinds, model_card
     from musicgen_jax.command_line import closing
     from musicgen_jax.conversion import jukebox
 
@@ -52,6 +52,9 @@ def main() -> None:
         found = {
             str(place): kinds.in_folder(place) for place in (workdir, *sorted(workdir.iterdir())) if place.is_dir()
         }
+        for place, kind in found.items():
+            if kind is not None:
+                model_card.write(place, jukebox.LICENCE)
         tokenizer = next((place for place, kind in found.items() if kind is kinds.KINDS["vqvae"]), "")
         closing.after_convert(str(workdir), tokenizer, kinds.KINDS["jukebox_prior"] in found.values())
     else:

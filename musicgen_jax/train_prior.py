@@ -46,7 +46,7 @@ def main() -> None:
 def _train(run: config.PriorTraining) -> None:
     import jax
 
-    from musicgen_jax import kinds
+    from musicgen_jax import kinds, model_card
     from musicgen_jax.codes import code_dataset, code_shards, score_dataset
     from musicgen_jax.command_line import closing
     from musicgen_jax.sharding import meshes
@@ -57,6 +57,7 @@ def _train(run: config.PriorTraining) -> None:
     composes = kinds.of(run).data == "scores"
     data = score_dataset if composes else code_dataset
     run.model = data.resolve(run.model, run.data.path)
+    run.data.licence = model_card.of_data(run.data.path)
     run.validate()  # now that the codes have said how many codebooks there are, and so how many steps a window has
     mesh = meshes.make_mesh(run.mesh)
     stack.check_remat(run.model.transformer, mesh.local_devices)
@@ -70,6 +71,8 @@ def _train(run: config.PriorTraining) -> None:
         data.training_batches(run, mesh),
         data.validation_batches(run, mesh),
     )
+    if jax.process_index() == 0:
+        model_card.write(_WORKDIR.value)
     if int(final.step) < run.training.num_steps:  # it was told to stop, and has said so
         return
     if composes:

@@ -36,7 +36,9 @@ def main() -> None:
 
 
 def _train(run: config.VQVAETraining) -> None:
-    from musicgen_jax import kinds
+    import jax
+
+    from musicgen_jax import kinds, model_card
     from musicgen_jax.command_line import closing
     from musicgen_jax.data import audio_dataset
     from musicgen_jax.sharding import meshes
@@ -45,6 +47,7 @@ def _train(run: config.VQVAETraining) -> None:
 
     kinds.check_workdir(_WORKDIR.value, run)
     audio_dataset.check_sample_rate(run.data.path, run.model.sample_rate)
+    run.data.licence = model_card.of_data(run.data.path)
     mesh = meshes.make_mesh(run.mesh)
     size = run.clip_samples
     validation = audio_dataset.validation_batches(run.data.path, size, run.data, run.training.eval_batches, mesh)
@@ -60,6 +63,8 @@ def _train(run: config.VQVAETraining) -> None:
         audio_dataset.training_batches(run.data.path, size, run.data, mesh),
         validation,
     )
+    if jax.process_index() == 0:
+        model_card.write(_WORKDIR.value)
     if int(final.step) >= run.training.num_steps:  # else it was told to stop, and has said so
         closing.after_train_vqvae(_WORKDIR.value, run, _first_sound(run))
 

@@ -53,6 +53,7 @@ MAY_IMPORT = {
     "pretrained": {
         *("config", "nn", "sharding", "tokenizers", "priors", "diffusion", "compression", "training", "kinds"),
     },
+    "model_card": {"kinds", "data.licences", "training.metrics"},
     "diffusion": {"config", "nn", "sharding", "conditions", "priors", "data", "codes", "sampling", "training"},
     "composition": {"config", "priors", "pretrained", "sampling", "scores"},
     "generation": {"composition", "config", "scores", "codes", "tokenizers", "priors", "pretrained", "sampling"},

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import sys
+from typing import Any
 
 from musicgen_jax.config.fields import MAX_SEED, require, require_range
 
@@ -37,6 +38,7 @@ class DataConfig:
     batch_size: int = 32  # examples in the global batch, over all hosts
     num_workers: int = 0  # Grain worker processes a host; 0 reads in threads
     seed: int = 0  # order and crops
+    licence: dict[str, Any] = dataclasses.field(default_factory=dict)  # of the data; read from them
 
     def validate(self) -> None:
         require(bool(self.path), "config.data.path is empty: pass --config.data.path=DIR")
