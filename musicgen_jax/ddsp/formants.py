@@ -51,7 +51,7 @@ def response(frequencies: jax.Array, bandwidths: jax.Array, sample_rate: int, n_
 
 
 def magnitudes(frequencies: jax.Array, bandwidths: jax.Array, hz: jax.Array, sample_rate: int) -> jax.Array:
-    """How much a cascade passes of sines: formants and bandwidths [..., N], sines [..., H] in Hz -> float32 [..., H]."""
+    """How much a cascade passes of sines: formants, bandwidths [..., N], sines [..., H] in Hz -> float32 [..., H]."""
     gain, a1, a2 = (x[..., None, :] for x in resonator_coefficients(frequencies, bandwidths, sample_rate))
     omega = 2 * jnp.pi * hz[..., None] / sample_rate
     real = 1 + a1 * jnp.cos(omega) + a2 * jnp.cos(2 * omega)

@@ -7,7 +7,6 @@ import hashlib
 import jax
 import numpy as np
 
-
 RENDERING = 2  # how often the synthesizer has changed what is heard of the same numbers
 
 
