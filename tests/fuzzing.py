@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import pathlib
+import re
 import resource
 import time
 import zipfile
@@ -14,6 +15,26 @@ import numpy as np
 from musicgen_jax.runtime.errors import SYSTEM_ERRORS, UserError
 
 MAX_SECONDS, MAX_BYTES = 5.0, 2**30
+HEADER_BYTES = 64
+# What may stand in a text where something else is expected.
+ABSURD = (
+    "",
+    "-1",
+    "0",
+    "9" * 400,
+    "1e999",
+    "nan",
+    "x" * 1_000_000,
+    ",",
+    '"',
+    "[",
+    "]",
+    "{",
+    ":",
+    "\n" * 9,
+    "\0",
+    "\ufeff",
+)
 EXTREMES = (0, 1, 2**31 - 1, 2**31, 2**32 - 1, 0x7FFFFFFE)
 
 # What may stand in JSON where something else is expected.
@@ -92,6 +113,51 @@ def _extreme(data: bytearray, rng: np.random.Generator) -> bytearray:
     order = ("little", "big")[int(rng.integers(2))]
     data[place : place + 4] = EXTREMES[int(rng.integers(len(EXTREMES)))].to_bytes(4, order)
     return data
+
+
+def hostile(data: bytes, seed: int, count: int) -> Iterator[bytes]:
+    """`count` copies of a file as somebody would damage it on purpose: cuts, flipped bits, extreme integers among the
+    first bytes, where headers say how long and how many, and behind any four letters that name a chunk."""
+    rng = np.random.default_rng(seed)
+    kinds = (_cut, _flips, _header, _declared)
+    for index in range(count):
+        yield bytes(kinds[index % len(kinds)](bytearray(data), rng))
+
+
+def _flips(data: bytearray, rng: np.random.Generator) -> bytearray:
+    for _ in range(int(rng.integers(1, 20))):
+        data = _flip(data, rng)
+    return data
+
+
+def _header(data: bytearray, rng: np.random.Generator) -> bytearray:
+    head = data[:HEADER_BYTES]
+    for _ in range(int(rng.integers(1, 4))):
+        head = _extreme(head, rng)
+    return head + data[HEADER_BYTES:]
+
+
+def _declared(data: bytearray, rng: np.random.Generator) -> bytearray:
+    names = [match.end() for match in re.finditer(rb"[A-Za-z]{3}[A-Za-z0-9 ]", data[: 1 << 16])]
+    if not names:
+        return _header(data, rng)
+    place = names[int(rng.integers(min(len(names), 16)))]
+    order = ("little", "big")[int(rng.integers(2))]
+    data[place : place + 4] = EXTREMES[2 + int(rng.integers(len(EXTREMES) - 2))].to_bytes(4, order)
+    return data
+
+
+def hostile_text(text: str, seed: int, count: int) -> Iterator[bytes]:
+    """`count` copies of a text: half of them `hostile`, in the others absurd values stand for some of its numbers,
+    words and marks."""
+    yield from hostile(text.encode(), seed, count - count // 2)
+    rng = np.random.default_rng(seed)
+    tokens = re.findall(r"\w+|\s+|[^\w\s]", text)
+    for _ in range(count // 2):
+        changed = list(tokens)
+        for _ in range(int(rng.integers(1, 4))):
+            changed[int(rng.integers(len(changed)))] = ABSURD[int(rng.integers(len(ABSURD)))]
+        yield "".join(changed).encode()
 
 
 def json_mutations(text: str, seed: int, count: int, lines: bool = False) -> Iterator[bytes]:

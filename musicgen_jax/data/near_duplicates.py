@@ -81,7 +81,7 @@ class Clusters:
           sketches: of each member in order, uint32 [NUM_HASHES]; None is like nothing.
           min_agreement: in (0, 1].
         """
-        members = [member for member, one in enumerate(sketches) if one is not None]
+        members = np.array([member for member, one in enumerate(sketches) if one is not None])
         if len(members) < 2:
             return
         table = np.stack([sketches[member] for member in members])
@@ -91,20 +91,28 @@ class Clusters:
                 self._unite_if_alike(table, members, order[first], order[second], min_agreement)
 
     def _unite_if_alike(
-        self, table: np.ndarray, members: list[int], first: np.ndarray, second: np.ndarray, min_agreement: float
+        self, table: np.ndarray, members: np.ndarray, first: np.ndarray, second: np.ndarray, min_agreement: float
     ) -> None:
         """Of pairs of rows of `table`, int [P] each, unites those that agree and are not together yet."""
-        apart = [self.root(members[a]) != self.root(members[b]) for a, b in zip(first, second, strict=True)]
+        roots = self._roots()[members]
+        apart = roots[first] != roots[second]
         first, second = first[apart], second[apart]
         for start in range(0, len(first), COMPARED_AT_ONCE):
             a, b = first[start : start + COMPARED_AT_ONCE], second[start : start + COMPARED_AT_ONCE]
             alike = (table[a] == table[b]).mean(axis=1) >= min_agreement
-            for one, other in zip(a[alike], b[alike], strict=True):
-                self.unite(members[one], members[other])
+            for one, other in zip(members[a[alike]].tolist(), members[b[alike]].tolist(), strict=True):
+                self.unite(one, other)
 
     def roots(self) -> list[int]:
         """The least member of each one's cluster, in order."""
-        return [self.root(member) for member in range(len(self._parents))]
+        return self._roots().tolist()
+
+    def _roots(self) -> np.ndarray:
+        """The same, int [N]: all walk towards their roots at once, each step twice as far."""
+        found = np.array(self._parents, np.int64)
+        while len(found) and (found[found] != found).any():
+            found = found[found]
+        return found
 
 
 def _neighbours(values: np.ndarray) -> Iterable[tuple[np.ndarray, np.ndarray]]:

@@ -3,17 +3,18 @@
 from typing import BinaryIO
 
 from musicgen_jax.data.containers import tags
-from musicgen_jax.data.containers.content import Content, Part, bytes_at, truncated
+from musicgen_jax.data.containers.content import Content, Part, bytes_at, damaged, truncated
 
 MAGIC = b"fLaC"
 STREAMINFO, VORBIS_COMMENT, INVALID = 0, 4, 127
+STREAMINFO_BYTES = 34
 
 
 def read(file: BinaryIO, start: int, stop: int) -> Content:
     """Reads the metadata blocks of a stream that lies in the bytes [start, stop) of the file.
 
     Raises:
-      UserError: it ends within them.
+      UserError: it ends within them, or the first is damaged.
     """
     position, last, total, names = start + len(MAGIC), False, 0, ("", "", "")
     part = Part(start, stop, min_frames=0)
@@ -25,6 +26,8 @@ def read(file: BinaryIO, start: int, stop: int) -> Content:
         last, kind = header[0] >= 128, header[0] % 128
         if kind == STREAMINFO:
             block = file.read(size)
+            if size != STREAMINFO_BYTES:
+                raise damaged(f"the STREAMINFO block of its FLAC header has {size} bytes, not {STREAMINFO_BYTES}")
             total = int.from_bytes(block[13:18]) % 2**36  # the low 36 of 40 bits
             # The decoder is told of no length, at which it would stop though more followed.
             opening = MAGIC + header + block[:13] + bytes([block[13] & 0xF0]) + bytes(4) + block[18:]

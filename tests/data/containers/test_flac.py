@@ -36,6 +36,13 @@ def test_cut_and_changed_files(tmp_path):
     assert sounds.inspected(tmp_path, "changed.flac", changed).reason.startswith("truncated or damaged: ")
 
 
+def test_a_header_of_another_length(tmp_path):
+    for size in (0, 13, 33, 35):
+        damaged = FLAC[:4] + bytes([FLAC[4]]) + size.to_bytes(3) + FLAC[8 : 8 + size] + FLAC[42:]
+        reason = sounds.inspected(tmp_path, "a.flac", damaged).reason
+        assert reason.startswith(f"damaged: the STREAMINFO block of its FLAC header has {size} bytes, not 34")
+
+
 def test_comments_in_latin_1(tmp_path):
     comment = b"\0\0\0\0\x02\0\0\0"
     for entry in (b"artist=Bj\xf6rk", b"GENRE=Caf\xe9"):
