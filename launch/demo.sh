@@ -80,8 +80,10 @@ case " $* " in
   models+=(--score="$out/composer")
 
   # 5. New music, a piece in each of the four timbres: composed, then performed. Below a temperature of 1 the priors keep
-  #    to what they know best; above a guidance of 1 they follow the score more closely.
-  how=("--genre=organ,flute,strings,voice" "--temperature=top:0.8,middle:0.6,bottom:0.6" --guidance=top:2)
+  #    to what they know best; above a guidance of 1 they follow the score more closely. Of the composer nearly all tokens
+  #    count: holding a note is always the likeliest, and with fewer others it would hold too many.
+  how=("--genre=organ,flute,strings,voice" "--temperature=top:0.8,middle:0.6,bottom:0.6" --top_p=score:0.98)
+  how+=(--guidance=top:2)
   ;;
 *)
   for tier in top middle bottom; do
