@@ -14,6 +14,7 @@ import tiny_workdirs
 
 import musicgen_jax
 from musicgen_jax import composition, config, kinds
+from musicgen_jax.codes import score_tokens
 from musicgen_jax.data import audio_io
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.sampling import commissions, composing, hierarchy, output, prompts, requests
@@ -58,6 +59,18 @@ def test_compose(composer):
     assert len(several) == 2 and not np.array_equal(several[0].notes, several[1].notes)
 
 
+@pytest.mark.parametrize("tokens", ["grid", "performance"])
+def test_every_piece_begins_with_a_note(composer, tmp_path, tokens):
+    """Of a composer that has learned nothing, most first tokens would hold, end or wait."""
+    if tokens == "performance":
+        composer = composition.load(write_composer(tmp_path / "score", "performance"))
+    for score in composer.compose(3.0, num_samples=6, seed=1):
+        assert score.notes[0, 1] == 0
+    codes = composing.compose(composer.model, requests.Request(seconds=3.0, num_samples=6, seed=1)).codes
+    vocabulary = score_tokens.of(composer.model.config)
+    assert vocabulary.can_begin(codes[:, : vocabulary.num_first, 0]).all()
+
+
 def test_longer_than_a_window(composer):
     """64 tokens are 2.7 s; the beginning of a piece does not depend on how much of it is asked for."""
     score = composer.compose(8.0, seed=1, total_seconds=9.0)
@@ -71,11 +84,13 @@ def test_longer_than_a_window(composer):
 
 @pytest.fixture
 def told(monkeypatch):
-    """(tokens that are drawn, tokens that the composer is told the piece has) of each sampler that is made."""
+    """(tokens that are drawn, tokens that the composer is told the piece has) of each sampler that is made, but for
+    those of the first step, which may be drawn again."""
     found = []
 
     def sampler(composer, request, known, num_codes, *, beside, **said):
-        found.append((num_codes, *beside(np.zeros(1, int), np.zeros(1, np.int32))["length"]))
+        if num_codes > score_tokens.of(composer.config).num_first:
+            found.append((num_codes, *beside(np.zeros(1, int), np.zeros(1, np.int32))["length"]))
         return TierSampler(composer, request, known, num_codes, beside=beside, **said)
 
     monkeypatch.setattr(composing.tier_sampler, "TierSampler", sampler)

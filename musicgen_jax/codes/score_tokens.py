@@ -5,8 +5,7 @@ from typing import Protocol
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.scores import performance_events
-from musicgen_jax.scores.grid import GridTokens
+from musicgen_jax.scores import grid, performance_events
 from musicgen_jax.scores.score import MAX_PITCH, Score
 
 LONGEST_NOTE = 10.0  # seconds, of a performance that is composed: a model that forgets to end a note leaves no drone
@@ -17,9 +16,15 @@ class Tokens(Protocol):
 
     Attributes:
       num_codes: its size.
+      num_first: how many codes of a piece show whether it can begin like this.
     """
 
     num_codes: int
+    num_first: int
+
+    def can_begin(self, codes: np.ndarray) -> np.ndarray:
+        """Bool [N]: whether pieces that begin with these codes [N, num_first] sound at once, as those of training do,
+        see `Score.from_first_note`, and neither hold nor end what is not there yet."""
 
     def encode(self, score: Score) -> np.ndarray:
         """The codes of a score. Raises UserError where it cannot be told in this vocabulary."""
@@ -38,8 +43,11 @@ class Grid:
     """Four voices by turns on a grid of sixteenths; see `scores.grid`."""
 
     def __init__(self, model: config.ComposerConfig):
-        self._grid = GridTokens(model.voices, model.lowest_pitch, model.highest_pitch)
-        self.num_codes = self._grid.num_tokens
+        self._grid = grid.GridTokens(model.voices, model.lowest_pitch, model.highest_pitch)
+        self.num_codes, self.num_first = self._grid.num_tokens, model.voices
+
+    def can_begin(self, codes: np.ndarray) -> np.ndarray:
+        return np.any(codes >= grid.FIRST_PITCH, axis=1) & ~np.any(codes == grid.HOLD, axis=1)
 
     def encode(self, score: Score) -> np.ndarray:
         return self._grid.encode(score).reshape(-1)
@@ -58,9 +66,14 @@ class Performance:
     """Keys down and up, time and loudness; see `scores.performance_events`."""
 
     num_codes = performance_events.NUM_TOKENS
+    num_first = 2
 
     def __init__(self, model: config.ComposerConfig):
         del model  # there is one such vocabulary
+
+    def can_begin(self, codes: np.ndarray) -> np.ndarray:
+        down, loudness = codes < performance_events.NOTE_OFF, codes >= performance_events.LOUDNESS
+        return down[:, 0] | (loudness[:, 0] & down[:, 1])
 
     def encode(self, score: Score) -> np.ndarray:
         return performance_events.encode(score)

@@ -19,6 +19,7 @@ from musicgen_jax.scores.score import Score
 from musicgen_jax.training import rng
 
 MARGIN = 1.25  # by which a performance gets longer in tokens, where it is shorter than asked in seconds
+MAX_BEGINNINGS = 20  # that are drawn for a piece; a composer that has learned so little may begin as it will
 MAX_ROUNDS = 13  # in which a performance gets longer: one that has not come to its end by then is left as it is
 # (how all samples begin, tokens to draw, tokens of the whole piece, what tells the meter) -> int32 [N, T, 1].
 Draw = Callable[[np.ndarray, int, int, tier_sampler.Beside | None], np.ndarray]
@@ -212,12 +213,37 @@ def _sampled(
         return {"length": np.full(len(rows), whole, np.int32)} | (position(rows, start) if position else {})
 
     begin = np.broadcast_to(known.reshape(-1, 1), (request.num_samples, len(known), 1)) if known.ndim == 1 else known
+    if not begin.size:
+        begin = _beginnings(composer, request, beside)[:, :num_codes]
     sampler = tier_sampler.TierSampler(composer, request, begin, num_codes, beside=beside, show_progress=show_progress)
     while sampler.done < num_codes:
         sampler.advance(None)
     if journal:
         journal.write(name, sampler.codes)
     return sampler.codes
+
+
+def _beginnings(composer: trained.TrainedPrior, request: requests.Request, beside: tier_sampler.Beside) -> np.ndarray:
+    """The first tokens of each piece, int32 [N, P, 1], drawn again where no piece can begin like this.
+
+    Most windows of training begin within a piece, many with a note that is held. Of what has begun with silence, little
+    more would come: the composer has never seen such a piece.
+    """
+    tokens = score_tokens.of(composer.config)
+    codes = np.zeros((request.num_samples, tokens.num_first, 1), np.int32)
+    missing = np.full(request.num_samples, True)
+    for attempt in range(MAX_BEGINNINGS):
+        seed = (
+            int(np.random.default_rng([request.seed, attempt]).integers(config.MAX_SEED)) if attempt else request.seed
+        )
+        other = dataclasses.replace(request, seed=seed)
+        sampler = tier_sampler.TierSampler(composer, other, codes[:, :0], tokens.num_first, beside=beside)
+        sampler.advance(None)
+        codes[missing] = sampler.codes[missing]
+        missing &= ~tokens.can_begin(codes[..., 0])
+        if not missing.any():
+            break
+    return codes
 
 
 def _generator(key: jax.Array) -> np.random.Generator:
