@@ -13,8 +13,8 @@ from musicgen_jax import config
 
 
 def tiny(tokens: str, transformer: config.TransformerConfig) -> config.ComposerTraining:
-    """About a million parameters; minutes of two CPU cores. A window is six bars of four voices: as many tokens in half as
-    long windows take two thirds of the time, and teach more."""
+    """About a million parameters; minutes of two CPU cores. A window is six bars of four voices: as many tokens in
+    windows half as long take two thirds of the time, and teach more."""
     return config.ComposerTraining(
         model=config.ComposerConfig(tokens=tokens, context=384, transformer=transformer),
         data=config.DataConfig(batch_size=8),
