@@ -167,7 +167,7 @@ def _tag(seconds: float) -> str:
 
 def _pieces(text: str) -> tuple[list[tuple[float, str]], float]:
     """(time in seconds, words that begin then) of an LRC text, in the order of its lines, and its offset in seconds."""
-    lines: list[tuple[list[float], str]] = []
+    lines: list[tuple[list[float], list[str]]] = []  # what goes on with a line is joined once, or long ones take hours
     offset = 0.0
     for line in _clean(text).split("\n"):
         times, rest = _line_times(line)
@@ -175,11 +175,14 @@ def _pieces(text: str) -> tuple[list[tuple[float, str]], float]:
         if tag:
             offset = _milliseconds(tag[2]) if tag[1].lower() == "offset" else offset
         elif times or not lines:
-            lines += [(times or [0.0], rest)] if times or rest else []
+            lines += [(times or [0.0], [rest])] if times or rest else []
         elif rest:  # words without a time of their own go on with the line before them
-            lines[-1] = lines[-1][0], f"{lines[-1][1]}\n{rest}"
-    _require_size(sum(len(times) * len(rest) for times, rest in lines))
-    return [piece for times, rest in lines for time in times for piece in _words(rest, time, time - times[0])], offset
+            lines[-1][1].append(rest)
+    joined_lines = [(times, "\n".join(parts)) for times, parts in lines]
+    _require_size(sum(len(times) * len(rest) for times, rest in joined_lines))
+    return [
+        piece for times, rest in joined_lines for time in times for piece in _words(rest, time, time - times[0])
+    ], offset
 
 
 def _line_times(line: str) -> tuple[list[float], str]:

@@ -4,7 +4,7 @@ All is written inside the folder itself, which may be a link, a mount point, or 
 write: nothing beside it is touched, and it is never renamed. What is being written lies in a hidden subfolder. When it
 is whole the subfolder is renamed, and from then on nothing can be lost: its entries move up, dataset_info.json last,
 and a run that finds the move interrupted finishes it. What the work needs meanwhile lies in a second hidden subfolder,
-the spool. A run that was stopped leaves both, and the next one with the same job goes on from there.
+the spool. A run that was stopped or failed leaves both, and the next one with the same job goes on from there.
 """
 
 import contextlib
@@ -20,6 +20,10 @@ from musicgen_jax.runtime.errors import UserError
 PARTIAL, WHOLE, SPOOL = (files.OURS + name for name in ("partial_dataset", "whole_dataset", "spool"))
 JOB = "job"  # file of the spool: what the two subfolders are of
 LAST = "dataset_info.json"  # without it no reader takes the folder for a dataset
+
+
+class EmptyError(UserError):
+    """There is nothing to write, and a run that goes on from here would find the same."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,9 +90,10 @@ def claim(directory: str | os.PathLike[str], purpose: str) -> Iterator[pathlib.P
 
 @contextlib.contextmanager
 def fill(folder: pathlib.Path, job: str = "") -> Iterator[Place]:
-    """Yields where to write; what is in the place's `partial` is in `folder` at the end, or gone after an error.
+    """Yields where to write; what is in the place's `partial` is in `folder` at the end.
 
-    Where the run is stopped, by Ctrl-C or a signal, what it has done stays, hidden, for the next one of the same job.
+    Where the run ends before, by Ctrl-C, a signal or an error such as a full disk, what it has done stays, hidden, for
+    the next one of the same job. Without a job, or after an `EmptyError`, it goes.
 
     Args:
       folder: the data set's.
@@ -111,7 +116,7 @@ def fill(folder: pathlib.Path, job: str = "") -> Iterator[Place]:
         with files.blamed_on(folder):
             yield place
     except BaseException as error:
-        if job and not isinstance(error, Exception):
+        if job and not isinstance(error, EmptyError):
             console.say(f"stopped: what is done stays hidden in {folder}, and the same command goes on from there")
             raise
         place.remove()

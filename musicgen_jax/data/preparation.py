@@ -219,7 +219,7 @@ def finished(settings: Settings, notes: dict[str, object], out: str) -> dict[str
     return report
 
 
-class AllRejectedError(UserError):
+class AllRejectedError(output_folder.EmptyError):
     """Not one track of a source can be used; `rows` has the source's files, each with the reason."""
 
     def __init__(self, message: str, rows: list[manifest.Row]) -> None:

@@ -84,6 +84,7 @@ def write(place: output_folder.Place, dataset: str, shard: Shard, records: Itera
     size.parent.mkdir(exist_ok=True)
     with _system_errors(place.folder):
         num_bytes = write_records(aside, records)
+        files.sync(aside)
         os.replace(aside, place.partial / name)
     files.write_text(size, str(num_bytes))
 
@@ -137,13 +138,13 @@ def describe(
       shards: all files, which are written.
 
     Raises:
-      UserError: there is no record.
+      EmptyError: there is no record.
     """
     by_split: dict[str, list[Shard]] = {}
     for shard in shards:
         by_split.setdefault(shard.split, []).append(shard)
     if not by_split:
-        raise UserError(f"no record was written for {place.folder}; a dataset needs at least one")
+        raise output_folder.EmptyError(f"no record was written for {place.folder}; a dataset needs at least one")
     partial = os.fspath(place.partial)
     identity = tfds.core.DatasetIdentity(name=dataset, version=VERSION, data_dir=partial, module_name="musicgen_jax")
     known = catalog.facts(features, metadata) | {"metadata": tfds.core.MetadataDict(dict(metadata))}

@@ -10,6 +10,7 @@ import functools
 import os
 import pathlib
 import pickle
+import tempfile
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -30,7 +31,7 @@ class Batch(NamedTuple):
     Attributes:
       number: of the part.
       amount: bytes of its files, or else seconds of its tracks: what a progress bar counts.
-      seconds: within which it must be made, each track in the time that the slowest machine needs.
+      seconds: within which it must be made: a process begins, and each track takes what the slowest machine needs.
     """
 
     number: int
@@ -71,7 +72,7 @@ class Spool:
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.replaced(path) as file:
             pickle.dump(tracks, file)
-        return Batch(number, amount or seconds, sum(map(patience, tracks)))
+        return Batch(number, amount or seconds, START_SECONDS + sum(map(_own_patience, tracks)))
 
     def tracks(self, number: int) -> list[Track]:
         """The tracks of a part; what `put_tracks` has pickled, and nothing else."""
@@ -93,17 +94,21 @@ class Spool:
         tracks = self.tracks(number)
         if self.is_made(number):
             return
-        one = functools.partial(_make_one, self, form, number)
-        with self._writing(number) as (of_records, of_rows):
+        parent = self._path(number, "rows").parent
+        # A name of its own: engines make a part twice at a time where they take an attempt for a slow one.
+        with (
+            tempfile.TemporaryDirectory(dir=parent, prefix=f".{number:07d}.") as apart,
+            self._writing(number) as writing,
+        ):
+            of_records, of_rows = writing
+            one = functools.partial(_make_one, form, apart, os.fspath(self.folder))
             outcomes = workers.ordered_map(one, list(enumerate(tracks)), num_workers, lambda pair: patience(pair[1]))
             for place, (item, outcome) in enumerate(zip(tracks, outcomes, strict=True)):
                 if isinstance(outcome, workers.Lost):
                     outcome = track_records.lost(item, outcome.reason)
                 else:
-                    of_records.write(self._path(number, f"{place}.records").read_bytes())
+                    of_records.write(_records_of(apart, place).read_bytes())
                 _write_row(of_rows, outcome)
-        for path in self._path(number, "rows").parent.glob(f"{number:07d}.*.records"):
-            path.unlink()
 
     def is_first_attempt(self, number: int) -> bool:
         """Whether nobody has begun to make the part before, which is remembered from now on."""
@@ -135,17 +140,30 @@ class Spool:
 
     @contextlib.contextmanager
     def _writing(self, number: int) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+        """The two files of a part; where another attempt has made it whole meanwhile, that one stays: shards may have
+        been planned by it."""
         with (
+            contextlib.suppress(_AlreadyMadeError),
             files.replaced(self._path(number, "rows")) as of_rows,
             files.replaced(self._path(number, "records")) as of_records,
         ):
             yield of_records, of_rows
+            if self.is_made(number):
+                raise _AlreadyMadeError
 
 
-def _make_one(spool: Spool, form: Form, number: int, numbered: tuple[int, Track]) -> Made:
+class _AlreadyMadeError(Exception):
+    """A part has become whole while it was being made once more."""
+
+
+def _make_one(form: Form, folder: str, scratch: str, numbered: tuple[int, Track]) -> Made:
     place, item = numbered
-    with open(spool._path(number, f"{place}.records"), "wb") as file:
-        return track_records.make(form, item, file.write, os.fspath(spool.folder))
+    with open(_records_of(folder, place), "wb") as file:
+        return track_records.make(form, item, file.write, scratch)
+
+
+def _records_of(folder: str, place: int) -> pathlib.Path:
+    return pathlib.Path(folder) / f"{place}.records"
 
 
 def _write_row(file: BinaryIO, made: Made) -> None:
@@ -163,7 +181,12 @@ def _weight(item: Track) -> tuple[int, float]:
 
 
 def patience(item: Track) -> float:
+    """Seconds within which a process must have read a track, its first one."""
+    return START_SECONDS + _own_patience(item)
+
+
+def _own_patience(item: Track) -> float:
     """Seconds within which a track must be read, for which the slowest machine needs a fifth of its duration, and
     transcribed, for which it needs as long as it is; decoders take some megabytes a second."""
     size, duration = _weight(item)
-    return START_SECONDS + 1.2 * duration + size / 5e4
+    return 1.2 * duration + size / 5e4

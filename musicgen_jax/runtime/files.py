@@ -276,6 +276,13 @@ def replaced(path: Path, aside: Path | None = None) -> Iterator[BinaryIO]:
             raise
 
 
+def sync(path: Path) -> None:
+    """Waits until what a library has written to a file is on disk: a name given to it before may outlive a crash of
+    the machine that its content does not."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a UTF-8 file, whole or not at all, as `replaced` says."""
     with replaced(path) as file:

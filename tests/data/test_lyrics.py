@@ -1,6 +1,7 @@
 """Text and LRC files -> characters and when they are sung."""
 
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -95,6 +96,15 @@ def test_what_cannot_be_lyrics_is_refused(tmp_path):
         lyrics.read(tmp_path / "long.txt")
     with pytest.raises(UserError, match="over 131072 characters"):
         lyrics.parse("[00:01.00]" * 10_000 + "fourteen words", SECONDS)
+
+
+def test_untimed_lines_without_end_are_refused_at_once():
+    text = "[00:01.00]la\n" + "x\n" * 500_000
+    started = time.monotonic()
+    with pytest.raises(UserError, match="too many words"):
+        lyrics.parse(text, 60.0)
+    assert time.monotonic() - started < 30  # minutes, where each line copies those before it
+    assert lyrics.parse("[00:01.00]la\nli\nlo", 60.0).text == "la\nli\nlo\n"
 
 
 def test_folding_keeps_the_number_of_characters():

@@ -112,6 +112,19 @@ def test_an_interrupted_move_is_finished_by_the_next_run(tmp_path, monkeypatch, 
     assert is_whole(tmp_path)
 
 
+@pytest.mark.parametrize("job", ["", "a job"])
+@pytest.mark.parametrize("error", [RuntimeError("a pipeline failed"), output_folder.EmptyError("no record")])
+def test_what_is_done_stays_where_a_later_run_can_use_it(tmp_path, job, error):
+    out = tmp_path / "out"
+    with pytest.raises(type(error)), output_folder.fill(out, job) as place:
+        (place.partial / "shard").touch()
+        raise error
+    keeps = bool(job) and type(error) is RuntimeError
+    assert (out / output_folder.PARTIAL / "shard").exists() == out.exists() == keeps
+    with output_folder.fill(out, "a job") as place:
+        assert (place.partial / "shard").exists() == keeps
+
+
 def test_one_writer_at_a_time(tmp_path):
     with output_folder.claim(tmp_path / "out", "prepare_data") as folder:
         refused = pytest.raises(UserError, match=rf"out is in use: prepare_data by process {os.getpid()} on ")

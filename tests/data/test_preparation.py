@@ -1,5 +1,6 @@
 """A whole preparation: its files, its determinism, its memory, and what an interruption leaves."""
 
+import errno
 import functools
 import json
 import os
@@ -21,6 +22,7 @@ from musicgen_jax.data import (
     spool,
     track,
     track_records,
+    workers,
 )
 from musicgen_jax.data.sources import recordings
 from musicgen_jax.runtime.errors import UserError
@@ -228,13 +230,6 @@ def test_a_track_that_fails_late_is_reported_and_the_run_goes_on(tmp_path, error
     assert report["rejections"] == {"failed on second reading": 1}
 
 
-def test_an_error_leaves_nothing(tmp_path):
-    source = fake_source([None, RuntimeError(), None])
-    with pytest.raises(RuntimeError):
-        preparation.prepare(settings_for(tmp_path), source, str(tmp_path / "out"), 0)
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.fixture
 def small_parts(monkeypatch):
     """A part a track, and three records a shard."""
@@ -249,8 +244,11 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
 STEPS = {"make": track_records, "split_tracks": manifest, "write_records": shard_files, "describe": shard_files}
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
 @pytest.mark.parametrize(("step", "number"), [("make", 5), ("split_tracks", 1), ("write_records", 3), ("describe", 1)])
-def test_stopped_anywhere_it_goes_on_and_does_nothing_twice(tmp_path, monkeypatch, small_parts, step, number):
+def test_stopped_anywhere_it_goes_on_and_does_nothing_twice(
+    tmp_path, monkeypatch, small_parts, step, number, error, capsys
+):
     source, out = make_folder(tmp_path / "in"), tmp_path / "out"
     prepare(source, tmp_path / "undisturbed")
     done: dict[str, int] = dict.fromkeys(STEPS, 0)
@@ -259,7 +257,7 @@ def test_stopped_anywhere_it_goes_on_and_does_nothing_twice(tmp_path, monkeypatc
     def watched(name, function):
         def call(*arguments):
             if armed and (name, done[name] + 1) == (step, number):
-                raise KeyboardInterrupt
+                raise error
             result = function(*arguments)
             done[name] += 1
             return result
@@ -268,8 +266,9 @@ def test_stopped_anywhere_it_goes_on_and_does_nothing_twice(tmp_path, monkeypatc
 
     for name, owner in STEPS.items():
         monkeypatch.setattr(owner, name, watched(name, getattr(owner, name)))
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(type(error)):
         prepare(source, out)
+    assert "stopped: what is done stays hidden in" in capsys.readouterr().err
     assert all(path.name.startswith(".") for path in out.iterdir()) and not shards.is_complete(out)
     armed = False
     prepare(source, out)
@@ -295,6 +294,31 @@ def test_with_another_seed_it_begins_anew(tmp_path, monkeypatch, small_parts):
 
 def raise_interrupt(*_):
     raise KeyboardInterrupt
+
+
+def test_a_part_that_became_whole_meanwhile_stays(tmp_path, monkeypatch):
+    """As of two attempts at once, of which the slower one lost a track: what was planned by the first still holds."""
+    parts, form = spool.Spool(tmp_path), track_records.Form(8000, ("artist", "genre"), True, False)
+    tracks, _ = recordings.tracks(str(make_folder(tmp_path / "in", 2)), 8000, 0, 0)
+    parts.put_tracks(tracks)
+
+    def overtaken(function, items, *_):
+        parts.make(form, 0)
+        return [workers.Lost("too slow") for _ in items]
+
+    monkeypatch.setattr(workers, "ordered_map", overtaken)
+    parts.make_apart(form, 0)
+    rows = list(parts.rows(0))
+    assert [made.row.status for made, _ in rows] == ["rejected", "ok", "ok"]  # the first is broken.mp3
+    runs = [spool.Run(0, offset, made.sizes) for made, offset in rows]
+    assert [len(one) for one in parts.records(runs)] == [size for run in runs for size in run.sizes]
+    assert len(list((tmp_path / "parts" / "0000").iterdir())) == 3
+
+
+def test_a_process_begins_once_a_part(tmp_path):
+    tracks, _ = recordings.tracks(str(make_folder(tmp_path / "in", 5)), 8000, 0, 0)
+    (batch,) = spool.Spool(tmp_path).put_tracks(tracks)
+    assert spool.START_SECONDS < batch.seconds < spool.START_SECONDS + 60
 
 
 KILLED = """
