@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import soundfile
-import test_audio_fingerprint
+import tiny_music
 
 
 def test_pairs_are_found(benchmark):
@@ -19,8 +19,8 @@ def test_pairs_are_found(benchmark):
 
 def test_recordings_encoded_again(benchmark, tmp_path):
     for seed in range(2):
-        audio = test_audio_fingerprint.music(seed, 12.0)
-        soundfile.write(tmp_path / f"{seed}.flac", np.stack([audio, audio], axis=1), test_audio_fingerprint.RATE)
+        audio = tiny_music.music(seed, 12.0)
+        soundfile.write(tmp_path / f"{seed}.flac", np.stack([audio, audio], axis=1), tiny_music.RATE)
     done = benchmark("fingerprints", f"--recordings={tmp_path}", "--seconds=10")
     assert done.returncode == 0, done.stderr
     *ways, pairs, speed = (json.loads(line) for line in done.stdout.splitlines())

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-import test_audio_fingerprint
+import tiny_music
 import tiny_scores
 
 from musicgen_jax.data import data_check, manifest, preparation
@@ -19,7 +19,7 @@ from musicgen_jax.data.sources import midi, recordings
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.scores import midi as midi_files
 
-RATE = test_audio_fingerprint.RATE
+RATE = tiny_music.RATE
 
 
 def settings(dataset: str, source: pathlib.Path | str) -> preparation.Settings:
@@ -30,13 +30,13 @@ def settings(dataset: str, source: pathlib.Path | str) -> preparation.Settings:
 def folder(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("in")
     for seed in range(5):
-        soundfile.write(folder / f"{seed}.flac", test_audio_fingerprint.music(seed, 6.0), RATE)
+        soundfile.write(folder / f"{seed}.flac", tiny_music.music(seed, 6.0), RATE)
     again = soundfile.read(folder / "0.flac", dtype="int16")[0]
     soundfile.write(folder / "again.wav", again, RATE)
-    version = soxr.resample(test_audio_fingerprint.music(1, 6.0)[3000:], RATE, 22050)
+    version = soxr.resample(tiny_music.music(1, 6.0)[3000:], RATE, 22050)
     soundfile.write(folder / "version.ogg", np.stack([version, version], axis=1), 22050)
-    soundfile.write(folder / "clipped.wav", np.clip(30 * test_audio_fingerprint.music(7, 6.0), -1, 1), RATE)
-    silent = test_audio_fingerprint.music(8, 6.0)
+    soundfile.write(folder / "clipped.wav", np.clip(30 * tiny_music.music(7, 6.0), -1, 1), RATE)
+    silent = tiny_music.music(8, 6.0)
     silent[RATE:] = 0
     soundfile.write(folder / "silent.wav", silent, RATE)
     (folder / "broken.mp3").write_text("no music " * 100)
@@ -98,7 +98,7 @@ def blocks(seed: int | None) -> Iterator[np.ndarray]:
     """What a track is rendered to, at 8000 Hz, if it can be."""
     if seed is None:
         raise UserError("it cannot be played")
-    yield test_audio_fingerprint.music(seed, 4.0)[::2]
+    yield tiny_music.music(seed, 4.0)[::2]
 
 
 def test_every_kind_of_track(tmp_path):

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-import test_audio_fingerprint
+import tiny_music
 
 from musicgen_jax.data import kinship, manifest, near_duplicates, preparation
 from musicgen_jax.data.sources import recordings
 
-RATE = test_audio_fingerprint.RATE
+RATE = tiny_music.RATE
 
 
 def sketch(seed: int, share: float = 0.0) -> np.ndarray:
@@ -76,12 +76,12 @@ def prepared(tmp_path_factory) -> tuple[dict, dict[str, str]]:
     """The report, and file -> split: eight recordings, most of them in two versions."""
     folder = tmp_path_factory.mktemp("in")
     for seed in range(8):
-        audio = test_audio_fingerprint.music(seed, 8.0)
+        audio = tiny_music.music(seed, 8.0)
         put(folder, f"{seed}.flac", audio, **({"artist": f"by {seed // 2}"} if seed < 4 else {}))
         if seed > 3:
             put(folder, f"{seed}.ogg", soxr.resample(audio[4321:] * np.float32(0.5), RATE, 22050), 22050)
     for album in ("flac", "mp3"):
-        put(folder, f"album.{album}", test_audio_fingerprint.music(90 + len(album), 8.0), album="One")
+        put(folder, f"album.{album}", tiny_music.music(90 + len(album), 8.0), album="One")
     out = folder / "out"
     report = preparation.prepare(preparation.Settings("recordings", str(folder), 8000, 0), recordings, str(out), 0)
     assert report == json.loads((out / "report.json").read_text())
@@ -99,7 +99,7 @@ def test_a_preparation_keeps_kin_together(prepared):
 
 def test_a_preparation_says_what_it_divides(tmp_path):
     for seed in range(4):
-        put(tmp_path, f"{seed}.flac", test_audio_fingerprint.music(seed, 3.0), artist="Ann")
+        put(tmp_path, f"{seed}.flac", tiny_music.music(seed, 3.0), artist="Ann")
     settings = preparation.Settings("recordings", str(tmp_path), 8000, 0)
     report = preparation.prepare(settings, recordings, str(tmp_path / "out"), 0)
     assert set(report["records"]) == set(manifest.SPLITS)
