@@ -74,7 +74,9 @@ def tiny_tones() -> config.ResidualVQVAETraining:
     """16 kHz; 31 frames of four codes a second, 1 kbit/s, played by 72 sines a semitone apart and filtered noise."""
     recipe = tiny_residual()
     model = recipe.model
-    model.residual = config.TierConfig(downsampling=(4,), strides=(4, 4, 4, 8), width=32, depth=2, dilation_growth=3)
+    model.residual = config.TierConfig(
+        downsampling=(4,), strides=(4, 4, 4, 8), width=128, depth=2, dilation_growth=3, features="semitones"
+    )
     model.decoder = "ddsp"
     model.ddsp = config.DDSPConfig(
         oscillators="semitones",

@@ -12,6 +12,7 @@ LEVERS = ("loss_chunk", "lyric_tokens", "remat", "score_notes", "transformer/att
 YOUNGER = {
     "above_dropout": 0.0,
     "ddsp/oscillators": "voices",
+    **dict.fromkeys((f"{stream}/features" for stream in ("top", "middle", "bottom", "residual")), "waveform"),
     "label_dropout": 0.0,
     "label_tracks": 1,
     "label_values": 0,

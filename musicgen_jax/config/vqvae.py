@@ -8,6 +8,11 @@ from typing import ClassVar
 from musicgen_jax.config.fields import require, require_range
 from musicgen_jax.config.training import DataConfig, MeshConfig, OptimizerConfig, TrainingConfig
 
+FEATURES = (
+    "waveform",
+    "semitones",  # how loud each is, frame by frame, and nothing of phase: for decoders that are synthesizers
+)
+
 
 @dataclasses.dataclass
 class TierConfig:
@@ -18,6 +23,7 @@ class TierConfig:
     width: int = 32  # channels
     depth: int = 4  # residual blocks after each strided convolution
     dilation_growth: int = 3  # residual block r has dilation dilation_growth ** r
+    features: str = "waveform"  # what the encoder reads: see `FEATURES`
 
     @property
     def block_strides(self) -> tuple[tuple[int, ...], ...]:
@@ -45,6 +51,8 @@ class TierConfig:
             f"model.{name}.downsampling={steps}, strides={self.strides}: a hop length above 2 ** 20 is too long",
         )
         require_range(f"model.{name}.width", self.width, 1, 2**20)
+        known = ", ".join(FEATURES)
+        require(self.features in FEATURES, f"model.{name}.features={self.features!r}: must be one of {known}")
         for field in ("depth", "dilation_growth"):
             require_range(f"model.{name}.{field}", getattr(self, field), 1, 1000)
 
@@ -213,6 +221,12 @@ class Streams:
         self.quantizer.validate()
         decoders = ("conv", "ddsp", "conv+ddsp")
         require(self.decoder in decoders, f"model.decoder={self.decoder!r}: must be one of {decoders}")
+        deaf = [name for name, stream in self.streams.items() if stream.features == "semitones"]
+        require(
+            not (deaf and self.has_convolutions),
+            f"model.decoder={self.decoder!r}: convolutions make a waveform with its phases, of which an encoder with "
+            f"model.{next(iter(deaf), '')}.features='semitones' says nothing; use decoder='ddsp'",
+        )
         if self.has_ddsp:
             self.ddsp.validate()
             frame = self.ddsp.hop_length

@@ -1,5 +1,6 @@
 """Encoder and decoder of each tier: shapes, hop lengths, and the reach that `receptive_field` promises."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 from flax import nnx
 
 from musicgen_jax import config
+from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.tokenizers.vqvae import decoder, encoder
 
 CODE_WIDTH = 2
@@ -90,3 +92,46 @@ def test_encoder_and_decoder_shapes(downsampling, strides, dtype):
     assert latents.shape == (2, 3, 5) and latents.dtype == jnp.float32
     decoded = jax.eval_shape(lambda x: decoder.Decoder(tier, 5, dtype=dtype, rngs=nnx.Rngs(0))(x), latents)
     assert decoded.shape == audio.shape and decoded.dtype == jnp.float32
+
+
+SEMITONES = config.TierConfig(downsampling=(2,), strides=(8, 8), width=8, depth=1, features="semitones")
+
+
+def test_semitones_are_told_apart_whatever_their_phase():
+    """The sine of a semitone is loudest there, a third as loud beside it, and as loud in any other phase."""
+    rate, hop = 8000, 256
+    times = np.arange(16 * hop) / rate
+    for pitch in (40, 57, 76, 95):
+        hz = 440 * 2 ** ((pitch - 69) / 12)
+        audio = np.float32([0.3 * np.sin(2 * np.pi * hz * times + phase) for phase in (0.0, 1.0, 2.0)])
+        levels = np.asarray(encoder.semitone_levels(audio, hop, rate))[:, 6:10]  # no end of the clip is in the window
+        place = pitch - encoder.LOWEST_PITCH
+        assert np.all(np.argmax(levels, axis=-1) == place)
+        loudness = np.expm1(4 * levels) / 1000
+        np.testing.assert_allclose(loudness[..., place], 0.15, rtol=0.05)
+        assert np.all(loudness[..., [place - 2, place + 2]] < 0.05)
+    assert np.all(np.asarray(encoder.semitone_levels(np.zeros((1, 4 * hop), np.float32), hop, rate)) < 1e-3)
+
+
+def test_an_encoder_of_semitones_sees_no_further_than_it_says():
+    """Nor does it need more than that: whatever stands further away, the codes' vectors are the same."""
+    hop, (before, behind) = SEMITONES.hop_length, encoder.receptive_field(SEMITONES)
+    encode = encoder.make(SEMITONES, CODE_WIDTH, 8000, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    frames = 2 * -(-before // hop) + 9
+    middle, audio = frames // 2, np.random.default_rng(0).normal(0, 0.1, (1, frames * hop)).astype(np.float32)
+    other = np.random.default_rng(1).normal(0, 0.1, audio.shape).astype(np.float32)
+    seen = slice(middle * hop - before, (middle + 1) * hop + behind)
+    other[:, seen] = audio[:, seen]
+    first, second = (np.asarray(encode(x))[0, middle] for x in (audio, other))
+    np.testing.assert_array_equal(first, second)
+    nearer = audio.copy()
+    nearer[:, seen.start + hop] += 0.5
+    assert not np.array_equal(np.asarray(encode(nearer))[0, middle], first)
+
+
+def test_semitones_are_for_synthesizers():
+    model = config.ResidualVQVAEConfig(sample_rate=8000, residual=SEMITONES)
+    with pytest.raises(UserError, match=r"model.residual.features='semitones' says nothing; use decoder='ddsp'"):
+        model.validate()
+    with pytest.raises(UserError, match=r"model.residual.features='tones': must be one of waveform, semitones"):
+        dataclasses.replace(SEMITONES, features="tones").validate("residual")

@@ -22,7 +22,7 @@ class TierVQVAE(nnx.Module):
 
     def __init__(self, vqvae_config: config.Streams, name: str, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
         tier, code_width = vqvae_config.streams[name], vqvae_config.quantizer.code_width
-        self.encoder = encoder.Encoder(tier, code_width, dtype=dtype, rngs=rngs)
+        self.encoder = encoder.make(tier, code_width, vqvae_config.sample_rate, dtype=dtype, rngs=rngs)
         self.quantizer = quantizer.make(vqvae_config.quantizer, rngs=rngs)
         if vqvae_config.has_convolutions:
             self.decoder = decoder.Decoder(tier, code_width, dtype=dtype, rngs=rngs)
