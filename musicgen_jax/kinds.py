@@ -16,7 +16,7 @@ from musicgen_jax.codes.layout import Layout
 from musicgen_jax.diffusion import denoiser, diffusion_loss, trained_diffusion
 from musicgen_jax.nn import modules
 from musicgen_jax.priors import code_task, jukebox, jukebox_labels, prior, published, trained
-from musicgen_jax.runtime import files
+from musicgen_jax.runtime import console, files
 from musicgen_jax.runtime.errors import NotFoundError, UserError
 from musicgen_jax.sharding import meshes
 from musicgen_jax.tokenizers.adversarial import adversarial
@@ -192,6 +192,18 @@ def read_run(workdir: str, *names: str) -> Any:
     run = config.read_json(path / "config.json", (found or kinds[0]).config)
     run.model.validate()
     return run
+
+
+def keep_windows(workdir: str, run: config.PriorTraining) -> None:
+    """Gives `run` the share of unknown labels that the run in its folder began with, if there is one, and says so where
+    it asks for another: this decides what the windows of training are like, and no checkpoint remembers it."""
+    try:
+        began = config.read_json(pathlib.Path(workdir) / "config.json", type(run)).unknown_labels
+    except UserError:  # there is none, or it is damaged and will be written again
+        return
+    if began != run.unknown_labels:
+        asked, run.unknown_labels = run.unknown_labels, began
+        console.say(f"note: this run began with unknown_labels={began:g} and keeps it; {asked:g} needs a new `workdir`")
 
 
 def check_workdir(workdir: str, run: Any) -> None:

@@ -54,6 +54,7 @@ def _train(run: config.PriorTraining) -> None:
     from musicgen_jax.transformer import stack
 
     kinds.check_workdir(_WORKDIR.value, run)
+    kinds.keep_windows(_WORKDIR.value, run)
     composes = kinds.of(run).data == "scores"
     data = score_dataset if composes else code_dataset
     run.model = data.resolve(run.model, run.data.path)

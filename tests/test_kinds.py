@@ -83,6 +83,21 @@ def test_one_of_several_kinds_is_read_as_what_it_is(tmp_path):
         kinds.read_run(str(tmp_path), "prior", "vqvae")
 
 
+def test_a_run_keeps_the_windows_that_it_began_with(tmp_path, capsys):
+    run = dataclasses.replace(RUNS["prior"], unknown_labels=0.25)
+    kinds.keep_windows(str(tmp_path), run)
+    assert run.unknown_labels == 0.25  # there is nothing to go on with
+    config.write_json(tmp_path / "config.json", run)
+    values = json.loads((tmp_path / "config.json").read_text())
+    del values["unknown_labels"]  # as of a version that knew no such thing
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    for _ in range(2):  # the second time it says so itself
+        run = dataclasses.replace(run, unknown_labels=0.25)
+        kinds.keep_windows(str(tmp_path), run)
+        assert run.unknown_labels == 0 and "began with unknown_labels=0 and keeps it" in capsys.readouterr().err
+        config.write_json(tmp_path / "config.json", run)
+
+
 def test_models_of_older_folders_are_loaded(tiny_tokenizer, tmp_path):
     tiny_workdirs.write(tmp_path, tiny_tokenizer, ("top",))
     tiny_workdirs.write_diffusion(tmp_path, tiny_tokenizer, "middle")

@@ -36,6 +36,9 @@ YOUNGER = {
     "transformer/window": 0,
 }
 
+# Fields of a run itself, as of a model in YOUNGER.
+YOUNGER_OF_RUNS = {"unknown_labels": 0.0}
+
 MAX_SEED = 2**32 - 1  # jax.random.key takes 32 bits of a seed: others would mean the same as some smaller one
 
 

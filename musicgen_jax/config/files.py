@@ -5,7 +5,7 @@ import json
 import pathlib
 from typing import Any, TypeVar
 
-from musicgen_jax.config.fields import of_today, require
+from musicgen_jax.config.fields import YOUNGER_OF_RUNS, of_today, require
 from musicgen_jax.runtime import files, records
 from musicgen_jax.runtime.records import nearest
 
@@ -52,11 +52,14 @@ def from_dict(config_class: type[Config], values: dict, where: str = "config") -
       UserError: a field that the class does not have (the message lists those it has), or a value of another type; the
         message begins with `where`.
     """
-    return records.parse(config_class, _of_today(values), where)
+    return records.parse(config_class, _of_today(config_class, values), where)
 
 
-def _of_today(values: Any) -> Any:
+def _of_today(config_class: type, values: Any) -> Any:
     """A run's config with what younger fields mean in it."""
+    if isinstance(values, dict):
+        known = {field.name for field in dataclasses.fields(config_class)}
+        values = {name: value for name, value in YOUNGER_OF_RUNS.items() if name in known} | values
     model = values.get("model") if isinstance(values, dict) else None
     return values | {"model": of_today(model)} if isinstance(model, dict) else values
 

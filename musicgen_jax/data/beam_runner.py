@@ -1,7 +1,11 @@
 """Runs a preparation on Apache Beam: on this machine, or on a cluster of Dataflow, Flink or Spark."""
 
+import argparse
+import contextlib
 import functools
+import io
 import logging
+import shlex
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -39,9 +43,19 @@ class BeamRunner:
             raise UserError(MISSING.format(runner=runner)) from error
         logging.getLogger("apache_beam").setLevel(logging.ERROR)
         ours = [f"--runner={RUNNERS[runner]}", QUIET]
-        self._options = pipeline_options.PipelineOptions([*ours, *options])
-        known = self._options.get_all_options(drop_default=True)
-        unknown = [text for text in options if _name(text) not in known]
+        unknown: list[str] = []
+
+        def look(parser: argparse.ArgumentParser) -> None:
+            unknown.extend(parser.parse_known_args(options)[1])
+
+        said = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(said):
+                self._options = pipeline_options.PipelineOptions([*ours, *options])
+                self._options.get_all_options(add_extra_args_fn=look)  # the parser that reads them all
+        except SystemExit as error:  # argparse has said why
+            reason = said.getvalue().strip().rpartition("error: ")[2]
+            raise UserError(f"`beam_options`={shlex.join(options)}: {reason}") from error
         if unknown and runner in ("direct", "dataflow"):  # the others' job servers have options of their own
             raise UserError(f"`beam_options`: Apache Beam has no option {unknown[0]}; its documentation lists them")
 
@@ -82,10 +96,6 @@ def _plan(job: PreparationJob, num_made: int) -> Iterable[shard_files.Shard]:
 
 def _write(job: PreparationJob, shard: shard_files.Shard) -> None:
     job.write_shard(shard)
-
-
-def _name(option: str) -> str:
-    return option.removeprefix("--").split("=")[0].removeprefix("no_")
 
 
 class _Watch:

@@ -105,16 +105,17 @@ def _inspected(
 
 def _split(tracks: list[TrackFacts], seed: int, unique: bool) -> list[TrackFacts]:
     """The tracks with the splits that a preparation would give them; the first of exact duplicates stands for all."""
-    if unique:
-        first_of: dict[str, int] = {}
-        first = [first_of.setdefault(one.audio.audio_hash, number) for number, one in enumerate(tracks)]
-        members = [_member(tracks[number]) for number in first]
-        tracks = [
-            dataclasses.replace(one, group=tracks[group].group)
-            for one, group in zip(tracks, kinship.groups(members)[0], strict=True)
-        ]
-    splits = manifest.split_tracks(tracks, seed)
-    return [dataclasses.replace(one, split=splits[one.track_id]) for one in tracks]
+    if not unique:
+        splits = manifest.split_tracks(tracks, seed)
+        return [dataclasses.replace(one, split=splits[one.track_id]) for one in tracks]
+    first_of: dict[str, TrackFacts] = {}
+    for one in tracks:
+        first_of.setdefault(one.audio.audio_hash, one)
+    kept = list(first_of.values())  # a preparation rejects the others before it divides what is left
+    groups = kinship.groups(list(map(_member, kept)))[0]
+    kept = [dataclasses.replace(one, group=kept[group].group) for one, group in zip(kept, groups, strict=True)]
+    splits = manifest.split_tracks(kept, seed)
+    return [dataclasses.replace(one, split=splits[first_of[one.audio.audio_hash].track_id]) for one in tracks]
 
 
 def _member(one: TrackFacts) -> kinship.Member:

@@ -180,7 +180,9 @@ def _job(settings: Settings, notes: dict[str, object], form: Form, tracks: list[
     """A text that two runs share if what one has done is of use to the other."""
     digest = hashlib.sha256()
     for item in tracks:
-        digest.update(json.dumps([item.track_id, item.path, item.group, item.hash, item.labels, item.split]).encode())
+        # The weights decide which tracks a part is of: what a run has done must be of the same parts.
+        known = item.track_id, item.path, item.group, item.hash, item.labels, item.split, spool.weight(item)
+        digest.update(json.dumps(known).encode())
     like = [settings.to_dict(), notes, form.labels, form.scores, form.lyrics, digest.hexdigest()]
     return json.dumps([musicgen_jax.__version__, spool.VERSION, *like])
 

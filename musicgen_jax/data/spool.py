@@ -58,7 +58,7 @@ class Spool:
         batches, waiting = [], []
         amount = seconds = 0.0
         for item in tracks:
-            size, duration = _weight(item)
+            size, duration = weight(item)
             full = len(waiting) == MAX_TRACKS or amount + size > MAX_BYTES or seconds + duration > MAX_SECONDS
             if waiting and full:
                 batches.append(self._put(len(batches), waiting, amount, seconds))
@@ -170,8 +170,9 @@ def _write_row(file: BinaryIO, made: Made) -> None:
     pickle.dump(made, file)
 
 
-def _weight(item: Track) -> tuple[int, float]:
-    """(bytes of a track's file, 0 where it is of none or cannot be looked at; its seconds where it is of none)."""
+def weight(item: Track) -> tuple[int, float]:
+    """What limits the tracks of a part: (bytes of a track's file, 0 where it is of none or cannot be looked at; its
+    seconds where it is of none)."""
     if not item.file:
         return 0, item.duration
     try:
@@ -188,5 +189,5 @@ def patience(item: Track) -> float:
 def _own_patience(item: Track) -> float:
     """Seconds within which a track must be read, for which the slowest machine needs a fifth of its duration, and
     transcribed, for which it needs as long as it is; decoders take some megabytes a second."""
-    size, duration = _weight(item)
+    size, duration = weight(item)
     return 1.2 * duration + size / 5e4

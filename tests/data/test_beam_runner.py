@@ -108,6 +108,18 @@ def modified(path: pathlib.Path) -> int | None:
 def test_what_beam_does_not_know_is_refused(beam):
     with pytest.raises(UserError, match="Apache Beam has no option --direct_numworkers=2"):
         beam_runner.BeamRunner("direct", ["--direct_numworkers=2"])
+    with pytest.raises(UserError, match="Apache Beam has no option stray"):
+        beam_runner.BeamRunner("direct", ["--streaming", "stray"])
+
+
+@pytest.mark.parametrize("options", [["--direct_num_workers=1"], ["--direct_num_workers", "2"], ["--streaming"]])
+def test_options_may_be_defaults_or_two_words(beam, options):
+    beam_runner.BeamRunner("direct", options)
+
+
+def test_a_value_that_beam_does_not_take_is_refused(beam):
+    with pytest.raises(UserError, match=r"beam_options.*direct_num_workers.*invalid int value: 'many'"):
+        beam_runner.BeamRunner("direct", ["--direct_num_workers=many"])
 
 
 def test_without_beam_the_extra_is_named(monkeypatch):

@@ -75,6 +75,20 @@ def test_splits_are_those_of_a_preparation(found, folder, tmp_path):
         assert found["splits"][split]["tracks"] == len(names) + ("0.flac" in names)
 
 
+def test_duplicates_do_not_weigh_in_the_division(tmp_path):
+    for seed in range(12):
+        soundfile.write(tmp_path / f"{seed:02d}.flac", test_audio_fingerprint.music(seed, 1.5), RATE)
+    for copy in range(8):
+        (tmp_path / f"00 copy{copy}.flac").write_bytes((tmp_path / "00.flac").read_bytes())
+    found = data_check.check(settings("recordings", tmp_path), recordings, 0)
+    preparation.prepare(settings("recordings", tmp_path), recordings, str(tmp_path / "out"), 0)
+    rows = [row for row in manifest.read(tmp_path / "out") if row.status == "ok"]
+    assert len(rows) == 12 and found["leakage"] == []
+    with_copies = {row.split: 8 for row in rows if row.path.startswith("00")}
+    counts = {split: sum(row.split == split for row in rows) + with_copies.get(split, 0) for split in manifest.SPLITS}
+    assert {split: one["tracks"] for split, one in found["splits"].items()} == counts
+
+
 def test_workers_change_nothing(found, folder):
     assert data_check.check(settings("recordings", folder), recordings, 2) == found
 

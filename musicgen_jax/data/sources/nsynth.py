@@ -14,6 +14,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 from musicgen_jax.data import audio_check, track
+from musicgen_jax.data.sources import folder
 from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.scores.score import MAX_PITCH, MAX_VELOCITY, Score
@@ -68,10 +69,10 @@ def tracks(
     for place in _places(source):
         notes_of = read_index(place / INDEX)
         for name in sorted(notes_of):
-            where = f"{place.name}/audio/{files.describe_path(name)}.wav"
             reason = _objection(name, notes_of[name])
             if reason:
-                rejected.append(track.Rejection(where, f"damaged entry: {reason}"))
+                shown = files.describe_path(name) if files.is_text(name) else ascii(name)
+                rejected.append(track.Rejection(f"{place.name}/audio/{shown}.wav", f"damaged entry: {reason}"))
             else:
                 kept.append(_track(place, name, notes_of[name]))
         rejected += _unnamed(place, notes_of)
@@ -85,12 +86,17 @@ def checked(item: track.Track, facts: audio_check.AudioFacts) -> track.Track:
 
 
 def notes(source: str) -> dict[str, object]:
-    """Facts for the report: the licence, and a hash of the indices. Raises as `tracks`."""
-    digest = hashlib.sha256()
+    """Facts for the report: the licence, a hash of the indices, and one of the recordings' names and sizes.
+
+    Raises as `tracks`.
+    """
+    digest, recordings = hashlib.sha256(), []
     for place in _places(source):
+        recordings += sorted((place / "audio").glob("*.wav"))
         with open(place / INDEX, "rb") as file:
             digest.update(f"{place.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return LICENCE | {"indices_hash": digest.hexdigest()}
+    listing = folder.listing_hash(map(str, recordings), source)
+    return LICENCE | {"indices_hash": digest.hexdigest(), "listing_hash": listing}
 
 
 def read_index(path: pathlib.Path) -> dict[str, Any]:
@@ -116,18 +122,26 @@ def _slim(values: dict[str, Any]) -> Any:
 
 def _objection(name: str, note: Any) -> str:
     """What is wrong with an entry, or ""."""
-    if not name or name != os.path.basename(name) or "\0" in name:
-        return f"{name!r} is no name of a file"
+    if not name or name != os.path.basename(name) or "\0" in name or not files.is_text(name):
+        return f"{name!a} is no name of a file"
     if not isinstance(note, Note):
         return "it is not what is known of a note"
     for field, value in zip(LABELS, note, strict=True):
         most = {"pitch": MAX_PITCH, "velocity": MAX_VELOCITY}.get(field)
         least = 1 if field == "velocity" else 0
-        fits = type(value) is int and least <= value <= most if most else isinstance(value, str) and bool(value)
+        if most:
+            fits = type(value) is int and least <= value <= most
+        else:
+            fits = isinstance(value, str) and bool(value) and files.is_text(value)
         if not fits:
             rule = f"a whole number from {least} to {most}" if most else "a text"
-            return f"{field} is {str(value)[:40]!r} and must be {rule}"
+            return f"{field} is {_shown(value)} and must be {rule}"
     return ""
+
+
+def _shown(value: Any) -> str:
+    text = str(value)[:40]
+    return repr(text) if files.is_text(text) else ascii(text)
 
 
 def _track(place: pathlib.Path, name: str, note: Note) -> track.Track:

@@ -66,7 +66,10 @@ def test_one_archive_will_do_as_the_source_itself_too(tmp_path):
     source = write(tmp_path / "in") / "nsynth-test"
     report, _ = prepare(source, tmp_path / "out")
     assert list(report["records"]) == ["test"]
-    assert nsynth.notes(str(source)) != nsynth.notes(str(tmp_path / "in"))
+    facts = nsynth.notes(str(source))
+    assert facts != nsynth.notes(str(tmp_path / "in"))
+    soundfile.write(next((source / "audio").glob("*.wav")), np.zeros(3 * RATE), RATE)
+    assert nsynth.notes(str(source)) != facts
 
 
 def test_what_is_damaged_or_missing_is_listed(tmp_path):
@@ -82,16 +85,20 @@ def test_what_is_damaged_or_missing_is_listed(tmp_path):
         "number": 3,
         "empty": {},
         "../secret": good,
+        "\ud800": good,
+        "torn": good | {"instrument_str": "\udcff"},
     }
     (source / "examples.json").write_text(json.dumps(index))
     soundfile.write(source / "audio" / "unlisted.wav", np.zeros(RATE), RATE)
     report, rows = prepare(source, tmp_path / "out")
-    assert report["files"] == {"ok": 2, "rejected": 9}
+    assert report["files"] == {"ok": 2, "rejected": 11}
     reasons = {pathlib.PurePosixPath(path).stem: row.reason for path, row in rows.items()}
     assert reasons["high"] == "damaged entry: pitch is '300' and must be a whole number from 0 to 127"
     assert "velocity is '0' and must be a whole number from 1 to 127" in reasons["loud"]
     assert "instrument_family_str is 'None' and must be a text" in reasons["nameless"]
     assert reasons["unlisted"].startswith("not in examples.json") and "no name of a file" in reasons["secret"]
+    assert reasons["torn"] == r"damaged entry: instrument_str is '\udcff' and must be a text"
+    assert reasons["'\\ud800'"] == r"damaged entry: '\ud800' is no name of a file"
     assert reasons["absent"] and reasons["number"] and reasons["empty"] and reasons["half"]
 
 
