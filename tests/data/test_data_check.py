@@ -77,7 +77,7 @@ def test_splits_are_those_of_a_preparation(found, folder, tmp_path):
 
 def test_duplicates_do_not_weigh_in_the_division(tmp_path):
     for seed in range(12):
-        soundfile.write(tmp_path / f"{seed:02d}.flac", test_audio_fingerprint.music(seed, 1.5), RATE)
+        soundfile.write(tmp_path / f"{seed:02d}.flac", tiny_music.music(seed, 1.5), RATE)
     for copy in range(8):
         (tmp_path / f"00 copy{copy}.flac").write_bytes((tmp_path / "00.flac").read_bytes())
     found = data_check.check(settings("recordings", tmp_path), recordings, 0)
