@@ -70,6 +70,8 @@ def main() -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     # A polite kill unwinds, so that what is done is whole and says where it is.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if _CHECK.value:
+        _require_fit_for_check()
     from musicgen_jax.command_line import closing
     from musicgen_jax.data import preparation
     from musicgen_jax.runtime import files
@@ -79,6 +81,7 @@ def main() -> None:
     network = "" if _TRANSCRIBE.value is None else os.path.abspath(_TRANSCRIBE.value)
     digest = transcription.checked(network) if network else ""
     options = {name: flag.value for name, flag in _OPTIONS.items() if flag.value}
+    options |= {"soundfont": os.path.abspath(options["soundfont"])} if "soundfont" in options else {}
     settings = preparation.Settings(_DATASET.value, source, _SAMPLE_RATE.value, _SEED.value, digest, options)
     module = importlib.import_module(SOURCES[_DATASET.value])
     num_workers, runner = _runner()
@@ -91,6 +94,13 @@ def main() -> None:
     for message in report["messages"]:
         print(f"note: {message}")
     closing.after_prepare_data(out, report)
+
+
+def _require_fit_for_check() -> None:
+    """Raises UserError where a flag is of no use to a check."""
+    local = _RUNNER.value in ("serial", "parallel")
+    config.require(local, f"`runner`={_RUNNER.value}: `check` reads on this machine alone: pass parallel or serial")
+    config.require(_TRANSCRIBE.value is None, f"`transcribe`={_TRANSCRIBE.value}: `check` transcribes nothing")
 
 
 def _check(settings: Any, module: Any, num_workers: int) -> None:

@@ -52,6 +52,9 @@ def test_check_writes_its_report_alone(tmp_path):
         (["--dataset=records", "--out=OUT"], "recordings|chorales"),
         (["--dataset=recordings", "--source=EMPTY"], "--out must have a value"),
         (["--dataset=recordings", "--source=EMPTY", "--out=OUT", "--sample_rate=-1"], "--sample_rate=-1"),
+        (["--dataset=recordings", "--source=EMPTY", "--out=OUT", "--check", "--runner=direct"], "--runner=direct"),
+        (["--dataset=recordings", "--source=EMPTY", "--out=OUT", "--check", "--transcribe=EMPTY"], "--transcribe="),
+        (["--dataset=recordings", "--source=EMPTY", "--out=OUT", "--check", "--beam_options=--x"], "--beam_options"),
     ],
 )
 def test_bad_flags_and_data_are_one_line(tmp_path, flags, message):

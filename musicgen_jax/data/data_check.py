@@ -24,6 +24,7 @@ from musicgen_jax.data import (
 )
 from musicgen_jax.data.preparation import Settings
 from musicgen_jax.data.track_check import TrackFacts
+from musicgen_jax.data.track_records import Checked
 from musicgen_jax.runtime import console, progress_report
 from musicgen_jax.scores import melodic_shingles
 
@@ -50,8 +51,7 @@ def check(settings: Settings, source: ModuleType, num_workers: int) -> dict[str,
     Raises:
       UserError: settings or source are unfit.
     """
-    settings.validate()
-    settings.require_options_of(source)
+    settings = settings.completed(source)
     where = (settings.source, settings.sample_rate, settings.seed, num_workers)
     notes = source.notes(settings.source) if hasattr(source, "notes") else {}
     tracks, rejections = source.tracks(*where, **settings.options)
@@ -91,9 +91,7 @@ def summary(found: dict[str, Any]) -> list[str]:
     return lines + licences.messages(found.get("licence", {}))
 
 
-def _inspected(
-    tracks: Sequence, sample_rate: int, checked: track_check.Checked | None, num_workers: int
-) -> Iterable[TrackFacts]:
+def _inspected(tracks: Sequence, sample_rate: int, checked: Checked | None, num_workers: int) -> Iterable[TrackFacts]:
     inspect = functools.partial(track_check.inspect, sample_rate=sample_rate, checked=checked)
     cores = console.describe_cores(max(num_workers, 1))
     with progress_report.Progress("check tracks", len(tracks), "tracks", devices=cores) as progress:

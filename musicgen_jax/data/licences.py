@@ -5,20 +5,21 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# A clause of a Creative Commons licence, as its name abbreviates it or spells it out -> what it says, and its key.
+# A clause of a Creative Commons licence -> how names abbreviate it and spell it out (letters alone), and what it says.
 CLAUSES = {
-    "non_commercial": ({"NC", "NONCOMMERCIAL"}, "forbids commercial use"),
-    "no_derivatives": ({"ND", "NODERIVS", "NODERIVATIVES"}, "forbids to publish adaptations"),
-    "share_alike": ({"SA", "SHAREALIKE"}, "asks that adaptations are published under the same licence"),
+    "non_commercial": ("NC", "NONCOMMERCIAL", "forbids commercial use"),
+    "share_alike": ("SA", "SHAREALIKE", "asks that adaptations are published under the same licence"),
+    "no_derivatives": ("ND", "NODERIV", "forbids to publish adaptations"),
 }
 # Fact of a source's notes -> its key in what is told of the licence.
 TOLD = {"licence_url": "url", "attribution": "attribution", "licence_note": "note"}
 
 
 def has_clause(licence: str, clause: str) -> bool:
-    """Whether a licence has one of `CLAUSES`, by its name: "CC-BY-NC-4.0", "Attribution-NonCommercial 3.0"."""
-    words = set(re.split(r"[^A-Z]+", licence.upper()))
-    return not CLAUSES[clause][0].isdisjoint(words)
+    """Whether a licence has one of `CLAUSES`, by its name: "CC-BY-NC-4.0", "Attribution Non-Commercial 3.0"."""
+    short, spelled, _ = CLAUSES[clause]
+    words = re.split(r"[^A-Z]+", licence.upper())
+    return short in words or spelled in "".join(words)
 
 
 def facts(notes: Mapping[str, Any], licences: Iterable[str]) -> dict[str, Any]:
@@ -47,6 +48,6 @@ def messages(found: Mapping[str, Any]) -> list[str]:
         return []
     names = ", ".join(f"{name or 'unknown'} ({count} tracks)" for name, count in found["tracks"].items())
     lines = [f"licence: {names}" + (f", {found['url']}" if "url" in found else "")]
-    lines += [f"{' and '.join(found[key])} {says}" for key, (_, says) in CLAUSES.items() if key in found]
+    lines += [f"{' and '.join(found[key])} {says}" for key, (*_, says) in CLAUSES.items() if key in found]
     lines += [f"attribution: {found['attribution']}"] if "attribution" in found else []
     return lines + ([found["note"]] if "note" in found else [])

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 import musicgen_jax
-from musicgen_jax.data import manifest, output_folder, reports, shard_files, shards, spool, track
+from musicgen_jax.data import manifest, output_folder, rendering, reports, shard_files, shards, soundfont, spool, track
 from musicgen_jax.data.local_runner import LocalRunner
 from musicgen_jax.data.preparation_job import Planned, PreparationJob
 from musicgen_jax.data.track_records import Form
@@ -32,6 +32,7 @@ class Settings:
       seed: of the split, and of what the source generates.
       transcriber: digest of the network that transcribes recordings without a score; "" where none does.
       options: what else was said to this source alone, by the names in its `OPTIONS`.
+      digests: of what the options name: the timbres or the soundfont that play scores. See `completed`.
     """
 
     dataset: str
@@ -40,11 +41,25 @@ class Settings:
     seed: int
     transcriber: str = ""
     options: dict[str, str] = dataclasses.field(default_factory=dict)
+    digests: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON, without what is younger than some reports and off."""
-        younger = ("transcriber", "options")
+        younger = ("transcriber", "options", "digests")
         return {name: value for name, value in dataclasses.asdict(self).items() if value or name not in younger}
+
+    def completed(self, source: ModuleType) -> "Settings":
+        """The same with digests of what will play scores: a path or a name would not tell that this has changed.
+
+        Raises:
+          UserError: the settings are unfit for the source, or name what there is not.
+        """
+        self.validate()
+        self.require_options_of(source)
+        known = {"render": rendering.digest, "soundfont": soundfont.checked}
+        return dataclasses.replace(
+            self, digests={name: known[name](self.options[name]) for name in known if self.options.get(name)}
+        )
 
     def validate(self) -> None:
         """Raises UserError where the sample rate is out of range."""
@@ -96,8 +111,7 @@ def prepare(
     Raises:
       UserError: the settings, the source or `out` are unfit; the message says which and why.
     """
-    settings.validate()
-    settings.require_options_of(source)
+    settings = settings.completed(source)
     notes = source.notes(settings.source) if hasattr(source, "notes") else {}
     if report := finished(settings, notes, out):
         print(f"{files.describe_path(out)} is complete already, with the same settings; nothing to do")

@@ -30,6 +30,14 @@ def timbres_of(render: str) -> tuple[timbres.Timbre, ...]:
     return found
 
 
+def digest(render: str) -> str:
+    """Hexadecimal SHA-256 of the timbres that `render` names: of two times, whether they sound the same.
+
+    Raises as `timbres_of`.
+    """
+    return hashlib.sha256(" ".join(map(timbres.digest, timbres_of(render))).encode()).hexdigest()
+
+
 def rendered(tracks: Sequence[track.Track], render: str, sample_rate: int) -> list[track.Track]:
     """Tracks with scores, each as what the synthesizer makes of it: by turns in the timbres that `render` names.
 

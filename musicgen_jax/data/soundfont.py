@@ -5,6 +5,7 @@ import hashlib
 import pathlib
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +18,7 @@ PROGRAM = "fluidsynth"
 SAMPLE_RATE = 44100  # Hz at which FluidSynth renders
 TAIL_SECONDS = 4.0  # behind the last note: it dies away, and a player that has no end is stopped
 BLOCK_FRAMES = 1 << 16
+START_SECONDS = 120.0  # to load the soundfont; it then plays faster than one listens
 
 
 def checked(soundfont: str) -> str:
@@ -59,7 +61,8 @@ def _played(path: str, soundfont: str, max_frames: int) -> Iterator[np.ndarray]:
     # Absolute paths: one that begins with a hyphen would be an option.
     names = [str(pathlib.Path(name).absolute()) for name in (soundfont, path)]
     frames = 0
-    with _running([PROGRAM, *options, *names]) as process:
+    limit = START_SECONDS + max_frames / SAMPLE_RATE
+    with _running([PROGRAM, *options, *names], limit) as process:
         while frames < max_frames and (content := process.stdout.read(4 * BLOCK_FRAMES)):
             stereo = audio_io.from_int16(np.frombuffer(content[: len(content) // 4 * 4], "<i2")).reshape(-1, 2)
             yield audio_io.mixed(stereo[: max_frames - frames])
@@ -71,13 +74,18 @@ def _played(path: str, soundfont: str, max_frames: int) -> Iterator[np.ndarray]:
 
 
 @contextlib.contextmanager
-def _running(command: list[str]) -> Iterator[subprocess.Popen]:
-    """A process whose output is read; it ends with this context, whatever it is doing."""
+def _running(command: list[str], seconds: float) -> Iterator[subprocess.Popen]:
+    """A process whose output is read; it ends with this context, whatever it is doing, or when it takes too long:
+    before the patience of `workers.ordered_map` ends, which would kill its parent alone."""
     quiet = {"stdin": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, **quiet)
+    timer = threading.Timer(seconds, process.kill)
+    timer.daemon = True
+    timer.start()
     try:
         yield process
     finally:
+        timer.cancel()
         process.kill()
         process.stdout.close()
         process.wait()

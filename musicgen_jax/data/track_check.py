@@ -1,17 +1,15 @@
 """What reading the whole of one track tells of it, for `prepare_data --check`."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
 from musicgen_jax.data import audio_check, loudness, near_duplicates
 from musicgen_jax.data.track import Track
+from musicgen_jax.data.track_records import MIN_SECONDS, Checked
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.scores import melodic_shingles
-
-MIN_SECONDS = 1.0
-Checked = Callable[[Track, audio_check.AudioFacts], Track]
 
 
 @dataclasses.dataclass(frozen=True)

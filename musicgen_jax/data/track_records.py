@@ -1,6 +1,7 @@
 """From a track to the records of it, in one pass over its audio; the work of `prepare_data` that takes the time."""
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import os
@@ -138,7 +139,9 @@ def _decode(form: Form, item: Track, raw: BinaryIO) -> tuple[int, str, audio_che
             break
         raw.write(samples)
         num_samples += len(samples)
-    collections.deque(blocks, maxlen=0)  # of a file that has NaNs, how many
+    if inspection:
+        with contextlib.suppress(UserError, OSError, MemoryError):
+            collections.deque(blocks, maxlen=0)  # of a file that has NaNs, how many
     facts = inspection.facts if inspection else NO_FACTS
     reason = facts.reason or reason
     return num_samples, reason or ("" if num_samples else "empty: it gave no samples"), facts

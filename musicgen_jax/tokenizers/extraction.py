@@ -51,7 +51,8 @@ def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float, ba
     told, audio = shards.read_metadata(data), provenance.of_audio(data)
     metadata = code_shards.metadata(layout, audio, where, told)
     if is_complete(out, layout, data):
-        print(f"{files.describe_path(out)} is complete already, with the same tokenizer and data; nothing to do")
+        if jax.process_index() == 0:
+            print(f"{files.describe_path(out)} is complete already, with the same tokenizer and data; nothing to do")
         return
     job = json.dumps([musicgen_jax.__version__, metadata])
     work = functools.partial(_write_share, tokenizer, data, "lyrics" in told, window_seconds, batch_size)

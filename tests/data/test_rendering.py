@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import tiny_scores
 
-from musicgen_jax.data import rendering
+from musicgen_jax.data import preparation, rendering
+from musicgen_jax.data.sources import lakh
 from musicgen_jax.ddsp import synthesizer, timbres
 from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.scores import midi
 from musicgen_jax.scores.score import Score
 
 RATE = 8000
@@ -46,6 +48,18 @@ def test_a_score_that_is_still_in_its_file():
     blocks = rendering.blocks(lambda: calls.append(1) or score, "organ", 2.0, RATE)
     assert not calls  # memory for one score at a time
     assert sum(map(len, blocks)) == 2 * RATE and calls == [1]
+
+
+def test_other_timbres_are_another_data_set(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    midi.write(tmp_path / "in" / "a.mid", tiny_scores.score(1))
+    settings = preparation.Settings("lakh", str(tmp_path / "in"), 8000, 0, options={"render": "organ"})
+    assert list(settings.completed(lakh).to_dict()["digests"]) == ["render"]
+    preparation.prepare(settings, lakh, str(tmp_path / "out"), 0)
+    preparation.prepare(settings, lakh, str(tmp_path / "out"), 0)
+    monkeypatch.setattr(timbres, "RENDERING", timbres.RENDERING + 1)
+    with pytest.raises(UserError, match=r"made with other settings .*digests"):
+        preparation.prepare(settings, lakh, str(tmp_path / "out"), 0)
 
 
 def test_bad_input():

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from musicgen_jax.data import track
+from musicgen_jax.data import licences, track
 from musicgen_jax.data.sources import folder
 from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import UserError
@@ -39,8 +39,6 @@ NOTES = {
     "attribution": "the artist of each track; Defferrard et al., FMA: A Dataset for Music Analysis, ISMIR 2017",
     "licence_note": "the metadata of FMA are CC-BY-4.0; its audio is under the licence that each artist chose",
 }
-# Words of a licence's name, letters only -> what its short name has for them.
-CLAUSES = {"noncommercial": "NC", "sharealike": "SA", "noderiv": "ND"}
 
 
 class Row(NamedTuple):
@@ -155,9 +153,10 @@ def short_name(licence: str) -> str:
         return "CC0-1.0"
     if "publicdomain" in letters:
         return "CC-PDM-1.0"
-    if "attribution" not in letters:
+    if not re.match("(creativecommons)?(cc)?attribution", letters):
         return licence.strip()
-    parts = ["CC", "BY", *(short for words, short in CLAUSES.items() if words in letters)]
+    clauses = (short for clause, (short, *_) in licences.CLAUSES.items() if licences.has_clause(licence, clause))
+    parts = ["CC", "BY", *clauses]
     return "-".join(parts + ([version[0]] if version else []))
 
 

@@ -97,7 +97,7 @@ def tracks(
             facts = Facts(f"lost: {facts.reason}") if isinstance(facts, workers.Lost) else facts
             found = kept.get(facts.digest)
             if found:
-                found.places.append(place_of(name))
+                found.places.extend([place_of(name), Place(facts.md5)])
             if found or facts.reason:
                 reason = facts.reason or f"the same notes as: {found.name}"
                 rejected.append(track.Rejection(name, reason, facts.digest, facts.seconds))
@@ -238,7 +238,7 @@ def _find(source: str) -> tuple[list[str], dict[str, int], list[tuple[str, str]]
 
 
 def _track(one: _Kept, group: str, msd: _Msd) -> track.Track:
-    named = {place.md5 for place in one.places} - {""}
+    named = place_of(one.name).md5
     artists = msd.artists(one)
     return track.Track(
         track_id=one.name,
@@ -252,5 +252,5 @@ def _track(one: _Kept, group: str, msd: _Msd) -> track.Track:
         blocks=None,
         score_from=functools.partial(midi.read, one.path, apply_sustain=True),
         score_kind="exact",
-        warning=f"altered: its MD5 is {one.facts.md5}" if named and one.facts.md5 not in named else "",
+        warning=f"altered: its MD5 is {one.facts.md5}" if named not in ("", one.facts.md5) else "",
     )

@@ -12,6 +12,7 @@ are missing, these are rejected. With `render` the synthesizer plays the scores 
 import csv
 import functools
 import hashlib
+import io
 import os
 import pathlib
 from typing import NamedTuple
@@ -114,7 +115,7 @@ def read_rows(table: pathlib.Path) -> tuple[list[Row], list[track.Rejection]]:
     rows, rejected, seen = [], [], set()
     text = table.read_bytes().decode("utf-8-sig", errors="replace")
     with files.reading(table, remedy):
-        lines = csv.reader(text.splitlines())
+        lines = csv.reader(io.StringIO(text, newline=""))  # names may have U+2028, which ends no row
         header = next(lines, [])
         if absent := [name for name in COLUMNS if name not in header]:
             raise UserError(f"{table} has no column {', '.join(absent)}: {remedy}")

@@ -1,5 +1,6 @@
 """Source `midi`: scores without audio. Any folder of MIDI files, or of published grids of chorales (JSON)."""
 
+import dataclasses
 import functools
 import hashlib
 import pathlib
@@ -30,8 +31,8 @@ def tracks(
       num_workers: processes that read files, 0 for none; the result does not depend on it.
 
     Returns:
-      Tracks without blocks; and what was rejected: unreadable, shorter than a second, or with the notes of a file
-      before it.
+      Tracks without blocks, whose scores stay in the MIDI files until they are written; and what was rejected:
+      unreadable, shorter than a second, or with the notes of a file before it.
 
     Raises:
       UserError: no folder, or no such file in it.
@@ -49,6 +50,10 @@ def tracks(
             continue
         for part, split, score in result:
             item = _track(name + part, name, split, score)
+            if not part:  # a file by itself, in which the score may stay
+                item = dataclasses.replace(
+                    item, score=None, score_from=functools.partial(midi.read, path, apply_sustain=True)
+                )
             reason = f"shorter than {MIN_SECONDS:g} s" if score.seconds < MIN_SECONDS else ""
             if not reason and (first := first_of.setdefault(item.hash, item.track_id)) != item.track_id:
                 reason = f"the same notes as: {first}"

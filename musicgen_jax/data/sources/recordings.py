@@ -5,7 +5,6 @@ A MIDI file beside a recording, of the same name, is its score; an .lrc or .txt 
 
 import collections
 import dataclasses
-import hashlib
 import os
 
 from musicgen_jax import config
@@ -67,12 +66,9 @@ def notes(source: str) -> dict[str, object]:
     paths, ignored, _ = _find(source)
     beside = {sidecars.find(path, suffixes) for path in paths for suffixes in (midi.SUFFIXES, lyrics.SUFFIXES)}
     beside = sorted(beside - {""})
-    digest = hashlib.sha256()
-    for path in (*paths, *beside):
-        digest.update(f"{folder.name_of(path, source)}\0{folder.size_of(path)}\n".encode())
     used = collections.Counter(os.path.splitext(path)[1].lower() for path in beside)
     left = {extension: count - used[extension] for extension, count in ignored.items() if count > used[extension]}
-    return {"ignored_files": left, "listing_hash": digest.hexdigest()}
+    return {"ignored_files": left, "listing_hash": folder.listing_hash([*paths, *beside], source)}
 
 
 def _find(source: str) -> tuple[list[str], dict[str, int], list[tuple[str, str]]]:

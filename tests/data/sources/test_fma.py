@@ -103,6 +103,8 @@ def test_the_whole_preparation_reports_what_cannot_be_heard(folder):
         ("Creative Commons Attribution-ShareAlike 2.5 Sweden", "CC-BY-SA-2.5"),
         ("Public Domain Mark 1.0", "CC-PDM-1.0"),
         ("CC0 1.0 Universal", "CC0-1.0"),
+        ("Creative Commons (CC) Attribution No Derivs", "CC-BY-ND"),
+        ("No Attribution Required", "No Attribution Required"),
         ("FMA-Limited: Download Only ", "FMA-Limited: Download Only"),
         ("", ""),
     ],

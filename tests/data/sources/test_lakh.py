@@ -91,6 +91,26 @@ def test_the_matched_and_the_clean_layout(tmp_path):
     assert tracks["clean_midi/Ben/Third.mid"].labels == {"artist": "Ben"}
 
 
+def test_copies_under_other_names_tell_what_they_match(tmp_path):
+    """Two files with the same notes and other bytes, neither named after them: a table may know either."""
+    put(tmp_path / "clean_midi" / "Ann", song(0), "First.mid")
+    put(tmp_path / "clean_midi" / "Ben", song(1), "Second.mid")
+    copy = tmp_path / "clean_midi" / "Cid" / "First.mid"
+    copy.parent.mkdir()
+    copy.write_bytes((tmp_path / "clean_midi" / "Ann" / "First.mid").read_bytes() + bytes(8))
+    md5s = [
+        hashlib.md5(path.read_bytes()).hexdigest() for path in (copy, tmp_path / "clean_midi" / "Ben" / "Second.mid")
+    ]
+    (tmp_path / "match_scores.json").write_text(json.dumps({TRACK: dict.fromkeys(md5s, 0.9)}))
+    tracks, rejected = found(tmp_path)
+    assert len(tracks) == 2 and list(rejected.values()) == ["the same notes as: clean_midi/Ann/First.mid"]
+    assert len({item.group for item in tracks.values()}) == 1
+    # A copy that is named after its own bytes says nothing of the first one's.
+    (tmp_path / "lmd_full").mkdir()
+    (tmp_path / "lmd_full" / f"{md5s[0]}.mid").write_bytes(copy.read_bytes())
+    assert not any(item.warning for item in found(tmp_path)[0].values())
+
+
 def test_files_that_are_broken_or_altered(tmp_path):
     put(tmp_path / "0", song(0))
     put(tmp_path / "0", song(1), "0" * 32 + ".mid")

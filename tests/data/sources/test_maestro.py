@@ -148,6 +148,14 @@ def test_damaged_rows_are_listed_and_the_others_taken(folder):
     assert "no file in the folder" in rejected[2].reason and "listed before" in rejected[6].reason
 
 
+def test_titles_may_have_what_python_takes_for_ends_of_lines(folder):
+    put_midi(folder)
+    put_audio(folder)
+    write_table(folder, [[ROWS[0][0], "in\x85two\u2028or\x0bthree", *ROWS[0][2:]], ROWS[1]])
+    rows, rejected = maestro.read_rows(next(folder.glob("maestro-v*.csv")))
+    assert rejected == [] and [row.title for row in rows] == ["in\x85two\u2028or\x0bthree", ROWS[1][1]]
+
+
 def test_bad_input(folder, tmp_path):
     with pytest.raises(UserError, match="source is empty; the dataset maestro"):
         maestro.tracks("", 8000, 0, 0)
