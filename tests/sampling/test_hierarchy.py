@@ -230,3 +230,24 @@ def test_a_temperature_that_falls_to_nothing_ends_in_the_most_probable_codes(pri
     best = greedy_top(priors["top"], got)
     np.testing.assert_array_equal(got[:, -1], best[:, -1])
     assert np.any(got[:, :6] != best[:, :6])
+
+
+def test_labels_of_any_name(request_):
+    """By turns, as genres; what is not named is unknown."""
+    known = {"labels": ("pitch", "family"), "vocabularies": {"pitch": ("unknown", "60", "64"), "family": ("unknown",)}}
+    prior = tiny_priors.trained_prior(tiny_priors.model_config("top", **known))
+    short = dataclasses.replace(request_, seconds=1.2, genres=(), num_samples=2)
+
+    def codes(*values: str):
+        said = dataclasses.replace(short, labels=(("pitch", values),) if values else ())
+        said.validate(LAYOUT, {"top": prior})
+        return hierarchy.sample_codes(LAYOUT, {"top": prior}, said)["top"]
+
+    both, untold = codes("60", "64"), codes()
+    np.testing.assert_array_equal(both, np.stack([codes("60")[0], codes("64")[1]]))
+    np.testing.assert_array_equal(codes("unknown"), untold)
+    assert np.any(both[0] != untold[0]) and np.any(both[1] != untold[1])
+    with pytest.raises(ValueError, match=r"labels=pitch:61: unknown pitch; .* unknown, 60, 64"):
+        codes("61")
+    with pytest.raises(ValueError, match=r"genre=oboe: the prior is told no genre; .* told: pitch, family"):
+        dataclasses.replace(short, genres=("oboe",)).validate(LAYOUT, {"top": prior})
