@@ -4,6 +4,8 @@
 
     python -m musicgen_jax.plan --sample=5b_lyrics --num_samples=3 --topology=h100:1
 
+    python -m musicgen_jax.plan --config=configs/vqvae.py:scale=base --hours=10000       disk and memory of the data
+
 Prints one JSON object; --sample counts what sampling from a published cascade takes of a chip's memory. Needs no
 accelerator: for TPUs the real compiler (libtpu) compiles the training step for a slice that is not there; for GPUs
 (--topology=h100:8) memory is an estimate. `--config.a.b=value` as for the trainers.
@@ -20,7 +22,9 @@ from musicgen_jax.command_line import cli, config_flag
 _CONFIG = config_flag.define(
     "configs/prior.py:tier=top,scale=5b", config.VQVAETraining, config.PriorTraining, required=False
 )
-_TOPOLOGY = flags.DEFINE_string("topology", None, "Chips: v5e:4x4, v5p:4x4x4, v6e:16x16, h100:8.", required=True)
+_TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "Chips: v5e:4x4, v5p:4x4x4, v6e:16x16, h100:8. With --hours it may be left out."
+)
 _SAMPLE = flags.DEFINE_enum(
     "sample", None, ["5b", "5b_lyrics", "1b_lyrics"], "Published top prior, with both upsamplers: nothing is trained."
 )
@@ -33,7 +37,20 @@ _MTBF_HOURS = flags.DEFINE_float("mtbf_hours", 50_000.0, "Mean time between fail
 _CHECKPOINT_SECONDS = flags.DEFINE_float(
     "checkpoint_seconds", 0.0, "By which a checkpoint holds up training; 0 estimates it from the size of the state."
 )
-_OF_TRAINING = (_NUM_SLICES, _SEQUENCES, _MTBF_HOURS, _CHECKPOINT_SECONDS)
+_HOURS = flags.DEFINE_float("hours", 0.0, "Of music to train on: tells bytes on disk and in a host's memory.")
+_TRACK_SECONDS = flags.DEFINE_float("track_seconds", 240.0, "Of --hours: mean length of a track.")
+_OF_TRAINING = (_NUM_SLICES, _SEQUENCES, _MTBF_HOURS, _CHECKPOINT_SECONDS, _HOURS, _TRACK_SECONDS)
+
+
+@flags.multi_flags_validator(["topology", "hours"])
+def _require_topology(values: dict[str, Any]) -> bool:
+    """Data alone can be planned without chips."""
+    if values["topology"] is None and not flags.FLAGS["hours"].present:
+        raise flags.ValidationError("Flag --topology must have a value (or --hours, to plan for the data alone).")
+    of_chips = (_NUM_SLICES, _SEQUENCES, _MTBF_HOURS, _CHECKPOINT_SECONDS) if values["topology"] is None else ()
+    if given := ", ".join(f"--{flag.name}" for flag in of_chips if flags.FLAGS[flag.name].present):
+        raise flags.ValidationError(f"{given}: say --topology too, or leave it out to plan for the data alone.")
+    return True
 
 
 @flags.multi_flags_validator(["config", "sample"])
@@ -70,14 +87,22 @@ def _plan_training() -> None:
 
     from musicgen_jax import kinds
     from musicgen_jax.command_line import closing
-    from musicgen_jax.planning import plan
+    from musicgen_jax.planning import data_sizes, plan
+    from musicgen_jax.runtime import console
 
+    music = None
+    if _HOURS.present:
+        music = data_sizes.Collection(_HOURS.value, _TRACK_SECONDS.value, console.num_cores())
+    if _TOPOLOGY.value is None:
+        print(json.dumps(plan.plan_data(_CONFIG.value, music), indent=2), flush=True)
+        return
     question = plan.Question(
         topology=_TOPOLOGY.value,
         num_slices=_NUM_SLICES.value,
         sequences_per_chip=_SEQUENCES.value,
         mtbf_hours=_MTBF_HOURS.value,
         checkpoint_seconds=_CHECKPOINT_SECONDS.value,
+        music=music,
     )
     jax.config.update("jax_enable_compilation_cache", False)  # what is compiled for absent chips cannot be read back
     found = plan.plan(_CONFIG.value, question)

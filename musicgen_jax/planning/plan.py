@@ -1,7 +1,6 @@
 """A config and a topology -> what the run will need and how fast it can be."""
 
 import dataclasses
-import math
 from typing import Any
 
 import jax
@@ -12,6 +11,7 @@ from musicgen_jax.planning import (
     checkpoint_interval,
     collectives,
     compilation,
+    data_sizes,
     memory,
     roofline,
     topology,
@@ -35,6 +35,7 @@ class Question:
       sequences_per_chip: examples a chip; sets the batch size; 0 leaves the config's.
       mtbf_hours: mean time between failures of one chip.
       checkpoint_seconds: by which a checkpoint holds up training; 0 estimates it.
+      music: to train on, whose bytes are told then.
     """
 
     topology: str
@@ -42,6 +43,7 @@ class Question:
     sequences_per_chip: int = 0
     mtbf_hours: float = 50_000.0
     checkpoint_seconds: float = 0.0
+    music: data_sizes.Collection | None = None
 
 
 def plan(run: workload.Run, question: Question) -> dict[str, Any]:
@@ -85,8 +87,21 @@ def plan(run: workload.Run, question: Question) -> dict[str, Any]:
         "warnings": advice.warnings(work, mesh),
         "out_of_memory": compiled.out_of_memory,
         **_speed(work, abstract, mesh, place, compiled),
-        "checkpoints": _checkpoints(abstract, mesh, question),
+        "checkpoints": _checkpoints(abstract, mesh, question) | data_sizes.checkpoint(abstract, work.run),
+        **({"data": data_sizes.sizes(work, question.music)} if question.music else {}),
         "chip": dataclasses.asdict(place.chip),
+    }
+
+
+def plan_data(run: workload.Run, music: data_sizes.Collection) -> dict[str, Any]:
+    """What the data of a run and its checkpoints take, without chips: "parameters", "data" and "checkpoints" of `plan`,
+    the latter of a state that nothing divides. Compiles nothing."""
+    work = workload.workload(run)
+    abstract = compilation.abstract_state(work, meshes.single_device_mesh())
+    return {
+        "parameters": work.task.functional.num_parameters(),
+        "data": data_sizes.sizes(work, music),
+        "checkpoints": {"state_bytes": data_sizes.state_bytes(abstract)} | data_sizes.checkpoint(abstract, work.run),
     }
 
 
@@ -139,7 +154,7 @@ def _checkpoints(abstract: state.TrainState, mesh: jax.sharding.Mesh, question: 
     failure = question.mtbf_hours * 3600 / mesh.size
     interval = checkpoint_interval.best_interval(seconds, failure)
     return {
-        "state_bytes": sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract)),
+        "state_bytes": data_sizes.state_bytes(abstract),
         "checkpoint_seconds": seconds,
         "mtbf_hours_per_chip": question.mtbf_hours,
         "mean_hours_between_failures": failure / 3600,
