@@ -30,12 +30,13 @@ from musicgen_jax.data import audio_io, preparation
 from musicgen_jax.data.sources import recordings
 
 _RECORDING = cli.define_path("recording", None, "A recording of some minutes.", required=True)
+_CONTAINERS = flags.DEFINE_list("containers", ["wav", "flac", "mp3"], "What the recording is encoded as.")
+_MEMORY = flags.DEFINE_bool("memory", True, "Whether to measure memory too.")
 _COPIES = flags.DEFINE_integer("copies", 4, "Recordings that are prepared together.")
 _SAMPLE_RATE = flags.DEFINE_integer("sample_rate", 22050, "Hz of the data set.")
 _LONG_MINUTES = flags.DEFINE_integer("long_minutes", 60, "Of the long recording.")
 _MANY_FILES = flags.DEFINE_integer("many_files", 5000, "Number of the short recordings.")
 
-CONTAINERS = ("wav", "flac", "mp3")
 SHORT_SECONDS = 2
 PEAK = """
 import sys
@@ -52,10 +53,12 @@ def main() -> None:
     flag_values.require_positive(_COPIES, _LONG_MINUTES, _MANY_FILES)
     with audio_io.open_audio(_RECORDING.value) as file:
         audio, rate = np.concatenate(list(file.blocks())), file.sample_rate
-    for container in CONTAINERS:
+    for container in _CONTAINERS.value:
         with tempfile.TemporaryDirectory() as folder:
             line = _speed(pathlib.Path(folder), container, audio, rate)
         print(json.dumps({"benchmark": "prepare_data"} | line), flush=True)
+    if not _MEMORY.value:
+        return
     short = _peak(lambda folder: _write(folder / "a.wav", audio[: SHORT_SECONDS * rate], rate))
     for name, make in (("long", lambda folder: _write_long(folder, audio, rate)), ("many", _write_many)):
         peak = _peak(make)

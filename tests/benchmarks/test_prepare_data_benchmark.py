@@ -16,4 +16,6 @@ def test_lines(benchmark, tmp_path):
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line.get("container") for line in lines] == ["wav", "flac", "mp3", None, None]
     assert all(line["value"] > 10 and 0 < line["share_of_limit"] < 1 for line in lines[:3])
-    assert [line["recordings"] for line in lines[3:]] == ["long", "many"] and all(line["value"] > 50 for line in lines[3:])
+    assert [line["recordings"] for line in lines[3:]] == ["long", "many"] and all(
+        line["value"] > 50 for line in lines[3:]
+    )
