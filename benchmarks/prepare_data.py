@@ -5,9 +5,9 @@
 The recording is encoded as wav, flac and mp3, and `--copies` of each are prepared: checked, decoded, resampled and
 written, by one process without workers, twice, of which the second time counts. Prints a JSON line a container:
 `value` is hours of recordings an hour of CPU time, which other work on the machine does not shorten; `share_of_limit`
-compares it with decoding alone, by libsndfile in blocks of ten seconds. Then two lines about memory: `value` is the peak
-of a process that prepares one recording of `--long_minutes`, or `--many_files` of two seconds, in MB, and `growth` by how
-much that is more than of one short recording.
+compares it with decoding alone, by libsndfile in blocks of ten seconds. Then two lines about memory: `value` is the
+peak of a process that prepares one recording of `--long_minutes`, or `--many_files` of two seconds, in MB, and `growth`
+by how much that is more than of one short recording.
 """
 
 import json
