@@ -65,7 +65,7 @@ def alone(folders) -> dict[str, bytes]:
 
 
 def contents(folder: pathlib.Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_two_write_what_one_writes(folders, alone):

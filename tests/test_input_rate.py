@@ -6,11 +6,12 @@ import jax
 import numpy as np
 import pytest
 import tiny_layouts
+import tiny_shards
 
 from configs import prior as prior_configs
 from musicgen_jax import config
 from musicgen_jax.codes import code_dataset, code_shards
-from musicgen_jax.data import loader, shards
+from musicgen_jax.data import loader
 from musicgen_jax.priors import flops
 from musicgen_jax.sharding import meshes
 from musicgen_jax.training import throughput
@@ -28,7 +29,7 @@ def codes(tmp_path_factory) -> str:
     metadata = code_shards.metadata(layout, "", "")
     entries = []
     features = code_shards.features(layout, ("genre", "artist"))
-    with shards.ShardWriter(str(out), code_shards.DATASET_NAME, features, ["train"], metadata) as writer:
+    with tiny_shards.ShardWriter(str(out), code_shards.DATASET_NAME, features, ["train"], metadata) as writer:
         for index in range(NUM_TRACKS):
             labels = {"track_id": f"track{index}", "labels": {"genre": "organ", "artist": "nobody"}}
             codes = {

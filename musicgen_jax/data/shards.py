@@ -1,7 +1,7 @@
-"""ArrayRecord shards in TFDS's container, written and read without TensorFlow.
+"""ArrayRecord shards in TFDS's container, read without TensorFlow: what records have, and splits of them.
 
-`tfds.builder_from_directory(DIR).as_data_source(SPLIT)` reads what is written here. Audio is an int16 `Tensor`, not
-`tfds.features.Audio`, which needs TensorFlow even for reading.
+`tfds.builder_from_directory(DIR).as_data_source(SPLIT)` reads them too; `shard_files` writes them. Audio is an int16
+`Tensor`, not `tfds.features.Audio`, which needs TensorFlow even for reading.
 """
 
 import bisect
@@ -10,28 +10,21 @@ import itertools
 import math
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core import example_serializer
 
-from musicgen_jax.data import catalog, output_folder
 from musicgen_jax.data.lyrics import Lyrics
 from musicgen_jax.runtime import buckets, files, records
-from musicgen_jax.runtime.errors import SYSTEM_ERRORS, NotFoundError, UserError
+from musicgen_jax.runtime.errors import NotFoundError, UserError
 
-VERSION = "1.0.0"
 CONTAINER_FILES = ("dataset_info.json", "features.json", "metadata.json")
 MAX_SAMPLE_RATE = 768_000  # Hz
 REMEDY = "copy the dataset again, or make it again"
 SEGMENT_SECONDS = 10.0
 MIN_REST_SECONDS = 1.0
-RECORDS_PER_SHARD = 512
-# Each flush rewrites the container's two small JSON files, so records are handed over in batches of about this size.
-BUFFER_BYTES = 8 << 20
-BUFFER_RECORDS = 64
 
 
 def audio_features(
@@ -116,124 +109,6 @@ def segment_bounds(num_samples: int, sample_rate: int) -> list[tuple[int, int]]:
 def longest_segment(sample_rate: int) -> int:
     """How many samples a segment of `segment_bounds` has at most."""
     return math.ceil((SEGMENT_SECONDS + MIN_REST_SECONDS) * sample_rate)
-
-
-class _OrderedSerializer(example_serializer.ExampleSerializer):
-    """Protocol buffers write maps in an order that differs from process to process; the same data, the same bytes."""
-
-    def serialize_example(self, example: Any) -> bytes:
-        return self.get_tf_example(example).SerializeToString(deterministic=True)
-
-
-class ShardWriter:
-    """Writes a dataset record by record, in order and in bounded memory; no reader sees it before it is complete.
-
-    Used as a context manager. Until the block ends, everything is in `path`, a hidden subfolder of the directory; put
-    other files of the dataset there. At the end all moves up; after an exception it is removed. See `output_folder`.
-    """
-
-    def __init__(
-        self,
-        directory: str | os.PathLike[str],
-        name: str,
-        features: tfds.features.FeaturesDict,
-        splits: Sequence[str],
-        metadata: Mapping[str, Any],
-    ) -> None:
-        """Args:
-          directory: where the dataset is to be; absent or empty.
-          name: of the dataset, lower case with underscores; the shards' file names begin with it.
-          features: of one record.
-          splits: the names that `write` takes. One that gets no record does not exist for readers.
-          metadata: JSON-serializable facts about the whole dataset, for `read_metadata`.
-
-        Raises:
-          UserError: the directory holds something.
-        """
-        self.directory = pathlib.Path(os.path.realpath(directory))
-        self._name, self._features, self._splits, self._metadata = name, features, tuple(splits), dict(metadata)
-        self._pending: list[tuple[str, Mapping[str, Any]]] = []
-        self._pending_bytes = 0
-        self._started: set[str] = set()
-        files.output_folder(self.directory)
-
-    def __enter__(self) -> "ShardWriter":
-        self._folder = contextlib.ExitStack()
-        self.path = self._folder.enter_context(output_folder.fill(self.directory)).partial
-        identity = tfds.core.DatasetIdentity(
-            name=self._name, version=VERSION, data_dir=os.fspath(self.path), module_name="musicgen_jax"
-        )
-        metadata = tfds.core.MetadataDict(self._metadata)
-        known = catalog.facts(self._features, self._metadata)
-        info = tfds.core.DatasetInfo(builder=identity, features=self._features, metadata=metadata, **known)
-        self._writer = tfds.core.SequentialWriter(info, RECORDS_PER_SHARD, file_format="array_record")
-        # SequentialWriter takes no serializer, so it is replaced from outside.
-        self._writer._serializer = _OrderedSerializer(self._features.get_serialized_info())
-        return self
-
-    @property
-    def has_scores(self) -> bool:
-        """Whether a record has notes."""
-        return "notes" in self._features
-
-    @property
-    def has_lyrics(self) -> bool:
-        """Whether a record has characters with times."""
-        return "lyric_times" in self._features
-
-    def write(self, split: str, record: Mapping[str, Any]) -> None:
-        """Appends one record to a split.
-
-        Raises:
-          UserError: an unknown split, or a record that lacks a feature or has one too many.
-        """
-        if split not in self._splits:
-            raise UserError(f"unknown split {split!r}; this dataset has {', '.join(self._splits)}")
-        if set(record) != set(self._features):
-            raise UserError(f"a record has {sorted(record)}; it must have exactly {sorted(self._features)}")
-        self._pending.append((split, record))
-        self._pending_bytes += sum(np.asarray(value).nbytes for value in record.values())
-        if self._pending_bytes >= BUFFER_BYTES or len(self._pending) >= BUFFER_RECORDS:
-            self._flush()
-
-    def _flush(self) -> None:
-        examples: dict[str, list[Mapping[str, Any]]] = {}
-        for split, record in self._pending:
-            examples.setdefault(split, []).append(record)
-        new = [split for split in examples if split not in self._started]
-        if examples:
-            with _system_errors(self.directory):
-                self._writer.initialize_splits(new)
-                self._writer.add_examples(examples)
-        self._started.update(new)
-        self._pending, self._pending_bytes = [], 0
-
-    def __exit__(self, error_type: Any, error: BaseException | None, traceback: Any) -> None:
-        if error is not None:
-            with contextlib.suppress(Exception):  # what it could not write goes anyway
-                self._writer.close_all()
-            self._folder.__exit__(error_type, error, traceback)
-            return
-        with self._folder:
-            self._flush()
-            if not self._started:
-                raise UserError(f"no record was written for {self.directory}; a dataset needs at least one")
-            with _system_errors(self.directory):
-                self._writer.close_all()
-                catalog.write(self.path)
-
-
-@contextlib.contextmanager
-def _system_errors(directory: pathlib.Path) -> Iterator[None]:
-    """Turns what ArrayRecord says of a full disk and the like, a RuntimeError, into the OSError that it is."""
-    try:
-        with files.blamed_on(directory):
-            yield
-    except RuntimeError as error:
-        for number in SYSTEM_ERRORS:
-            if os.strerror(number) in str(error):
-                raise OSError(number, os.strerror(number), os.fspath(directory)) from error
-        raise
 
 
 class Records(Sequence):

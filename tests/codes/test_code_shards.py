@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 import tiny_layouts
+import tiny_shards
 
 from musicgen_jax import config
 from musicgen_jax.codes import code_dataset, code_shards, provenance
@@ -26,7 +27,7 @@ def older(tiny_codes, tmp_path_factory) -> str:
     metadata = {"vqvae": layout.fingerprint, "sample_rate": 4000, "num_codes": 16, "hop_lengths": layout.hop_lengths}
     metadata["audio"] = code_shards.read_facts(tiny_codes).audio
     features, splits = _of_older(layout), shards.split_names(tiny_codes)
-    with shards.ShardWriter(out, code_shards.DATASET_NAME, features, splits, metadata) as writer:
+    with tiny_shards.ShardWriter(out, code_shards.DATASET_NAME, features, splits, metadata) as writer:
         for split in splits:
             tracks = code_shards.Tracks(tiny_codes, split)
             for index, entry in enumerate(tracks.entries):
@@ -90,7 +91,7 @@ def write(folder: pathlib.Path, lengths: tuple[int, ...]) -> list[np.ndarray]:
     rng, entries, tracks = np.random.default_rng(0), [], []
     features = code_shards.features(CODEC, ("genre", "artist"))
     metadata = code_shards.metadata(CODEC, "", "")
-    with shards.ShardWriter(folder, code_shards.DATASET_NAME, features, ["train"], metadata) as writer:
+    with tiny_shards.ShardWriter(folder, code_shards.DATASET_NAME, features, ["train"], metadata) as writer:
         for index, length in enumerate(lengths):
             texts = {"track_id": f"track{index}", "labels": {"genre": "organ", "artist": "nobody"}}
             tracks.append(rng.integers(0, 11, (length, 3)).astype(np.int16))

@@ -62,7 +62,7 @@ def start(source: pathlib.Path, out: pathlib.Path, *flags: str) -> subprocess.Po
 
 
 def contents(folder: pathlib.Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import tiny_shards
 
 from musicgen_jax.data import catalog, shards
 
@@ -51,7 +52,7 @@ def test_recordings(tmp_path):
     rng = np.random.default_rng(0)
     metadata = {"sample_rate": 8000, "licence": LICENCE}
     features = shards.audio_features(["genre"], scores=True)
-    with shards.ShardWriter(tmp_path / "out", "musicgen_audio", features, ("train", "test"), metadata) as writer:
+    with tiny_shards.ShardWriter(tmp_path / "out", "musicgen_audio", features, ("train", "test"), metadata) as writer:
         for index in range(5):
             facts = {"segment": index, "start": 0, "track_samples": 40, "track_id": f"t{index}"}
             audio, notes = rng.integers(-9, 9, 40, dtype=np.int16), rng.random((index, 5), np.float32)
@@ -66,7 +67,7 @@ def test_recordings(tmp_path):
 
 
 def test_scores(tmp_path):
-    with shards.ShardWriter(
+    with tiny_shards.ShardWriter(
         tmp_path / "out", "musicgen_scores", shards.score_features(["genre"]), ("train",), {"sample_rate": 8000}
     ) as writer:
         writer.write("train", {"track_id": "a", "labels": {"genre": "x"}, "notes": np.ones((2, 5), np.float32)})

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import tiny_shards
 
 from musicgen_jax.data import output_folder, shards
 from musicgen_jax.runtime import folder_lock
@@ -17,7 +18,7 @@ from musicgen_jax.runtime.errors import UserError
 
 def write(directory, megabytes: float = 0.01) -> None:
     features = shards.audio_features(["genre", "artist"])
-    with shards.ShardWriter(directory, "musicgen_audio", features, ("train",), {"sample_rate": 8000}) as writer:
+    with tiny_shards.ShardWriter(directory, "musicgen_audio", features, ("train",), {"sample_rate": 8000}) as writer:
         for index in range(10):
             size = round(megabytes * 1e5 / 2)
             audio = np.random.default_rng(index).integers(-(2**15), 2**15, size, np.int16)

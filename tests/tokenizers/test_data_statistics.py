@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import tiny_runs
+import tiny_shards
 from conftest import SAMPLE_RATE
 
 from musicgen_jax import config
@@ -22,7 +23,7 @@ DATA = config.DataConfig(batch_size=4)
 def write(directory, tracks: list[np.ndarray]) -> str:
     """Audio shards of int16 tracks, all in the train split."""
     facts = {"sample_rate": SAMPLE_RATE}
-    with shards.ShardWriter(directory, "tracks", shards.audio_features(), ("train",), facts) as writer:
+    with tiny_shards.ShardWriter(directory, "tracks", shards.audio_features(), ("train",), facts) as writer:
         for number, audio in enumerate(tracks):
             labels = {"track_id": f"track{number}", "track_samples": len(audio)}
             for segment, (start, stop) in enumerate(shards.segment_bounds(len(audio), SAMPLE_RATE)):

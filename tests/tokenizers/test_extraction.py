@@ -123,11 +123,16 @@ def small_files(monkeypatch):
     monkeypatch.setattr(shard_files, "RECORDS_PER_SHARD", 2)
 
 
-def test_an_error_leaves_nothing(tiny_tokenizer, tiny_audio_dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(shard_files, "describe", raising(RuntimeError))
-    with pytest.raises(RuntimeError):
-        extraction.extract(tiny_tokenizer, tiny_audio_dataset, str(tmp_path / "codes"), 4.0)
-    assert list(tmp_path.iterdir()) == []
+def test_after_an_error_no_reader_sees_codes_and_the_next_run_is_whole(
+    tiny_tokenizer, tiny_audio_dataset, tiny_codes, tmp_path, monkeypatch
+):
+    out = tmp_path / "codes"
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(shard_files, "describe", raising(RuntimeError))
+        extraction.extract(tiny_tokenizer, tiny_audio_dataset, str(out), 4.0)
+    assert all(path.name.startswith(".") for path in out.iterdir()) and not shards.is_complete(out)
+    extraction.extract(tiny_tokenizer, tiny_audio_dataset, str(out), 4.0)
+    assert contents(out) == contents(tiny_codes)
 
 
 def raising(error: type[BaseException]):
