@@ -71,9 +71,9 @@ def test_guidance_is_by_the_words(generator):
 
 
 def test_windows_of_a_longer_song_are_told_their_own_words(generator):
-    """Other words in its second half change nothing before a window that hears them begins."""
+    """Words in its second half change nothing before a window that hears them begins."""
     lines = [f"[00:{second:02d}.00]la le\n" for second in range(8)]
-    changed = [*lines[:4], *(line.translate(str.maketrans("ae", "ou")) for line in lines[4:])]
+    changed = [*lines[:4], "[00:04.00]\n"]  # an interlude
     audio, other = (generator.generate(8.0, seed=1, lyrics="".join(song)) for song in (lines, changed))
     different = np.flatnonzero(np.abs(audio - other) > 1e-5) / generator.sample_rate
     assert 3.0 < different[0] < 8.0
