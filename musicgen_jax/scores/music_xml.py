@@ -187,7 +187,8 @@ def _syllables(part) -> list[tuple[float, str]]:
         lyric = next((one for one in element.lyrics if one.number == 1 and (one.text or "").strip()), None)
         if lyric is not None and not element.duration.isGrace:
             text = re.sub(r"^\s*\d+\.\s*", "", lyric.text).strip()
-            found.append((float(element.offset), text if lyric.syllabic in ("begin", "middle") else f"{text} "))
+            ends = lyric.syllabic in ("single", "end", "composite", None)
+            found.append((float(element.offset), f"{text} " if ends else text))
     return found
 
 
