@@ -7,6 +7,9 @@ The data are what prepare_data or extract_codes wrote, with scores: chorales, re
 MIDI files alone (`prepare_data --dataset=midi`). Models: `transformer`, with relative attention, or `lstm`, layers of
 about as many parameters in all. Tokens: `grid`, four voices on sixteenths, or `performance`, 388 events that play any
 MIDI file. Scales: `tiny` (laptop CPU, minutes), `small` (about 25 M parameters, one accelerator).
+
+`lyrics=true`: a composer of a grid is told the syllables that its melody has notes for (of scores with words: chorales,
+MIDI files with lyric events), hidden in 15 % of the windows.
 """
 
 from musicgen_jax import config
@@ -69,10 +72,14 @@ SCALES = {"tiny": tiny, "small": small}
 
 
 def get_config(arg: str | None = None) -> config.ComposerTraining:
-    """`arg` is "model=MODEL,tokens=TOKENS,scale=SCALE"."""
-    options = config.parse_arg(arg, model="transformer", tokens="grid", scale="tiny")
+    """`arg` is "model=MODEL,tokens=TOKENS,scale=SCALE,lyrics=BOOL"."""
+    options = config.parse_arg(arg, model="transformer", tokens="grid", scale="tiny", lyrics="false")
     make = config.choose(SCALES, options["scale"])
     of_scale = {model: layers for (model, scale), layers in LAYERS.items() if scale == options["scale"]}
     transformer = config.choose(of_scale, options["model"], "model")
     config.choose(config.TOKENS, options["tokens"], "tokens")
-    return make(options["tokens"], transformer)
+    run = make(options["tokens"], transformer)
+    if config.choose({"true": True, "false": False}, options["lyrics"], "lyrics"):
+        run.model.lyrics, run.model.lyrics_dropout = True, 0.15
+        run.model.conditioner = config.ConditionerConfig(width=64, depth=3, dilation_growth=3, dilation_cycle=3)
+    return run

@@ -14,7 +14,7 @@ from musicgen_jax.scores.score import Score
 
 Path = str | os.PathLike[str]
 DEFAULT_SECONDS = 20.0
-OF_AUDIO = ("mode", "score", "lyrics", "parallel_windows", "sampler", "steps")  # options that a composer does not read
+OF_AUDIO = ("mode", "score", "parallel_windows", "sampler", "steps")  # options that a composer does not read
 
 
 class Composer:
@@ -43,7 +43,8 @@ class Composer:
           num_samples: how many, composed together; None is one.
           show_progress: a bar with the time left, on stderr.
           **said: other options of `sampling.options`, but for those of audio: seed, genre, artist, temperature, top_p,
-            top_k, guidance, guide_by, hop_fraction, total_seconds, batch_size, cache_dtype; and prompt, how the music
+            top_k, guidance, guide_by, hop_fraction, total_seconds, batch_size, cache_dtype; lyrics, whose syllables the
+            melody is to have notes for, of a composer that was trained with lyrics; and prompt, how the music
             begins: a MIDI file, or a score. Equal ones give equal music.
 
         Returns:
@@ -108,6 +109,7 @@ class Composer:
             "guidance",
             "guide_by",
             "timbre",
+            *(() if self.model.hears_lyrics else ("lyrics",)),
             *(() if self.model.config.int8_cache else ("cache_dtype",)),
         )
         taken = {name: value for name, value in said.items() if name not in others}

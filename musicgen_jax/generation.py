@@ -159,6 +159,8 @@ class MusicGenerator:
         scores: performed.Performable | None = None
         if composer is not None:
             scores = composer.commission(said, prime, start.seconds if start is not None and prime is None else 0.0)
+            if composer.model.hears_lyrics and not any(model.hears_lyrics for model in models):
+                said.pop("lyrics", None)  # the melody is for them, and nobody sings
         elif not silent and score is not None:
             scores = performed.load(score)
         given = ["score"] if scores is not None else []

@@ -1,5 +1,6 @@
 """Every reader answers damaged files with one line: no traceback, no hang, no memory beyond reason."""
 
+import itertools
 import json
 import pathlib
 import shutil
@@ -14,7 +15,7 @@ import soundfile
 
 from musicgen_jax import config, kinds
 from musicgen_jax.codes import code_dataset, code_file, code_shards
-from musicgen_jax.data import audio_dataset, manifest, shards
+from musicgen_jax.data import audio_dataset, lyrics, manifest, shards
 from musicgen_jax.runtime import files
 from musicgen_jax.sampling import output, prompts
 
@@ -137,3 +138,20 @@ def test_samples(samples, tiny_tokenizer):
     fuzzing.survey_file(
         samples / "codes.npz", read, fuzzing.zip_mutations((samples / "codes.npz").read_bytes(), 11, COUNT)
     )
+
+
+def test_lyrics(tmp_path):
+    """Whatever the bytes are, characters and times agree."""
+    content = "[offset:+20]\n[00:01.00][00:11.5]Füße <00:01.50>über\n[00:03]\nmore words\n[01:02:33]end".encode()
+    (tmp_path / "song.lrc").write_bytes(content)
+
+    def read(path: pathlib.Path) -> lyrics.Lyrics:
+        found = lyrics.parse(lyrics.read(path)[0], 60.0)
+        assert len(found.text) == len(found.times) and np.isfinite(found.times).all()
+        assert (np.diff(found.times) >= 0).all() and len(lyrics.folded(found.text)) == len(found)
+        lyrics.syllables(found.text, 60.0)
+        return found
+
+    extremes = (b"[99:99.99]" * 2000, b"<0:0>" * 5000, b"[00:00" * 5000, b"\xff\xfe" + b"[" * 3001, b"[a:" * 4000)
+    inputs = itertools.chain(fuzzing.mutations(content, 11, COUNT), (content + extreme for extreme in extremes))
+    fuzzing.survey_file(tmp_path / "song.lrc", read, inputs)

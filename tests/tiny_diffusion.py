@@ -27,7 +27,7 @@ def trained_diffusion(model: config.DiffusionConfig, seed: int = 0) -> TrainedDi
     shapes = jax.eval_shape(functional.init, jax.random.key(0))
     rng = np.random.default_rng(seed)
     weights = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(scale=0.35, size=leaf.shape), leaf.dtype), shapes)
-    return TrainedDiffusion(model, functional, weights, "")
+    return TrainedDiffusion(model, functional, tiny_priors.attentive(weights), "")
 
 
 class JointTable:

@@ -46,7 +46,17 @@ def trained_prior(model: config.PriorConfig, codes_path: str = "", seed: int = 0
     shapes = jax.eval_shape(functional.init, jax.random.key(0))
     rng = np.random.default_rng(seed)
     weights = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(scale=0.35, size=leaf.shape), leaf.dtype), shapes)
-    return trained.TrainedPrior(model, functional, weights, codes_path)
+    return trained.TrainedPrior(model, functional, attentive(weights), codes_path)
+
+
+def attentive(weights: tuple) -> tuple:
+    """Random (parameters, buffers) whose attention to a memory is as decided as that of trained ones: all rows alike
+    would hardly be heard."""
+
+    def louder(path: tuple, leaf: jax.Array) -> jax.Array:
+        return 4 * leaf if "memory_attention" in jax.tree_util.keystr(path) else leaf
+
+    return jax.tree_util.tree_map_with_path(louder, weights)
 
 
 def notes(rng: np.random.Generator, size: int, seconds: float, num: int = 6) -> np.ndarray:

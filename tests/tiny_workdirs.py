@@ -21,9 +21,9 @@ def write(root: pathlib.Path, tokenizer: Tokenizer, tiers: tuple[str, ...] = ("t
         write_workdir(root / tier, run, prior.weights)
 
 
-def write_diffusion(root: pathlib.Path, tokenizer: Tokenizer, tier: str) -> None:
-    """Writes ROOT/TIER, a diffusion model's."""
-    model = tiny_diffusion.model_config(tier, **_of_tokenizer(tokenizer, tier))
+def write_diffusion(root: pathlib.Path, tokenizer: Tokenizer, tier: str, **changes: Any) -> None:
+    """Writes ROOT/TIER, a diffusion model's with these changes."""
+    model = tiny_diffusion.model_config(tier, **_of_tokenizer(tokenizer, tier) | changes)
     run = config.DiffusionTraining(model=model, data=config.DataConfig(path="codes"))
     write_workdir(root / tier, run, tiny_diffusion.trained_diffusion(model).weights)
 

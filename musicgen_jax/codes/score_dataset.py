@@ -8,11 +8,12 @@ import jax
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.codes import meter, places, score_reader, score_tokens
-from musicgen_jax.data import labels, loader, shards
+from musicgen_jax.codes import lyric_windows, meter, places, score_reader, score_tokens
+from musicgen_jax.data import labels, loader, lyric_facts, lyrics, shards
 from musicgen_jax.runtime import console
 from musicgen_jax.runtime.errors import UserError
-from musicgen_jax.scores.score import PITCH
+from musicgen_jax.scores.grid import CELLS
+from musicgen_jax.scores.score import PITCH, Score
 
 NUM_TEMPOS = 5  # by which a performance is told, evenly spaced: each piece is encoded once in each
 KEPT_PIECES = 4096  # encoded, in memory
@@ -42,8 +43,24 @@ def resolve(model: config.ComposerConfig, directory: str) -> config.ComposerConf
         track_seconds=seconds / len(told),
         **labels.resolve(model, [piece.labels for piece in pieces["train"]], directory),
     )
+    if model.lyrics:
+        sung = [lyric_facts.of(sung_in(piece.score, resolved), "score") for piece, _ in told if piece.score.syllables]
+        remedy = "prepare chorales or MIDI files with words, or train without: --config.model.lyrics=false"
+        config.require(bool(sung), f"{directory}: no score of the training split has syllables: {remedy}")
+        resolved = dataclasses.replace(resolved, characters=lyric_windows.vocabulary(sung))
+        resolved = dataclasses.replace(resolved, lyric_tokens=lyric_windows.num_tokens(sung, resolved))
     resolved.validate()
     return resolved
+
+
+def sung_in(score: Score, model: config.ComposerConfig) -> lyrics.Lyrics | None:
+    """The syllables of a score in the time of a composer's tokens on a grid, at the tempo that is usual to it; None
+    where it has none."""
+    if not score.syllables:
+        return None
+    per_quarter = CELLS * model.voices / model.codes_per_second
+    seconds = score.quarter_at(np.array([second for second, _ in score.syllables])) * per_quarter
+    return lyrics.timed(list(zip(seconds.tolist(), (text for _, text in score.syllables), strict=True)))
 
 
 def _told(
@@ -86,6 +103,7 @@ class ScoreWindows(places.Places):
             meter.positions(piece.score, len(codes) // model.voices + model.context // model.voices)
             for piece, codes in (told if model.hears_meter else ())
         ]
+        self._sung = [sung_in(piece.score, model) for piece, _ in (told if model.lyrics else ())]
         self._shifts = [self.tokens.shifts(codes) for _, codes in told]
         super().__init__([len(codes) for _, codes in told], model.context, model.voices)
 
@@ -115,7 +133,7 @@ class ScoreWindows(places.Places):
         Returns:
           "codes" int32 [T, 1]; "mask" bool [T], False behind the piece's end, where codes are 0; "labels"
           int32 [L], see `labels.encode_all`; "start", "length" int32 scalars, in tokens; of a grid, "position" int32
-          [S, 4] as `meter.positions` has it.
+          [S, 4] as `meter.positions` has it; of a composer that is told the lyrics those of `lyric_windows.window`.
         """
         model, piece, whole = self.model, self.pieces[index], self.codes(index, tempo)
         start = min(start, max(0, len(whole) - 1) // model.voices * model.voices)
@@ -131,6 +149,9 @@ class ScoreWindows(places.Places):
         if model.hears_meter:
             first, size = start // model.voices, model.context // model.voices
             example["position"] = self._positions[index][first : first + size]
+        if model.lyrics:
+            begin = start / model.codes_per_second
+            example |= lyric_windows.window(model, self._sung[index], begin, model.lyric_tokens)
         return example
 
 
@@ -146,7 +167,9 @@ class RandomScoreWindow(grain.transforms.RandomMap):
         tempo = float(rng.choice(self._tempos))
         index, start = self._windows.place(slot, rng)
         semitones = int(rng.choice(self._windows.shifts(index, self._most)))
-        return labels.partly_told(self._windows.window(index, start, semitones, tempo), self._unknown_labels, rng)
+        example = self._windows.window(index, start, semitones, tempo)
+        example = lyric_windows.with_others(example, rng) if self._windows.model.lyrics else example
+        return labels.partly_told(example, self._unknown_labels, rng)
 
 
 def training_batches(run: config.ComposerTraining, mesh: jax.sharding.Mesh) -> Callable[[int], Iterator[loader.Batch]]:

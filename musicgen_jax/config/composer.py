@@ -51,6 +51,8 @@ class ComposerConfig(PriorConfig):
     def validate(self) -> None:
         require(self.tokens in TOKENS, f"model.tokens={self.tokens!r}: must be one of {', '.join(TOKENS)}")
         require(self.tier == STREAM, f"model.tier={self.tier!r}: a composer's stream is {STREAM}")
+        rule = "only a composer of tokens=grid is told lyrics: a performance has no time of its own"
+        require(not self.lyrics or self.tokens == "grid", f"model.lyrics={self.lyrics}: {rule}")
         super().validate()
         require(
             self.context % self.voices == 0,

@@ -131,14 +131,37 @@ def parse(text: str, seconds: float) -> Lyrics:
         plain = _clean(text).strip()
         _require_size(len(plain))
         return Lyrics(plain, (np.arange(len(plain)) * (seconds / max(len(plain), 1))).astype(np.float32))
-    pieces, offset = _pieces(text)
+    return timed(pieces_of(text))
+
+
+def syllables(text: str, seconds: float) -> tuple[tuple[float, str], ...]:
+    """The syllables of a text with or without times, as `Score.syllables` has them; arguments as of `parse`.
+
+    A syllable is what has a time of its own, or stands between hyphens; where neither is there, it is a word.
+    """
+    whole, found, place = parse(text, seconds), [], 0
+    pieces = sorted(pieces_of(text), key=lambda piece: piece[0]) if has_times(text) else [(0.0, f"{whole.text} ")]
+    for _, piece in pieces:
+        for part in re.finditer(r"([^\s-]+)-?(\s*)", piece):
+            time = float(whole.times[place + part.start()])
+            found.append((time, part[1] + (" " if part[2] else "")))
+        place += len(piece)
+    return tuple(found)
+
+
+def timed(pieces: Sequence[tuple[float, str]]) -> Lyrics:
+    """When each character is sung of words or syllables whose beginnings are known: (second, text) each, and "" ends
+    what is before it. As in `parse`, characters are spread evenly up to the next time.
+
+    Raises UserError for more than `MAX_CHARACTERS`.
+    """
     _require_size(sum(len(piece) for _, piece in pieces))
     pieces = sorted(pieces, key=lambda piece: piece[0])
-    starts = np.array([time for time, _ in pieces]) - offset
-    lengths = np.array([len(piece) for _, piece in pieces])
+    starts = np.array([time for time, _ in pieces])
+    lengths = np.array([len(piece) for _, piece in pieces], np.int64)
     gaps = np.diff(starts, append=np.inf)
-    timed = (lengths > 0) & np.isfinite(gaps)
-    pace = np.minimum(gaps[timed] / lengths[timed], LONGEST_CHARACTER)
+    sung = (lengths > 0) & np.isfinite(gaps)
+    pace = np.minimum(gaps[sung] / lengths[sung], LONGEST_CHARACTER)
     usual = float(np.median(pace)) if len(pace) else CHARACTER_SECONDS
     each = np.where(np.isfinite(gaps), np.minimum(gaps / np.maximum(lengths, 1), LONGEST_CHARACTER), usual)
     places = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
@@ -165,8 +188,11 @@ def _tag(seconds: float) -> str:
     return f"{hundredths // 6000:02d}:{hundredths // 100 % 60:02d}.{hundredths % 100:02d}"
 
 
-def _pieces(text: str) -> tuple[list[tuple[float, str]], float]:
-    """(time in seconds, words that begin then) of an LRC text, in the order of its lines, and its offset in seconds."""
+def pieces_of(text: str) -> list[tuple[float, str]]:
+    """(second, words that begin then) of an LRC text, in the order of its lines; see `timed`.
+
+    Raises UserError for more than `MAX_CHARACTERS`.
+    """
     lines: list[tuple[list[float], list[str]]] = []  # what goes on with a line is joined once, or long ones take hours
     offset = 0.0
     for line in _clean(text).split("\n"):
@@ -178,11 +204,10 @@ def _pieces(text: str) -> tuple[list[tuple[float, str]], float]:
             lines += [(times or [0.0], [rest])] if times or rest else []
         elif rest:  # words without a time of their own go on with the line before them
             lines[-1][1].append(rest)
-    joined_lines = [(times, "\n".join(parts)) for times, parts in lines]
-    _require_size(sum(len(times) * len(rest) for times, rest in joined_lines))
-    return [
-        piece for times, rest in joined_lines for time in times for piece in _words(rest, time, time - times[0])
-    ], offset
+    whole = [(times, "\n".join(parts)) for times, parts in lines]
+    _require_size(sum(len(times) * len(rest) for times, rest in whole))
+    found = [piece for times, rest in whole for time in times for piece in _words(rest, time, time - times[0])]
+    return [(time - offset, piece) for time, piece in found]
 
 
 def _line_times(line: str) -> tuple[list[float], str]:

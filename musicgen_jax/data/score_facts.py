@@ -19,7 +19,7 @@ class ScoreFacts:
       num_notes: of the whole track.
       digest: of the notes, hexadecimal.
       crowds: see `excerpts.crowds`.
-      quarters, bars, fermatas: see `scores.score.Score`; () where they are not known.
+      quarters, bars, fermatas, syllables: see `scores.score.Score`; () where they are not known.
     """
 
     kind: str = ""
@@ -29,6 +29,7 @@ class ScoreFacts:
     quarters: tuple[float, ...] = ()
     bars: tuple[float, ...] = ()
     fermatas: tuple[tuple[float, float], ...] = ()
+    syllables: tuple[tuple[float, str], ...] = ()
 
     def score(self, notes: np.ndarray) -> Score | None:
         """The track's score, whose notes are float32 [N, 5]; None where it has none.
@@ -39,7 +40,8 @@ class ScoreFacts:
         if not self.kind:
             return None
         quarters, bars = (np.array(x) if x else None for x in (self.quarters, self.bars))
-        return Score(notes, quarters, bars, np.array(self.fermatas, np.float32).reshape(-1, 2))
+        fermatas = np.array(self.fermatas, np.float32).reshape(-1, 2)
+        return Score(notes, quarters, bars, fermatas, self.syllables)
 
 
 NONE = ScoreFacts()
@@ -52,10 +54,13 @@ def of(score: Score | None, kind: str) -> ScoreFacts:
     quarters, bars = (() if x is None else tuple(x.tolist()) for x in (score.quarters, score.bars))
     digest = hashlib.sha256(np.ascontiguousarray(score.notes).tobytes()).hexdigest()[:16]
     fermatas = tuple(map(tuple, score.fermatas.tolist()))
-    return ScoreFacts(kind, len(score.notes), digest, excerpts.crowds(score.notes), quarters, bars, fermatas)
+    crowds, meter = excerpts.crowds(score.notes), (quarters, bars, fermatas)
+    return ScoreFacts(kind, len(score.notes), digest, crowds, *meter, score.syllables)
 
 
 def index_row(row: Any) -> dict[str, Any]:
     """A dataclass with fields `score` and `lyrics` as a row of JSON lines; without those that a track has none of."""
     values = dataclasses.asdict(row)
+    if not values["score"]["syllables"]:
+        del values["score"]["syllables"]
     return {name: value for name, value in values.items() if name not in ("score", "lyrics") or value["kind"]}

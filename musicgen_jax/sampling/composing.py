@@ -11,6 +11,7 @@ import numpy as np
 
 from musicgen_jax import config
 from musicgen_jax.codes import meter, score_tokens
+from musicgen_jax.data import lyrics
 from musicgen_jax.priors import trained
 from musicgen_jax.sampling import journals, options, requests, sampler_settings, tier_sampler
 from musicgen_jax.scores import performance_events
@@ -75,7 +76,12 @@ def validate(composer: trained.TrainedPrior, request: requests.Request, prime: S
     request.validate_values()
     model = composer.config
     for words in request.all_words():
-        composer.require_known(words)
+        composer.require_told(words, request.total_seconds or request.seconds)
+    told = composer.hears_lyrics or not request.lyrics
+    rule = "train one with --config=configs/symbolic.py:lyrics=true"
+    config.require(told, f"`lyrics`: this composer is not told lyrics: leave them out, or {rule}")
+    rule = "words and a beginning do not go together: leave one of them out"
+    config.require(prime is None or not request.lyrics, f"`lyrics`: the score continues a prompt; {rule}")
     for option in options.OPTIONS:
         if option.type == "by_stream":
             value = operator.attrgetter(option.field)(request)
@@ -143,7 +149,8 @@ def _on_a_grid(
         _with_meter(tokens.decode(row[:, 0].astype(np.int16), quarter), plan[:num_steps])
         for row, plan in zip(codes, plans, strict=True)
     ]
-    return Composed(codes, tuple(scores))
+    sung = [one for one in lyrics.syllables(request.lyrics, request.total_seconds) if one[0] < request.seconds]
+    return Composed(codes, tuple(dataclasses.replace(score, syllables=tuple(sung)) for score in scores))
 
 
 def _with_meter(score: Score, plan: np.ndarray) -> Score:

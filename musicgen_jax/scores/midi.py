@@ -19,6 +19,7 @@ MAX_TRACKS = 1024  # a symphony has some dozens
 # track, before anything can be said about it; real files have one such byte in a thousand at most.
 MAX_PROGRAMS = 1 << 14
 MAX_SIGNATURES = 1 << 16  # changes of meter
+MAX_SYLLABLES = 1 << 16  # lyric events
 MAX_AT_ONCE = 1024  # notes that sound together: an orchestra has a hundred
 DEFAULT_TEMPO = 500_000  # microseconds a quarter where a file has no tempo: 120 quarters a minute
 MAX_TEMPO = (1 << 24) - 1  # microseconds a quarter; three bytes
@@ -34,8 +35,9 @@ def read(path: files.Path, apply_sustain: bool = False, may_be_empty: bool = Fal
     out: their keys are instruments, not pitches. A note that never ends is left out; where a key is struck again
     before it was let go, the first note ends first.
 
-    Quarters are those of the tempo map. Bars are those of the time signatures, None where the file has none; a first
-    bar that is shorter than the second is an upbeat, so its bar begins before the score does.
+    Lyric events are syllables, whichever track they are in. Quarters are those of the tempo map. Bars are those of
+    the time signatures, None where the file has none; a first bar that is shorter than the second is an upbeat, so
+    its bar begins before the score does.
 
     Args:
       path: of the file.
@@ -101,7 +103,22 @@ def _parsed(content: bytes, apply_sustain: bool, may_be_empty: bool) -> Score:
     quarters = seconds.at(np.arange(num_quarters + 1, dtype=np.float64) * song.tpq)
     if not (np.diff(quarters) > 0).all():
         raise UserError(f"damaged MIDI (a tempo of 0 microseconds a quarter): {COPY_AGAIN}")
-    return Score(rows, quarters, _bars(song, num_quarters))
+    return Score(rows, quarters, _bars(song, num_quarters), syllables=_syllables(song, seconds))
+
+
+def _syllables(song, seconds: "_TempoMap") -> tuple[tuple[float, str], ...]:
+    """The lyric events of all tracks, in order; those whose text is no text are left out."""
+    found = []
+    for track in song.tracks:
+        if len(track.lyrics) > MAX_SYLLABLES - len(found):
+            raise UserError(f"too many lyric events: at most {MAX_SYLLABLES} are read")
+        for event in track.lyrics:
+            try:
+                text = event.text
+            except UnicodeDecodeError:
+                continue
+            found += [(float(seconds.at(np.float64(event.time))), text)] if text.strip() and event.time >= 0 else []
+    return tuple(sorted(found, key=lambda syllable: syllable[0]))
 
 
 def _rounded(seconds: np.ndarray) -> np.ndarray:
@@ -245,9 +262,9 @@ def write(path: files.Path, score: Score) -> None:
 def to_bytes(score: Score) -> bytes:
     """A MIDI file of format 1; equal scores give equal bytes.
 
-    A track for each part, up to the last that has notes. Tempo and time signatures are those of the quarters and bars
-    of the score, 120 quarters a minute where it has none. Tick 0 is second 0: what sounds already is cut there. Pitches
-    and velocities are rounded, times go to the nearest of 960 ticks a quarter.
+    A track for each part, up to the last that has notes, syllables in the first. Tempo and time signatures are
+    those of the quarters and bars of the score, 120 quarters a minute where it has none. Tick 0 is second 0: what
+    sounds already is cut there. Pitches and velocities are rounded, times go to the nearest of 960 ticks a quarter.
 
     Raises:
       UserError: it is too long, or a quarter lasts longer than MIDI can say (16.7 s).
@@ -278,8 +295,17 @@ def to_bytes(score: Score) -> bytes:
             np.round(notes[:, VELOCITY]).astype(np.int8),
             "tick",
         )
+        if part == 0:
+            track.lyrics.extend(_lyric_events(score.syllables, meter))
         song.tracks.append(track)
     return song.dumps_midi()
+
+
+def _lyric_events(syllables: tuple[tuple[float, str], ...], meter: Score) -> list:
+    import symusic
+
+    ticks = (round(float(meter.quarter_at(second)) * TICKS_PER_QUARTER) for second, _ in syllables)
+    return [symusic.TextMeta(tick, text) for tick, (_, text) in zip(ticks, syllables, strict=True)]
 
 
 def _anchors(score: Score) -> tuple[np.ndarray, float]:

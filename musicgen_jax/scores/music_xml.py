@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 import warnings
 import zipfile
 from fractions import Fraction
@@ -61,15 +62,17 @@ def _parsed(path: pathlib.Path) -> Written:
         # Past music21's cache of parsed files: pickling a score takes longer than parsing it.
         parsed = converter.parse(path, forceSource=True, storePickle=False)
     parts = tuple(getattr(parsed, "parts", ()))
-    names, rows, fermatas = [], [np.zeros((0, 5), np.float32)], []
+    names, rows, fermatas, syllables = [], [np.zeros((0, 5), np.float32)], [], []
     for index, part in enumerate(parts):
         names.append(" ".join((part.partName or f"part {index + 1}").split()))
         voice = _voice(part, names[-1], fermatas)
         _require_singable(voice, names[-1])
+        syllables = syllables or _syllables(part)
         rows.append(np.concatenate([voice, np.tile(np.float32([VELOCITY, index]), (len(voice), 1))], axis=1))
     score = Score(np.concatenate(rows))
     quarters = np.arange(max(1, np.ceil(score.seconds)) + 1)
-    score = Score(score.notes, quarters, _bars(parts[0]) if parts else None, _union(fermatas))
+    bars = _bars(parts[0]) if parts else None
+    score = Score(score.notes, quarters, bars, _union(fermatas), tuple(syllables))
     return Written(files.describe_path(path.stem), tuple(names), score)
 
 
@@ -77,7 +80,8 @@ def write(path: files.Path, score: Score) -> None:
     """Writes a score as MusicXML: a part for each of its monophonic voices (`Score.voices`), bars of common time.
 
     Onsets and ends go to the nearest of 24 places in a quarter, which has sixteenths, triplets and their halves; every
-    note lasts one of them at least. Velocities and fermatas are not written.
+    note lasts one of them at least. A syllable stands below the first voice that begins a note with it. Velocities and
+    fermatas are not written.
 
     Raises:
       UserError: the score has no quarters, so that nobody knows how long its notes are on paper; or music21 is not
@@ -86,23 +90,32 @@ def write(path: files.Path, score: Score) -> None:
     if score.quarters is None:
         raise UserError("the score has no quarters: a performance without a meter is written as MIDI")
     try:
-        from music21 import note, stream
+        from music21 import stream
         from music21.musicxml import m21ToXml
     except ImportError as error:
         raise UserError("MusicXML needs music21, which is not installed: pip install 'musicgen_jax[demo]'") from error
     written = stream.Score()
+    syllables = {round(float(score.quarter_at(second)) * PLACES): text for second, text in score.syllables}
     for voice in score.voices():
         part = stream.Part()
         places = score.quarter_at(np.stack([voice[:, ONSET], voice[:, ONSET] + voice[:, DURATION]]).astype(np.float64))
         starts, ends = np.round(places * PLACES).astype(int)
         for pitch, start, end in zip(voice[:, PITCH], starts, np.maximum(ends, starts + 1), strict=True):
-            part.insert(
-                start / PLACES, note.Note(round(float(pitch)), quarterLength=Fraction(int(end - start), PLACES))
-            )
+            part.insert(start / PLACES, _note(float(pitch), int(end - start), syllables.pop(int(start), "")))
         written.insert(0, part)
     with warnings.catch_warnings(action="ignore"), files.replaced(path) as file:
         content = m21ToXml.GeneralObjectExporter().parse(written)
         file.write(content)
+
+
+def _note(pitch: float, places: int, syllable: str):
+    """A music21 note of so many places, with its syllable below it, or none."""
+    from music21 import note
+
+    made = note.Note(round(pitch), quarterLength=Fraction(places, PLACES))
+    if syllable:
+        made.lyrics.append(note.Lyric(syllable.strip(), syllabic="single" if syllable.endswith(" ") else "begin"))
+    return made
 
 
 def _require_size(path: pathlib.Path) -> None:
@@ -165,6 +178,18 @@ def _voice(part, name: str, fermatas: list[tuple[float, float]]) -> np.ndarray:
         else:
             rows.append([pitch, onset, duration])
     return np.array(rows, np.float32).reshape(-1, 3)
+
+
+def _syllables(part) -> list[tuple[float, str]]:
+    """The first verse that is written below the notes of a music21 part: (quarter, syllable), see `Score.syllables`."""
+    found = []
+    for element in part.flatten().notes:
+        lyric = next((one for one in element.lyrics if one.number == 1 and (one.text or "").strip()), None)
+        if lyric is not None and not element.duration.isGrace:
+            text = re.sub(r"^\s*\d+\.\s*", "", lyric.text).strip()
+            ends = lyric.syllabic in ("single", "end", "composite", None)
+            found.append((float(element.offset), f"{text} " if ends else text))
+    return found
 
 
 def _bars(part) -> np.ndarray | None:

@@ -28,6 +28,8 @@ class Score:
       bars: float64 [K], the positions at which bars begin, counted in quarters: k is the time `quarters[k]`. Positions
         before the first quarter are negative: a bar of which only the upbeat is played. None where none are known.
       fermatas: float32 [F, 2], start and end in seconds of each stretch of time under a fermata; may be empty.
+      syllables: (second, text) of each syllable that is sung, in the order of time, where there are words; the last one
+        of a word has the space behind it, so that the texts one after the other are the words.
 
     Raises:
       UserError: an array of another shape, a number out of range or not finite.
@@ -37,12 +39,16 @@ class Score:
     quarters: np.ndarray | None = None
     bars: np.ndarray | None = None
     fermatas: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    syllables: tuple[tuple[float, str], ...] = ()
 
     def __post_init__(self) -> None:
         notes = _array(self.notes, np.float32, (-1, 5), "notes")
         _require_playable(notes)
         object.__setattr__(self, "notes", _sorted(notes))
         object.__setattr__(self, "fermatas", _array(self.fermatas, np.float32, (-1, 2), "fermatas"))
+        if self.syllables:
+            syllables = tuple((float(second), text) for second, text in self.syllables)
+            object.__setattr__(self, "syllables", tuple(sorted(syllables, key=lambda syllable: syllable[0])))
         if self.quarters is not None:
             object.__setattr__(self, "quarters", _array(self.quarters, np.float64, (-1,), "quarters"))
             if len(self.quarters) < 2 or not (np.diff(self.quarters) > 0).all():
@@ -87,7 +93,8 @@ class Score:
         notes = self.notes[inside] - np.float32([0, start, 0, 0, 0])
         held = (self.fermatas[:, 0] < stop) & (self.fermatas[:, 1] > start)
         quarters, bars = self._cut_meter(start, stop)
-        return Score(notes, quarters, bars, self.fermatas[held] - np.float32(start))
+        syllables = tuple((second - start, text) for second, text in self.syllables if start <= second < stop)
+        return Score(notes, quarters, bars, self.fermatas[held] - np.float32(start), syllables)
 
     def _cut_meter(self, start: float, stop: float) -> tuple[np.ndarray | None, np.ndarray | None]:
         if self.quarters is None:
@@ -118,7 +125,9 @@ class Score:
         inside = (ends > starts) | ((self.notes[:, DURATION] == 0) & (self.notes[:, ONSET] == starts))
         fermatas = np.clip(self.fermatas, 0, np.float32(seconds))
         kept = notes[inside & (starts < seconds)]
-        return dataclasses.replace(self, notes=kept, fermatas=fermatas[fermatas[:, 1] > fermatas[:, 0]])
+        syllables = tuple(syllable for syllable in self.syllables if 0 <= syllable[0] < seconds)
+        fermatas = fermatas[fermatas[:, 1] > fermatas[:, 0]]
+        return dataclasses.replace(self, notes=kept, fermatas=fermatas, syllables=syllables)
 
     def transposed(self, semitones: float) -> "Score":
         """Every note `semitones` higher. Raises UserError where one would leave the range of MIDI."""
@@ -130,7 +139,9 @@ class Score:
             raise UserError(f"factor is {factor}; a score is stretched by a positive number")
         notes = (self.notes * np.float64([1, factor, factor, 1, 1])).astype(np.float32)
         quarters = None if self.quarters is None else self.quarters * factor
-        return Score(notes, quarters, self.bars, (self.fermatas * np.float64(factor)).astype(np.float32))
+        syllables = tuple((factor * second, text) for second, text in self.syllables)
+        fermatas = (self.fermatas * np.float64(factor)).astype(np.float32)
+        return Score(notes, quarters, self.bars, fermatas, syllables)
 
     def second_at(self, position: np.ndarray | float) -> np.ndarray:
         """Time in seconds, float64, of positions in quarters; beyond the known quarters in the tempo at their end.
@@ -174,7 +185,7 @@ def of_voices(voices: list[np.ndarray], **meter: np.ndarray | None) -> Score:
 
     Args:
       voices: float32 [N, 4] each: pitch, onset, duration, velocity in (0, 1].
-      **meter: `quarters`, `bars`, `fermatas`, as in `Score`.
+      **meter: `quarters`, `bars`, `fermatas`, `syllables`, as in `Score`.
     """
     scale = np.float32([1, 1, 1, MAX_VELOCITY])
     rows = [

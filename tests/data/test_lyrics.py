@@ -115,3 +115,27 @@ def test_folding_keeps_the_number_of_characters():
 def test_words_alone_are_what_published_priors_read():
     assert lyrics.words("[00:02.00]b\n[00:01.00]<00:01.10>a <00:01.50>c") == "a c\nb\n"
     assert lyrics.words("A plain\ttext\n") == "A plain\ttext\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Mei-ne See-le", ["Mei", "ne ", "See", "le "]),
+        ("[00:01.00]Mei-ne <00:02.00>See<00:03.00>le<00:04.00>", ["Mei", "ne ", "See", "le "]),
+        ("[00:01.00]one two\n[00:02.00]three", ["one ", "two ", "three "]),
+        ("", []),
+        (" - ", []),
+    ],
+)
+def test_syllables(text, expected):
+    found = lyrics.syllables(text, 10.0)
+    assert [syllable for _, syllable in found] == expected
+    assert sorted(found, key=lambda syllable: syllable[0]) == list(found)
+
+
+def test_what_is_written_is_read():
+    pieces = [(0.25, "Mei"), (0.5, "ne "), (61.25, "See")]
+    found = lyrics.parse(lyrics.to_lrc(pieces, 62.0), 70.0)
+    assert found.text == "Meine See\n"
+    np.testing.assert_allclose(found.times[[0, 3, 6]], [0.25, 0.5, 61.25])
+    assert lyrics.syllables(lyrics.to_lrc(pieces, 62.0), 70.0) == ((0.25, "Mei"), (0.5, "ne "), (61.25, "See "))

@@ -186,7 +186,8 @@ def _perform(written: music_xml.Written, rng: np.random.Generator) -> tuple[list
     # The last quarter that is known may end after the last note, in the tempo before.
     quarters = np.interp(score.quarters, [*knots, knots[-1] + 1], [*seconds, seconds[-1] + quarter])
     fermatas = np.interp(score.fermatas, knots, seconds)
-    performed = of_voices(voices, quarters=quarters, bars=score.bars, fermatas=fermatas)
+    syllables = tuple((float(np.interp(quarter, knots, seconds)), text) for quarter, text in score.syllables)
+    performed = of_voices(voices, quarters=quarters, bars=score.bars, fermatas=fermatas, syllables=syllables)
     return voices, performed.cut(0, length), length
 
 
