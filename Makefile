@@ -17,7 +17,7 @@ STACK := $(addprefix tests/,test_cli.py test_generation.py training sharding tra
 	data/test_loader.py codes/test_code_dataset.py quantizers/test_quantizer.py tokenizers/test_loss.py \
 	tokenizers/test_chunked.py tokenizers/test_extraction.py)
 
-.PHONY: demo test test-stack test-slow test-parity transcriber lint format clean
+.PHONY: demo test test-stack test-slow test-beam test-parity transcriber lint format clean
 
 demo: $(VENV)/.demo
 	PYTHON=$(BIN)/python launch/demo.sh demo
@@ -31,6 +31,10 @@ test-stack: $(VENV)/.test
 # As production compiles; a file's tests stay together, for what they share takes long.
 test-slow: $(VENV)/.test
 	XLA_FLAGS= $(PYTEST) --dist loadfile -m "slow and not parity"
+
+# Apache Beam wants an older protobuf than what is tested above: name a virtual environment of its own.
+test-beam: $(VENV)/.beam
+	$(TEST_ENV) $(BIN)/python -m pytest tests/data/test_beam_runner.py
 
 test-parity: $(VENV)/.test $(VENV)/.parity
 	$(PYTEST) --dist loadfile -m parity
@@ -68,6 +72,10 @@ $(VENV)/.test: setup.py
 
 $(VENV)/.parity: setup.py
 	$(call install,parity)
+
+$(VENV)/.beam: setup.py
+	$(call install,beam)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "pytest>=8"
 
 # A stamp file for each extra: an interrupted installation starts again, a finished one is not repeated.
 define install
