@@ -7,7 +7,7 @@ import hashlib
 import jax
 import numpy as np
 
-RENDERING = 2  # how often the synthesizer has changed what is heard of the same numbers
+SINGING = 2  # how often the synthesizer has changed what is heard of the same vowels
 
 
 @functools.partial(
@@ -138,7 +138,7 @@ ALL = (ORGAN, FLUTE, STRINGS, VOICE)
 
 def digest(timbre: Timbre) -> str:
     """SHA-256 of a timbre's name and numbers, hexadecimal: changes whenever the sound would."""
-    sha = hashlib.sha256(f"{timbre.name}{RENDERING}".encode())
+    sha = hashlib.sha256(f"{timbre.name}{'' if timbre.vowels is None else SINGING}".encode())
     for field, leaf in jax.tree_util.tree_flatten_with_path(timbre)[0]:
         value = np.asarray(leaf, np.float32)
         sha.update(f"{jax.tree_util.keystr(field)}{value.shape}".encode() + value.tobytes())
