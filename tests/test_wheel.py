@@ -64,7 +64,7 @@ def test_it_works_outside_the_repository(wheel, tmp_path):
     assert json.loads(planned.stdout)["fits"] is True
     start = f"next: {programs / 'musicgen-jax'} train_prior --config=configs/prior.py:tier=top,scale=tiny "
     assert planned.stderr.splitlines()[-1].startswith(start)
-    template = run(
-        "python", "-c", "from musicgen_jax.evaluation import report; print(len(report._template().template) > 1000)"
-    )
-    assert template.stdout == "True\n", template.stderr
+    names = ("report_template.html", "page_style.css")
+    program = f"from musicgen_jax.evaluation import page; print(*[len(page._text(name)) > 1000 for name in {names}])"
+    pages = run("python", "-c", program)
+    assert pages.stdout == "True True\n", pages.stderr

@@ -102,6 +102,7 @@ class Windows(places.Places):
       tracks: the codes.
       entries: of the index, one a track.
       hop_length: samples of a frame of the stream.
+      sings: whether windows have the words around them, see `lyric_windows.window`.
     """
 
     def __init__(self, directory: str, split: str, model: config.PriorConfig):
@@ -111,7 +112,8 @@ class Windows(places.Places):
         super().__init__(map(self.num_frames, range(len(self.entries))), model.context, model.multiple)
         self.size_of_notes = max(model.score_notes, most_notes(self.entries, model)) if model.score else 0
         told = [entry.lyrics for entry in self.entries]
-        self.size_of_lyrics = max(model.lyric_tokens, lyric_windows.num_tokens(told, model)) if model.lyrics else 0
+        self.sings = model.lyrics is True  # what published priors are told of words, `priors.jukebox_batch` makes
+        self.size_of_lyrics = max(model.lyric_tokens, lyric_windows.num_tokens(told, model)) if self.sings else 0
 
     def num_frames(self, track: int) -> int:
         """Frames of this stream in a track, given by its index among `entries`."""
@@ -150,7 +152,7 @@ class Windows(places.Places):
             begin = start * hop / self.tracks.layout.sample_rate
             notes = found.get("notes", np.zeros((0, 5), np.float32))
             example |= {"notes": excerpts.window(notes, begin, self.size_of_notes), "scored": bool(entry.score.kind)}
-        if model.lyrics:
+        if self.sings:
             begin = start * hop / self.tracks.layout.sample_rate
             bounds = lyric_windows.stretch(model, begin)
             lyrics = self.tracks.lyrics(track, *bounds) if entry.lyrics.kind else None
@@ -166,7 +168,7 @@ class RandomWindow(grain.transforms.RandomMap):
 
     def random_map(self, slot: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         example = self._windows.window(*self._windows.place(slot, rng))
-        example = lyric_windows.with_others(example, rng) if self._windows.model.lyrics else example
+        example = lyric_windows.with_others(example, rng) if self._windows.sings else example
         return labels.partly_told(example, self._unknown_labels, rng)
 
 
