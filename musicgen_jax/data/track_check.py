@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from musicgen_jax.data import audio_check, loudness, near_duplicates
+from musicgen_jax.data import audio_check, loudness, near_duplicates, track_records
 from musicgen_jax.data.track import Track
 from musicgen_jax.data.track_records import MIN_SECONDS, Checked
 from musicgen_jax.runtime.errors import UserError
@@ -55,8 +55,7 @@ def inspect(item: Track, sample_rate: int, checked: Checked | None) -> TrackFact
     try:
         facts, sketch = _score_facts(item) if not item.audible else _audio_facts(item, sample_rate, meter)
         if item.file and not facts.reason:
-            item = dataclasses.replace(item, group=item.group or facts.audio_hash, duration=facts.duration)
-            item = (checked(item, facts) if checked else item).warned(facts.warning)
+            item = track_records.told(item, facts, checked)
     except (UserError, OSError, MemoryError) as error:
         facts, sketch = audio_check.AudioFacts(item.hash, reason=f"unreadable: {error or 'out of memory'}"), None
     about = (item.track_id, item.path, item.group, item.labels, item.split, item.licence)

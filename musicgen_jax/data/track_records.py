@@ -112,6 +112,17 @@ def make(form: Form, item: Track, write: Callable[[bytes], Any], scratch: str | 
     return Made(row, found.group, facts, tuple(sizes))
 
 
+def told(item: Track, facts: audio_check.AudioFacts, checked: Checked | None) -> Track:
+    """A track of a file with what its audio has told, and what its source makes of that.
+
+    Raises:
+      UserError, OSError: as `checked` does, of a file beside it.
+    """
+    known = {name: getattr(facts, name) for name in ("hash", "duration", "sample_rate", "channels")}
+    item = dataclasses.replace(item, **known, group=item.group or facts.audio_hash).warned(facts.warning)
+    return checked(item, facts) if checked else item
+
+
 def lost(item: Track, reason: str) -> Made:
     """A track whose process died, or took too long."""
     reason = f"lost: {reason}" if item.file else f"{FAILED}: {reason}"
@@ -150,11 +161,7 @@ def _decode(form: Form, item: Track, raw: BinaryIO) -> tuple[int, str, audio_che
 def _completed(form: Form, item: Track, facts: audio_check.AudioFacts, num_samples: int, raw: BinaryIO) -> Track | str:
     """The track with all that is known of it now, its score in memory; or why it is rejected after all."""
     try:
-        if item.file:
-            known = {name: getattr(facts, name) for name in ("hash", "duration", "sample_rate", "channels")}
-            item = dataclasses.replace(item, **known, group=item.group or facts.audio_hash).warned(facts.warning)
-            item = form.checked(item, facts) if form.checked else item
-        item = item.loaded()
+        item = (told(item, facts, form.checked) if item.file else item).loaded()
     except (UserError, OSError, MemoryError) as error:
         return f"{FAILED}: {str(error) or 'out of memory'}"
     if item.score is None and form.network:

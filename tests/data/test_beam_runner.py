@@ -112,9 +112,16 @@ def test_what_beam_does_not_know_is_refused(beam):
         beam_runner.BeamRunner("direct", ["--streaming", "stray"])
 
 
-@pytest.mark.parametrize("options", [["--direct_num_workers=1"], ["--direct_num_workers", "2"], ["--streaming"]])
-def test_options_may_be_defaults_or_two_words(beam, options):
-    beam_runner.BeamRunner("direct", options)
+@pytest.mark.parametrize(
+    ("options", "name", "value"),
+    [
+        (["--direct_num_workers=1"], "direct_num_workers", 1),
+        (["--direct_num_workers", "2"], "direct_num_workers", 2),
+        (["--streaming"], "streaming", True),
+    ],
+)
+def test_options_may_be_defaults_or_two_words(beam, options, name, value):
+    assert beam_runner.BeamRunner("direct", options)._options.get_all_options()[name] == value
 
 
 def test_a_value_that_beam_does_not_take_is_refused(beam):

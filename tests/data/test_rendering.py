@@ -53,11 +53,11 @@ def test_a_score_that_is_still_in_its_file():
 def test_other_timbres_are_another_data_set(tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     midi.write(tmp_path / "in" / "a.mid", tiny_scores.score(1))
-    settings = preparation.Settings("lakh", str(tmp_path / "in"), 8000, 0, options={"render": "organ"})
+    settings = preparation.Settings("lakh", str(tmp_path / "in"), 8000, 0, options={"render": "voice"})
     assert list(settings.completed(lakh).to_dict()["digests"]) == ["render"]
     preparation.prepare(settings, lakh, str(tmp_path / "out"), 0)
     preparation.prepare(settings, lakh, str(tmp_path / "out"), 0)
-    monkeypatch.setattr(timbres, "RENDERING", timbres.RENDERING + 1)
+    monkeypatch.setattr(timbres, "SINGING", timbres.SINGING + 1)
     with pytest.raises(UserError, match=r"made with other settings .*digests"):
         preparation.prepare(settings, lakh, str(tmp_path / "out"), 0)
 

@@ -105,6 +105,7 @@ def test_midi_files_alone_are_a_data_set_of_scores(folder, capsys):
     np.testing.assert_array_equal(piece.score.notes, midi.read(folder / "2004/c.midi", apply_sustain=True).notes)
 
 
+@pytest.mark.slow  # all four timbres are compiled
 def test_scores_are_played_on_request(folder):
     put_midi(folder)
     put_audio(folder, "a")
