@@ -240,10 +240,8 @@ def _beginnings(composer: trained.TrainedPrior, request: requests.Request, besid
     codes = np.zeros((request.num_samples, tokens.num_first, 1), np.int32)
     missing = np.full(request.num_samples, True)
     for attempt in range(MAX_BEGINNINGS):
-        seed = (
-            int(np.random.default_rng([request.seed, attempt]).integers(config.MAX_SEED)) if attempt else request.seed
-        )
-        other = dataclasses.replace(request, seed=seed)
+        seed = np.random.default_rng([request.seed, attempt]).integers(config.MAX_SEED)
+        other = dataclasses.replace(request, seed=int(seed)) if attempt else request
         sampler = tier_sampler.TierSampler(composer, other, codes[:, :0], tokens.num_first, beside=beside)
         sampler.advance(None)
         codes[missing] = sampler.codes[missing]
