@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "evaluation": {
         *("config", "audio", "ddsp", "scores", "data", "codes", "tokenizers", "priors", "sampling", "training.metrics"),
     },
+    "listening": {"config", "audio", "data", "evaluation"},
     "compression": {
         *("config", "nn", "sharding", "transformer", "priors", "data", "codes", "evaluation", "training"),
     },

@@ -1,0 +1,1 @@
+"""Listening tests: studies, their page and server, and what the answers say."""
