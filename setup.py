@@ -37,7 +37,7 @@ setup(
     ],
     packages=[*find_packages(include=["musicgen_jax", "musicgen_jax.*"]), "musicgen_jax.configs"],
     package_dir={"musicgen_jax.configs": "configs"},  # the config files travel with the package
-    package_data={"musicgen_jax.evaluation": ["*.html", "*.css"]},
+    package_data={"musicgen_jax.evaluation": ["*.html", "*.css", "*.js"]},
     entry_points={"console_scripts": ["musicgen-jax = musicgen_jax.__main__:main"]},
     python_requires=">=3.11",
     install_requires=[
@@ -57,6 +57,7 @@ setup(
         "numpy>=2.0,<3",
         "scipy>=1.14,<2",
         "matplotlib>=3.9,<4",
+        "pillow>=10.1",  # WebP
         "tqdm>=4.66,<5",
     ],
     extras_require={

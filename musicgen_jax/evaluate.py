@@ -4,6 +4,8 @@
 
     python -m musicgen_jax.evaluate --score=DIR --data=DIR --out=DIR    a composer alone, on held-out scores
 
+    python -m musicgen_jax.evaluate --compare=A=DIR,B=DIR --out=DIR    a page that compares folders of evaluations
+
 Priors are scored on the codes that they were trained on, or on those in --codes; these must be codes of --data. Without
 --samples there is no FAD; without priors no likelihood. The page says what is absent, and why.
 """
@@ -16,12 +18,12 @@ from absl import flags
 
 from musicgen_jax.command_line import cli, model_flags
 from musicgen_jax.config import require
-from musicgen_jax.runtime import files
+from musicgen_jax.runtime import console, files
 from musicgen_jax.training import verification
 
 verification.define()
 model_flags.define_all()
-_DATA = cli.define_path("data", None, "Folder written by prepare_data.", required=True)
+_DATA = cli.define_path("data", "", "Folder written by prepare_data; must be given, but not with --compare.")
 _SAMPLES = cli.define_path("samples", "", "Folder written by sample.")
 _CODES = cli.define_path(
     "codes", "", "Folder written by extract_codes of --data, for the priors; by default what each was trained on."
@@ -35,6 +37,11 @@ _SCORE = cli.define_path(
 _TRANSCRIBE = cli.define_path(
     "transcribe", "", "Network that finds the notes of samples in any timbre; make transcriber."
 )
+_COMPARE = flags.DEFINE_list(
+    "compare",
+    [],
+    "NAME=DIR,NAME=DIR: folders of earlier evaluations; writes the page that compares them, and measures nothing.",
+)
 _OUT = cli.define_path("out", None, "Folder for metrics.json and report.html.", required=True, writes=True)
 _MAX_SECONDS = flags.DEFINE_float("max_seconds", 60.0, "Of each held-out track, from its beginning.")
 _MAX_CODES = flags.DEFINE_integer(
@@ -44,6 +51,10 @@ _MAX_CODES = flags.DEFINE_integer(
 
 def main() -> None:
     """Flags -> parts -> one call."""
+    if _COMPARE.value:
+        _compare()
+        return
+    require(bool(_DATA.value), "Flag --data must have a value.")
     alone = bool(_SCORE.value) and not model_flags.any_given()
     named = {} if alone else model_flags.given()
     for name in ("codes", "transcribe") if alone else ():
@@ -55,6 +66,21 @@ def main() -> None:
     for line in _figures(metrics):
         print(line)
     closing.after_evaluate(_OUT.value)
+    print(files.describe_path(pathlib.Path(_OUT.value, "report.html").absolute()))
+
+
+def _compare() -> None:
+    """One page of several evaluations."""
+    given = [name for name in ("data", "samples", "codes", "score", "transcribe") if flags.FLAGS[name].value]
+    unused = "earlier evaluations are compared without it, as they are: leave it out"
+    require(not given, f"--{next(iter(given), '')}: {unused}")
+    require(not model_flags.any_given(), f"a model beside --compare: {unused}")
+    from musicgen_jax.evaluation import comparison
+
+    folders = comparison.parse(_COMPARE.value)
+    files.output_folder(_OUT.value, {comparison.INFO_NAME: "runs"})
+    for caution in comparison.compare(folders, _OUT.value):
+        console.say(f"warning: {caution}")
     print(files.describe_path(pathlib.Path(_OUT.value, "report.html").absolute()))
 
 

@@ -11,7 +11,8 @@ import pytest
 import musicgen_jax
 
 REPOSITORY = clean_environment.REPOSITORY
-PAGES = ("report_template.html", "data_page.html", "page_head.html", "page_style.css")
+PAGES = ("report_template.html", "comparison_template.html", "data_page.html", "page_head.html", "page_style.css")
+SCRIPTS = ("page_players.js",)
 
 
 def test_the_citation_and_the_changelog_know_the_version():
@@ -37,7 +38,7 @@ def test_what_travels_in_it(wheel):
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
     modules = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "musicgen_jax").rglob("*.py")}
     configs = {f"musicgen_jax/configs/{path.name}" for path in (REPOSITORY / "configs").glob("*.py")}
-    assert modules | configs | {f"musicgen_jax/evaluation/{name}" for name in PAGES} <= names
+    assert modules | configs | {f"musicgen_jax/evaluation/{name}" for name in PAGES + SCRIPTS} <= names
     assert not [name for name in names if name.startswith(("tests", "benchmarks", "build"))]
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert "License-Expression: Apache-2.0\n" in metadata and "Description-Content-Type: text/markdown\n" in metadata

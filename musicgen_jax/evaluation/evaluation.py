@@ -19,6 +19,7 @@ from musicgen_jax.evaluation import (
     likelihood,
     prior_likelihood,
     report,
+    report_contents,
     report_media,
     sample_quality,
     score_quality,
@@ -124,17 +125,13 @@ def write(
     samples: list[Sample],
     curves: dict[str, list[dict[str, Any]]],
 ) -> None:
-    """Writes metrics.json, then report.html; arguments as of `evaluate` and `report.write_report`."""
+    """Writes metrics.json, then report.json with its media, then report.html; arguments as of `evaluate` and
+    `report_contents.gather`."""
     files.write_json(folder / "metrics.json", metrics)
-    report.write_report(
-        folder / "report.html",
-        title="musicgen_jax: from recordings to new music",
-        reconstructions=reconstructions,
-        samples=samples,
-        curves=curves,
-        metrics=metrics,
-        settings=dataclasses.asdict(settings) | {"split": metrics["split"], "models": dict(workdirs)},
-    )
+    shown = dataclasses.asdict(settings) | {"split": metrics["split"], "models": dict(workdirs)}
+    contents = report_contents.gather(reconstructions, samples, curves, shown)
+    report_contents.save(folder, contents)
+    report.write_report(folder / "report.html", "musicgen_jax: from recordings to new music", contents, metrics)
 
 
 def about(steps: Mapping[str, int]) -> dict[str, Any]:

@@ -1,18 +1,14 @@
 """The evaluation report: one HTML page that carries its sounds, pictures, styles and script inside."""
 
-import dataclasses
 import html
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from musicgen_jax.audio import signal_checks
-from musicgen_jax.ddsp import synthesizer, timbres
 from musicgen_jax.evaluation import page, report_charts, report_media, report_tables
-from musicgen_jax.evaluation.samples import Sample
+from musicgen_jax.evaluation.report_contents import Contents, Piece, Recording
 from musicgen_jax.runtime import files
-from musicgen_jax.runtime.errors import UserError
 
 FAD_CAUTION = (
     "This is not VGGish FAD: the embedding is named beside the value, and two values compare only when the embedding, "
@@ -20,47 +16,31 @@ FAD_CAUTION = (
 )
 
 
-def write_report(
-    path: str | os.PathLike,
-    *,
-    title: str,
-    reconstructions: Sequence[Mapping[str, report_media.Clip]],
-    samples: Sequence[Sample],
-    curves: Mapping[str, Sequence[dict]],
-    metrics: Mapping[str, Any],
-    settings: Mapping[str, Any],
-) -> None:
+def write_report(path: str | os.PathLike, title: str, contents: Contents, metrics: Mapping[str, Any]) -> None:
     """Writes the report as one self-contained file; an interrupted call leaves no half page behind.
 
     Args:
-      path: where; missing folders are made.
+      path: where, in a folder that is there.
       title: heading of the page.
-      reconstructions: a mapping a recording: "original" and streams, coarse to fine, to clips.
-      samples: what was generated, with settings and scores.
-      curves: training run -> records of its metrics.jsonl, each with "step".
+      contents: sounds, pictures, curves and settings.
       metrics: evaluate's metrics.json, its streams coarse to fine: `about`, `reconstruction`, `codebook`, `prior`,
         `fad`, `score`. What is absent is said to be so, with the reason that `absent` has for it.
-      settings: of the evaluation, nested mappings allowed.
-
-    Raises:
-      UserError: a recording without "original", or a record without "step".
     """
     text = page.filled(
         "report_template.html",
         title=html.escape(title),
         about=report_tables.about_line(metrics),
         headline=_headline(metrics),
-        reconstructions=_reconstructions(reconstructions),
-        samples=_samples(samples, metrics.get("score", {}).get("samples", ())),
+        reconstructions=_reconstructions(contents.recordings),
+        samples=_samples(contents.pieces, metrics.get("score", {}).get("samples", ())),
         score_table=report_tables.score_table(metrics),
         reconstruction_table=report_tables.reconstruction_table(metrics),
         prior_table=report_tables.prior_table(metrics),
         fad_table=report_tables.fad_table(metrics),
         fad_caution=FAD_CAUTION,
-        curves=_curves(curves),
-        settings=report_tables.settings_table(settings),
+        curves=_curves(contents.curves),
+        settings=report_tables.settings_table(contents.settings),
     )
-    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     files.write_text(path, text)
 
 
@@ -102,53 +82,44 @@ def _score_card(score: Mapping[str, Any]) -> tuple[str, str]:
     return value, f"{text} ({', '.join(beside)})" if beside else text
 
 
-def _reconstructions(recordings: Sequence[Mapping[str, report_media.Clip]]) -> str:
+def _reconstructions(recordings: Sequence[Recording]) -> str:
     if not recordings:
         return report_tables.absent("No recordings were chosen for listening.")
     groups = []
-    for clips in recordings:
-        if "original" not in clips:
-            raise UserError(f"a recording has the clips {sorted(clips)}: it needs 'original' and those of streams")
-        # One colour scale for the pictures of a recording: what the tokenizer loses becomes visible.
-        peak = report_media.peak_magnitude(clips["original"])
-        ordered = {"original": clips["original"], **clips}
-        players = "".join(report_media.player(clip, key, peak=peak) for key, clip in ordered.items())
-        name = html.escape(clips["original"].name)
+    for recording in recordings:
+        players = "".join(report_media.player(media, key) for key, media in recording.versions.items())
+        name = html.escape(recording.name)
         groups.append(f'<div class="card group"><h3>{name}</h3><div class="players">{players}</div></div>')
     return "".join(groups)
 
 
-def _samples(samples: Sequence[Sample], measured: Sequence[Mapping[str, Any]]) -> str:
-    if not samples:
+def _samples(pieces: Sequence[Piece], measured: Sequence[Mapping[str, Any]]) -> str:
+    if not pieces:
         return report_tables.absent("No samples were given to this evaluation.")
-    figures = {row["name"]: row for row in measured}
-    return f'<div class="samples">{"".join(_sample(one, figures.get(one.clip.name, {})) for one in samples)}</div>'
+    figures = {row.get("name"): row for row in measured}
+    cards = (f'<div class="card group">{piece_players(one, figures.get(one.name, {}))}</div>' for one in pieces)
+    return f'<div class="samples">{"".join(cards)}</div>'
 
 
-def _sample(sample: Sample, measured: Mapping[str, Any]) -> str:
-    """A card: the score, as the synthesizer plays it, where there is one, and what the priors made of it."""
-    clip, score = sample.clip, ""
-    if sample.score is not None:
-        timbre = next((one for one in timbres.ALL if one.name == sample.timbre), timbres.ORGAN)
-        audio = synthesizer.render_score(sample.score, timbre, clip.sample_rate, clip.seconds)
-        played = dataclasses.replace(clip, name=f"{clip.name}, score", audio=audio)
-        score = report_media.player(played, "the score, synthesized", score=sample.score)
-    facts = dict(sample.settings)
+def piece_players(piece: Piece, measured: Mapping[str, Any], run: str = "") -> str:
+    """The score of a sample, where there is one, above its performance, with its settings and what was measured; the
+    run that made it, where there are several."""
+    of = f"{run}: " if run else ""
+    score = "" if piece.score is None else report_media.player(piece.score, f"{of}the score, synthesized")
+    facts = dict(piece.settings)
     if "note_f1" in measured:
         facts["notes as in the score (F1)"] = round(measured["note_f1"], 2)
     chips = "".join(
         f"<span><em>{html.escape(name)}</em> {html.escape(report_tables.format_setting(value))}</span>"
         for name, value in facts.items()
     )
-    wrong = (
-        f'<p class="warn">The signal: {html.escape(signal_checks.describe(sample.flags))}.</p>' if sample.flags else ""
-    )
-    performance = report_media.player(clip, clip.name, detail=f"<p class=chips>{chips}</p>{wrong}")
-    return f'<div class="card group">{score}{performance}</div>'
+    wrong = f'<p class="warn">The signal: {html.escape(signal_checks.describe(piece.flags))}.</p>'
+    detail = f'<p class="chips">{chips}</p>{wrong if piece.flags else ""}'
+    return score + report_media.player(piece.performance, run or piece.name, detail=detail)
 
 
-def _curves(curves: Mapping[str, Sequence[dict]]) -> str:
+def _curves(curves: Mapping[str, report_charts.Run]) -> str:
     if not curves:
         return report_tables.absent("No training logs were given to this evaluation.")
-    runs = "".join(report_charts.run_charts(name, records) for name, records in curves.items())
+    runs = "".join(report_charts.run_charts(name, run) for name, run in curves.items())
     return f'<div class="charts">{runs}</div>'

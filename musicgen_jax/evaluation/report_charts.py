@@ -1,8 +1,9 @@
 """Line charts of training runs as inline SVG, which follows the page's light or dark colours."""
 
+import dataclasses
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,20 +14,30 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 30
 MAX_POINTS = 300
 # A span beyond this many times the smallest value is drawn on a logarithmic axis.
 LOG_SPAN = 30.0
+LARGEST = 2.0**63  # what is not below, as NaN is not, is not drawn
 
 Point = tuple[float, float]
 
 
-def run_charts(name: str, records: Sequence[dict]) -> str:
-    """The charts of one training run, as HTML.
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a training run logged.
 
-    Values named `loss` or `nats_per_code`, alone or after a prefix such as `validation/`, share the chart that is
-    always shown; every other number gets a small chart of its own below a fold.
+    Attributes:
+      series: name of a value -> (step, value), finite, in order of steps; of long runs at most MAX_POINTS.
+      num_dropped: values that were no finite numbers.
+    """
+
+    series: dict[str, tuple[Point, ...]]
+    num_dropped: int = 0
+
+
+def run_of(name: str, records: Sequence[dict]) -> Run:
+    """The series of a run.
 
     Args:
-      name: the run.
-      records: metrics.jsonl, one dict a logged step, each with "step". Values that are not finite numbers are left
-        out of the picture and counted in the caption.
+      name: of the run, for messages.
+      records: metrics.jsonl, one dict a logged step, each with "step".
 
     Raises:
       UserError: a record without "step".
@@ -35,13 +46,23 @@ def run_charts(name: str, records: Sequence[dict]) -> str:
     if missing:
         raise UserError(f"training run {name!r}: {missing} of {len(records)} records have no 'step'")
     series, dropped = _series(records)
-    main = {key: points for key, points in series.items() if _is_objective(key)}
-    if not main and series:
-        main = dict([next(iter(series.items()))])
+    # The last value is shown as it is, not as a mean of its neighbours.
+    return Run({key: (*_thin(points)[:-1], points[-1]) for key, points in series.items()}, dropped)
+
+
+def run_charts(name: str, run: Run) -> str:
+    """The charts of one training run, as HTML.
+
+    Values named `loss` or `nats_per_code`, alone or after a prefix such as `validation/`, share the chart that is
+    always shown; every other number gets a small chart of its own below a fold.
+    """
+    main = {key: points for key, points in run.series.items() if is_objective(key)}
+    if not main and run.series:
+        main = dict([next(iter(run.series.items()))])
     if not main:
         return f'<div class="card"><h3>{html.escape(name)}</h3><p class="muted">No numbers were logged.</p></div>'
-    others = {key: points for key, points in series.items() if key not in main}
-    note = f'<p class="warn">Not drawn, because not a finite number: {dropped}.</p>' if dropped else ""
+    others = {key: points for key, points in run.series.items() if key not in main}
+    note = f'<p class="warn">Not drawn, because not a finite number: {run.num_dropped}.</p>' if run.num_dropped else ""
     fold = ""
     if others:
         small = "".join(f"<div><h4>{html.escape(key)}</h4>{line_chart({key: others[key]})}</div>" for key in others)
@@ -51,48 +72,87 @@ def run_charts(name: str, records: Sequence[dict]) -> str:
     return f'<div class="card"><h3>{html.escape(name)}</h3>{line_chart(main)}{note}{fold}</div>'
 
 
-def line_chart(series: dict[str, list[Point]]) -> str:
+def line_chart(series: Mapping[str, Sequence[Point]]) -> str:
     """Lines over training steps as one SVG with a legend; series: name -> (step, value) points, finite, in order."""
-    lines = {name: _thin(points) for name, points in series.items()}
-    xs = [x for points in lines.values() for x, _ in points]
-    ys = [y for points in lines.values() for _, y in points]
-    logarithmic = min(ys) > 1e-30 and max(ys) / min(ys) > LOG_SPAN
-    warp = math.log10 if logarithmic else float
-    low, high = warp(min(ys)), warp(max(ys))
-    margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
-    low, high = low - margin, high + margin
-    x_low, x_high = min(xs), max(xs)
-    x_high = x_high if x_high > x_low else x_low + 1
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        across = LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT)
-        return across, HEIGHT - BOTTOM - (warp(y) - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
-
-    parts = []
-    for y in _log_ticks(low, high) if logarithmic else _ticks(low, high):
-        parts.append(_horizontal_tick(place(x_low, y)[1], y))
-    for x in (x_low, (x_low + x_high) / 2, x_high):
-        anchor = "middle" if x_low < x < x_high else ("start" if x == x_low else "end")
-        label = f"{x:,.0f}" + (" steps" if x == x_high else "")
-        parts.append(
-            f'<text x="{place(x, min(ys))[0]:.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{html.escape(label)}</text>'
-        )
-    for index, points in enumerate(lines.values()):
-        path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in points)
+    axes = _Axes.around([point for points in series.values() for point in points])
+    parts = [axes.drawn()]
+    for index, points in enumerate(series.values()):
+        path = " ".join("{:.1f},{:.1f}".format(*axes.place(*point)) for point in points)
         shape = (
             f'<polyline points="{path}"'
             if len(points) > 1
-            else '<circle r="3" cx="{:.1f}" cy="{:.1f}"'.format(*place(*points[0]))
+            else '<circle r="3" cx="{:.1f}" cy="{:.1f}"'.format(*axes.place(*points[0]))
         )
         parts.append(f'{shape} class="line line{index % 6}"/>')
-    names = html.escape(", ".join(series), quote=True)
+    return _svg(parts, f"{', '.join(series)} over training steps") + _legend(series, axes.logarithmic)
+
+
+def quality_chart(name: str, points: Mapping[str, tuple[float, float, float, float]]) -> str:
+    """A figure of several runs over the steps that each was trained for, with intervals, as one SVG with a legend.
+
+    Args:
+      name: of the figure.
+      points: run -> (steps, value, low, high), finite.
+    """
+    axes = _Axes.around([(steps, y) for steps, *values in points.values() for y in values])
+    parts = [axes.drawn()]
+    for index, (steps, value, low, high) in enumerate(points.values()):
+        across, height = axes.place(steps, value)
+        lowest, highest = axes.place(steps, low)[1], axes.place(steps, high)[1]
+        parts.append(
+            f'<line x1="{across:.1f}" x2="{across:.1f}" y1="{lowest:.1f}" y2="{highest:.1f}" '
+            f'class="line line{index % 6}"/><circle r="3" cx="{across:.1f}" cy="{height:.1f}" '
+            f'class="line line{index % 6}"/>'
+        )
+    series = {run: [(steps, value)] for run, (steps, value, _, _) in points.items()}
+    return _svg(parts, f"{name} of {', '.join(points)} over training steps") + _legend(series, axes.logarithmic)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Axes:
+    """Steps to the right, values upwards, on a logarithmic axis where they span much."""
+
+    x_low: float
+    x_high: float
+    low: float
+    high: float
+    logarithmic: bool
+
+    @classmethod
+    def around(cls, points: Sequence[Point]) -> "_Axes":
+        xs, ys = zip(*points, strict=True)
+        logarithmic = min(ys) > 1e-30 and max(ys) / min(ys) > LOG_SPAN
+        low, high = (math.log10(y) if logarithmic else y for y in (min(ys), max(ys)))
+        margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+        x_high = max(xs) if max(xs) > min(xs) else min(xs) + 1
+        return cls(min(xs), x_high, low - margin, high + margin, logarithmic)
+
+    def place(self, x: float, y: float) -> Point:
+        """Of a point in the picture."""
+        share = ((math.log10(y) if self.logarithmic else y) - self.low) / (self.high - self.low)
+        across = LEFT + (x - self.x_low) / (self.x_high - self.x_low) * (WIDTH - LEFT - RIGHT)
+        return across, HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+
+    def drawn(self) -> str:
+        """Horizontal lines with their values, and three numbers of steps, as SVG."""
+        values = _log_ticks(self.low, self.high) if self.logarithmic else _ticks(self.low, self.high)
+        parts = [_horizontal_tick(self.place(self.x_low, y)[1], y) for y in values]
+        places = {self.x_low: "start", (self.x_low + self.x_high) / 2: "middle", self.x_high: "end"}
+        for x, anchor in places.items():
+            across = LEFT + (x - self.x_low) / (self.x_high - self.x_low) * (WIDTH - LEFT - RIGHT)
+            label = f"{x:,.0f}" + (" steps" if x == self.x_high else "")
+            parts.append(f'<text x="{across:.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{label}</text>')
+        return "".join(parts)
+
+
+def _svg(parts: Sequence[str], label: str) -> str:
     return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{names} over training steps">'
-        f"{''.join(parts)}</svg>{_legend(series, logarithmic)}"
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(label, quote=True)}">'
+        f"{''.join(parts)}</svg>"
     )
 
 
-def _legend(series: dict[str, list[Point]], logarithmic: bool) -> str:
+def _legend(series: Mapping[str, Sequence[Point]], logarithmic: bool) -> str:
     """Names, colours and last values of the lines."""
     legend = "".join(
         f'<span><i class="key key{index % 6}"></i>{html.escape(name)} <b>{points[-1][1]:.4g}</b></span>'
@@ -133,14 +193,14 @@ def _series(records: Sequence[dict]) -> tuple[dict[str, list[Point]], int]:
         for key, value in record.items():
             if key == "step":
                 continue
-            if isinstance(value, int | float) and math.isfinite(value):
+            if isinstance(value, int | float) and abs(value) < LARGEST:
                 series.setdefault(key, []).append((float(record["step"]), float(value)))
             else:
                 dropped += 1
     return series, dropped
 
 
-def _is_objective(key: str) -> bool:
+def is_objective(key: str) -> bool:
     return key.replace(".", "/").replace("-", "_").split("/")[-1] in ("loss", "nats_per_code", "validation_loss")
 
 
@@ -148,4 +208,4 @@ def _thin(points: list[Point]) -> list[Point]:
     """At most MAX_POINTS points, each the mean of its neighbours: a long run stays a small page."""
     if len(points) <= MAX_POINTS:
         return points
-    return [tuple(chunk.mean(axis=0)) for chunk in np.array_split(np.asarray(points), MAX_POINTS)]
+    return [tuple(chunk.mean(axis=0).tolist()) for chunk in np.array_split(np.asarray(points), MAX_POINTS)]

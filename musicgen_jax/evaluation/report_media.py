@@ -1,22 +1,29 @@
-"""Sound and spectrograms of the report, as HTML that carries its data inside."""
+"""Sounds and pictures of the report, compressed for a page, and the players that show them."""
 
 import base64
 import dataclasses
 import html
 import io
 
-import matplotlib.image
+import matplotlib
 import numpy as np
+import PIL.Image
 import soundfile
+import soxr
 
 from musicgen_jax.audio import mel
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.scores import piano_roll
 from musicgen_jax.scores.score import DURATION, PITCH, Score
 
-N_FFT, NUM_MELS, MAX_COLUMNS = 2048, 96, 900
+N_FFT, NUM_MELS, MAX_COLUMNS = 2048, 96, 640
 ROLL_ROWS = 4  # of the picture, a pitch
 RANGE_DB = 80.0
+SPECTROGRAM, PIANO_ROLL = "log-mel spectrogram", "piano roll"
+# MP3 is what every browser plays, Safari on a phone too; it knows these rates alone. Variable bit rate, 0 is best.
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+MP3_LEVEL = 0.3
+WEBP_QUALITY = 80
 TICKS_HZ = (500, 1000, 2000, 5000, 10000)
 
 
@@ -47,33 +54,70 @@ class Clip:
         return len(self.audio) / self.sample_rate
 
 
-def player(clip: Clip, label: str, *, peak: float | None = None, detail: str = "", score: Score | None = None) -> str:
-    """A figure with the clip's spectrogram above an audio player, as HTML.
+@dataclasses.dataclass(frozen=True)
+class Media:
+    """A sound and its picture as a page carries them.
+
+    Attributes:
+      name: of the clip.
+      seconds: its length.
+      kind: SPECTROGRAM or PIANO_ROLL.
+      marks: (height in percent, label) at the left edge of the picture.
+      num_clipped: samples that were beyond full scale.
+      sound: MP3.
+      picture: WebP.
+    """
+
+    name: str
+    seconds: float
+    kind: str
+    marks: tuple[tuple[float, str], ...]
+    num_clipped: int
+    sound: bytes
+    picture: bytes
+
+
+def encode(clip: Clip, *, peak: float | None = None, score: Score | None = None) -> Media:
+    """A clip with its spectrogram, compressed.
 
     Args:
-      clip: the sound, embedded as 16-bit wav.
-      label: heading of the figure.
-      peak: mel magnitude that is drawn brightest, so that several figures can share one scale; None: the clip's own.
-      detail: HTML placed below the player.
+      clip: the sound.
+      peak: mel magnitude that is drawn brightest, so that several pictures can share one scale; None: the clip's own.
       score: its piano roll is drawn in place of the spectrogram.
     """
-    name = html.escape(clip.name if clip.name == label else f"{clip.name}, {label}", quote=True)
-    clipped = int(np.count_nonzero(np.abs(clip.audio) > 1))
-    warning = f'<p class="warn">{clipped} samples beyond full scale were clipped.</p>' if clipped else ""
-    marks = _ticks(clip.sample_rate) if score is None else _octaves(score)
-    ticks = "".join(f'<span style="bottom:{position:.1f}%">{mark}</span>' for position, mark in marks)
-    kind, picture = "log-mel spectrogram", _spectrogram(clip, peak)
-    if score is not None:
-        kind, picture = "piano roll", _piano_roll(score, clip.seconds)
+    if score is None:
+        kind, marks, picture = SPECTROGRAM, _ticks(clip.sample_rate), _webp(_spectrogram(clip, peak))
+    else:
+        kind, marks, picture = PIANO_ROLL, _octaves(score), _webp(_piano_roll(score, clip.seconds), lossless=True)
+    num_clipped = int(np.count_nonzero(np.abs(clip.audio) > 1))
+    return Media(clip.name, clip.seconds, kind, tuple(marks), num_clipped, _mp3(clip), picture)
+
+
+def player(media: Media, label: str, *, detail: str = "") -> str:
+    """A figure with a picture above an audio player, as HTML.
+
+    Args:
+      media: what is seen and heard.
+      label: heading of the figure.
+      detail: HTML placed below the player.
+    """
+    name = html.escape(media.name if media.name == label else f"{media.name}, {label}", quote=True)
+    warning = f'<p class="warn">{media.num_clipped} samples beyond full scale were clipped.</p>'
+    ticks = "".join(
+        f'<span style="bottom:{min(max(at, 5), 94):.1f}%">{html.escape(mark)}</span>' for at, mark in media.marks
+    )
+    # The button takes the place of the browser's own controls where scripts run.
     return (
-        f'<figure class="player"><figcaption>{html.escape(label)}<span>{clip.seconds:.1f} s</span></figcaption>'
-        f'<div class="spectrogram" title="click, or press the arrow keys, to jump" role="slider" tabindex="0" '
-        f'aria-label="position in {name}" aria-valuemin="0" aria-valuemax="{clip.seconds:.1f}" aria-valuenow="0.0" '
-        f'aria-valuetext="0.0 seconds"><img src="{_picture_uri(picture)}" '
-        f'alt="{kind} of {name}"><div class="ticks" aria-hidden="true">{ticks}</div>'
+        f'<figure class="player"><figcaption><button type="button" class="play" aria-label="play {name}" hidden>'
+        f'</button><b>{html.escape(label)}</b><span class="time">{media.seconds:.1f} s</span></figcaption>'
+        f'<div class="spectrogram" title="click, or press the arrow keys, to jump; space plays" role="slider" '
+        f'tabindex="0" aria-label="position in {name}" aria-valuemin="0" aria-valuemax="{media.seconds:.1f}" '
+        f'aria-valuenow="0.0" aria-valuetext="0.0 seconds"><img src="{_uri("image/webp", media.picture)}" '
+        f'alt="{media.kind} of {name}"><div class="ticks" aria-hidden="true">{ticks}</div>'
         f'<div class="playhead" aria-hidden="true"></div></div>'
-        f'<audio controls preload="metadata" aria-label="{name}" data-name="{name}" src="{_wav_uri(clip)}"></audio>'
-        f"{warning}{detail}</figure>"
+        f'<audio controls preload="metadata" aria-label="{name}" data-name="{name}" '
+        f'src="{_uri("audio/mpeg", media.sound)}"></audio>'
+        f"{warning if media.num_clipped else ''}{detail}</figure>"
     )
 
 
@@ -82,18 +126,42 @@ def peak_magnitude(clip: Clip) -> float:
     return float(np.exp(_log_mel(clip).max()))
 
 
-def _wav_uri(clip: Clip) -> str:
-    buffer = io.BytesIO()
-    samples = np.round(np.clip(np.asarray(clip.audio, np.float64), -1, 1) * 32767).astype(np.int16)
-    soundfile.write(buffer, samples, clip.sample_rate, format="WAV", subtype="PCM_16")
-    return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+def spectrogram_image(clip: Clip, peak: float | None = None) -> np.ndarray:
+    """The log-mel spectrogram of a clip in colours, uint8 [rows, columns, 3], high pitches at the top.
+
+    Args:
+      clip: the sound.
+      peak: mel magnitude that is drawn brightest; None: the clip's own.
+    """
+    return _coloured(_spectrogram(clip, peak))
 
 
-def _picture_uri(image: np.ndarray) -> str:
-    """A picture without margins: [rows, columns] from the bottom up, 0 is black and 1 is brightest."""
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _mp3(clip: Clip) -> bytes:
+    """The sound as MP3; a rate that MP3 does not know is raised to the next one that it does."""
+    audio, rate = np.clip(np.asarray(clip.audio, np.float64), -1, 1), clip.sample_rate
+    if rate not in MP3_RATES:
+        rate = next((one for one in MP3_RATES if one > rate), MP3_RATES[-1])
+        audio = np.clip(soxr.resample(audio, clip.sample_rate, rate), -1, 1)
     buffer = io.BytesIO()
-    matplotlib.image.imsave(buffer, image, cmap="magma", vmin=0, vmax=1, origin="lower", format="png")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    settings = {"subtype": "MPEG_LAYER_III", "bitrate_mode": "VARIABLE", "compression_level": MP3_LEVEL}
+    soundfile.write(buffer, audio, rate, format="MP3", **settings)
+    return buffer.getvalue()
+
+
+def _coloured(image: np.ndarray) -> np.ndarray:
+    """[rows, columns] from the bottom up, 0 is black and 1 is brightest -> uint8 [rows, columns, 3] from the top."""
+    return matplotlib.colormaps["magma"](np.flipud(image), bytes=True)[..., :3]
+
+
+def _webp(image: np.ndarray, lossless: bool = False) -> bytes:
+    """A picture without margins; arguments as of `_coloured`. Without loss edges stay sharp."""
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(_coloured(image)).save(buffer, "WEBP", lossless=lossless, quality=WEBP_QUALITY)
+    return buffer.getvalue()
 
 
 def _piano_roll(score: Score, seconds: float) -> np.ndarray:

@@ -259,6 +259,17 @@ def scientific(value: Any) -> str:
     return f"{mantissa} &times; 10<sup>{int(exponent)}</sup>".replace("-", "&minus;")
 
 
+def readable(value: float) -> str:
+    """A number of any size with about four digits, as HTML."""
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        text = f"{value:.4g}"
+    elif 1e4 <= abs(value) < 1e12:
+        text = f"{value:,.0f}"
+    else:
+        return scientific(value)
+    return text.replace("-", "&minus;")
+
+
 def format_setting(value: Any) -> str:
     """A setting as a person writes it: yes and no, lists with commas, values by stream behind the streams' names."""
     if value is None or value == "":

@@ -5,7 +5,7 @@ import browser
 import numpy as np
 import pytest
 
-from musicgen_jax.evaluation import report, report_media
+from musicgen_jax.evaluation import report, report_contents, report_media
 from musicgen_jax.evaluation.samples import Sample
 from musicgen_jax.scores.score import Score
 
@@ -46,7 +46,9 @@ def _write(path, **changes):
         "metrics": METRICS,
         "settings": {"data": "demo/data", "tokenizer": {"sample_rate": RATE}},
     }
-    report.write_report(path, **{**parts, **changes})
+    parts |= changes
+    title, metrics = parts.pop("title"), parts.pop("metrics")
+    report.write_report(path, title, report_contents.gather(**parts), metrics)
     return path.read_text(encoding="utf-8")
 
 
@@ -69,11 +71,11 @@ class _Tags(html.parser.HTMLParser):
 
 
 def test_the_page_is_well_formed_and_asks_nobody(tmp_path):
-    page = _write(tmp_path / "new" / "report.html")
+    page = _write(tmp_path / "report.html")
     tags = _Tags()
     tags.feed(page)
     assert tags.open == []
-    assert list((tmp_path / "new").iterdir()) == [tmp_path / "new" / "report.html"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "report.html"]
     assert re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page) == []
     assert "A &lt;report&gt; &amp; more" in page
     assert "top 0.9, bottom 1<" in page
@@ -95,7 +97,7 @@ def test_the_page_shows_every_figure(tmp_path):
     assert (
         page.index('<th scope="row">top') < page.index('<th scope="row">middle') < page.index('<th scope="row">bottom')
     )
-    assert page.index("original<span>") < page.index("top<span>")
+    assert page.index("<b>original</b>") < page.index("<b>top</b>")
 
 
 def test_what_was_not_evaluated_is_said(tmp_path):
@@ -128,6 +130,7 @@ def test_the_page_works_in_a_browser(tmp_path, complete):
     assert seen["broken_images"] == 0
     assert seen["overflow"] == 0
     durations = {player["name"]: player["duration"] for player in seen["players"]}
+    # Its end is that of the sound: the encoder's delay and padding are not heard.
     expected = {"BWV 66.6, original": 1.0, "BWV 66.6, top": 1.0, **({"sample 000": 1.5} if complete else {})}
     assert durations == pytest.approx(expected, abs=0.01)
 
@@ -167,6 +170,66 @@ def test_a_sample_stands_below_its_score(tmp_path):
     assert (seen["errors"], seen["broken_images"], seen["overflow"]) == ([], 0, 0)
     durations = {player["name"]: player["duration"] for player in seen["players"]}
     assert durations["sample 000, score, the score, synthesized"] == pytest.approx(1.5, abs=0.01)
+
+
+ORDER = """
+const seen = [], names = [];
+const all = Array.from(document.querySelectorAll("a[href], button, input, summary, [tabindex]"))
+  .filter((element) => element.tabIndex >= 0 && element.offsetParent !== null);
+for (const element of all) {
+  element.focus();
+  if (document.activeElement !== element) seen.push("cannot be focused: " + element.outerHTML.slice(0, 80));
+  names.push(element.getAttribute("aria-label") || element.textContent.trim() || element.labels[0].textContent.trim());
+}
+const skip = document.querySelector(".skip");
+const hidden = skip.getBoundingClientRect().right <= 0;
+skip.focus({focusVisible: true});
+const shown = skip.getBoundingClientRect(), outline = getComputedStyle(skip).outlineStyle;
+return {seen, names, hidden, shown: shown.left >= 0 && shown.right < innerWidth, outline,
+  target: document.querySelector(skip.getAttribute("href")).tagName,
+  controls: document.querySelectorAll("audio[controls]").length};
+"""
+
+
+@pytest.mark.skipif(browser.find_chromium() is None, reason="no Chromium on the PATH to open the report with")
+def test_the_page_can_be_read_by_keyboard(tmp_path):
+    _write(tmp_path / "report.html")
+    found = browser.open_page(tmp_path / "report.html", tmp_path, script=ORDER)["result"]
+    assert found["seen"] == [] and all(found["names"])
+    assert found["names"][:2] == ["Skip to the content", "Reconstructions"]
+    order = [found["names"].index(f"{what} BWV 66.6, {key}") for key in ("original", "top")
+             for what in ("play", "position in")]  # fmt: skip
+    assert order == sorted(order)
+    assert found["hidden"] and found["shown"] and found["outline"] != "none" and found["target"] == "MAIN"
+    assert found["controls"] == 0
+
+
+# Nothing is heard in a browser without a window: what asks for a sound, and what follows when it begins, is looked at.
+PLAYING = """
+const figures = Array.from(document.querySelectorAll("figure.player"));
+const [one, other] = figures.map((figure) => figure.querySelector("audio"));
+const asked = [];
+for (const audio of [one, other]) {
+  audio.play = () => { asked.push(audio.dataset.name); return Promise.resolve(); };
+  audio.pause = () => asked.push("pause " + audio.dataset.name);
+}
+figures[0].querySelector(".play").click();
+one.dispatchEvent(new Event("play"));
+one.currentTime = 0.7;
+figures[1].querySelector(".play").click();
+other.dispatchEvent(new Event("play"));
+return {asked, position: other.currentTime, time: figures[1].querySelector(".time").textContent};
+"""
+
+
+@pytest.mark.skipif(browser.find_chromium() is None, reason="no Chromium on the PATH to open the report with")
+def test_another_version_goes_on_where_the_first_was(tmp_path):
+    _write(tmp_path / "report.html", samples=[])
+    seen = browser.open_page(tmp_path / "report.html", tmp_path, script=PLAYING)
+    first, second = "BWV 66.6, original", "BWV 66.6, top"
+    assert seen["errors"] == []
+    assert seen["result"]["asked"] == [first, f"pause {second}", second, f"pause {first}"]
+    assert seen["result"]["position"] == pytest.approx(0.7) and seen["result"]["time"] == "0.7 / 1.0 s"
 
 
 KEYS = """
