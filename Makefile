@@ -17,7 +17,7 @@ STACK := $(addprefix tests/,test_cli.py test_generation.py training sharding tra
 	data/test_loader.py codes/test_code_dataset.py quantizers/test_quantizer.py tokenizers/test_loss.py \
 	tokenizers/test_chunked.py tokenizers/test_extraction.py)
 
-.PHONY: demo test test-stack test-slow test-beam test-parity transcriber lint format clean
+.PHONY: demo test test-stack test-slow test-beam test-parity transcriber embeddings lint format clean
 
 demo: $(VENV)/.demo
 	PYTHON=$(BIN)/python launch/demo.sh demo
@@ -52,6 +52,18 @@ transcriber/nmp.onnx: | $(VENV)/.transcribe
 
 $(VENV)/.transcribe: setup.py
 	$(call install,transcribe)
+
+# The networks of `evaluate --embeddings=musicnn:embeddings/MTT_musicnn`, out of musicnn's wheel: the package itself wants
+# an old TensorFlow, and is not installed.
+MUSICNN := musicnn==0.1.0
+embeddings: embeddings/MTT_musicnn/.index
+
+embeddings/MTT_musicnn/.index: | $(VENV)/.demo
+	rm -rf embeddings && mkdir embeddings
+	$(BIN)/python -m pip download -q --no-deps --only-binary=:all: --python-version=3.11 -d embeddings $(MUSICNN)
+	cd embeddings && $(abspath $(BIN))/python -m zipfile -e *.whl unpacked && mv unpacked/*.dist-info/LICENSE.md .
+	cd embeddings && for model in MSD_musicnn MTT_vgg MSD_vgg MTT_musicnn; do mv unpacked/musicnn/$$model .; done
+	cd embeddings && rm -rf *.whl unpacked */.meta
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

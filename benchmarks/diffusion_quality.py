@@ -28,7 +28,8 @@ from musicgen_jax.codes.layout import Layout
 from musicgen_jax.command_line import cli
 from musicgen_jax.data import audio_dataset
 from musicgen_jax.diffusion import sampler
-from musicgen_jax.evaluation import codebook_usage, embeddings, frechet_distance
+from musicgen_jax.evaluation import codebook_usage, frechet_distance
+from musicgen_jax.evaluation.embeddings.log_mel_statistics import LogMelStatistics
 from musicgen_jax.priors import trained
 from musicgen_jax.sampling import hierarchy, prompts, requests, sampler_settings
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
@@ -162,8 +163,7 @@ def judged(tokenizer: Tokenizer, teacher: trained.TrainedPrior, held_out: HeldOu
     audio = [tokenizer.decode(row, teacher.config.tier) for row in codes]
     rate = tokenizer.layout.sample_rate
     ours, theirs = (
-        np.concatenate([embeddings.log_mel_statistics(clip, rate) for clip in clips])
-        for clips in (audio, held_out.audio)
+        np.concatenate([LogMelStatistics().embed(clip, rate) for clip in clips]) for clips in (audio, held_out.audio)
     )
     distance = frechet_distance.frechet_distance(ours, theirs)
     counts = codebook_usage.histograms([codes], teacher.config.num_codes)

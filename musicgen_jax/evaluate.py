@@ -42,6 +42,12 @@ _COMPARE = flags.DEFINE_list(
     [],
     "NAME=DIR,NAME=DIR: folders of earlier evaluations; writes the page that compares them, and measures nothing.",
 )
+_EMBEDDINGS = flags.DEFINE_list(
+    "embeddings",
+    ["log-mel-statistics"],
+    "In which samples are compared with recordings: log-mel-statistics, tokenizer-encoder, musicnn:FOLDER (make "
+    "embeddings), vggish:FILE.",
+)
 _OUT = cli.define_path("out", None, "Folder for metrics.json and report.html.", required=True, writes=True)
 _MAX_SECONDS = flags.DEFINE_float("max_seconds", 60.0, "Of each held-out track, from its beginning.")
 _MAX_CODES = flags.DEFINE_integer(
@@ -101,6 +107,7 @@ def _evaluate(named: dict[str, str]) -> dict[str, Any]:
         max_seconds=_MAX_SECONDS.value,
         max_codes=_MAX_CODES.value,
         transcribe=_TRANSCRIBE.value,
+        embeddings=tuple(_EMBEDDINGS.value),
     )
     score = _SCORE.value
     if "directory" in named and not _SCORE.present:
@@ -136,13 +143,19 @@ def _figures(metrics: dict[str, Any]) -> Iterator[str]:
     if "bits_per_second" in prior:
         yield f"all priors: {prior['bits_per_second']:,.0f} bits per second of audio"
     yield from _score_figures(metrics.get("score", {}))
-    if fad := metrics.get("fad"):
-        floor = f", of as many recordings {fad['floor']:.1f}" if "floor" in fad else ""
-        doubt = "" if fad["reliable"] else f"; unreliable: fewer frames than {fad['dimensions']} dimensions"
-        frames = f"{fad['num_frames']} frames against {fad['num_reference_frames']}"
-        yield f"Fréchet distance ({fad['embedding']}) of samples {fad['value']:.1f}{floor}; {frames}{doubt}"
+    yield from map(_distance_figure, metrics.get("distances", {}).values())
     for name, reason in metrics["absent"].items():
         yield f"no {name}: {reason}"
+
+
+def _distance_figure(found: dict[str, Any]) -> str:
+    """The Fréchet distance in one embedding, and what is beside it."""
+    floor = f" (of as many recordings {found['floor']:.4g})" if "floor" in found else ""
+    infinite = f", of endlessly many {found['infinite']['value']:.4g}" if "infinite" in found else ""
+    kernel = f"; kernel distance {found['kernel']['value']:.4g}" if "kernel" in found else ""
+    doubt = "" if found["reliable"] else f"; unreliable: fewer frames than {found['dimensions']} dimensions"
+    frames = f"{found['num_frames']} frames against {found['num_reference_frames']}"
+    return f"{found['distance']} of samples {found['value']:.4g}{floor}{infinite}{kernel}; {frames}{doubt}"
 
 
 def _score_figures(score: dict[str, Any]) -> Iterator[str]:

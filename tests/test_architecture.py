@@ -45,6 +45,7 @@ MAY_IMPORT = {
     },
     "evaluation": {
         *("config", "audio", "ddsp", "scores", "data", "codes", "tokenizers", "priors", "sampling", "training.metrics"),
+        *("conversion.checkpoint_files", "conversion.weight_table"),
     },
     "listening": {"config", "audio", "data", "evaluation"},
     "compression": {

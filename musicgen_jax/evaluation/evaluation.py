@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 import musicgen_jax
 from musicgen_jax import config
 from musicgen_jax.codes.layout import Layout
@@ -26,6 +24,7 @@ from musicgen_jax.evaluation import (
     tokenizer_quality,
     transcribed_notes,
 )
+from musicgen_jax.evaluation.embeddings import choice
 from musicgen_jax.evaluation.samples import Sample
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime import console, files
@@ -46,6 +45,7 @@ class Settings:
       max_codes: held-out codes that the finest prior is scored on; the others are on the same seconds of audio.
       num_clips: held-out tracks to listen to in the report.
       transcribe: network that finds the notes of samples in any timbre, or "".
+      embeddings: in which samples are compared with recordings, as `embeddings.choice` reads them.
     """
 
     data: str
@@ -55,6 +55,7 @@ class Settings:
     max_codes: int = 200_000
     num_clips: int = 4
     transcribe: str = ""
+    embeddings: tuple[str, ...] = (choice.DEFAULT,)
 
     def validate(self) -> None:
         """Raises UserError where a number is out of range."""
@@ -94,6 +95,7 @@ def evaluate(
     """
     settings.validate()
     network = transcription.load(settings.transcribe) if settings.transcribe else None
+    embeddings = choice.load(settings.embeddings, tokenizer)
     given = inputs.open_all(tokenizer, priors, settings.data, settings.codes, settings.samples, workdirs, composer)
     folder = inputs.check_out(out)
     quality = tokenizer_quality.evaluate_tokenizer(
@@ -105,8 +107,11 @@ def evaluate(
     if given.priors:
         metrics["prior"] = _score_priors(given.priors, tokenizer.layout, given.split, settings.max_codes, absent)
     if given.samples:
-        waveforms = [sample.clip.audio for sample in given.samples]
-        _compare_samples(metrics, waveforms, quality.references, tokenizer.layout.sample_rate, absent)
+        waveforms = {sample.clip.name: sample.clip.audio for sample in given.samples}
+        rate = tokenizer.layout.sample_rate
+        found, without = sample_quality.distances(waveforms, quality.references, rate, embeddings)
+        metrics |= found
+        absent |= without
         _judge_scores(metrics, given.samples, quality.performances, absent, network)
     if composer is not None and given.pieces is not None:
         found = composer_likelihood.evaluate_composer(composer, given.pieces)
@@ -160,23 +165,6 @@ def _score_priors(
         nats = {tier: results[tier]["nats_per_code"] for tier in priors}
         results["bits_per_second"] = likelihood.bits_per_second(nats, layout)
     return results
-
-
-def _compare_samples(
-    metrics: dict[str, Any],
-    samples: list[np.ndarray],
-    references: list[np.ndarray],
-    sample_rate: int,
-    absent: dict[str, str],
-) -> None:
-    """Adds `fad` to the metrics, or the reason to `absent`."""
-    try:
-        found, without = sample_quality.frechet_audio_distance(samples, references, sample_rate)
-    except UserError as error:
-        absent["fad"] = str(error)
-        return
-    metrics["fad"] = found | {"note": report.FAD_CAUTION}
-    absent.update(without)
 
 
 def _judge_scores(

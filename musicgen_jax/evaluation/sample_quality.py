@@ -1,88 +1,197 @@
-"""How far samples lie from recordings, beside how far recordings lie from each other."""
+"""How far samples lie from recordings in an embedding, beside how far recordings lie from each other."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from musicgen_jax.evaluation import embeddings, frechet_distance
+from musicgen_jax.evaluation import embedding_statistics, frechet_distance, kernel_distance
+from musicgen_jax.evaluation.embedding_statistics import EmbeddingStatistics
+from musicgen_jax.evaluation.embeddings.embedding import Embedding, long_enough
 from musicgen_jax.runtime.errors import UserError
 
 
-def frechet_audio_distance(
-    samples: list[np.ndarray], references: list[np.ndarray], sample_rate: int
+def distances(
+    samples: Mapping[str, np.ndarray],
+    references: Iterable[np.ndarray],
+    sample_rate: int,
+    embeddings: Sequence[Embedding],
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Fréchet distance of the samples from all held-out recordings, and its floor.
+    """What `frechet_audio_distance` finds in each embedding, for metrics.json.
+
+    Args:
+      samples: name -> float [S].
+      references: held-out recordings, float [S] each; walked over twice for each embedding, so no generator.
+      sample_rate: Hz, of both.
+      embeddings: at least one.
+
+    Returns:
+      `distances`: what the distance is called -> what was found of it; `fad`: that of the first embedding again. Beside
+      it, what is absent and why, under "fad" for the first embedding and the distance's name for the others.
+    """
+    found, absent = {}, {}
+    for index, embedding in enumerate(embeddings):
+        key = "fad" if index == 0 else embedding.distance
+        try:
+            one, without = frechet_audio_distance(samples, references, sample_rate, embedding)
+        except UserError as error:
+            absent[key] = str(error)
+            continue
+        found.setdefault("distances", {})[embedding.distance] = one
+        found |= {"fad": one} if index == 0 else {}
+        absent |= {f"{key}.{name}": reason for name, reason in without.items()}
+    return found, absent
+
+
+def frechet_audio_distance(
+    samples: Mapping[str, np.ndarray], references: Iterable[np.ndarray], sample_rate: int, embedding: Embedding
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Fréchet and kernel distance of the samples from all held-out recordings, and their floor.
 
     The floor is the same figure for as many clips of the recordings themselves, as long as the samples, against the
     rest of the recordings: what a perfect model would have at so few frames. It is 0 only for endlessly many.
 
     Args:
-      samples: float [S] each.
-      references: held-out recordings, float [S] each.
+      samples: name -> float [S].
+      references: held-out recordings, float [S] each; walked over twice. One is in memory at a time if they are read as
+        they are asked for.
       sample_rate: Hz, of both.
+      embedding: what makes frames of audio.
 
     Returns:
-      value, embedding, dimensions, num_clips, num_short_clips (samples left out, being shorter than a frame),
-      clip_seconds, num_frames, num_reference_frames, reliable (whether both sets have at least as many frames as the
-      embedding has dimensions; fewer do not determine a covariance), and floor, floor_num_frames,
+      value; distance: what it is called; embedding, embedding_hash, dimensions, window_seconds, hop_seconds;
+      num_clips, clip_seconds, num_frames, num_reference_frames; num_short_clips: samples left out, being shorter than a
+      frame; reliable: whether both sets have at least as many frames as the embedding has dimensions, as fewer do not
+      determine a covariance; tracks: each sample's own distance, the farthest first, of which only the order means
+      something. Where they can be told, infinite: value, r_squared and least_frames as `frechet_distance.extrapolated`
+      has them; kernel: value, bandwidth, num_frames, num_reference_frames, floor; and floor, floor_num_frames,
       floor_num_reference_frames. Beside it, what is absent of these and why.
 
     Raises:
       UserError: samples or recordings give fewer than two frames.
     """
-    embedded = [audio for audio in samples if _long_enough(audio, sample_rate)]
-    distance = _distance(_frames(embedded, sample_rate), _frames(references, sample_rate))
-    fewest = min(distance.num_frames, distance.num_reference_frames)
-    found = {
-        "value": distance.value,
-        "embedding": embeddings.NAME,
-        "dimensions": embeddings.DIMENSIONS,
-        "num_clips": len(embedded),
-        "num_short_clips": len(samples) - len(embedded),
-        "clip_seconds": float(np.mean([len(audio) for audio in embedded])) / sample_rate,
-        "num_frames": distance.num_frames,
-        "num_reference_frames": distance.num_reference_frames,
-        "reliable": fewest >= embeddings.DIMENSIONS,
+    frames = {
+        name: embedding.embed(audio, sample_rate)
+        for name, audio in samples.items()
+        if long_enough(embedding, len(audio), sample_rate)
     }
+    lengths = [len(samples[name]) for name in frames]
+    clips = _statistics("clips", embedding, frames.values())
+    recordings, parts, no_floor = _references(references, embedding, sample_rate, lengths)
+    reference = frechet_distance.Reference(recordings.gaussian)
+    found = {
+        "value": reference.distance(clips.gaussian),
+        "distance": embedding.distance,
+        "embedding": embedding.name,
+        "embedding_hash": embedding.version,
+        "dimensions": embedding.dimensions,
+        "window_seconds": embedding.window_seconds,
+        "hop_seconds": embedding.hop_seconds,
+        "num_clips": len(frames),
+        "num_short_clips": len(samples) - len(frames),
+        "clip_seconds": float(np.mean(lengths)) / sample_rate,
+        "num_frames": clips.num_frames,
+        "num_reference_frames": recordings.num_frames,
+        "reliable": clips.reliable and recordings.reliable,
+        "tracks": _ranked(frames, reference),
+    }
+    absent: dict[str, str] = {}
+    _add(
+        found, absent, "infinite", lambda: frechet_distance.extrapolated(clips.frames, clips.clips, reference)._asdict()
+    )
+    _add(found, absent, "kernel", lambda: _kernel(clips, recordings))
+    if parts is None:
+        return found, absent | {"floor": no_floor}
+    held_out, rest = parts
+    found["floor"] = frechet_distance.gaussian_distance(held_out.gaussian, rest.gaussian)
+    found |= {"floor_num_frames": held_out.num_frames, "floor_num_reference_frames": rest.num_frames}
+    if "kernel" in found:
+        found["kernel"]["floor"] = kernel_distance.kernel_distance(held_out.frames, rest.frames, recordings.bandwidth)
+    return found, absent
+
+
+def _references(
+    references: Iterable[np.ndarray], embedding: Embedding, sample_rate: int, lengths: Sequence[int]
+) -> tuple[EmbeddingStatistics, tuple[EmbeddingStatistics, EmbeddingStatistics] | None, str]:
+    """Statistics of all recordings; of as many clips of them as there are samples and of all that is no such clip, or
+    None and why there are no such clips."""
+    size, count = max(lengths), len(lengths)
+    chosen, no_floor = set(), ""
     try:
-        clips, rest = _divided(references, max(map(len, embedded)), len(embedded), sample_rate)
-        floor = _distance(_frames(clips, sample_rate), _frames(rest, sample_rate))
+        chosen = _chosen([len(audio) for audio in references], size, count, sample_rate)
     except UserError as error:
-        return found, {"fad.floor": str(error)}
-    found |= {"floor": floor.value, "floor_num_frames": floor.num_frames}
-    return found | {"floor_num_reference_frames": floor.num_reference_frames}, {}
+        no_floor = str(error)
+    every, clips, rest = (embedding_statistics.Accumulator(embedding) for _ in range(3))
+    index = 0
+    for audio in references:
+        if not long_enough(embedding, len(audio), sample_rate):
+            index += -(-len(audio) // size)
+            continue
+        whole = embedding.embed(audio, sample_rate)
+        every.add(whole)
+        for start in range(0, len(audio), size):
+            piece = audio[start : start + size]
+            if not no_floor and long_enough(embedding, len(piece), sample_rate):
+                # A recording of a clip's length is not embedded a second time.
+                frames = whole if len(piece) == len(audio) else embedding.embed(piece, sample_rate)
+                (clips if index in chosen else rest).add(frames)
+            index += 1
+    recordings = _result("recordings", every)
+    if no_floor:
+        return recordings, None, no_floor
+    try:
+        return recordings, (_result("clips of the recordings", clips), _result("rest of the recordings", rest)), ""
+    except UserError as error:
+        return recordings, None, str(error)
 
 
-def _divided(
-    references: list[np.ndarray], num_samples: int, count: int, sample_rate: int
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """(`count` clips of `num_samples`, evenly spaced over the recordings; everything else)."""
-    pieces = [audio[start : start + num_samples] for audio in references for start in range(0, len(audio), num_samples)]
-    whole = [index for index, piece in enumerate(pieces) if len(piece) == num_samples]
+def _chosen(lengths: Sequence[int], size: int, count: int, sample_rate: int) -> set[int]:
+    """Which of the recordings' pieces of `size` samples, counted through, are the clips: `count` whole ones, evenly
+    spaced."""
+    pieces = [min(size, length - start) for length in lengths for start in range(0, length, size)]
+    whole = [index for index, piece in enumerate(pieces) if piece == size]
     if len(whole) <= count:
         raise UserError(
-            f"the held-out recordings have {len(whole)} whole clips of {num_samples / sample_rate:.4g} s, and a floor "
+            f"the held-out recordings have {len(whole)} whole clips of {size / sample_rate:.4g} s, and a floor "
             f"needs more than the {count} that are compared with the rest: hold out more music, or sample fewer clips"
         )
-    chosen = {whole[int(place)] for place in np.linspace(0, len(whole), count, endpoint=False)}
-    return [pieces[i] for i in sorted(chosen)], [piece for i, piece in enumerate(pieces) if i not in chosen]
+    return {whole[int(place)] for place in np.linspace(0, len(whole), count, endpoint=False)}
 
 
-def _distance(frames: np.ndarray, reference: np.ndarray) -> frechet_distance.FrechetDistance:
-    for name, found in (("clips", frames), ("recordings", reference)):
-        if len(found) < 2:
-            raise UserError(
-                f"the {name} give {len(found)} frames of {embeddings.FRAME_SECONDS:g} s, and a covariance needs two: "
-                "use more or longer audio"
-            )
-    return frechet_distance.frechet_distance(frames, reference)
+def _ranked(frames: Mapping[str, np.ndarray], reference: frechet_distance.Reference) -> list[dict[str, Any]]:
+    """Each sample's own distance from the recordings, the farthest first."""
+    tracks = [
+        {"name": name, "value": reference.clip_distance(one), "num_frames": len(one)} for name, one in frames.items()
+    ]
+    return sorted(tracks, key=lambda track: -track["value"])
 
 
-def _frames(audio: list[np.ndarray], sample_rate: int) -> np.ndarray:
-    """Embedding frames [N, D] of all that is long enough for one."""
-    frames = [embeddings.log_mel_statistics(one, sample_rate) for one in audio if _long_enough(one, sample_rate)]
-    return np.concatenate([np.zeros((0, embeddings.DIMENSIONS), np.float32), *frames])
+def _kernel(clips: EmbeddingStatistics, recordings: EmbeddingStatistics) -> dict[str, Any]:
+    return {
+        "value": kernel_distance.kernel_distance(clips.frames, recordings.frames, recordings.bandwidth),
+        "bandwidth": recordings.bandwidth,
+        "num_frames": len(clips.frames),
+        "num_reference_frames": len(recordings.frames),
+    }
 
 
-def _long_enough(audio: np.ndarray, sample_rate: int) -> bool:
-    return len(audio) >= embeddings.FRAME_SECONDS * sample_rate
+def _add(found: dict[str, Any], absent: dict[str, str], name: str, compute: Callable[[], dict[str, Any]]) -> None:
+    """Adds a figure, or to `absent` why there is none."""
+    try:
+        found[name] = compute()
+    except UserError as error:
+        absent[name] = str(error)
+
+
+def _statistics(what: str, embedding: Embedding, frames: Iterable[np.ndarray]) -> EmbeddingStatistics:
+    accumulator = embedding_statistics.Accumulator(embedding)
+    for one in frames:
+        accumulator.add(one)
+    return _result(what, accumulator)
+
+
+def _result(what: str, accumulator: embedding_statistics.Accumulator) -> EmbeddingStatistics:
+    try:
+        return accumulator.result()
+    except UserError as error:
+        raise UserError(f"the {what} give {error}") from error

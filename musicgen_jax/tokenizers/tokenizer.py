@@ -31,6 +31,10 @@ class Tokenizer(Protocol):
         """
         ...
 
+    def latent_encoder(self, stream: str, window_seconds: float = 10.0) -> Encoder:
+        """As `encoder`, but it makes what the quantizer of one stream would be given: {stream: float32 [B, T, W]}."""
+        ...
+
     def decode_blocks(self, codes: np.ndarray, stream: str, window_seconds: float = 10.0) -> Iterator[np.ndarray]:
         """The audio of one stream's codes, window by window.
 
@@ -75,6 +79,15 @@ class Tokenizer(Protocol):
         """
         encoder = self.encoder(window_seconds)
         return next(batched.encode(encoder, [encoder.windows(blocks)], batch_size=1))
+
+    def latents(self, audio: np.ndarray, stream: str, window_seconds: float = 10.0) -> np.ndarray:
+        """What the quantizer of a stream would be given of a waveform float32 [S]: float32 [T, W], T as of `encode`."""
+        encoder, hop_length = self.latent_encoder(stream, window_seconds), self.layout.stream(stream).hop_length
+        found = [
+            np.asarray(encoder.run(window[None])[stream])[0, span.kept(hop_length)]
+            for window, span in encoder.windows(iter([audio]))
+        ]
+        return np.concatenate(found)
 
     @property
     def fingerprint(self) -> str:

@@ -1,5 +1,6 @@
 """A trained VQ-VAE as a tokenizer: encoders and decoders of convolutions, walked over audio in windows."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from typing import Any
@@ -38,6 +39,13 @@ class VQVAETokenizer(Tokenizer):
         return jax.jit(lambda weights, audio: self._functional.bind(*weights).encode(audio))
 
     @functools.cached_property
+    def _latents(self) -> Any:
+        def latents(weights: tuple, audio: jax.Array, tier: str) -> dict[str, jax.Array]:
+            return {tier: self._functional.bind(*weights).tier(tier).encoder(audio)}
+
+        return jax.jit(latents, static_argnames="tier")
+
+    @functools.cached_property
     def _decode(self) -> Any:
         def decode(weights: tuple, codes: jax.Array, start: jax.Array, tier: str) -> jax.Array:
             return self._functional.bind(*weights).tier(tier).decode(codes, start)
@@ -48,6 +56,10 @@ class VQVAETokenizer(Tokenizer):
         margin = margins.of_encoder(self.config)
         window = chunked.window_samples(self.layout, window_seconds, margin)
         return chunked.Encoder(self.layout, margin, window, functools.partial(self._encode, self._weights))
+
+    def latent_encoder(self, stream: str, window_seconds: float = 10.0) -> chunked.Encoder:
+        run = functools.partial(self._latents, self._weights, tier=stream)
+        return dataclasses.replace(self.encoder(window_seconds), run=run)
 
     def decode_blocks(self, codes: np.ndarray, stream: str, window_seconds: float = 10.0) -> Iterator[np.ndarray]:
         margin, together = self.margin(stream), margins.frames_together(self.config, stream)
