@@ -1,6 +1,6 @@
 """How far samples lie from recordings in an embedding, beside how far recordings lie from each other."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,14 +79,8 @@ def frechet_audio_distance(
     clips = _statistics("clips", embedding, frames.values())
     recordings, parts, no_floor = _references(references, embedding, sample_rate, lengths)
     reference = frechet_distance.Reference(recordings.gaussian)
-    found = {
+    found = _described(embedding) | {
         "value": reference.distance(clips.gaussian),
-        "distance": embedding.distance,
-        "embedding": embedding.name,
-        "embedding_hash": embedding.version,
-        "dimensions": embedding.dimensions,
-        "window_seconds": embedding.window_seconds,
-        "hop_seconds": embedding.hop_seconds,
         "num_clips": len(frames),
         "num_short_clips": len(samples) - len(frames),
         "clip_seconds": float(np.mean(lengths)) / sample_rate,
@@ -95,19 +89,35 @@ def frechet_audio_distance(
         "reliable": clips.reliable and recordings.reliable,
         "tracks": _ranked(frames, reference),
     }
-    absent: dict[str, str] = {}
-    _add(
-        found, absent, "infinite", lambda: frechet_distance.extrapolated(clips.frames, clips.clips, reference)._asdict()
-    )
-    _add(found, absent, "kernel", lambda: _kernel(clips, recordings))
-    if parts is None:
-        return found, absent | {"floor": no_floor}
-    held_out, rest = parts
-    found["floor"] = frechet_distance.gaussian_distance(held_out.gaussian, rest.gaussian)
-    found |= {"floor_num_frames": held_out.num_frames, "floor_num_reference_frames": rest.num_frames}
-    if "kernel" in found:
-        found["kernel"]["floor"] = kernel_distance.kernel_distance(held_out.frames, rest.frames, recordings.bandwidth)
-    return found, absent
+    absent: dict[str, str] = {} if parts else {"floor": no_floor}
+    for name, compute in (
+        ("infinite", lambda: frechet_distance.extrapolated(clips.frames, clips.clips, reference)._asdict()),
+        ("kernel", lambda: _kernel(clips, recordings, parts)),
+    ):
+        try:
+            found[name] = compute()
+        except UserError as error:
+            absent[name] = str(error)
+    return found | (_floor(*parts) if parts else {}), absent
+
+
+def _described(embedding: Embedding) -> dict[str, Any]:
+    return {
+        "distance": embedding.distance,
+        "embedding": embedding.name,
+        "embedding_hash": embedding.version,
+        "dimensions": embedding.dimensions,
+        "window_seconds": embedding.window_seconds,
+        "hop_seconds": embedding.hop_seconds,
+    }
+
+
+def _floor(clips: EmbeddingStatistics, rest: EmbeddingStatistics) -> dict[str, Any]:
+    return {
+        "floor": frechet_distance.gaussian_distance(clips.gaussian, rest.gaussian),
+        "floor_num_frames": clips.num_frames,
+        "floor_num_reference_frames": rest.num_frames,
+    }
 
 
 def _references(
@@ -166,21 +176,20 @@ def _ranked(frames: Mapping[str, np.ndarray], reference: frechet_distance.Refere
     return sorted(tracks, key=lambda track: -track["value"])
 
 
-def _kernel(clips: EmbeddingStatistics, recordings: EmbeddingStatistics) -> dict[str, Any]:
-    return {
-        "value": kernel_distance.kernel_distance(clips.frames, recordings.frames, recordings.bandwidth),
-        "bandwidth": recordings.bandwidth,
+def _kernel(
+    clips: EmbeddingStatistics, recordings: EmbeddingStatistics, parts: tuple[EmbeddingStatistics, ...] | None
+) -> dict[str, Any]:
+    """The kernel distance; with its floor, where there are `parts` of the recordings."""
+    bandwidth = recordings.bandwidth
+    found = {
+        "value": kernel_distance.kernel_distance(clips.frames, recordings.frames, bandwidth),
+        "bandwidth": bandwidth,
         "num_frames": len(clips.frames),
         "num_reference_frames": len(recordings.frames),
     }
-
-
-def _add(found: dict[str, Any], absent: dict[str, str], name: str, compute: Callable[[], dict[str, Any]]) -> None:
-    """Adds a figure, or to `absent` why there is none."""
-    try:
-        found[name] = compute()
-    except UserError as error:
-        absent[name] = str(error)
+    if parts:
+        found["floor"] = kernel_distance.kernel_distance(*(part.frames for part in parts), bandwidth)
+    return found
 
 
 def _statistics(what: str, embedding: Embedding, frames: Iterable[np.ndarray]) -> EmbeddingStatistics:
