@@ -37,7 +37,7 @@ setup(
     ],
     packages=[*find_packages(include=["musicgen_jax", "musicgen_jax.*"]), "musicgen_jax.configs"],
     package_dir={"musicgen_jax.configs": "configs"},  # the config files travel with the package
-    package_data={"musicgen_jax.evaluation": ["*.html", "*.css", "*.js"]},
+    package_data={"musicgen_jax.evaluation": ["*.html", "*.css", "*.js"], "musicgen_jax.listening": ["*.html"]},
     entry_points={"console_scripts": ["musicgen-jax = musicgen_jax.__main__:main"]},
     python_requires=">=3.11",
     install_requires=[
@@ -58,6 +58,7 @@ setup(
         "scipy>=1.14,<2",
         "matplotlib>=3.9,<4",
         "pillow>=10.1",  # WebP
+        "pyyaml>=6.0,<7",  # experiments of webMUSHRA
         "tqdm>=4.66,<5",
     ],
     extras_require={

@@ -15,4 +15,7 @@ def filled(template: str, title: str, **parts: str) -> str:
 
 
 def _text(name: str) -> str:
-    return importlib.resources.files("musicgen_jax.evaluation").joinpath(name).read_text(encoding="utf-8")
+    """A file of this room, or of another one whose name stands before it, such as "listening/statistics_page.html"."""
+    room, _, file = name.rpartition("/")
+    place = importlib.resources.files("musicgen_jax").joinpath(room or "evaluation", file)
+    return place.read_text(encoding="utf-8")
