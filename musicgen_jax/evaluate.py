@@ -24,7 +24,10 @@ from musicgen_jax.training import verification
 verification.define()
 model_flags.define_all()
 _DATA = cli.define_path("data", "", "Folder written by prepare_data; must be given, but not with --compare.")
-_SAMPLES = cli.define_path("samples", "", "Folder written by sample.")
+_SAMPLES = cli.define_path("samples", "", "Folder written by sample, or of any audio files.")
+_REFERENCES = cli.define_path(
+    "references", "", "Folder of the recordings that --samples of the same names are to sound like, if there are any."
+)
 _CODES = cli.define_path(
     "codes", "", "Folder written by extract_codes of --data, for the priors; by default what each was trained on."
 )
@@ -51,7 +54,9 @@ _EMBEDDINGS = flags.DEFINE_list(
 _OUT = cli.define_path("out", None, "Folder for metrics.json and report.html.", required=True, writes=True)
 _MAX_SECONDS = flags.DEFINE_float("max_seconds", 60.0, "Of each held-out track, from its beginning.")
 _MAX_CODES = flags.DEFINE_integer(
-    "max_codes", 200_000, "Held-out codes that the finest prior is scored on; the others are on the same seconds."
+    "max_codes",
+    200_000,
+    "Held-out codes that the finest prior is scored on; the others are on the same seconds; 0: whole tracks.",
 )
 
 
@@ -63,7 +68,7 @@ def main() -> None:
     require(bool(_DATA.value), "Flag --data must have a value.")
     alone = bool(_SCORE.value) and not model_flags.any_given()
     named = {} if alone else model_flags.given()
-    for name in ("codes", "transcribe") if alone else ():
+    for name in ("codes", "transcribe", "references") if alone else ():
         require(not flags.FLAGS[name].value, f"--{name}: a composer alone is judged without it: leave it out")
     from musicgen_jax.command_line import closing
 
@@ -108,6 +113,7 @@ def _evaluate(named: dict[str, str]) -> dict[str, Any]:
         max_codes=_MAX_CODES.value,
         transcribe=_TRANSCRIBE.value,
         embeddings=tuple(_EMBEDDINGS.value),
+        references=_REFERENCES.value,
     )
     score = _SCORE.value
     if "directory" in named and not _SCORE.present:
@@ -143,7 +149,10 @@ def _figures(metrics: dict[str, Any]) -> Iterator[str]:
     if "bits_per_second" in prior:
         yield f"all priors: {prior['bits_per_second']:,.0f} bits per second of audio"
     yield from _score_figures(metrics.get("score", {}))
+    yield from _structure_figures(metrics.get("structure", {}))
     yield from map(_distance_figure, metrics.get("distances", {}).values())
+    for name, note in metrics.get("samples", {}).get("notes", {}).items():
+        yield f"note: {name}: {note}"
     for name, reason in metrics["absent"].items():
         yield f"no {name}: {reason}"
 
@@ -171,6 +180,14 @@ def _score_figures(score: dict[str, Any]) -> Iterator[str]:
         beside = [("recordings", "transcribed_f1_ceiling"), ("wrong scores", "transcribed_f1_shuffled")]
         known = "".join(f", {name} {score[key]:.2f}" for name, key in beside if key in score)
         yield f"note F1 by transcription {score['transcribed_f1']:.2f}{known}"
+
+
+def _structure_figures(structure: dict[str, Any]) -> Iterator[str]:
+    """Whether recordings, and samples, come back to what was heard and keep their key and tempo."""
+    for side, found in structure.items():
+        names = [name for name in ("repetition", "key_stability", "tempo_stability") if name in found["intervals"]]
+        means = ", ".join(f"{name.replace('_', ' ')} {found['intervals'][name]['mean']:.2f}" for name in names)
+        yield f"structure of {side.replace('held_out', 'recordings')}: {means or 'nothing can be said'}"
 
 
 if __name__ == "__main__":

@@ -41,17 +41,24 @@ class Loudness:
         self._rest = weighted[whole:]
         self._powers.append(np.mean(np.square(weighted[:whole].reshape(-1, self._cell)), axis=1))
 
+    def momentary(self) -> np.ndarray:
+        """LUFS of each block of 0.4 s, a new one every CELL_SECONDS (EBU Tech 3341), float64 [N]; -inf for silence."""
+        with np.errstate(divide="ignore"):
+            return 10 * np.log10(self._blocks()) + OFFSET
+
     def integrated(self) -> float | None:
         """LUFS of all that came in; None where no block is above the absolute gate, or none is whole."""
-        cells = np.concatenate([np.zeros(0), *self._powers])
-        if len(cells) < CELLS:
-            return None
-        blocks = np.convolve(cells, np.ones(CELLS) / CELLS, mode="valid")
+        blocks = self._blocks()
         loud = blocks[blocks > _power(ABSOLUTE_GATE)]
         if not len(loud):
             return None
         gate = 10 * np.log10(loud.mean()) + OFFSET + RELATIVE_GATE
         return float(10 * np.log10(loud[loud > _power(gate)].mean()) + OFFSET)
+
+    def _blocks(self) -> np.ndarray:
+        """Power of each block that is whole, float64 [N]."""
+        cells = np.concatenate([np.zeros(0), *self._powers])
+        return np.convolve(cells, np.ones(CELLS) / CELLS, mode="valid") if len(cells) >= CELLS else np.zeros(0)
 
 
 def _power(lufs: float) -> float:

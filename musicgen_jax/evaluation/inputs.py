@@ -9,8 +9,8 @@ from typing import Any
 from musicgen_jax import config
 from musicgen_jax.codes import code_shards, provenance
 from musicgen_jax.data import audio_dataset, shards
-from musicgen_jax.evaluation import composer_likelihood
-from musicgen_jax.evaluation.samples import Sample, read_samples
+from musicgen_jax.evaluation import composer_likelihood, paired
+from musicgen_jax.evaluation.samples import Folder, read_samples
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime.errors import NotFoundError, UserError
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
@@ -26,7 +26,8 @@ class Inputs:
     Attributes:
       split: of the audio and of the codes.
       priors: by tier, each with the codes of that audio.
-      samples: with their settings and scores.
+      folder: of the samples, with their settings and scores; empty where none was given.
+      references: name of a sample -> the recording that it is to sound like; empty where none was given.
       curves: run -> records of its metrics.jsonl.
       pieces: that the composer is judged on; None without one, or where the data have no scores for it.
       absent: name of a metric that cannot be measured on these inputs -> why.
@@ -34,7 +35,8 @@ class Inputs:
 
     split: str
     priors: dict[str, trained.TrainedPrior]
-    samples: list[Sample]
+    folder: Folder
+    references: dict[str, pathlib.Path]
     curves: dict[str, list[dict[str, Any]]]
     pieces: composer_likelihood.Pieces | None
     absent: dict[str, str]
@@ -48,12 +50,14 @@ def open_all(
     samples: str,
     workdirs: Mapping[str, str],
     composer: trained.TrainedPrior | None = None,
+    references: str = "",
 ) -> Inputs:
     """Opens what `evaluation.evaluate` was given.
 
     Raises:
       NotFoundError: a folder is not there, or holds something else.
-      UserError: no held-out split; codes, priors or samples of another tokenizer; codes of other audio.
+      UserError: no held-out split; codes, priors or samples of another tokenizer; codes of other audio; no sample that
+        can be judged; no reference of any sample's name.
     """
     audio_dataset.check_sample_rate(data, tokenizer.layout.sample_rate)
     split = held_out_split(data)
@@ -62,9 +66,11 @@ def open_all(
         prior.require_tokenizer(tokenizer.layout)
         with_codes[tier] = dataclasses.replace(prior, codes_path=codes or prior.codes_path)
         _check_codes(with_codes[tier], bool(codes), tokenizer.fingerprint, data)
-    sampled = read_samples(samples, tokenizer) if samples else []
+    folder = read_samples(samples, tokenizer) if samples else Folder([], {}, {})
+    pairs, alone = paired.find([one.sound.name for one in folder.samples], references) if references else ({}, {})
     pieces, absent = open_pieces(composer, data, split)
-    return Inputs(split, with_codes, sampled, read_curves(workdirs), pieces, absent)
+    absent |= alone | {f"samples.{name}": reason for name, reason in folder.left_out.items()}
+    return Inputs(split, with_codes, folder, pairs, read_curves(workdirs), pieces, absent)
 
 
 def open_pieces(

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,15 +10,16 @@ import numpy as np
 
 from musicgen_jax import config
 from musicgen_jax.codes import code_dataset, code_shards, places
-from musicgen_jax.evaluation import likelihood
+from musicgen_jax.evaluation import bootstrap, likelihood
 from musicgen_jax.priors import loss, trained
 from musicgen_jax.runtime import progress_report
+from musicgen_jax.runtime.errors import UserError
 
 BATCH_SIZE = 16
 
 
-def evaluate_prior(prior: trained.TrainedPrior, split: str, max_codes: int) -> dict[str, float | int]:
-    """Scores the beginnings of the tracks of a held-out split.
+def evaluate_prior(prior: trained.TrainedPrior, split: str, max_codes: int) -> dict[str, Any]:
+    """Scores the tracks of a held-out split, or their beginnings.
 
     Windows move on by half a context and score their second half (the first window all of it), so each code is scored
     once and has seen at least half a context, or its whole track so far (rounded to whole codes of the tier above). The
@@ -27,13 +29,16 @@ def evaluate_prior(prior: trained.TrainedPrior, split: str, max_codes: int) -> d
       prior: the model; its code shards give the held-out codes and the training codes of the baselines.
       split: "validation" or "test".
       max_codes: about how many codes are scored; each track gives its beginning, all tracks the same number at most
-        and half a context at least (or all they have).
+        and half a context at least (or all they have). 0: whole tracks.
 
     Returns:
-      "nats_per_code", "perplexity", "unigram_nats", "bigram_nats", "num_codes", "num_tracks", "seconds" of audio.
+      "nats_per_code", "perplexity", "unigram_nats", "bigram_nats": over all codes together; "num_codes", "num_tracks",
+      "num_whole_tracks", "seconds" of audio; `intervals` and `tracks` of nats_per_code, of the two baselines and of
+      nats_minus_bigram, see `bootstrap.of_tracks`: tracks count by their codes.
 
     Raises:
       NotFoundError: the prior's code shards are not where they were in training.
+      UserError: the model gives no finite likelihood.
     """
     windows = code_dataset.Windows(prior.codes_path, split, prior.config)
     return _evaluate(prior, split, windows, _frames_a_track(windows, max_codes))
@@ -41,42 +46,58 @@ def evaluate_prior(prior: trained.TrainedPrior, split: str, max_codes: int) -> d
 
 def evaluate_priors(
     priors: Mapping[str, trained.TrainedPrior], split: str, max_codes: int
-) -> dict[str, dict[str, float | int]]:
-    """`evaluate_prior` of several tiers, all on the seconds of audio that `max_codes` codes of the finest take."""
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """`evaluate_prior` of several tiers, all on the seconds of audio that `max_codes` codes of the finest take.
+
+    Returns:
+      Tier -> its figures, and tier -> why it has none.
+    """
     windows = {tier: code_dataset.Windows(prior.codes_path, split, prior.config) for tier, prior in priors.items()}
     finest = min(windows.values(), key=lambda of_stream: of_stream.hop_length, default=None)
     num_samples = finest.tracks.layout.padded(_frames_a_track(finest, max_codes) * finest.hop_length) if finest else 0
-    return {
-        tier: _evaluate(prior, split, windows[tier], num_samples // windows[tier].hop_length)
-        for tier, prior in priors.items()
-    }
+    found, failed = {}, {}
+    for tier, prior in priors.items():
+        try:
+            found[tier] = _evaluate(prior, split, windows[tier], num_samples // windows[tier].hop_length)
+        except UserError as error:
+            failed[tier] = str(error)
+    return found, failed
 
 
 def _frames_a_track(windows: code_dataset.Windows, max_codes: int) -> int:
     """How many frames of each track are scored: whole hops, so that no window is run for a few codes."""
+    if not max_codes:
+        return max(windows.lengths)
     hop = _hop(windows.model)
     return max(max_codes // windows.model.num_codebooks // len(windows.entries) // hop, 1) * hop
 
 
-def _evaluate(
-    prior: trained.TrainedPrior, split: str, windows: code_dataset.Windows, limit: int
-) -> dict[str, float | int]:
+def _evaluate(prior: trained.TrainedPrior, split: str, windows: code_dataset.Windows, limit: int) -> dict[str, Any]:
     """The figures of `evaluate_prior`, on the first `limit` frames of each held-out track."""
     model = prior.config
-    total, count = score(prior, windows, limit)
+    totals, counts = score(prior, windows, limit)
     stop = limit * windows.hop_length
-    tracks = range(len(windows.entries))
-    held_out = [windows.tracks.read(track, [model.tier], 0, stop)[model.tier] for track in tracks]
+    names = [entry.track_id for entry in windows.entries]
+    held_out = [windows.tracks.read(track, [model.tier], 0, stop)[model.tier] for track in range(len(names))]
     train = code_shards.Tracks(prior.codes_path, "train").all_codes(model.tier)
-    nats = total / count
+    nats = {"nats_per_code": totals / counts}
+    for name, fit in (("unigram_nats", likelihood.fit_unigram), ("bigram_nats", likelihood.fit_bigram)):
+        nats[name] = _baseline(fit, train, held_out, model) / counts
+    nats["nats_minus_bigram"] = nats["nats_per_code"] - nats["bigram_nats"]
+    rows = [
+        {bootstrap.TRACK: name, "num_codes": int(counts[track])} | {key: float(one[track]) for key, one in nats.items()}
+        for track, name in enumerate(names)
+    ]
+    found = bootstrap.of_tracks(rows, weight="num_codes")
+    means = {name: found["intervals"][name]["mean"] for name in ("nats_per_code", "unigram_nats", "bigram_nats")}
     return {
-        "nats_per_code": nats,
-        "perplexity": float(np.exp(nats)),
-        "unigram_nats": _baseline(likelihood.fit_unigram, train, held_out, model),
-        "bigram_nats": _baseline(likelihood.fit_bigram, train, held_out, model),
-        "num_codes": count,
-        "num_tracks": len(held_out),
-        "seconds": count / model.num_codebooks / model.codes_per_second,
+        **means,
+        "perplexity": float(np.exp(means["nats_per_code"])),
+        "num_codes": int(counts.sum()),
+        "num_tracks": len(names),
+        "num_whole_tracks": sum(length <= limit for length in windows.lengths),
+        "seconds": int(counts.sum()) / model.num_codebooks / model.codes_per_second,
+        **found,
     }
 
 
@@ -85,13 +106,13 @@ def _baseline(
     train: list[np.ndarray],
     held_out: list[np.ndarray],
     model: config.PriorConfig,
-) -> float:
-    """Mean nats of held-out codes [T, Q] under a model of each codebook by itself."""
-    nats = []
+) -> np.ndarray:
+    """Nats of each held-out track's codes [T, Q] under a model of each codebook by itself, float64 [N]."""
+    nats = np.zeros(len(held_out))
     for q in range(model.num_codebooks):
         fitted = fit([codes[:, q] for codes in train], model.num_codes)
-        nats.append(likelihood.nats_per_code(fitted, [codes[:, q] for codes in held_out]))
-    return float(np.mean(nats))
+        nats += [likelihood.nats_per_code(fitted, [codes[:, q]]) * len(codes) for codes in held_out]
+    return nats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,15 +140,22 @@ def _places(windows: places.Places, model: config.PriorConfig, limit: int) -> It
             yield _Place(track, start, context - hop, min(context, length - start))
 
 
-def score(prior: trained.TrainedPrior, windows: places.Places, limit: int) -> tuple[float, int]:
-    """(sum of -log p in nats, number of codes) of the first `limit` frames of each track, windows as above."""
+def score(prior: trained.TrainedPrior, windows: places.Places, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first `limit` frames of each track, windows as above.
+
+    Returns:
+      Of each of N tracks: its sum of -log p in nats, float64 [N], and its number of codes, int64 [N].
+
+    Raises:
+      UserError: the model gives no finite likelihood.
+    """
 
     @jax.jit
     def losses(weights: tuple, batch: dict[str, jax.Array]) -> jax.Array:
         return loss.code_losses(prior.functional.bind(*weights)(batch), batch["codes"])
 
     all_places = list(_places(windows, prior.config, limit))
-    total, count = 0.0, 0
+    totals, counts = np.zeros(len(windows.lengths)), np.zeros(len(windows.lengths), np.int64)
     with progress_report.Progress(f"score {prior.config.tier} codes", len(all_places), "windows") as progress:
         for first in range(0, len(all_places), BATCH_SIZE):
             chosen = all_places[first : first + BATCH_SIZE]
@@ -138,7 +166,13 @@ def score(prior: trained.TrainedPrior, windows: places.Places, limit: int) -> tu
             batch = {name: jnp.asarray(array) for name, array in batch.items()}
             nats = np.asarray(losses(prior.weights, batch), np.float64)
             for place, row in zip(chosen, nats, strict=False):
-                total += float(row[place.first : place.stop].sum())
-                count += row[place.first : place.stop].size
+                totals[place.track] += float(row[place.first : place.stop].sum())
+                counts[place.track] += row[place.first : place.stop].size
             progress.update(len(chosen))
-    return total, count
+    lost = np.count_nonzero(~np.isfinite(totals))
+    if lost:
+        raise UserError(
+            f"the likelihood of {lost} of {len(totals)} held-out tracks is not a finite number: the model's training "
+            "diverged; train it with a lower learning rate"
+        )
+    return totals, counts

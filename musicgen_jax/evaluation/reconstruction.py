@@ -1,81 +1,74 @@
-"""How close a reconstructed waveform is to its reference.
+"""How close reconstructed waveforms are to their recording: what is measured of a track, and of a split."""
 
-Clips may be of any length: they go through the STFT in segments of a fixed shape, so that memory is bounded and each
-FFT size is compiled once.
-"""
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import functools
-from collections.abc import Iterator
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from musicgen_jax.audio import stft
+from musicgen_jax.data import loudness
+from musicgen_jax.evaluation import bootstrap, fundamental_frequency, spectral_distances
 from musicgen_jax.runtime.errors import UserError
 
-CONVERGENCE_N_FFT, CONVERGENCE_HOP, CONVERGENCE_WINDOW = 2048, 256, 1536
-MULTISCALE_FFT_SIZES = (2048, 1024, 512, 256, 128, 64)
 # Ratios beyond +-120 dB say nothing: float32 spectra do not resolve them, and JSON knows no infinity.
 LIMIT_DB = 120.0
 # -100 dBFS RMS, below one step of 16 bits: such a reference is silence, and a ratio to it means nothing.
 SILENCE_RMS = 1e-5
-SEGMENT_SAMPLES = 2**17
+RELATIVE_GATE = -20.0  # LU below the mean of what sounds: quieter blocks do not count (EBU Tech 3342)
+MIN_VOICED_FRAMES = 10  # 0.2 s: fewer are no melody that an error could be measured of
+# What `summarize` has of each tier -> why it may be absent.
+MEASURES = {
+    "spectral_convergence_db": "all recordings are silent: nothing compares with that",
+    "multiscale_spectral_mse": "no recording could be compared",
+    "multiscale_mel_db": "no recording could be compared",
+    "log_spectral_distance_db": "no recording could be compared",
+    "si_sdr_db": "all recordings are silent: nothing compares with that",
+    "f0_error_semitones": "no recording has 0.2 s in which both it and its reconstruction have a pitch",
+    "f0_voicing_recall": "no recording has 0.2 s with a pitch",
+    "loudness_error_db": (
+        f"no recording has a block of 0.4 s above {loudness.ABSOLUTE_GATE:g} LUFS at "
+        f"{loudness.MIN_SAMPLE_RATE} Hz or more"
+    ),
+}
 
 
-def spectral_convergence(reference: np.ndarray, reconstruction: np.ndarray) -> float:
-    """Relative error of the STFT magnitudes of one clip: || |S| - |S^| ||_F / || |S| ||_F. Lower is better, 0 is best.
-
-    Magnitudes of a centred STFT with 2048 bins, hop 256 and a Hann window of 1536 samples (Arik et al. 2018, "Fast
-    spectrogram inversion"). A silent reconstruction gives 1. The reference norm is guarded: for a silent reference
-    the value is finite (0 where the reconstruction is silent too) but means nothing.
-
-    Args:
-      reference: float [S].
-      reconstruction: float [S], of the same length.
-
-    Raises:
-      UserError: the shapes differ, are not [S] with S > 0, or a sample is not finite.
-    """
-    _check_pair(reference, reconstruction)
-    difference, norm = 0.0, 0.0
-    bins = np.ones(CONVERGENCE_N_FFT // 2 + 1, np.float32)
-    for segment_difference, segment_norm in _segments(
-        reference, reconstruction, bins, CONVERGENCE_HOP, CONVERGENCE_WINDOW
-    ):
-        difference += segment_difference
-        norm += segment_norm
-    return float(np.sqrt(difference) / max(np.sqrt(norm), 1e-8))
-
-
-def multiscale_spectral_mse(reference: np.ndarray, reconstruction: np.ndarray) -> float:
-    """Mean squared difference of STFT magnitudes over six FFT sizes, in units of waveform power. Lower is better.
-
-    For each N in 2048, 1024, ..., 64: a centred STFT with a periodic Hann window w of N samples and hop N / 4, divided
-    by sqrt(sum w^2); the squared difference of the *linear* magnitudes is averaged over all frames and over the N bins
-    of the two-sided spectrum. The value is the plain mean over the six sizes, each with the same weight.
-
-    With this window normalisation Parseval's theorem makes the mean squared magnitude of a signal its mean power (as
-    seen through the window) at every N, so no FFT size dominates, and a silent reconstruction scores about the mean
-    square of the reference.
+def compare(reference: np.ndarray, others: Sequence[np.ndarray], sample_rate: int) -> list[dict[str, float]]:
+    """The measures of several reconstructions of one clip; each holds what `spectral_distances.measure` does, and more.
 
     Args:
-      reference: float [S].
-      reconstruction: float [S], of the same length.
+      reference: float [S], S > 0.
+      others: N >= 1 of the same length.
+      sample_rate: Hz.
+
+    Returns:
+      Of each:
+        spectral_convergence, si_sdr_db: of a reference that is not silent.
+        multiscale_spectral_mse, multiscale_mel_db, log_spectral_distance_db.
+        f0_error_semitones: mean |difference| of the fundamental frequency where both have one, in semitones, where that
+          is 0.2 s at least; f0_voicing_recall: share of the reference's frames with a pitch in which the reconstruction
+          has one too (Salamon et al. 2014), where there are as many.
+        loudness_error_db: mean |difference| of the momentary loudness (ITU-R BS.1770, blocks of 0.4 s) over the blocks
+          in which the reference is above -70 LUFS, and no more than 20 LU below the mean of these; a reconstruction
+          below -70 LUFS counts as that.
+          Absent where there is no such block, or the rate is below 8 kHz.
 
     Raises:
-      UserError: the shapes differ, are not [S] with S > 0, or a sample is not finite.
+      UserError: a shape differs or is not [S] with S > 0, or a sample is not finite.
     """
-    _check_pair(reference, reconstruction)
-    errors = []
-    for n_fft in MULTISCALE_FFT_SIZES:
-        hop_length = n_fft // 4
-        # The mean over the two-sided spectrum, which holds every bin twice but the first and the last.
-        bins = np.full(n_fft // 2 + 1, 2.0 / n_fft, np.float32)
-        bins[[0, -1]] = 1.0 / n_fft
-        total = sum(difference for difference, _ in _segments(reference, reconstruction, bins, hop_length, n_fft))
-        errors.append(total / (1 + len(reference) // hop_length))
-    return float(np.mean(errors))
+    for other in others:
+        check_pair(reference, other)
+    spectral = spectral_distances.measure(np.asarray(reference, np.float32), np.stack(others), sample_rate)
+    pitch = fundamental_frequency.track(reference, sample_rate)
+    loud = _momentary(reference, sample_rate)
+    found = []
+    for index, other in enumerate(others):
+        measures = {name: float(values[index]) for name, values in spectral.items()}
+        if np.std(reference, dtype=np.float64) >= SILENCE_RMS:
+            measures["si_sdr_db"] = si_sdr_db(reference, other)
+        else:
+            del measures["spectral_convergence"]
+        measures |= _pitch_errors(pitch, fundamental_frequency.track(other, sample_rate))
+        found.append(measures | _loudness_error(loud, _momentary(other, sample_rate)))
+    return found
 
 
 def si_sdr_db(reference: np.ndarray, reconstruction: np.ndarray) -> float:
@@ -92,7 +85,7 @@ def si_sdr_db(reference: np.ndarray, reconstruction: np.ndarray) -> float:
     Raises:
       UserError: the shapes differ, are not [S] with S > 0, or a sample is not finite.
     """
-    _check_pair(reference, reconstruction)
+    check_pair(reference, reconstruction)
     source = np.asarray(reference, np.float64) - np.mean(reference, dtype=np.float64)
     estimate = np.asarray(reconstruction, np.float64) - np.mean(reconstruction, dtype=np.float64)
     energy = source @ source
@@ -106,55 +99,33 @@ def si_sdr_db(reference: np.ndarray, reconstruction: np.ndarray) -> float:
     return float(np.clip(10 * np.log10(signal / distortion), -LIMIT_DB, LIMIT_DB))
 
 
-class ReconstructionAccumulator:
-    """Collects the three measures over the clips of a split; every clip counts once, whatever its length."""
+def summarize(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The measures over the tracks of a split; every track counts once, whatever its length.
 
-    def __init__(self) -> None:
-        self._ratios: list[float] = []
-        self._errors: list[float] = []
-        self._si_sdr: list[float] = []
+    Args:
+      rows: of each track, "track" and a result of `compare`.
 
-    def add(self, reference: np.ndarray, reconstruction: np.ndarray) -> None:
-        """Adds one clip: float [S] and float [S].
-
-        Raises:
-          UserError: the shapes differ, are not [S] with S > 0, or a sample is not finite.
-        """
-        self._errors.append(multiscale_spectral_mse(reference, reconstruction))
-        if np.std(reference, dtype=np.float64) >= SILENCE_RMS:
-            self._ratios.append(spectral_convergence(reference, reconstruction))
-            self._si_sdr.append(si_sdr_db(reference, reconstruction))
-
-    def result(self) -> dict[str, float | int]:
-        """The measures over all clips added so far.
-
-        Returns:
-          spectral_convergence_db: 20 log10 of the *mean ratio* over clips (not the mean of the clips' decibels),
-            at least -120.
-          multiscale_spectral_mse: mean over clips.
-          si_sdr_db: mean over clips of decibels.
-          num_clips: how many clips were added.
-          num_silent_clips: how many of them have a silent reference (below -100 dBFS RMS). Ratios to silence mean
-            nothing, so these clips count in multiscale_spectral_mse only. Where all are silent the others are absent.
-
-        Raises:
-          UserError: no clip was added.
-        """
-        if not self._errors:
-            raise UserError("no clip was added: reconstruction needs at least one")
-        result = {
-            "multiscale_spectral_mse": float(np.mean(self._errors)),
-            "num_clips": len(self._errors),
-            "num_silent_clips": len(self._errors) - len(self._ratios),
+    Returns:
+      Each of MEASURES that a track has: the mean over tracks. spectral_convergence_db is 20 log10 of the *mean ratio*
+      (not the mean of the tracks' decibels), at least -120. Beside them num_clips, num_silent_clips (their reference is
+      below -100 dBFS RMS; they count in no ratio), `intervals` and `tracks`, see `bootstrap.of_tracks`.
+    """
+    found = bootstrap.of_tracks(rows)
+    if ratio := found["intervals"].pop("spectral_convergence", None):
+        in_decibels = {
+            name: None if ratio[name] is None else _decibels(ratio[name]) for name in ("mean", "low", "high")
         }
-        if self._ratios:
-            ratio = max(float(np.mean(self._ratios)), 10 ** (-LIMIT_DB / 20))
-            result["spectral_convergence_db"] = 20 * float(np.log10(ratio))
-            result["si_sdr_db"] = float(np.mean(self._si_sdr))
-        return result
+        found["intervals"]["spectral_convergence_db"] = ratio | in_decibels
+    for row in found["tracks"]:
+        if "spectral_convergence" in row:
+            row["spectral_convergence_db"] = _decibels(row.pop("spectral_convergence"))
+    means = {name: found["intervals"][name]["mean"] for name in MEASURES if name in found["intervals"]}
+    silent = sum("si_sdr_db" not in row for row in rows)
+    return means | {"num_clips": len(rows), "num_silent_clips": silent} | found
 
 
-def _check_pair(reference: np.ndarray, reconstruction: np.ndarray) -> None:
+def check_pair(reference: np.ndarray, reconstruction: np.ndarray) -> None:
+    """Raises UserError unless both are float [S] with the same S > 0, and finite."""
     shapes = np.shape(reference), np.shape(reconstruction)
     if shapes[0] != shapes[1] or len(shapes[0]) != 1 or shapes[0][0] == 0:
         raise UserError(
@@ -167,32 +138,32 @@ def _check_pair(reference: np.ndarray, reconstruction: np.ndarray) -> None:
             raise UserError(f"the {name} has {bad} samples that are not finite: nothing can be measured on them")
 
 
-def _segments(
-    reference: np.ndarray, reconstruction: np.ndarray, bins: np.ndarray, hop_length: int, window_length: int
-) -> Iterator[tuple[float, float]]:
-    """Yields (squared difference, squared reference) of magnitudes, weighted by bin and summed over a segment."""
-    n_fft = 2 * (len(bins) - 1)
-    num_frames = 1 + len(reference) // hop_length
-    segment_frames = SEGMENT_SAMPLES // hop_length
-    num_segments = -(-num_frames // segment_frames)
-    pair = np.zeros((2, (num_segments * segment_frames - 1) * hop_length + n_fft), np.float32)
-    pair[0, n_fft // 2 : n_fft // 2 + len(reference)] = reference
-    pair[1, n_fft // 2 : n_fft // 2 + len(reference)] = reconstruction
-    for segment in range(num_segments):
-        start = segment * segment_frames * hop_length
-        valid = min(num_frames - segment * segment_frames, segment_frames)
-        samples = pair[:, start : start + (segment_frames - 1) * hop_length + n_fft]
-        difference, norm = np.asarray(_segment_energies(samples, valid, bins, hop_length, window_length), np.float64)
-        yield float(difference), float(norm)
+def _decibels(ratio: float) -> float:
+    return 20 * float(np.log10(max(ratio, 10 ** (-LIMIT_DB / 20))))
 
 
-@functools.partial(jax.jit, static_argnames=("hop_length", "window_length"))
-def _segment_energies(pair: jax.Array, valid: int, bins: jax.Array, hop_length: int, window_length: int) -> jax.Array:
-    """[2, S] and bin weights [n_fft // 2 + 1] -> [2], over the first `valid` frames, with a window of unit energy."""
-    n_fft = 2 * (bins.shape[0] - 1)
-    window = stft.hann_window(window_length, n_fft)
-    window = window / np.sqrt(np.sum(window**2))
-    magnitude = jnp.abs(jnp.fft.rfft(stft.frame(pair, n_fft, hop_length) * window, axis=-1))
-    weights = (jnp.arange(magnitude.shape[1]) < valid)[:, None] * bins
-    difference = jnp.sum(weights * jnp.square(magnitude[0] - magnitude[1]))
-    return jnp.stack([difference, jnp.sum(weights * jnp.square(magnitude[0]))])
+def _pitch_errors(reference: fundamental_frequency.Pitch, other: fundamental_frequency.Pitch) -> dict[str, float]:
+    voiced, both = np.count_nonzero(reference.voiced), reference.voiced & other.voiced
+    found = {}
+    if voiced >= MIN_VOICED_FRAMES:
+        found["f0_voicing_recall"] = float(np.count_nonzero(both) / voiced)
+    if np.count_nonzero(both) >= MIN_VOICED_FRAMES:
+        found["f0_error_semitones"] = float(np.mean(np.abs(other.midi - reference.midi)[both]))
+    return found
+
+
+def _momentary(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+    """LUFS of blocks of 0.4 s, those below the absolute gate at it; none at a rate that the filters do not take."""
+    if sample_rate < loudness.MIN_SAMPLE_RATE:
+        return np.zeros(0)
+    meter = loudness.Loudness(sample_rate)
+    meter.add(np.asarray(audio))
+    return np.maximum(meter.momentary(), loudness.ABSOLUTE_GATE)
+
+
+def _loudness_error(reference: np.ndarray, other: np.ndarray) -> dict[str, float]:
+    sounding = reference[reference > loudness.ABSOLUTE_GATE]
+    if not sounding.size:
+        return {}
+    heard = reference > max(loudness.ABSOLUTE_GATE, 10 * np.log10(np.mean(10 ** (sounding / 10))) + RELATIVE_GATE)
+    return {"loudness_error_db": float(np.mean(np.abs(other - reference)[heard]))}

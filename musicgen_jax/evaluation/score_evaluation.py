@@ -37,7 +37,7 @@ def evaluate_composer(
     curves, folder = inputs.read_curves(workdirs), inputs.check_out(out)
     figures: dict[str, Any] = {}
     if composed:
-        seconds = max(sample.clip.seconds for sample in composed)
+        seconds = max(sample.sound.seconds for sample in composed)
         held_out = [piece.score for piece in score_reader.read(settings.data, split)]
         figures["statistics"] = score_quality.compare([one.score for one in composed], held_out, seconds)
     figures |= composer_likelihood.evaluate_composer(composer, pieces)

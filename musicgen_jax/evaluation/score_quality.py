@@ -1,7 +1,7 @@
 """Do samples play the notes that they were told, and are composed scores like those that people wrote?"""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,8 +46,10 @@ class Performance:
         return dataclasses.replace(self, audio=audio, score=self.score.cut(start, start + seconds))
 
 
-def judge(samples: Sequence[Performance], references: Sequence[Performance]) -> tuple[dict[str, Any], dict[str, str]]:
+def judge(samples: Iterable[Performance], references: Iterable[Performance]) -> tuple[dict[str, Any], dict[str, str]]:
     """All figures of samples that perform scores, beside those of held-out recordings that do.
+
+    Each performance is looked at once, in order, and not kept.
 
     Args:
       samples: at least one.
@@ -57,70 +59,79 @@ def judge(samples: Sequence[Performance], references: Sequence[Performance]) -> 
       The metrics `score`, and what of them is absent with the reason: `note_f1` (mean over the samples whose timbre is
       one of the synthesizer's), `note_f1_low` and `note_f1_high` (its bootstrap interval), `note_f1_lowest`,
       `note_f1_shuffled` (against the next sample's score), `note_f1_ceiling` (of the recordings), `note_f1_share` and
-      `note_f1_shuffled_share` (of the ceiling), `tone` and `tone_ceiling`, `measure`, `samples` (name, note_f1, tone,
-      for each that was measured), and `statistics` of the scores; see `compare`.
+      `note_f1_shuffled_share` (of the ceiling), `tone` and `tone_ceiling`, `measure`; `samples` and `recordings` (name,
+      note_f1, tone, of samples note_f1_shuffled, for each that was measured), `intervals` of the means; and
+      `statistics` of the scores, see `compare`.
     """
-    scores = [one.score for one in samples]
-    found: dict[str, Any] = {"statistics": compare(scores, [r.score for r in references], _mean_seconds(samples))}
     known = {timbre.name for timbre in timbres.ALL}
-    heard = [one for one in samples if one.timbre in known]
+    scores, asked, lengths, heard = [], [], [], []
+    for one in samples:
+        scores.append(one.score)
+        asked.append(one.timbre)
+        lengths.append(one.seconds)
+        heard += [_Heard(one.name, _fit(one), one.score)] if one.timbre in known else []
+    seconds, held_out, recordings = float(np.mean(lengths)), [], []
+    for one in references:
+        held_out.append(one.score)
+        clip = one.clip(seconds)
+        if heard and one.timbre in known and not clip.score.empty:
+            recordings.append(_Heard(one.name, _fit(clip), clip.score))
+    found: dict[str, Any] = {"statistics": compare(scores, held_out, seconds)}
     if not heard:
-        return found, {"score.note_f1": _why_unheard(samples)}
-    fits = [note_fit.fit(one.audio, one.sample_rate, one.timbre) for one in heard]
-    f1 = [note_fit.agreement(fit, one.score).f1 for fit, one in zip(fits, heard, strict=True)]
-    mean = bootstrap.mean(f1)
-    found |= {"note_f1": mean["mean"], "note_f1_low": mean["low"], "note_f1_high": mean["high"]}
-    found |= {"note_f1_lowest": min(f1), "tone": float(np.mean([fit.tone for fit in fits])), "measure": MEASURE}
-    found["samples"] = [
-        {"name": one.name, "note_f1": value, "tone": fit.tone} for one, value, fit in zip(heard, f1, fits, strict=True)
-    ]
-    more, absent = _beside(heard, fits, [one for one in references if one.timbre in known])
-    if len(heard) < len(samples):
-        absent["score.note_f1_of_all"] = f"{len(heard)} of {len(samples)} samples are measured: {_why_unheard(samples)}"
-    found |= more
-    if "note_f1_ceiling" in found:
-        names = [name for name in ("note_f1", "note_f1_shuffled") if name in found]
-        found |= {f"{name}_share": found[name] / max(found["note_f1_ceiling"], 1e-9) for name in names}
+        return found, {"score.note_f1": _why_unheard(asked)}
+    figures, absent = _figures(heard, recordings)
+    if len(heard) < len(scores):
+        absent["score.note_f1_of_all"] = f"{len(heard)} of {len(scores)} samples are measured: {_why_unheard(asked)}"
+    return found | figures, absent
+
+
+@dataclasses.dataclass(frozen=True)
+class _Heard:
+    """The notes that were found in a performance, and those that it should have."""
+
+    name: str
+    fit: note_fit.Fit
+    score: Score
+
+    def figures(self) -> dict[str, Any]:
+        return {"name": self.name, "note_f1": note_fit.agreement(self.fit, self.score).f1, "tone": self.fit.tone}
+
+
+def _fit(one: Performance) -> note_fit.Fit:
+    return note_fit.fit(one.audio, one.sample_rate, one.timbre)
+
+
+def _figures(heard: list[_Heard], recordings: list[_Heard]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The figures of samples, beside what they are to be compared with: wrong scores below, recordings above."""
+    rows, real, absent = [one.figures() for one in heard], [one.figures() for one in recordings], {}
+    for row, one, other in zip(rows, heard, [*heard[1:], heard[0]], strict=True):
+        if not np.array_equal(one.score.notes, other.score.notes):
+            row["note_f1_shuffled"] = note_fit.agreement(one.fit, other.score).f1
+    sides = {name: [row[name] for row in rows if name in row] for name in ("note_f1", "tone", "note_f1_shuffled")}
+    sides |= {f"{name}_ceiling": [row[name] for row in real] for name in ("note_f1", "tone")}
+    intervals = {name: bootstrap.mean(values) for name, values in sides.items() if values}
+    found = {name: mean["mean"] for name, mean in intervals.items()}
+    found |= {"note_f1_low": intervals["note_f1"]["low"], "note_f1_high": intervals["note_f1"]["high"]}
+    found |= {"note_f1_lowest": min(sides["note_f1"]), "measure": MEASURE}
+    found |= {"samples": rows, "recordings": real, "intervals": intervals}
+    if "note_f1_shuffled" not in found:
+        absent["score.note_f1_shuffled"] = "all samples have one score: shuffled ones need two"
+    if not real:
+        absent["score.note_f1_ceiling"] = "no held-out recording has a score and a timbre of the synthesizer"
+        return found, absent
+    names = [name for name in ("note_f1", "note_f1_shuffled") if name in found]
+    found |= {f"{name}_share": found[name] / max(found["note_f1_ceiling"], 1e-9) for name in names}
     return found, absent
 
 
-def _mean_seconds(samples: Sequence[Performance]) -> float:
-    return float(np.mean([one.seconds for one in samples]))
-
-
-def _why_unheard(samples: Sequence[Performance]) -> str:
-    """Why notes cannot be found in those samples whose timbre is none of the synthesizer's."""
+def _why_unheard(asked: Sequence[str]) -> str:
+    """Why notes cannot be found in samples of these timbres, those that are none of the synthesizer's."""
     known = [timbre.name for timbre in timbres.ALL]
-    others = sorted({one.timbre for one in samples} - {*known, config.UNKNOWN_LABEL})
+    others = sorted(set(asked) - {*known, config.UNKNOWN_LABEL})
     if others:
         rule = f"notes are found by the synthesizer's timbres, {', '.join(known)}, not of {', '.join(others)}"
         return f"{rule}; a transcribing network finds those of any"
     return f"the samples were asked for no genre: sample with one of {', '.join(known)}"
-
-
-def _beside(
-    samples: Sequence[Performance], fits: list[note_fit.Fit], references: Sequence[Performance]
-) -> tuple[dict[str, float], dict[str, str]]:
-    """What the figure of the samples is to be compared with: wrong scores below, recordings above."""
-    found, absent = {}, {}
-    others = [
-        (fit, other.score)
-        for fit, one, other in zip(fits, samples, [*samples[1:], samples[0]], strict=True)
-        if not np.array_equal(one.score.notes, other.score.notes)
-    ]
-    if others:
-        found["note_f1_shuffled"] = float(np.mean([note_fit.agreement(fit, score).f1 for fit, score in others]))
-    else:
-        absent["score.note_f1_shuffled"] = "all samples have one score: shuffled ones need two"
-    seconds = _mean_seconds(samples)
-    clips = [clip for one in references if not (clip := one.clip(seconds)).score.empty]
-    if clips:
-        real = [note_fit.fit(clip.audio, clip.sample_rate, clip.timbre) for clip in clips]
-        f1 = [note_fit.agreement(fit, clip.score).f1 for fit, clip in zip(real, clips, strict=True)]
-        found |= {"note_f1_ceiling": float(np.mean(f1)), "tone_ceiling": float(np.mean([fit.tone for fit in real]))}
-    else:
-        absent["score.note_f1_ceiling"] = "no held-out recording has a score and a timbre of the synthesizer"
-    return found, absent
 
 
 def compare(scores: Sequence[Score], references: Sequence[Score], seconds: float) -> dict[str, Any]:

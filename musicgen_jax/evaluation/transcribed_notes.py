@@ -5,7 +5,8 @@ A note is right where one of the same pitch begins within 50 ms in the score, ea
 recordings of known scores it finds `transcribed_f1_ceiling`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +19,9 @@ ONSET_SECONDS = 0.05
 
 
 def judge(
-    samples: Sequence[Performance], references: Sequence[Performance], network: transcription.Network
-) -> dict[str, float | None]:
-    """Transcribes samples that perform scores, and held-out recordings that do.
+    samples: Iterable[Performance], references: Iterable[Performance], network: transcription.Network
+) -> dict[str, Any]:
+    """Transcribes samples that perform scores, and held-out recordings that do; each is looked at once, and not kept.
 
     Args:
       samples: at least one.
@@ -30,21 +31,29 @@ def judge(
     Returns:
       "transcribed_f1" (mean over the samples), "transcribed_f1_low" and "transcribed_f1_high" (its bootstrap interval),
       "transcribed_f1_shuffled" (against the next sample's score) where there are two scores, and
-      "transcribed_f1_ceiling" of the recordings, clips as long as the samples, where there are any.
+      "transcribed_f1_ceiling" of the recordings, clips as long as the samples, where there are any; "transcribed" has
+      `intervals` of these means, and the rows of `samples` and `recordings`.
     """
-    heard = [transcription.transcribe(network, [one.audio], one.sample_rate) for one in samples]
-    mean = bootstrap.mean([f1(notes, _played(one)) for notes, one in zip(heard, samples, strict=True)])
-    found = {"transcribed_f1": mean["mean"], "transcribed_f1_low": mean["low"], "transcribed_f1_high": mean["high"]}
-    others = [
-        f1(notes, _played(other))
-        for notes, one, other in zip(heard, samples, [*samples[1:], samples[0]], strict=True)
-        if not np.array_equal(one.score.notes, other.score.notes)
-    ]
-    seconds = float(np.mean([one.seconds for one in samples]))
-    clips = [clip for one in references if not (clip := one.clip(seconds)).score.empty]
-    real = [f1(transcription.transcribe(network, [clip.audio], clip.sample_rate), _played(clip)) for clip in clips]
-    beside = {"transcribed_f1_shuffled": others, "transcribed_f1_ceiling": real}
-    return found | {name: float(np.mean(values)) for name, values in beside.items() if values}
+    heard, wanted, rows, seconds = [], [], [], []
+    for one in samples:
+        heard.append(transcription.transcribe(network, [one.audio], one.sample_rate))
+        wanted.append(_played(one))
+        seconds.append(one.seconds)
+        rows.append({"name": one.name, "transcribed_f1": f1(heard[-1], wanted[-1])})
+    for row, found, own, other in zip(rows, heard, wanted, [*wanted[1:], wanted[0]], strict=True):
+        if not np.array_equal(own.notes, other.notes):
+            row["transcribed_f1_shuffled"] = f1(found, other)
+    real = []
+    for one in references:
+        if not (clip := one.clip(float(np.mean(seconds)))).score.empty:
+            notes = transcription.transcribe(network, [clip.audio], clip.sample_rate)
+            real.append({"name": one.name, "transcribed_f1": f1(notes, _played(clip))})
+    sides = {name: [row[name] for row in rows if name in row] for name in ("transcribed_f1", "transcribed_f1_shuffled")}
+    sides["transcribed_f1_ceiling"] = [row["transcribed_f1"] for row in real]
+    intervals = {name: bootstrap.mean(values) for name, values in sides.items() if values}
+    ends = {f"transcribed_f1_{end}": intervals["transcribed_f1"][end] for end in ("low", "high")}
+    means = {name: mean["mean"] for name, mean in intervals.items()}
+    return means | ends | {"transcribed": {"intervals": intervals, "samples": rows, "recordings": real}}
 
 
 def f1(found: Score, wanted: Score) -> float:

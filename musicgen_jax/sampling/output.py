@@ -218,6 +218,20 @@ def read(folder: str) -> tuple[dict, list[np.ndarray]]:
       NotFoundError: no complete sampling run in `folder`.
       UserError: samples.json is damaged, or names a file that does not lie beside it.
     """
+    info, names = read_info(folder)
+    path = pathlib.Path(folder)
+    for name in names:
+        config.require((path / name).is_file(), f"{path / INFO_NAME} names {name!r}, which is no file beside it")
+    return info, [audio_io.read_audio(path / name, info["sample_rate"]) for name in names]
+
+
+def read_info(folder: str) -> tuple[dict, list[str]]:
+    """(samples.json, the names of the files that it says lie beside it).
+
+    Raises:
+      NotFoundError: there is no samples.json.
+      UserError: it is damaged, or names what cannot lie beside it.
+    """
     path = pathlib.Path(folder) / INFO_NAME
     info = files.read_json(path, "pass a folder that sample wrote")
     sample_rate = records.check(int, info.get("sample_rate"), f"{path}: sample_rate")
@@ -228,9 +242,8 @@ def read(folder: str) -> tuple[dict, list[np.ndarray]]:
     samples = records.check(tuple[dict[str, Any], ...], info.get("samples"), f"{path}: samples")
     names = [records.check(str, item.get("file"), f"{path}: samples[{i}].file") for i, item in enumerate(samples)]
     for name in names:
-        beside = pathlib.PurePath(name).name == name and (path.parent / name).is_file()
-        config.require(beside, f"{path} names {name!r}, which is no file beside it")
-    return info, [audio_io.read_audio(path.parent / name, sample_rate) for name in names]
+        config.require(pathlib.PurePath(name).name == name != "", f"{path} names {name!r}, which is no file beside it")
+    return info, names
 
 
 def _require_same(folder: pathlib.Path, facts: dict) -> None:

@@ -38,6 +38,14 @@ def test_nats_of_tokens_and_notes(folder, tokens):
     assert found["nats_per_token"] == pytest.approx(np.log(model.num_codes), rel=1e-5)
     assert found["num_notes"] == sum(len(piece.score.notes) for piece in windows.pieces)
     nats = np.log(model.num_codes) * sum(windows.lengths)
+    each = found["note_nats"]
+    assert [row["track"] for row in each["tracks"]] == [piece.track_id for piece in windows.pieces]
+    assert sum(row["num_notes"] for row in each["tracks"]) == found["num_notes"]
+    for name in ("nats_per_note", "bigram_nats_per_note"):
+        assert each["intervals"][name]["mean"] == pytest.approx(found[name])
+        assert sum(row[name] * row["num_notes"] for row in each["tracks"]) / found["num_notes"] == pytest.approx(
+            found[name]
+        )
     assert found["nats_per_note"] == pytest.approx(nats / found["num_notes"], rel=1e-5)
     # Phrases are repeated and mostly held: a bigram of each voice knows that.
     assert 0 < found["bigram_nats_per_note"] < 0.7 * found["nats_per_note"]

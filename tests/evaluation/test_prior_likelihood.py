@@ -49,6 +49,31 @@ def test_equals_one_window_a_code(prior):
     assert result["perplexity"] == pytest.approx(np.exp(np.mean(expected)), rel=1e-5)
 
 
+def test_whole_tracks_and_each_by_itself(prior):
+    """The figures of all codes are those of the tracks, each as long as it is."""
+    windows = code_dataset.Windows(prior.codes_path, "validation", prior.config)
+    result = prior_likelihood.evaluate_prior(prior, "validation", max_codes=0)
+    rows = result["tracks"]
+    assert [row["num_codes"] for row in rows] == [windows.num_frames(track) for track in range(len(windows.entries))]
+    assert result["num_whole_tracks"] == result["num_tracks"] == len(rows)
+    for name in ("nats_per_code", "unigram_nats", "bigram_nats"):
+        total = sum(row[name] * row["num_codes"] for row in rows)
+        assert result[name] == pytest.approx(total / result["num_codes"])
+        assert result["intervals"][name]["mean"] == result[name]
+    difference = result["intervals"]["nats_minus_bigram"]["mean"]
+    assert difference == pytest.approx(result["nats_per_code"] - result["bigram_nats"])
+
+
+def test_a_model_that_diverged_has_no_likelihood(prior):
+    params, buffers = prior.weights
+    broken = dataclasses.replace(prior, weights=(params | {"bias": params["bias"] * jnp.nan}, buffers))
+    with pytest.raises(ValueError, match=r"of . of . held-out tracks is not a finite number: the model's training"):
+        prior_likelihood.evaluate_prior(broken, "validation", max_codes=100)
+    tier = prior.config.tier
+    found, failed = prior_likelihood.evaluate_priors({tier: broken}, "validation", max_codes=100)
+    assert found == {} and "diverged" in failed[tier]
+
+
 def test_baselines_score_the_same_codes(prior):
     result = prior_likelihood.evaluate_prior(prior, "validation", max_codes=60)
     train, held_out = (

@@ -32,6 +32,9 @@ def test_rendered_scores_reach_their_ceiling(pieces):
     assert found["note_f1"] > 0.9
     assert found["note_f1_share"] == pytest.approx(1.0)
     assert found["note_f1_low"] <= found["note_f1"] <= found["note_f1_high"]
+    assert [row["note_f1"] for row in found["recordings"]] == [row["note_f1"] for row in found["samples"]]
+    assert found["intervals"]["note_f1_ceiling"] == found["intervals"]["note_f1"]
+    assert found["intervals"]["note_f1_shuffled"]["num_pieces"] == 3
     assert found["note_f1_lowest"] == min(row["note_f1"] for row in found["samples"])
     # The held bass is in all of them, half of what sounds; the melodies have no note in common.
     assert found["note_f1_shuffled"] == pytest.approx(0.5, abs=0.1)

@@ -53,9 +53,12 @@ def test_samples_beside_wrong_scores_and_recordings(monkeypatch):
     assert found["transcribed_f1"] == pytest.approx(6 / 7)  # three of three are right, of four
     assert found["transcribed_f1_shuffled"] == 0
     assert found["transcribed_f1_ceiling"] == 1
-    assert transcribed_notes.judge(melodies[:1], [], "network").keys() == {
-        *("transcribed_f1", "transcribed_f1_low", "transcribed_f1_high")
-    }
+    rows = found["transcribed"]
+    assert [row["transcribed_f1"] for row in rows["samples"] + rows["recordings"]] == pytest.approx([6 / 7, 6 / 7, 1])
+    ceiling = {"mean": 1, "low": None, "high": None, "num_pieces": 1}
+    assert rows["intervals"]["transcribed_f1_ceiling"] == ceiling
+    alone = transcribed_notes.judge(melodies[:1], [], "network")
+    assert alone.keys() == {"transcribed", *("transcribed_f1", "transcribed_f1_low", "transcribed_f1_high")}
 
 
 @pytest.mark.skipif(not NETWORK.is_file(), reason="the network is absent: make transcriber")
