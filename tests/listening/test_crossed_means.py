@@ -4,34 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks import listening_statistics
 from musicgen_jax.listening import crossed_means
 from musicgen_jax.listening.findings import NotComputable
 
-STUDIES = 1000
-
-
-def study(rng, num_listeners, num_items, deviations, missing=0.0):
-    """Ratings of mean 0 with the standard deviations of listeners, items and residual, and who rated what."""
-    listeners, items = np.divmod(np.arange(num_listeners * num_items), num_items)
-    values = deviations[0] * rng.normal(size=num_listeners)[listeners]
-    values = values + deviations[1] * rng.normal(size=num_items)[items] + deviations[2] * rng.normal(size=len(items))
-    kept = rng.random(len(items)) >= missing
-    return values[kept], *(np.unique(codes[kept], return_inverse=True)[1] for codes in (listeners, items))
-
-
-def coverage(num_listeners, num_items, deviations, missing=0.0):
-    """Shares of studies whose interval holds the true mean: ours, and that of independent ratings."""
-    rng = np.random.default_rng(0)
-    ours, naive = [], []
-    for _ in range(STUDIES):
-        values, listeners, items = study(rng, num_listeners, num_items, deviations, missing)
-        ours.append(abs(values.mean()) <= crossed_means.half_width(values, listeners, items))
-        naive.append(abs(values.mean()) <= 1.96 * values.std(ddof=1) / np.sqrt(len(values)))
-    return np.mean(ours), np.mean(naive)
-
 
 def test_variances_are_those_of_the_analysis_of_variance():
-    values, listeners, items = study(np.random.default_rng(3), 12, 9, (1.0, 2.0, 0.5))
+    values, listeners, items = listening_statistics.study(np.random.default_rng(3), 12, 9, (1.0, 2.0, 0.5))
     table = values.reshape(12, 9)
     between_listeners, between_items = 9 * table.mean(axis=1).var(ddof=1), 12 * table.mean(axis=0).var(ddof=1)
     rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
@@ -63,27 +42,21 @@ def test_one_rating_of_each_item_is_clustered_by_listener():
 
 
 def test_intervals_cover():
-    ours, naive = coverage(20, 10, (0.5, 0.5, 0.8))
-    assert 0.93 <= ours <= 0.97
-    assert naive < 0.6, "the ratings of one listener, and of one item, are not independent"
+    found = listening_statistics.coverage(20, 10, (0.5, 0.5, 0.8), 0.0, False, studies=1000)
+    assert 0.93 <= found["value"] <= 0.97
+    assert found["independent"] < 0.6, "the ratings of one listener, and of one item, are not independent"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("num_listeners", "num_items", "deviations", "missing"),
-    [
-        (20, 10, (0.5, 0.5, 0.8), 0.3),
-        (10, 10, (0.5, 0.3, 0.8), 0.0),
-        (20, 5, (0.5, 0.5, 0.8), 0.0),
-        (20, 20, (0.5, 0.2, 0.8), 0.0),
-        (8, 6, (0.5, 0.5, 0.8), 0.0),
-        (30, 10, (0.3, 0.6, 0.8), 0.5),
-        (20, 1, (0.5, 0.0, 0.8), 0.0),
-    ],
-)
-def test_intervals_cover_in_studies_of_all_kinds(num_listeners, num_items, deviations, missing):
-    ours, _ = coverage(num_listeners, num_items, deviations, missing)
-    assert 0.93 <= ours <= 0.97
+@pytest.mark.parametrize("kind", listening_statistics.KINDS[1:-2])
+def test_intervals_cover_in_studies_of_all_kinds(kind):
+    assert 0.93 <= listening_statistics.coverage(*kind, studies=1000)["value"] <= 0.97
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", listening_statistics.KINDS[-2:])
+def test_intervals_are_rather_too_wide_in_tiny_studies_and_where_only_chance_differs(kind):
+    assert 0.95 <= listening_statistics.coverage(*kind, studies=1000)["value"] <= 0.99
 
 
 def test_what_has_no_interval_says_why():
