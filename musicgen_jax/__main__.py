@@ -14,6 +14,7 @@ VERBS = {
     "train_prior": "codes -> the prior of one stream, autoregressive or by diffusion",
     "sample": "priors -> codes -> new music; or a file of codes -> sound",
     "evaluate": "held-out tracks, samples -> metrics and a report",
+    "listen": "systems' clips -> a listening test in the browser, and what its answers say",
     "compress": "a prior -> int8 weights, fewer heads, or a sampler of a few steps",
     "convert": "a published checkpoint <-> a native one",
     "plan": "a config and chips -> does it fit, and how fast can it be",

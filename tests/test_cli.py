@@ -148,7 +148,7 @@ def test_what_is_no_error_of_a_person_has_no_line():
 def test_every_path_flag_expands_home_and_refuses_urls():
     """What is a plain string is none: the verbs define a path with `cli.define_path`, or --config."""
     no_paths = {"top_p", "top_k", "temperature", "guidance", "hop_fraction", "artist", "topology", "tier"}
-    no_paths |= {"subset", "licenses", "render", "beam_options"}
+    no_paths |= {"subset", "licenses", "render", "beam_options", "title", "url", "host"}
     for verb in VERBS:
         source = (REPOSITORY / "musicgen_jax" / f"{verb}.py").read_text()
         assert set(re.findall(r'DEFINE_string\(\s*"(\w+)"', source)) <= no_paths, verb

@@ -66,13 +66,27 @@ def check(audio: np.ndarray, sample_rate: int, sounds_at_end: bool | None = None
     whole, last = _level_db(audio), _level_db(audio[-end:])
     measured = Signal(
         peak_db=_decibels(np.abs(audio).max(initial=0)),
-        true_peak_db=_decibels(_true_peak(audio)),
+        true_peak_db=_decibels(true_peak(audio)),
         clipped_samples=_clipped(audio),
         dc_offset=float(audio.mean()) if audio.size else 0.0,
         silent_share=float(np.mean(levels < SILENCE_DB)) if levels.size else 1.0,
         end_db=last - whole if np.isfinite([last, whole]).all() else None,
     )
     return dataclasses.replace(measured, flags=_flags(measured, sounds_at_end))
+
+
+def true_peak(audio: np.ndarray) -> float:
+    """Highest absolute value of a signal float [S] at OVERSAMPLING times its rate, as ITU-R BS.1770-5's annex 2 has it.
+
+    Block by block, for bounded memory.
+    """
+    highest = 0.0
+    for start in range(0, audio.size, _BLOCK):
+        first = max(0, start - _MARGIN)
+        wave = scipy.signal.resample_poly(audio[first : start + _BLOCK + _MARGIN], OVERSAMPLING, 1)
+        inside = wave[OVERSAMPLING * (start - first) :][: OVERSAMPLING * _BLOCK]
+        highest = max(highest, float(np.abs(inside).max()))
+    return highest
 
 
 def describe(flags: Sequence[str]) -> str:
@@ -109,17 +123,6 @@ def _levels_db(audio: np.ndarray, frame: int) -> np.ndarray:
     power = np.add.reduceat(audio**2, starts) / np.diff(np.append(starts, audio.size))
     with np.errstate(divide="ignore"):
         return 10 * np.log10(power)
-
-
-def _true_peak(audio: np.ndarray) -> float:
-    """Highest absolute value of the signal at OVERSAMPLING times its rate; block by block, for bounded memory."""
-    highest = 0.0
-    for start in range(0, audio.size, _BLOCK):
-        first = max(0, start - _MARGIN)
-        wave = scipy.signal.resample_poly(audio[first : start + _BLOCK + _MARGIN], OVERSAMPLING, 1)
-        inside = wave[OVERSAMPLING * (start - first) :][: OVERSAMPLING * _BLOCK]
-        highest = max(highest, float(np.abs(inside).max()))
-    return highest
 
 
 def _clipped(audio: np.ndarray) -> int:

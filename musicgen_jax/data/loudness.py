@@ -1,4 +1,4 @@
-"""Loudness as ITU-R BS.1770-4 measures it, of a mono recording of any length, block by block.
+"""Loudness as ITU-R BS.1770-4 measures it, of a mono or stereo recording of any length, block by block.
 
 The K-weighting filters are pyloudnorm's (Steinmetz and Reiss, 2021); its own meter takes a whole recording at once.
 """
@@ -17,29 +17,31 @@ MIN_SAMPLE_RATE = 8000  # Hz: below, the filters have no room
 class Loudness:
     """Takes in a recording block by block; memory is eight bytes for each tenth of a second."""
 
-    def __init__(self, sample_rate: int) -> None:
+    def __init__(self, sample_rate: int, channels: int = 1) -> None:
         """Args:
         sample_rate: Hz, at least MIN_SAMPLE_RATE.
+        channels: 1 or 2, whose powers are added.
         """
         import pyloudnorm  # here: who measures nothing does not wait for it
 
         shelf = pyloudnorm.IIRfilter(4.0, 1 / np.sqrt(2), 1500.0, sample_rate, "high_shelf")
         high_pass = pyloudnorm.IIRfilter(0.0, 0.5, 38.0, sample_rate, "high_pass")
         self._filters = [(one.b, one.a) for one in (shelf, high_pass)]
-        self._states = [np.zeros(2), np.zeros(2)]
+        self._states = [np.zeros((channels, 2)), np.zeros((channels, 2))]
         self._cell = round(CELL_SECONDS * sample_rate)
-        self._rest = np.zeros(0)
+        self._rest = np.zeros((channels, 0))
         self._powers: list[np.ndarray] = []
 
-    def add(self, mono: np.ndarray) -> None:
-        """Takes in the next samples, float32 [S]."""
-        weighted = mono.astype(np.float64)
+    def add(self, audio: np.ndarray) -> None:
+        """Takes in the next samples, float32 [S], or [S, C]."""
+        weighted = np.atleast_2d(audio.T).astype(np.float64)
         for place, (b, a) in enumerate(self._filters):
             weighted, self._states[place] = scipy.signal.lfilter(b, a, weighted, zi=self._states[place])
-        weighted = np.concatenate([self._rest, weighted])
-        whole = len(weighted) // self._cell * self._cell
-        self._rest = weighted[whole:]
-        self._powers.append(np.mean(np.square(weighted[:whole].reshape(-1, self._cell)), axis=1))
+        weighted = np.concatenate([self._rest, weighted], axis=1)
+        whole = weighted.shape[1] // self._cell * self._cell
+        self._rest = weighted[:, whole:]
+        cells = weighted[:, :whole].reshape(len(weighted), -1, self._cell)
+        self._powers.append(np.mean(np.square(cells), axis=2).sum(axis=0))
 
     def momentary(self) -> np.ndarray:
         """LUFS of each block of 0.4 s, a new one every CELL_SECONDS (EBU Tech 3341), float64 [N]; -inf for silence."""

@@ -19,9 +19,8 @@ from musicgen_jax.runtime import buckets
 
 def say(text: str) -> None:
     """Prints a line on stderr, above a bar if there is one; process 0 only."""
-    import jax  # not above: the commands that answer at once import this module too
-
-    if jax.process_index() == 0:
+    jax = sys.modules.get("jax")  # not imported: commands that answer at once, or never need it, are one process
+    if jax is None or jax.process_index() == 0:
         sys.stdout.flush()  # else a log that takes both has them out of order
         tqdm.tqdm.write(buckets.named(text), file=sys.stderr)
         sys.stderr.flush()
