@@ -27,6 +27,8 @@ from musicgen_jax.conversion import checkpoint_files
 from musicgen_jax.runtime import buckets
 from musicgen_jax.training import checkpointing
 
+pytestmark = pytest.mark.long
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 URL = f"gs://{object_server.BUCKET}"
 RATE = 4000

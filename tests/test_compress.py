@@ -19,6 +19,8 @@ from musicgen_jax.evaluation import prior_likelihood
 from musicgen_jax.sharding import meshes
 from musicgen_jax.training import loop
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def workdir(tiny_codes, tmp_path_factory) -> pathlib.Path:

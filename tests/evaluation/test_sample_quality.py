@@ -32,6 +32,7 @@ def test_value_and_floor_are_the_distances_that_they_say():
     assert (found["floor_num_frames"], found["floor_num_reference_frames"]) == (6, 3 + 1 + 3 + 3 + 2)
 
 
+@pytest.mark.long
 def test_samples_from_the_recordings_lie_about_as_far_as_the_floor():
     recordings = [music(index, 8) for index in range(8)]
     real, _ = sample_quality.frechet_audio_distance([music(index, 2) for index in range(20, 24)], recordings, RATE)
