@@ -47,9 +47,7 @@ def main() -> None:
     audio_dataset.check_sample_rate(_DATA.value, tokenizer.layout.sample_rate)
     made = samples.read_samples(_SAMPLES.value, tokenizer) if _SAMPLES.value else []
     clips = list(_clips(network))
-    config.require(
-        bool(clips), f"--data={_DATA.value}: no held-out recording has notes; pass --transcribe to hear them"
-    )
+    config.require(bool(clips), f"--data={_DATA.value}: no held-out recording has notes; --transcribe hears them")
     found: dict[str, list[float]] = {}
     for clip in clips:
         for name, audio in _versions(tokenizer, clip.audio).items():
