@@ -309,7 +309,7 @@ def test_an_interrupted_composition_goes_on(composer, tmp_path, monkeypatch, ste
     assert not (tmp_path / "other").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command(workdir, tmp_path):
     out = tmp_path / "out"
     done = command_line.run(

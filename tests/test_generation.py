@@ -264,7 +264,7 @@ def test_the_command_is_the_call(models, generator, tmp_path):
 
 
 @pytest.mark.parametrize("moments", [(40,), (1, 80, 200)])
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_any_moment_it_goes_on_where_it_was(models, generator, tmp_path, moments):
     """SIGKILL when so many windows are on disk; then the same call to its end."""
     whole, out, seen = tmp_path / "whole", tmp_path / "out", 0
@@ -339,7 +339,7 @@ def test_an_interrupted_run_goes_on_in_other_batches(generator, tmp_path, monkey
     generator.write(tmp_path / "out", batch_size=9, **call)  # complete already
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_minute_has_no_audible_seams(generator):
     """The steps from sample to sample where a window begins are as large as where any other code begins."""
     audio = generator.generate(60.0, seed=1)

@@ -20,7 +20,7 @@ def models(tiny_tokenizer, tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_line_a_tier_and_a_line_a_way(benchmark, models, tiny_tokenizer):
     done = benchmark("windows", f"--models={models}", "--seconds=1")
     assert done.returncode == 0, done.stderr

@@ -83,7 +83,6 @@ def run_command(*arguments: object) -> subprocess.CompletedProcess:
     return command_line.run(*arguments)
 
 
-@pytest.mark.slow
 def test_commands(workdirs, tiny_codes, tmp_path):
     trained = run_command(
         "musicgen_jax.train_prior",

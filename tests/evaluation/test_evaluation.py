@@ -217,7 +217,7 @@ def test_a_sample_whose_score_is_a_rest(judge, write_samples, tmp_path, monkeypa
     assert metrics["score"]["statistics"]["samples"]["polyphony"]["mean"] == 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_diffusion_model_in_the_folder_is_passed_over(tiny_tokenizer, tiny_audio_dataset, tiny_codes, tmp_path):
     models, out = tmp_path / "models", tmp_path / "out"
     tiny_workdirs.write(models, tiny_tokenizer, ("top",))

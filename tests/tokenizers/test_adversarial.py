@@ -200,7 +200,7 @@ def test_silence_is_finite(weights):
         assert np.isfinite(result).all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_eight_devices_equal_one_in_every_term_and_in_the_balance(weights):
     functional = adversarial.functional(training_run())
     factors = dataclasses.asdict(EVERYTHING) | {"adversarial": 0.5, "feature_matching": 2.0}
