@@ -3,7 +3,7 @@
 # The first of these that is Python 3.11 or newer makes the virtual environment; name another one: make demo PYTHON=...
 PYTHON ?= python3 python3.12 python3.11 python
 VENV ?= .venv
-# Processes of the fast and of the slow suite.
+# Processes of a suite.
 WORKERS ?= 2
 BIN := $(VENV)/bin
 
@@ -17,16 +17,22 @@ STACK := $(addprefix tests/,test_cli.py test_generation.py training sharding tra
 	data/test_loader.py codes/test_code_dataset.py quantizers/test_quantizer.py tokenizers/test_loss.py \
 	tokenizers/test_chunked.py tokenizers/test_extraction.py)
 
-.PHONY: demo test test-stack test-slow test-beam test-parity transcriber embeddings lint format clean
+.PHONY: demo test test-stack test-long test-slow test-beam test-parity transcriber embeddings lint format clean
 
 demo: $(VENV)/.demo
 	PYTHON=$(BIN)/python launch/demo.sh demo
 
+FAST_SUITE := not long and not slow and not parity
+
 test: $(VENV)/.test
-	$(PYTEST) --dist worksteal -m "not slow and not parity"
+	$(PYTEST) --dist worksteal -m "$(FAST_SUITE)"
 
 test-stack: $(VENV)/.test
-	$(PYTEST) --dist worksteal -m "not slow and not parity" $(STACK)
+	$(PYTEST) --dist worksteal -m "$(FAST_SUITE)" $(STACK)
+
+# Whole commands and models: seconds of tracing and compilation each.
+test-long: $(VENV)/.test
+	$(PYTEST) --dist loadfile -m "long and not slow and not parity"
 
 # As production compiles; a file's tests stay together, for what they share takes long.
 test-slow: $(VENV)/.test

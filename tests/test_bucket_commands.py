@@ -27,6 +27,8 @@ from musicgen_jax.conversion import checkpoint_files
 from musicgen_jax.runtime import buckets
 from musicgen_jax.training import checkpointing
 
+pytestmark = pytest.mark.long
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 URL = f"gs://{object_server.BUCKET}"
 RATE = 4000
@@ -201,7 +203,6 @@ def test_the_page_lists_every_path_flag():
             assert f"`--{flag}`" in rows[f"`{verb}`"], f"{verb} --{flag} is in no row of docs/storage.md"
 
 
-@pytest.mark.slow
 def test_the_whole_pipeline_in_a_bucket(bucket, tones_folder, tmp_path, monkeypatch):
     """The demo's script, whose folder is in the bucket; then training goes on on another machine."""
     put(bucket, tones_folder, "songs")

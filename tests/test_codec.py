@@ -51,6 +51,7 @@ def assert_is_what_the_tokenizer_makes(tiny_tokenizer, audio: np.ndarray, decode
     np.testing.assert_allclose(decoded, np.clip(wanted, -1, 1), atol=1e-4)
 
 
+@pytest.mark.long
 def test_a_workdir_and_two_commands(workdir, tiny_tokenizer, tmp_path):
     soundfile.write(tmp_path / "in.wav", tones(1, 5 * RATE), RATE)
     codes, sound = tmp_path / "new" / "x.codes", tmp_path / "x.wav"
@@ -69,6 +70,7 @@ def test_a_workdir_and_two_commands(workdir, tiny_tokenizer, tmp_path):
     np.testing.assert_allclose(decoded, np.clip(wanted, -1, 1), atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("rate", "seconds", "channels", "suffix"),
     [

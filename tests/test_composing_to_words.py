@@ -79,6 +79,7 @@ def composer(tmp_path_factory) -> composition.Composer:
     return composition.load(folder)
 
 
+@pytest.mark.long
 def test_words_are_below_the_notes(composer, tmp_path):
     lrc = "[00:00.00]Mo-le <00:02.00>la<00:04.00>"
     score = composer.compose(6.0, seed=3, lyrics=lrc)

@@ -45,6 +45,7 @@ def composer(workdir):
     return composition.load(workdir)
 
 
+@pytest.mark.long
 def test_compose(composer):
     score = composer.compose(6.0, seed=3)
     again, other = (composer.compose(6.0, seed=seed) for seed in (3, 4))
@@ -59,6 +60,7 @@ def test_compose(composer):
     assert len(several) == 2 and not np.array_equal(several[0].notes, several[1].notes)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tokens", ["grid", "performance"])
 def test_every_piece_begins_with_a_note(composer, tmp_path, tokens):
     """Of a composer that has learned nothing, most first tokens would hold, end or wait."""
@@ -120,6 +122,7 @@ def test_a_prime_goes_on(composer, tmp_path):
     np.testing.assert_array_equal(from_file.notes[:, 0], score.notes[:, 0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layer", ["relative", "lstm"])
 def test_performances_last_as_long_as_asked(tmp_path, layer, told):
     """Also where tokens take less time than on average in training, where 2 make a second."""
@@ -187,6 +190,7 @@ def music(models):
     return musicgen_jax.load(models)
 
 
+@pytest.mark.long
 def test_composes_and_performs(music, models, tmp_path):
     audio = music.generate(1.0, seed=2, temperature={"score": 0.9, "top": 1.1})
     scores = music.compose(1.0, seed=2, num_samples=1, temperature=0.9)
@@ -198,6 +202,7 @@ def test_composes_and_performs(music, models, tmp_path):
         music.compose(1.0)
 
 
+@pytest.mark.long
 def test_a_recording_goes_on_without_a_composer_unless_one_is_named(music, models, tmp_path):
     """What is not written in notes: a wav file, a waveform, codes of former samples."""
     music.write(tmp_path / "out", 0.5, seed=4)
@@ -222,12 +227,14 @@ def test_what_is_said_of_the_priors_alone_is_not_asked_of_the_composer(music, tm
         assert request.genres == ("oboe",) and scores.request.genres == ("unknown",)
 
 
+@pytest.mark.long
 def test_no_score(music):
     for nothing in (None, ""):
         assert music.request(seconds=0.5, score=nothing)[2] is None
     assert np.abs(music.generate(0.5, seed=2) - music.generate(0.5, seed=2, score=None)).max() > 1e-3
 
 
+@pytest.mark.long
 def test_a_prompt_of_notes_is_heard_as_the_priors_are_told_it(music, tiny_tokenizer, tmp_path):
     """In the composer's tokens: four voices on sixteenths, in a steady tempo."""
     prime = tiny_scores.score(0).cut(0, 1.5).clipped(1.5)
@@ -263,6 +270,7 @@ def test_what_cannot_be_made_is_told_before_composing(music, monkeypatch, call, 
         music.generate(**({"seconds": 4.0} | call))
 
 
+@pytest.mark.long
 def test_an_interrupted_folder_goes_on_and_a_finished_one_composes_nothing(music, tmp_path, monkeypatch, capsys):
     out, said = tmp_path / "out", {"seconds": 1.0, "seed": 2, "temperature": {"score": 0.9}}
     with monkeypatch.context() as patch:
@@ -301,7 +309,7 @@ def test_an_interrupted_composition_goes_on(composer, tmp_path, monkeypatch, ste
     assert not (tmp_path / "other").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command(workdir, tmp_path):
     out = tmp_path / "out"
     done = command_line.run(

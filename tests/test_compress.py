@@ -19,6 +19,8 @@ from musicgen_jax.evaluation import prior_likelihood
 from musicgen_jax.sharding import meshes
 from musicgen_jax.training import loop
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def workdir(tiny_codes, tmp_path_factory) -> pathlib.Path:
@@ -65,7 +67,6 @@ def test_int8_loses_at_most_half_a_percent(workdir, tiny_codes, tmp_path, activa
     assert taken.returncode == 1 and "choose another --out" in taken.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("importance", ["gradient", "attention"])
 def test_pruned_heads_are_gone(workdir, tiny_codes, tmp_path, importance):
     out = tmp_path / "pruned"
@@ -111,7 +112,6 @@ def test_bad_flags_are_one_line(workdir, tiny_codes, tmp_path, flags, message):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
 def test_without_space_nothing_is_left(workdir, tmp_path):
     flags = ["--method=int8", f"--prior={workdir}", f"--out={tmp_path / 'out'}"]
     limited = ["bash", "-c", 'trap "" XFSZ; ulimit -f 8; exec "$@"', "-", sys.executable, "-m", "musicgen_jax.compress"]

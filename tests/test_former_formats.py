@@ -75,7 +75,7 @@ def assert_same_audio(path: pathlib.Path, expected: pathlib.Path) -> None:
     assert found.shape == wanted.shape and np.abs(found - wanted).max() <= 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_samples_of_former_models_are_the_same(former, tmp_path):
     models = [f"--{name}={former / name}" for name in ("vqvae", *STREAMS)]
     run("sample", *models, f"--out={tmp_path / 'new'}", "--seconds=2", "--num_samples=2", "--steps=4")
@@ -89,7 +89,7 @@ def test_samples_of_former_models_are_the_same(former, tmp_path):
     assert_same_audio(tmp_path / "int8" / "000.wav", former / "int8_samples" / "000.wav")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_files_of_codes_and_samples_are_read(former, tmp_path):
     run(
         "sample",
@@ -107,7 +107,7 @@ def test_files_of_codes_and_samples_are_read(former, tmp_path):
         np.testing.assert_array_equal(np.squeeze(arrays["top"])[:, :63], codes_of(prompt)["top"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_evaluation_of_former_folders_gives_the_same_figures(former, tmp_path):
     models = [f"--{name}={former / name}" for name in ("vqvae", "top", "middle")]
     data = [f"--data={former / 'audio'}", f"--codes={former / 'codes'}", f"--samples={former / 'samples'}"]
@@ -124,7 +124,7 @@ def test_evaluation_of_former_folders_gives_the_same_figures(former, tmp_path):
             assert found["prior"][name][measure] == pytest.approx(wanted["prior"][name][measure], abs=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_goes_on_in_former_folders(former):
     assert "complete already" in run(
         "extract_codes", f"--vqvae={former / 'vqvae'}", f"--data={former / 'audio'}", f"--out={former / 'codes'}"
@@ -135,7 +135,7 @@ def test_training_goes_on_in_former_folders(former):
         assert (former / name / "checkpoints" / "3").is_dir()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_and_extraction_compute_what_they_did(former, tmp_path):
     """Of the same data with the same seed, from the first step on."""
     for name, (verb, settings, data) in RUNS.items():

@@ -38,6 +38,7 @@ def generator(models):
     return musicgen_jax.load(models)
 
 
+@pytest.mark.long
 def test_a_prior_that_was_trained_with_the_kernels_of_tpus(models, generator, tmp_path):
     shutil.copytree(models / "top", tmp_path / "top")
     path = tmp_path / "top" / "config.json"
@@ -47,6 +48,7 @@ def test_a_prior_that_was_trained_with_the_kernels_of_tpus(models, generator, tm
     np.testing.assert_array_equal(other.generate(0.5, seed=3), generator.generate(0.5, seed=3))
 
 
+@pytest.mark.long
 def test_a_tier_by_diffusion(models, tiny_tokenizer, tmp_path):
     """Code after code at the top, all at once in the middle; what only one of the two takes is refused where unused."""
     tiny_workdirs.write_diffusion(tmp_path, tiny_tokenizer, "middle")
@@ -69,6 +71,7 @@ def test_importing_the_package_imports_no_jax():
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
 
 
+@pytest.mark.long
 def test_what_is_loaded(generator, models, tiny_tokenizer):
     assert generator.sample_rate == RATE and list(generator.priors) == ["top", "middle"]
     assert generator.tokenizer.fingerprint == tiny_tokenizer.fingerprint
@@ -126,6 +129,7 @@ def _remembering(init, made):
     return wrapped
 
 
+@pytest.mark.long
 def test_continue_primed_and_upsample(generator, tiny_tokenizer):
     melody = tones(2, 8 * 128)
     codes = tiny_tokenizer.encode(iter([melody]))
@@ -176,6 +180,7 @@ def test_arguments_of_numpy_and_jax(generator):
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.long
 def test_paths_in_the_home_folder_and_what_is_no_path(models, generator, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(models.parent))
     assert musicgen_jax.load(f"~/{models.name}", middle="").tokenizer.fingerprint == generator.tokenizer.fingerprint
@@ -191,6 +196,7 @@ def test_paths_in_the_home_folder_and_what_is_no_path(models, generator, tmp_pat
             call()
 
 
+@pytest.mark.long
 def test_models_are_found_by_what_they_are(models, tmp_path):
     for name, other in (("vqvae", "codec"), ("top", "first"), ("middle", "middle")):
         (tmp_path / other).symlink_to(models / name)
@@ -205,6 +211,7 @@ def test_models_are_found_by_what_they_are(models, tmp_path):
     assert musicgen_jax.load(tmp_path, tokenizer=models / "vqvae").models["top"] == str(tmp_path / "top")
 
 
+@pytest.mark.long
 def test_bad_folders(models, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no such folder: .*nowhere; pass one that holds vqvae, top"):
         musicgen_jax.load(tmp_path / "nowhere")
@@ -232,6 +239,7 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
         return found | {tier: codes[tier].tobytes() for tier in codes}
 
 
+@pytest.mark.long
 def test_the_command_is_the_call(models, generator, tmp_path):
     flags = (
         "--seconds=0.5",
@@ -256,7 +264,7 @@ def test_the_command_is_the_call(models, generator, tmp_path):
 
 
 @pytest.mark.parametrize("moments", [(40,), (1, 80, 200)])
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_any_moment_it_goes_on_where_it_was(models, generator, tmp_path, moments):
     """SIGKILL when so many windows are on disk; then the same call to its end."""
     whole, out, seen = tmp_path / "whole", tmp_path / "out", 0
@@ -305,6 +313,7 @@ def test_a_finished_window_is_not_sampled_again(generator, tmp_path, monkeypatch
         np.testing.assert_array_equal(stored["top"][0, :12], codes[:12])
 
 
+@pytest.mark.long
 def test_an_interrupted_run_goes_on_in_other_batches(generator, tmp_path, monkeypatch):
     """Too little memory for the batch of before is no reason to begin anew; nor is another path to the same models."""
     call = {"seconds": 3.0, "seed": 4, "num_samples": 3, "parallel_windows": True}
@@ -330,7 +339,7 @@ def test_an_interrupted_run_goes_on_in_other_batches(generator, tmp_path, monkey
     generator.write(tmp_path / "out", batch_size=9, **call)  # complete already
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_minute_has_no_audible_seams(generator):
     """The steps from sample to sample where a window begins are as large as where any other code begins."""
     audio = generator.generate(60.0, seed=1)
@@ -348,6 +357,7 @@ def test_a_minute_has_no_audible_seams(generator):
         assert steps[seams].max() <= steps.max()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -98,6 +98,7 @@ def test_a_run_keeps_the_windows_that_it_began_with(tmp_path, capsys):
         config.write_json(tmp_path / "config.json", run)
 
 
+@pytest.mark.long
 def test_models_of_older_folders_are_loaded(tiny_tokenizer, tmp_path):
     tiny_workdirs.write(tmp_path, tiny_tokenizer, ("top",))
     tiny_workdirs.write_diffusion(tmp_path, tiny_tokenizer, "middle")
@@ -109,6 +110,7 @@ def test_models_of_older_folders_are_loaded(tiny_tokenizer, tmp_path):
     assert samplers == ["autoregressive", "diffusion"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name, kind in kinds.KINDS.items() if kind.task])
 def test_a_task_says_all_that_trainer_and_planner_need(name):
     task = kinds.task(RUNS[name])

@@ -38,6 +38,7 @@ def file(tmp_path_factory) -> pathlib.Path:
     return path
 
 
+@pytest.mark.long
 def test_a_score_is_performed_as_long_as_it_is(generator, file):
     audio = generator.perform(SCORE, seed=1)
     assert audio.shape == (63 * 128,)  # 2 s are 62.5 codes of the top tier
@@ -54,6 +55,7 @@ def test_a_stream_performs_alike(generator):
     np.testing.assert_allclose(np.concatenate(blocks), audio, atol=1e-5)
 
 
+@pytest.mark.long
 def test_samples_take_scores_by_turns(generator):
     scores = [SCORE, SCORE.transposed(12)]
     audio = generator.perform(scores, num_samples=3, seed=1)
@@ -77,6 +79,7 @@ def test_a_folder_has_the_scores_beside_the_audio(generator, file, tmp_path):
         generator.write(tmp_path / "out", score=SCORE.transposed(1), seconds=2.0, seed=1, num_samples=2)
 
 
+@pytest.mark.long
 def test_music_goes_on_by_the_score(generator, tiny_tokenizer, file):
     prompt = generator.generate(0.5, seed=4)
     audio = generator.generate(prompt=prompt, score=file, seed=1)
@@ -86,6 +89,7 @@ def test_music_goes_on_by_the_score(generator, tiny_tokenizer, file):
     assert np.abs(generator.generate(2.0, prompt=prompt, seed=1) - audio).max() > 1e-3
 
 
+@pytest.mark.long
 def test_a_midi_file_is_a_prompt(generator, tiny_tokenizer, file):
     """The synthesizer plays it, in the timbre that the genre names or its first."""
     for timbre in (timbres.ALL[0], timbres.ALL[1]):
@@ -113,6 +117,7 @@ def test_bad_scores(generator, score, message):
         generator.perform(score)
 
 
+@pytest.mark.long
 def test_the_command_performs_with_guidance_by_the_score(models, generator, file, tmp_path):
     said = {"guidance": 3.0, "seed": 1, "seconds": 0.5}
     flags = [f"--{name}={value}" for name, value in said.items()]

@@ -13,6 +13,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
     return command_line.run("musicgen_jax.prepare_data", *arguments)
 
 
+@pytest.mark.long
 def test_from_a_folder_to_a_dataset_and_again(tmp_path):
     (tmp_path / "in").mkdir()
     for index in range(3):

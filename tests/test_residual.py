@@ -19,6 +19,8 @@ from musicgen_jax.sharding import meshes
 from musicgen_jax.tokenizers import extraction
 from musicgen_jax.tokenizers.vqvae import vqvae_tokenizer
 
+pytestmark = pytest.mark.long
+
 HOP, NUM_CODEBOOKS, CONTEXT = 32, 3, 16
 
 

@@ -12,6 +12,8 @@ import musicgen_jax
 from musicgen_jax.runtime.errors import NotFoundError, UserError
 from musicgen_jax.sampling import requests
 
+pytestmark = pytest.mark.long
+
 CHARACTERS = tuple(sorted("\n aehlmou"))
 LRC = "[00:00.00]la le\n[00:00.60]<00:00.60>mo <00:00.90>lu<00:01.20>"
 

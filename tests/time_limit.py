@@ -1,4 +1,4 @@
-"""A test without the marker `slow` or `parity` fails beyond LIMIT seconds; the slowest are listed after a run.
+"""A test without the marker `long`, `slow` or `parity` fails beyond LIMIT seconds; the slowest are listed after a run.
 
 What counts is CPU time: of this process with all its threads, and of the processes that it started and waited for.
 Processes that crowd each other out of the caches take more of it: on a machine with more to do than it has processors
@@ -41,10 +41,10 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     seconds = max(cpu_seconds() - cpu, (time.monotonic() - wall) / 10)
     item.user_properties.append(("test", seconds))
     crowding = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-    limited = not (item.get_closest_marker("slow") or item.get_closest_marker("parity"))
+    limited = not any(item.get_closest_marker(name) for name in ("long", "slow", "parity"))
     if limited and seconds > LIMIT * crowding:
         limit = f"{LIMIT:.0f} s (at this load {LIMIT * crowding:.0f})"
-        pytest.fail(f"{seconds:.1f} s of CPU time: make it faster than {limit}, or mark it slow", pytrace=False)
+        pytest.fail(f"{seconds:.1f} s of CPU time: make it faster than {limit}, or mark it long", pytrace=False)
     return result
 
 

@@ -13,6 +13,7 @@ from musicgen_jax.audio import mel
 SETTINGS = {"sample_rate": 16_000, "n_fft": 512, "hop_length": 128, "window_length": 512, "num_mels": 40}
 
 
+@pytest.mark.long
 def test_log_mel_equals_librosa():
     audio = np.random.default_rng(0).standard_normal((2, 4000)).astype(np.float32)
     ours = np.asarray(mel.log_mel(audio, **SETTINGS))
@@ -71,6 +72,7 @@ except RuntimeError:
 """
 
 
+@pytest.mark.long
 def test_no_folder_for_a_cache_is_needed(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
     environment |= {"TMPDIR": str(tmp_path)}

@@ -62,6 +62,7 @@ def test_the_floor_is_the_magnitude_of_white_noise_at_80_db_below_full_scale():
         assert np.sqrt((inner**2).mean()) == pytest.approx(spectral_losses.floor(resolution), rel=0.02)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sample_rate", [4000, 44100])
 def test_mel_distance_equals_librosa(sample_rate):
     rng = np.random.default_rng(1)
@@ -101,6 +102,7 @@ def distances(audio: jax.Array, other: jax.Array) -> jax.Array:
     )
 
 
+@pytest.mark.long
 def test_finite_at_silence_and_bounded_near_it():
     rng = np.random.default_rng(2)
     sound, silence = np.float32(0.1 * rng.standard_normal((1, 2048))), np.zeros((1, 2048), np.float32)

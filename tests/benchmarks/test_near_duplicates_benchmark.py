@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 import soundfile
 import tiny_music
 
@@ -17,6 +18,7 @@ def test_pairs_are_found(benchmark):
     assert refused.returncode == 1 and "--counts: 'many' must be a whole number above 1" in refused.stderr
 
 
+@pytest.mark.long
 def test_recordings_encoded_again(benchmark, tmp_path):
     for seed in range(2):
         audio = tiny_music.music(seed, 12.0)

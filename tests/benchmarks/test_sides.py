@@ -50,6 +50,7 @@ def test_a_side_has_the_flags_keeps_its_state_and_rests(tmp_path):
     assert not pathlib.Path(f"/proc/{found['pid']}").exists()
 
 
+@pytest.mark.long
 def test_errors_over_there_arrive_here():
     with pytest.raises(UserError, match="no such peer"), sides.apart(refuse):
         pass

@@ -23,7 +23,7 @@ def test_a_bad_flag_is_one_line(benchmark, tmp_path, flags, message):
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and message in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_chorales(benchmark, tmp_path):
     data = tiny_scores.prepare(tmp_path / "data")
     flags = [f"--data={data}", f"--out={tmp_path}/out", "--context=64", *TINY]
@@ -41,7 +41,7 @@ def test_chorales(benchmark, tmp_path):
     assert other.returncode == 1 and "it was measured with other settings" in other.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_motifs(benchmark, tmp_path):
     done = benchmark("symbolic_claim", "--part=motif", "--models=relative", f"--out={tmp_path}", "--context=128", *TINY)
     assert done.returncode == 0, done.stderr

@@ -25,6 +25,7 @@ def vqvae_flops() -> types.ModuleType:
     return module
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("downsampling", [(2,), (1, 2)])
 def test_a_tier_agrees_with_xla(vqvae_flops, downsampling):
     tier = config.TierConfig(downsampling=downsampling, width=48, depth=2, dilation_growth=2)

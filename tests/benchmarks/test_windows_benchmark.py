@@ -20,7 +20,7 @@ def models(tiny_tokenizer, tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_line_a_tier_and_a_line_a_way(benchmark, models, tiny_tokenizer):
     done = benchmark("windows", f"--models={models}", "--seconds=1")
     assert done.returncode == 0, done.stderr
@@ -40,6 +40,7 @@ def test_a_line_a_tier_and_a_line_a_way(benchmark, models, tiny_tokenizer):
     assert all(line["value"] > 0 and line["nats_behind_border"] > 0 for line in ways)
 
 
+@pytest.mark.long
 def test_nats_of_codes_by_a_slow_loop():
     model = tiny_priors.model_config("middle", num_layers=1)
     prior = tiny_priors.trained_prior(model)
@@ -57,6 +58,7 @@ def test_nats_of_codes_by_a_slow_loop():
                 np.testing.assert_allclose(found[row, window.start + place], -np.log(shares[place, code]), rtol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -54,6 +54,7 @@ class GatedBlock(block.Block):
         return x * jax.nn.sigmoid(self.gate(x)), cache
 
 
+@pytest.mark.long
 def test_a_matrix_that_is_added_to_a_block_is_muons_and_in_the_int8_file(tmp_path, monkeypatch):
     monkeypatch.setattr(block, "Block", GatedBlock)
     gated = tiny_priors.trained_prior(tiny_priors.model_config("middle"))
@@ -111,6 +112,7 @@ def test_int8_twice(prior):
         int8.quantize_prior(int8.quantize_prior(prior))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("activations", ["float", "int8"])
 def test_steps_with_a_cache_are_the_whole_window(prior, activations):
     quantized = int8.quantize_prior(prior, activations)

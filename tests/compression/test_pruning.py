@@ -113,6 +113,7 @@ def test_attention_equals_a_slow_softmax(prior, batch):
         np.testing.assert_allclose(scores[index], largest / batch["mask"].sum(), atol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", config.IMPORTANCES)
 def test_batches_are_averaged_and_a_dead_head_is_the_least_important(prior, batch, name):
     if name == "gradient":

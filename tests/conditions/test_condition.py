@@ -60,6 +60,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_condition_changes_the_logits_unless_it_is_hidden(model, name):
     logits, batch = model

@@ -50,6 +50,7 @@ def planes(notes: np.ndarray, num_frames: int = FRAMES, ahead: float = AHEAD) ->
     return score.planes(notes, num_frames, RATE, ahead).reshape(len(notes), num_frames, -1, 128)
 
 
+@pytest.mark.long
 def test_planes_equal_the_oracle():
     seconds = FRAMES / RATE
     # Few pitches: notes of one pitch meet and overlap.
@@ -116,6 +117,7 @@ def built():
     return tiny_condition.build(lambda rngs: score.Score(model, dtype=np.float32, rngs=rngs))
 
 
+@pytest.mark.long
 def test_an_unknown_score_is_a_trained_vector_and_no_rest(built):
     tables, added = built
     notes = tiny_priors.notes(np.random.default_rng(0), 3, 1.2)

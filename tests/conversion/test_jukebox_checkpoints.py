@@ -63,6 +63,7 @@ def test_a_converted_vqvae_is_a_tokenizer(vqvae_workdir, vqvae):
     assert {tier: len(found) for tier, found in codes.items()} == {"top": 256, "middle": 512, "bottom": 1024}
 
 
+@pytest.mark.long
 def test_a_file_with_every_model(vqvae, priors, tmp_path, capsys):
     files = {"1.safetensors": {}, "2.safetensors": {}}
     parts = {"vqvae.": vqvae}

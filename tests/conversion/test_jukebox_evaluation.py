@@ -26,7 +26,7 @@ def slow_nats(prior, codes: str, split: str, num_frames: int) -> float:
     return float(np.mean(nats))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_published_cascade_is_judged(tmp_path):
     models = generation.load(published_files.write_cascade(tmp_path))
     audio = prepare_tones(tmp_path / "audio", (6000,) * 5, models.sample_rate)

@@ -22,6 +22,7 @@ def generator(folder):
     return generation.load(folder)
 
 
+@pytest.mark.long
 def test_words_and_numbers_are_the_same_labels(generator):
     asked = {"seconds": 0.05, "seed": 3, "total_seconds": 100.0}
     named = generator.generate(genre="Country Rock", artist="Alan Jackson", **asked)

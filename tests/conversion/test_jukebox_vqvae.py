@@ -42,6 +42,7 @@ def model(functional, golden):
     return functional.bind(tree["params"], tree["buffers"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tier", TIERS)
 def test_codes_and_audio_are_the_published_models(tier, model, golden):
     codes = model.encode(golden["input"][None])[tier][0, :, 0]

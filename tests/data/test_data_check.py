@@ -89,6 +89,7 @@ def test_duplicates_do_not_weigh_in_the_division(tmp_path):
     assert {split: one["tracks"] for split, one in found["splits"].items()} == counts
 
 
+@pytest.mark.long
 def test_workers_change_nothing(found, folder):
     assert data_check.check(settings("recordings", folder), recordings, 2) == found
 

@@ -49,6 +49,7 @@ def parsed_flags():
     flags.FLAGS.unparse_flags()
 
 
+@pytest.mark.long
 def test_workers_change_nothing(tiny_audio_dataset, parsed_flags):
     want = first_batches(tiny_audio_dataset, 5, step=2)
     np.testing.assert_array_equal(first_batches(tiny_audio_dataset, 5, step=2, num_workers=2), want)

@@ -74,6 +74,7 @@ def test_everything_is_there(tmp_path):
     assert sum(report["hours"].values()) == pytest.approx(sum(1.5 + 4 * i for i in range(7)) / 3600, abs=1e-5)
 
 
+@pytest.mark.long
 def test_serial_and_parallel_write_the_same_bytes(tmp_path):
     source = make_folder(tmp_path / "in", num_files=4)
     prepare(source, tmp_path / "serial")
@@ -334,6 +335,7 @@ preparation.prepare(preparation.Settings("recordings", sys.argv[1], 8000, 0), re
 """
 
 
+@pytest.mark.long
 def test_killed_then_started_again(tmp_path, monkeypatch):
     source, out = make_folder(tmp_path / "in"), tmp_path / "out"
     killed = subprocess.run([sys.executable, "-c", KILLED, source, out], cwd=REPOSITORY, capture_output=True)

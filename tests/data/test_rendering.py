@@ -50,6 +50,7 @@ def test_a_score_that_is_still_in_its_file():
     assert sum(map(len, blocks)) == 2 * RATE and calls == [1]
 
 
+@pytest.mark.long
 def test_other_timbres_are_another_data_set(tmp_path, monkeypatch):
     (tmp_path / "in").mkdir()
     midi.write(tmp_path / "in" / "a.mid", tiny_scores.score(1))

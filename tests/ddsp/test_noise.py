@@ -30,6 +30,7 @@ def test_a_piece_is_the_whole_cut(start):
     assert not np.array_equal(whole[0], whole[1])
 
 
+@pytest.mark.long
 def test_filtered_noise_has_the_spectrum_that_was_asked_for():
     magnitudes = np.interp(np.arange(65), [0, 16, 32, 64], [0.1, 1.0, 0.5, 0.02]).astype(np.float32)
     hop_length, num_frames = 128, 2000
@@ -69,6 +70,7 @@ def test_frames_against_a_slow_oracle():
     np.testing.assert_allclose(got, want[100:-100], atol=1e-5)
 
 
+@pytest.mark.long
 def test_gradients_are_finite_at_zero_magnitude():
     white = noise.white_noise(SEEDS, 0, 320)
     gradient = jax.grad(lambda m: jnp.sum(noise.filter_frames(white, m, 32) ** 2))(jnp.zeros((3, 10, 9)))

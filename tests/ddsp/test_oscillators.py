@@ -56,6 +56,7 @@ def test_frame_controls_are_straight_lines_between_frames():
     assert decibels(audio - expected, expected) < -80
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("hz", [61.7354, 440.0, 3520.123])
 def test_phase_stays_exact_for_ten_minutes(hz):
     sample_rate, num_samples = 22050, 600 * 22050
@@ -97,6 +98,7 @@ def test_harmonics_at_and_above_nyquist_are_silent():
     assert spectrum.max() < 1e-4
 
 
+@pytest.mark.long
 def test_gradients_are_finite_and_right_at_zero_amplitude():
     f0 = np.full((1, 512), 200.0, np.float32)
 

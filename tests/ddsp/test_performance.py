@@ -22,6 +22,7 @@ def note_alone(note: np.ndarray, window: int) -> np.ndarray:
     return synthesizer.unleveled(alone, timbres.ORGAN, alone.seconds, RATE)
 
 
+@pytest.mark.long
 def test_every_note_sounds_whole_wherever_windows_end():
     notes = np.float32([  # each in a part of its own, so that each is a voice
         [60, 0.5, 1.0, 90, 0],

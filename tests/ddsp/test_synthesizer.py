@@ -42,6 +42,7 @@ def peak_hz(audio, low, high):
     return hertz[inside][np.argmax(spectrum[inside])]
 
 
+@pytest.mark.long
 @EACH_TIMBRE
 def test_every_voice_of_a_chord_sounds_at_its_pitch(timbre):
     audio = synthesizer.render(chord(), timbre, 2.0, SAMPLE_RATE)
@@ -57,6 +58,7 @@ def test_organ_plays_exactly_in_tune():
     assert peak_hz(audio, 400, 480) == pytest.approx(440, abs=0.05)
 
 
+@pytest.mark.long
 @EACH_TIMBRE
 def test_loudness_is_the_same_and_nothing_clips(timbre):
     audio = synthesizer.render(chord(), timbre, 2.0, SAMPLE_RATE)
@@ -68,6 +70,7 @@ def test_loudness_is_the_same_and_nothing_clips(timbre):
     assert np.abs(sparse).max() == pytest.approx(synthesizer.PEAK_LIMIT, rel=1e-4)
 
 
+@pytest.mark.long
 def test_timbres_differ():
     spectra = []
     for timbre in timbres.ALL:
@@ -130,6 +133,7 @@ def test_silence_stays_silence():
     assert not synthesizer.render(piece([[60, 0, 1, 0.0]]), timbres.ORGAN, 1.0, SAMPLE_RATE).any()
 
 
+@pytest.mark.long
 def test_gradients_reach_every_number_of_the_timbre_and_are_finite_in_silence():
     @jax.jit
     @jax.grad

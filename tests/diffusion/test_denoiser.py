@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import tiny_diffusion
 import tiny_priors
 
@@ -19,6 +20,7 @@ def logits(batch: dict[str, np.ndarray]) -> np.ndarray:
     return np.asarray(TRAINED.functional.bind(*TRAINED.weights)(batch))
 
 
+@pytest.mark.long
 def test_every_known_code_is_seen_from_both_sides_and_masked_ones_are_not():
     batch = tiny_priors.batch(MODEL)
     batch["codes"][:, ::2] = MASK

@@ -40,6 +40,7 @@ def test_without_context_the_bound_is_the_likelihood(schedule):
     assert float(jnp.mean(losses)) == pytest.approx(exact(), rel=0.01)
 
 
+@pytest.mark.long
 def test_a_uniform_model_has_log_k_at_every_draw(monkeypatch):
     monkeypatch.setitem(globals(), "UNIGRAM", jnp.zeros(MODEL.num_codes))
     for seed in range(3):

@@ -18,6 +18,8 @@ from musicgen_jax.priors import flops
 from musicgen_jax.sharding import meshes
 from musicgen_jax.training import loop
 
+pytestmark = pytest.mark.long
+
 
 def train(codes: str, workdir: pathlib.Path, num_steps: int, diffusion: bool = True) -> None:
     """On one device, with a constant learning rate: a run that is cut short differs in nothing but its end."""
@@ -81,7 +83,6 @@ def run_command(*arguments: object) -> subprocess.CompletedProcess:
     return command_line.run(*arguments)
 
 
-@pytest.mark.slow
 def test_commands(workdirs, tiny_codes, tmp_path):
     trained = run_command(
         "musicgen_jax.train_prior",

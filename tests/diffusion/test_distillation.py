@@ -67,6 +67,7 @@ def test_mirrored_distances_attend_alike_both_ways():
     np.testing.assert_allclose(same["attention"]["distances"], table, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_teachers_samples_are_its_own_and_the_labels_those_of_the_data(tiny_codes):
     model = run_config(tiny_codes).model
     windows = code_dataset.Windows(tiny_codes, "train", model)
@@ -83,7 +84,7 @@ def test_teachers_samples_are_its_own_and_the_labels_those_of_the_data(tiny_code
     assert 10 < own < 30
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_rounds_end_in_a_workdir_that_samples_and_goes_on(tiny_codes, tmp_path, monkeypatch):
     distill(tiny_codes, tmp_path / "whole")
     for name, steps in (("rounds/any", 0), ("", 4)):

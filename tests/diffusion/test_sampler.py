@@ -90,6 +90,7 @@ def test_temperature_and_filters_apply():
     np.testing.assert_array_equal(cold, only_one)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("num_codes", "steps"), [(12, 4), (8, 4), (56, 4), (56, 12), (20, 1)])
 def test_known_codes_never_change(num_codes, steps):
     known = np.random.default_rng(1).random((2, num_codes)) < 0.5

@@ -58,6 +58,7 @@ def test_a_causal_teacher_is_exact_behind_all_known_codes_and_only_there():
                 assert np.allclose(target, truth, atol=1e-12) == exact_places[t]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("key", KEYS)
 def test_weights_of_a_window_sum_to_its_codes(key):
     for found in (taught_by_prior(key), taught_in_steps(key)):
@@ -69,6 +70,7 @@ def test_weights_of_a_window_sum_to_its_codes(key):
         assert not np.any(known & ~EXISTS) and not np.any((found["hard"] + found["soft"])[known | ~EXISTS])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("key", KEYS)
 def test_the_priors_probabilities_are_used_where_they_are_exact(key):
     found = taught_by_prior(key)
@@ -115,6 +117,7 @@ def test_soft_share():
     np.testing.assert_allclose(found["soft"] * 3, found["hard"], rtol=1e-5)
 
 
+@pytest.mark.long
 def test_the_loss_is_least_where_student_and_teacher_agree():
     student = STUDENT.functional.bind(*STUDENT.weights)
     found = {name: jnp.asarray(x) for name, x in taught_in_steps(KEYS[0], soft_share=1.0).items()}

@@ -26,6 +26,7 @@ def nothing(functional):
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), jax.eval_shape(functional.init, jax.random.key(0)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tokens", ["grid", "performance"])
 def test_nats_of_tokens_and_notes(folder, tokens):
     """A model whose logits are all alike: log K a token, whatever the windows."""
@@ -51,6 +52,7 @@ def test_nats_of_tokens_and_notes(folder, tokens):
     assert 0 < found["bigram_nats_per_note"] < 0.7 * found["nats_per_note"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("context", [64, 512])
 def test_random_weights_score_each_token_once(folder, context):
     """Beside NumPy: the first window scores all of its tokens, the next ones, half a window on, those behind it; one

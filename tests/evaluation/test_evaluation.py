@@ -158,6 +158,7 @@ def test_a_network_that_is_not_there(judge, nothing_long):
         judge(transcribe="nowhere")
 
 
+@pytest.mark.long
 def test_the_codes_flag_finds_codes_wherever_they_lie(judge, tiny_codes, tmp_path, monkeypatch):
     moved = shutil.copytree(tiny_codes, tmp_path / "moved")
     monkeypatch.chdir(tmp_path)
@@ -166,6 +167,7 @@ def test_the_codes_flag_finds_codes_wherever_they_lie(judge, tiny_codes, tmp_pat
     assert moved.is_dir()
 
 
+@pytest.mark.long
 def test_what_cannot_be_measured_is_absent_with_its_reason(judge, write_samples, tmp_path):
     metrics = judge(("top", "bottom"), samples=write_samples(0.5, 0.75))
     assert "fad" not in metrics and "bits_per_second" not in metrics["prior"]
@@ -177,6 +179,7 @@ def test_what_cannot_be_measured_is_absent_with_its_reason(judge, write_samples,
     assert "the clips give 0 frames" in page and "no middle prior" in page
 
 
+@pytest.mark.long
 def test_a_second_of_held_out_audio(judge, tiny_tokenizer, write_samples, tmp_path):
     data = prepare_tones(tmp_path / "short", (4000, 4000, 4000))
     metrics = judge((), data=data, samples=write_samples(2.0))
@@ -191,6 +194,7 @@ def test_metrics_are_there_whatever_becomes_of_the_page(judge, monkeypatch, tmp_
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["reconstruction"]
 
 
+@pytest.mark.long
 def test_a_composer_without_scores_to_judge_costs_nothing_else(tmp_path, tiny_tokenizer, tiny_audio_dataset):
     settings = evaluation.Settings(tiny_audio_dataset, "", max_seconds=0.5)
     composer = trained.TrainedPrior(tiny_scores.model_config(), None, (), "")
@@ -200,6 +204,7 @@ def test_a_composer_without_scores_to_judge_costs_nothing_else(tmp_path, tiny_to
     assert "has no scores" in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.long
 def test_a_sample_whose_score_is_a_rest(judge, write_samples, tmp_path, monkeypatch):
     """As sample writes it where the first note of a score lies behind the seconds that were asked for."""
     folder = write_samples(1.0, 1.0)
@@ -218,7 +223,7 @@ def test_a_sample_whose_score_is_a_rest(judge, write_samples, tmp_path, monkeypa
     assert metrics["score"]["statistics"]["samples"]["polyphony"]["mean"] == 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_diffusion_model_in_the_folder_is_passed_over(tiny_tokenizer, tiny_audio_dataset, tiny_codes, tmp_path):
     models, out = tmp_path / "models", tmp_path / "out"
     tiny_workdirs.write(models, tiny_tokenizer, ("top",))

@@ -83,6 +83,7 @@ def test_each_embedding_has_its_name_and_the_first_is_fad():
     assert absent.keys() == {"fad.infinite", "FD-other"} and "the clips give 0 frames of 60 s" in absent["FD-other"]
 
 
+@pytest.mark.long
 def test_samples_from_the_recordings_lie_about_as_far_as_the_floor():
     recordings = [music(index, 8) for index in range(8)]
     real, _ = measured([music(index, 2) for index in range(20, 24)], recordings)

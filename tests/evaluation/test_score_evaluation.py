@@ -61,7 +61,7 @@ def test_what_cannot_be_judged_so_is_refused(composer, data, composed, tiny_audi
     assert not (tmp_path / "a").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_needs_no_tokenizer(composer, data, tmp_path):
     run = config.ComposerTraining(model=composer.config, data=config.DataConfig(path=data))
     tiny_workdirs.write_workdir(tmp_path / "score", run, composer.weights)

@@ -40,6 +40,7 @@ def test_rendered_scores_reach_their_ceiling(pieces):
     assert found["note_f1_shuffled"] == pytest.approx(0.5, abs=0.1)
 
 
+@pytest.mark.long
 def test_a_wrong_note_costs_its_share(pieces):
     """A third of the melody, which is half of what sounds."""
     notes = pieces[0].score.notes.copy()

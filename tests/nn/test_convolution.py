@@ -25,6 +25,7 @@ def draws(taps: int, length: int, channels: tuple[int, int]) -> tuple[jax.Array,
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("channels", [(8, 16), (12, 1)])
 @pytest.mark.parametrize(
     ("taps", "dilation", "left", "length"),

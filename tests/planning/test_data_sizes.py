@@ -69,6 +69,7 @@ def at_rate(work: workload.Workload, rate: int) -> workload.Workload:
     return dataclasses.replace(work, run=dataclasses.replace(work.run, model=model))
 
 
+@pytest.mark.long
 def test_prepared_audio_is_within_5_percent_and_its_memory_within_25(recordings, tokenizer_work, tmp_path):
     flags = ["--dataset=recordings", f"--source={recordings}", f"--out={tmp_path / 'out'}", f"--sample_rate={RATE}"]
     peak = peak_bytes("prepare_data", *flags, "--runner=serial")

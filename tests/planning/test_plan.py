@@ -45,6 +45,7 @@ def test_as_many_chips_as_divide(found):
     assert set(found["collective_bytes_per_chip"]) == {"fsdp"}
 
 
+@pytest.mark.long
 def test_warns_of_heads_that_the_mesh_does_not_divide(found):
     assert found["warnings"] == []
     run = prior_run(transformer=dataclasses.replace(prior_run().model.transformer, num_heads=3))
@@ -53,6 +54,7 @@ def test_warns_of_heads_that_the_mesh_does_not_divide(found):
     assert "transformer.num_heads=3 is no multiple of mesh.tensor=2" in sentence
 
 
+@pytest.mark.long
 def test_replicas_are_slices():
     found = plan.plan(prior_run(), plan.Question("v100:4", num_slices=2, sequences_per_chip=2))
     assert found["mesh"] == {"replica": 2, "data": 1, "fsdp": 4, "tensor": 1}

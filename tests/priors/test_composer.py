@@ -33,6 +33,7 @@ def train(folder, workdir, num_steps, tokens="grid", **changes):
     loop.train(kinds.task(run), run, workdir, mesh, batches, held_out)
 
 
+@pytest.mark.long
 def test_resumed_equals_uninterrupted(folder, tmp_path):
     settings = {"layer": "lstm", "num_layers": 1, "mlp_width": 0}
     train(folder, tmp_path / "whole", 4, **settings)

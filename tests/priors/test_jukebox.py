@@ -28,6 +28,7 @@ def test_logits_are_those_of_the_port(kind, model):
     np.testing.assert_allclose(logits[:, jukebox_models.GOLDEN], stored, atol=1e-4)
 
 
+@pytest.mark.long
 def test_steps_equal_the_whole_window(model):
     """Prefilled with the first nine codes only, and from nothing at all."""
     settings, batch = model.config, jukebox_models.batch_of(model.config)
@@ -97,6 +98,7 @@ def test_conditioning_reaches_the_logits(kind, name):
     assert np.abs(model.logits(batch) - model.logits(other)).max() > 0.01
 
 
+@pytest.mark.long
 def test_remat_changes_no_gradient():
     settings = jukebox_models.model_config("5b", num_layers=1)
     batch, weights = jukebox_models.batch_of(settings), jukebox_models.Model(settings).params
@@ -120,6 +122,7 @@ def test_bfloat16_stays_near_float32():
     assert 1e-4 < np.abs(np.asarray(rounded)[:, :, 0] - model.logits(batch)).max() < 0.5
 
 
+@pytest.mark.long
 def test_initial_weights_are_distributed_as_published():
     settings = jukebox_models.model_config("5b_lyrics", num_layers=1)
     settings.transformer.init_scale, settings.lyric_encoder.init_scale = 0.5, 2.0

@@ -44,7 +44,7 @@ def request(kind: str, **changes) -> requests.Request:
     return requests.Request(**fields | changes)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", jukebox_cascade.KINDS)
 def test_codes_are_those_of_the_port(kind):
     models, asked = priors(kind), request(kind)

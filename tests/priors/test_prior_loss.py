@@ -82,6 +82,7 @@ def test_nothing_but_padding_is_no_nan():
     assert float(loss.prior_loss(FixedLogits(np.zeros((1, 4, 3))), batch, None)[0]) == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss_chunk", [1, 5, 6])  # of 12 codes
 def test_chunks_give_the_loss_and_the_gradients_of_the_whole(loss_chunk):
     results = []
@@ -116,6 +117,7 @@ def test_chunks_never_hold_all_logits():
     assert chunked < all_logits / 4  # 1/16 of them, twice, and the hidden states by chunk
 
 
+@pytest.mark.long
 def test_memorises_a_batch():
     settings = tiny_priors.model_config(num_layers=1)
     trained = tiny_priors.trained_prior(settings)

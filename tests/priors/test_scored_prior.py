@@ -43,6 +43,7 @@ def test_it_learns_what_only_the_score_knows():
     assert nats[True] < 0.3 < 0.5 < nats[False]
 
 
+@pytest.mark.long
 def test_the_shapes_of_a_batch_are_those_that_the_task_names():
     task, batch = tiny_runs.prior_task(MODEL), batch_of(0)
     assert {name: (one.shape, one.dtype) for name, one in task.batch.items()} == {

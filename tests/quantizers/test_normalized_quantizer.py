@@ -47,6 +47,7 @@ def test_loudness_does_not_change_the_code(quantizer, latents):
     np.testing.assert_array_equal(quantizer.encode(latents), quantizer.encode(7 * latents))
 
 
+@pytest.mark.long
 def test_losses_equal_numpy_and_move_the_right_player(quantizer, latents):
     graph, params, buffers = nnx.split(quantizer, nnx.Param, ...)
 

@@ -112,6 +112,7 @@ def test_codes_latents_and_codebook_agree(kind):
     np.testing.assert_allclose(quantized.latent_power, (latents**2).mean(), rtol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_eight_devices_equal_one(kind):
     mesh = meshes.make_mesh(config.MeshConfig(data=4, fsdp=2), jax.devices()[:8])
@@ -149,6 +150,7 @@ def test_training_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(kind, tmp
         assert not equal(train_step(kind)(forgetful, batch(3))[0].buffers, uninterrupted.buffers)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_reduces_the_error(kind):
     current, errors = on(one_device(), kind, initial(kind)), []
@@ -161,6 +163,7 @@ def test_training_reduces_the_error(kind):
     assert len(np.unique(codes)) > 0.8 * 60
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_bfloat16_activations_leave_the_quantizer_in_float32(kind):
     found = []

@@ -55,6 +55,7 @@ def variables(module: nnx.Module) -> dict:
     return jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(module)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_codebook_is_the_quantizer_of_its_kind(kind):
     residual, alone = make(kind, 1), quantizer.make(settings(kind, 1), rngs=nnx.Rngs(0))
@@ -78,6 +79,7 @@ def test_one_codebook_is_the_quantizer_of_its_kind(kind):
     jax.tree.map(np.testing.assert_array_equal, variables(residual)["stages"][0], variables(alone))
 
 
+@pytest.mark.long
 def test_codes_and_entries_equal_slow_numpy():
     quantizer, latents = trained("ema"), make_latents(9)
     books = np.asarray(quantizer.codebook())
@@ -102,6 +104,7 @@ def test_codes_and_entries_equal_slow_numpy():
     np.testing.assert_allclose(found.commitment_loss, ((latents - partial) ** 2).mean(), rtol=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ("ema", "gradient"))
 def test_each_codebook_lowers_the_error(kind):
     quantizer, latents = trained(kind), make_latents(9)
@@ -120,6 +123,7 @@ def test_the_first_codebooks_decode_alone(kind):
         np.testing.assert_allclose(quantizer.decode(codes[..., :number]), entries, atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_finds_the_residuals_of_encoding_to_the_last_bit(kind, monkeypatch):
     quantizer, latents = trained(kind), 3 * make_latents(9)  # few near their entries, so that rounding shows
@@ -174,6 +178,7 @@ def test_every_projection_learns_from_the_sum(kind):
             assert np.abs(stage[name]["kernel"]).max() > 1e-3, name
 
 
+@pytest.mark.long
 def test_the_first_update_puts_each_codebook_on_what_is_left():
     quantizer = make(num_codebooks=3, num_codes=40)
     latents = make_latents(6, length=200) * 0.1 + 50.0  # far from the random entries
@@ -186,6 +191,7 @@ def test_the_first_update_puts_each_codebook_on_what_is_left():
     assert all(len(np.unique(codes[..., q])) > 20 for q in range(3))
 
 
+@pytest.mark.long
 def test_codes_out_of_use_restart_in_their_own_codebook():
     quantizer = trained("ema", num_codebooks=2)
     second = quantizer.stages[1]
@@ -201,6 +207,7 @@ def test_codes_out_of_use_restart_in_their_own_codebook():
     assert np.abs(after[0]["entries"] - before[0]["entries"]).max() < 1
 
 
+@pytest.mark.long
 def test_dropout_is_of_the_last_codebooks_of_some_examples():
     quantizer = make(codebook_dropout=0.5)
     latents = make_latents(7, batch=200, length=4)

@@ -55,6 +55,7 @@ def test_equals_the_paper(levels):
     assert quantized.codebook_loss is None and float(quantized.commitment_loss) == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("levels", LEVELS)
 def test_codes_and_grid_points_are_one_to_one(levels):
     quantizer = make(levels)

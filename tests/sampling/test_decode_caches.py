@@ -57,6 +57,7 @@ def slowly(prior, batch, known, stop, keys, offset, settings, hidden=None):
     return codes
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("layer", ["lstm", "absolute"])
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
 def test_layers_of_other_kinds(layer, guidance):
@@ -70,6 +71,7 @@ def test_layers_of_other_kinds(layer, guidance):
         assert len(np.unique(expected[:, known:])) > 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("known", "stop"), [(0, 12), (6, 12), ([2, 7], [12, 9])])
 def test_a_ring_is_the_whole_cache(known, stop):
     prior, batch = make(window=3)
@@ -95,6 +97,7 @@ def test_where_a_step_reads_a_row_of_the_cache_there_is_one_program():
     assert decode.stretches(8192, transformer.window, transformer.reads_all_rows) == [(8192, 8192)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cache_dtype", config.CACHE_DTYPES)
 def test_stretches_change_nothing(monkeypatch, cache_dtype):
     prior, batch = make()
@@ -123,6 +126,7 @@ def test_a_row_does_not_depend_on_its_batch():
         np.testing.assert_array_equal(sample_window(prior.weights, *alone)[0], together[row])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("guidance", [3.0, [1.0, 2.5], 0.0])
 def test_guidance_moves_the_logits_away_from_those_without_labels(guidance):
     prior, batch = make()
@@ -137,6 +141,7 @@ def test_guidance_moves_the_logits_away_from_those_without_labels(guidance):
     assert np.any(guided[~unguided] != plain[~unguided])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["timing", "above"])
 def test_guidance_by_another_condition(name):
     prior, batch = make(timing_dropout=0.1, above_dropout=0.1)
@@ -151,6 +156,7 @@ def test_an_unknown_type_of_cache_is_an_error():
         decode.make_sample_window(make()[0].functional, "int4")
 
 
+@pytest.mark.long
 def test_caches_are_donated_and_never_copied():
     """The loop keeps two caches a layer in the memory that they came in, and reads matrices as they lie."""
     prior, batch = make()
@@ -173,6 +179,7 @@ def test_caches_are_donated_and_never_copied():
     assert len(writes) == 2 * len(caches)
 
 
+@pytest.mark.long
 def test_int8_rows_are_close():
     rng = np.random.default_rng(0)
     keys, values = rng.normal(size=(2, 2, 3, 9, 8)).astype(np.float32) * rng.uniform(0.01, 10, (3, 9, 1))
@@ -189,6 +196,7 @@ def test_int8_rows_are_close():
     assert not np.any(zeros.score(query))
 
 
+@pytest.mark.long
 def test_an_int8_cache_predicts_as_well():
     """Nats of the codes of a window, fed in one by one; those of a trained prior change by 1e-5 of themselves."""
     prior, batch = make()

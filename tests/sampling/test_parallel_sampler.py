@@ -36,6 +36,7 @@ def test_both_ways_in_one_hierarchy(models, codes):
     assert len(np.unique(codes["middle"])) > 3 and np.any(codes["middle"][0] != codes["middle"][1])
 
 
+@pytest.mark.long
 def test_what_decides_the_codes(models, codes):
     def middle(**changes):
         return hierarchy.sample_codes(LAYOUT, models, dataclasses.replace(REQUEST, **changes))["middle"]

@@ -62,6 +62,7 @@ def test_a_dense_score_is_told_whole():
     assert (found["notes"][0, :, 2] > 0).sum() == 80
 
 
+@pytest.mark.long
 def test_samples_follow_their_scores(priors, request_):
     codes = hierarchy.sample_codes(LAYOUT, priors, request_, scores=SCORES)
     # Sample 2 plays the first score again, with random numbers of its own.
@@ -75,6 +76,7 @@ def test_samples_follow_their_scores(priors, request_):
     assert all(np.any(unknown[tier] != codes[tier]) for tier in codes)
 
 
+@pytest.mark.long
 def test_the_future_beyond_the_look_ahead_does_not_matter(priors, request_):
     top, request = {"top": priors["top"]}, dataclasses.replace(request_, sampler="autoregressive", steps=None)
     request = dataclasses.replace(request, num_samples=8)
@@ -86,6 +88,7 @@ def test_the_future_beyond_the_look_ahead_does_not_matter(priors, request_):
     assert differs.size and differs[0] >= 10  # the chord begins at 1.2 s, and is told from 1.0 s on
 
 
+@pytest.mark.long
 def test_no_score_is_the_hidden_one(priors, request_):
     prior = priors["top"]
     batch = tier_sampler.window_batch(

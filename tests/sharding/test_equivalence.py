@@ -54,11 +54,11 @@ def one_device(name: str) -> np.ndarray:
 @pytest.mark.parametrize(
     ("name", "accumulation_steps"),
     [
-        pytest.param("vqvae", 1, marks=pytest.mark.slow),
+        pytest.param("vqvae", 1, marks=pytest.mark.long),
         ("prior", 1),
         ("prior, sequence", 1),
-        pytest.param("lstm prior", 1, marks=pytest.mark.slow),
-        pytest.param("prior", 2, marks=pytest.mark.slow),
+        pytest.param("lstm prior", 1, marks=pytest.mark.long),
+        pytest.param("prior", 2, marks=pytest.mark.long),
     ],
 )
 def test_eight_devices_equal_one(name, accumulation_steps, capfd, caplog):

@@ -87,6 +87,7 @@ def test_constrain_with_a_mesh():
     assert x.sharding.spec == jax.P(("data", "fsdp"), "tensor")  # XLA drops axes of size 1
 
 
+@pytest.mark.long
 def test_initial_state_is_created_as_the_rules_say():
     model = tiny_runs.prior_config("top")
     training = config.TrainingConfig(num_steps=10, ema_decay=0.9)

@@ -17,6 +17,7 @@ def alone(tiny_tokenizer) -> list[dict[str, np.ndarray]]:
     return [tiny_tokenizer.encode(iter([tones(i, n)]), WINDOW_SECONDS) for i, n in enumerate(LENGTHS)]
 
 
+@pytest.mark.long
 def test_together_equals_one_by_one(tiny_tokenizer, alone):
     encoder, shapes = tiny_tokenizer.encoder(WINDOW_SECONDS), set()
 

@@ -102,6 +102,7 @@ def test_too_small_a_margin_would_show(tiny_tokenizer, window):
     assert any(not np.array_equal(codes[tier], want[tier]) for tier in TIERS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tier", TIERS)
 def test_decoding_in_windows_equals_the_whole(tiny_tokenizer, window, tier):
     hop = tiny_tokenizer.layout.stream(tier).hop_length
@@ -139,6 +140,7 @@ def test_decoding_in_blocks_knows_where_each_window_begins():
     assert seen[0] == 0 and seen[-1] == 1000 - 2048 // 8 and seen == sorted(seen)
 
 
+@pytest.mark.long
 def test_few_compiled_programs_for_tracks_of_any_length(tiny_tokenizer, tiny_vqvae_config):
     smallest = margins.of_encoder(tiny_vqvae_config).smallest_window
     model = vqvae_tokenizer.VQVAETokenizer(tiny_tokenizer.config, *tiny_tokenizer._weights)  # nothing compiled yet

@@ -90,7 +90,7 @@ def test_silence_is_an_error(tmp_path):
         data_statistics.measure(path, CLIP, DATA, config.LossConfig())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_loud_and_a_quiet_batch_are_evaluated_as_one():
     """Ratios of sums: the silence of one batch does not weigh as much as the sound of the other."""
     task = tiny_runs.vqvae_task()

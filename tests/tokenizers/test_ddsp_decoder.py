@@ -62,6 +62,7 @@ def test_the_sum_of_both_is_the_sum_of_each(tiny_vqvae_config):
     assert float(jnp.abs(synthesized).max()) > 1e-4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("decoder", ["ddsp", "conv+ddsp"])
 def test_a_file_in_windows_is_the_whole_file(tiny_vqvae_config, tier, decoder):

@@ -39,6 +39,7 @@ def reach(touched: np.ndarray, middle: int, hop: int) -> tuple[int, int]:
     return middle * hop - indices[0], indices[-1] - ((middle + 1) * hop - 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", list(TIERS))
 def test_receptive_field_is_the_reach(name):
     tier = TIERS[name]
@@ -66,6 +67,7 @@ def test_hop_lengths_of_the_published_sizes():
     assert config.VQVAEConfig().hop_lengths == {"top": 128, "middle": 32, "bottom": 8}
 
 
+@pytest.mark.long
 def test_strides_of_2_are_those_of_no_strides():
     """Of parameters as of results."""
     tiers = [config.TierConfig(downsampling=(2, 1), strides=strides, width=4, depth=1) for strides in ((), (2, 2, 2))]

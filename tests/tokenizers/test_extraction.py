@@ -123,6 +123,7 @@ def small_files(monkeypatch):
     monkeypatch.setattr(shard_files, "RECORDS_PER_SHARD", 2)
 
 
+@pytest.mark.long
 def test_after_an_error_no_reader_sees_codes_and_the_next_run_is_whole(
     tiny_tokenizer, tiny_audio_dataset, tiny_codes, tmp_path, monkeypatch
 ):
@@ -142,6 +143,7 @@ def raising(error: type[BaseException]):
     return fail
 
 
+@pytest.mark.long
 def test_files_may_begin_and_end_within_a_track(tiny_tokenizer, tiny_audio_dataset, tiny_codes, tmp_path, small_files):
     extraction.extract(tiny_tokenizer, tiny_audio_dataset, str(tmp_path / "codes"), 4.0, batch_size=3)
     assert len(list((tmp_path / "codes").glob("*train*"))) > 4
@@ -153,6 +155,7 @@ def test_files_may_begin_and_end_within_a_track(tiny_tokenizer, tiny_audio_datas
                 np.testing.assert_array_equal(found[index][name], value, err_msg=f"{split} {index} {name}")
 
 
+@pytest.mark.long
 def test_stopped_it_goes_on_and_writes_no_file_twice(
     tiny_tokenizer, tiny_audio_dataset, tmp_path, monkeypatch, small_files, capsys
 ):

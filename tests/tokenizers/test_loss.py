@@ -57,6 +57,7 @@ def four_tones(num_samples: int = 1024) -> np.ndarray:
     return np.stack([0.3 * np.sin(2 * np.pi * hertz * time) for hertz in (110, 220, 330, 440)]).astype(np.float32)
 
 
+@pytest.mark.long
 def test_terms_are_named_by_tier_and_sum_to_the_loss(small, gradients):
     _, _, weights = small
     settings = config.LossConfig()
@@ -95,6 +96,7 @@ def compare(audio, reconstruction, settings: config.LossConfig, statistics=None)
     return loss.reconstruction_terms(reference, jnp.float32(reconstruction), settings)
 
 
+@pytest.mark.long
 def test_perfect_reconstruction_scores_zero_and_silence_one():
     tones, silence = four_tones(2048), np.zeros((4, 2048), np.float32)
     terms = jax.jit(lambda audio, reconstruction: compare(audio, reconstruction, EVERYTHING))
@@ -132,6 +134,7 @@ def test_spectral_term_is_the_distance_over_the_power_of_the_batch():
     np.testing.assert_allclose(compare(audio, other, config.LossConfig())["spectral"], np.mean(want), rtol=1e-5)
 
 
+@pytest.mark.long
 def test_statistics_of_the_data_replace_those_of_the_batch():
     audio, other = np.random.default_rng(0).standard_normal((2, 2, 1500)).astype(np.float32)
     batch = data_statistics.of_audio(audio, spectral_losses.magnitudes(audio))

@@ -200,6 +200,7 @@ def test_another_model_altogether(tmp_path):
         checkpointer.restore(abstract(tiny_runs.vqvae_task(), toy.mesh()), config.to_dict(tiny_runs.vqvae_config()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("saved_on", "restored_on"), [(8, 1), (1, 8)])
 def test_another_mesh(tmp_path, saved_on, restored_on):
     by_devices = {

@@ -87,6 +87,7 @@ def saved_twice(folder: pathlib.Path, states: list[state.TrainState]) -> pathlib
     return folder / "checkpoints" / "2"
 
 
+@pytest.mark.long
 def test_flipped_bits_are_never_taken(tmp_path, states, capsys):
     """Twenty in each kind of file: what loads is one of the two bit for bit, and it is said if it is the one before."""
     newest = saved_twice(tmp_path, states)

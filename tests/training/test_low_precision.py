@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from musicgen_jax.training import low_precision
 
@@ -24,6 +25,7 @@ def test_nan_stays_nan():
     assert np.isnan(low_precision.round_at_random(jnp.float32([np.nan]), jnp.bfloat16, jax.random.key(0))).all()
 
 
+@pytest.mark.long
 def test_a_second_moment_forgets_at_its_own_pace():
     """After a large gradient come zeros; to the nearest bfloat16 the moment would never fall."""
     inner = optax.scale_by_adam(b2=0.999)

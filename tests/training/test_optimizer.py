@@ -38,6 +38,7 @@ def test_constant(warmup_steps):
     assert float(schedule(0)) == pytest.approx(0.1 / max(warmup_steps, 1))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["adamw", "adafactor", "muon"])
 @pytest.mark.parametrize("state_dtype", ["float32", "bfloat16"])
 def test_weight_decay_is_for_matrices_and_tables(name, state_dtype):

@@ -52,6 +52,7 @@ def prior_losses(compute_dtype: str) -> np.ndarray:
     return tiny_runs.losses(found)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_mixed_precision_trains_float32_parameters(dtype):
     mixed, exact = prior_losses(dtype), prior_losses("float32")

@@ -75,7 +75,7 @@ def test_rows_and_columns_of_adafactor():
 
 @pytest.mark.parametrize(
     ("name", "state_dtype"),
-    [("adafactor", "float32"), ("muon", "float32"), pytest.param("adamw", "bfloat16", marks=pytest.mark.slow)],
+    [("adafactor", "float32"), ("muon", "float32"), pytest.param("adamw", "bfloat16", marks=pytest.mark.long)],
 )
 def test_eight_devices_equal_one(name, state_dtype):
     model = wide_config("top")

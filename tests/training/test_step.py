@@ -11,6 +11,7 @@ from musicgen_jax.sharding import meshes
 from musicgen_jax.training import optimizer, state, step
 
 
+@pytest.mark.long
 def test_four_micro_batches_equal_one_large_batch():
     """Also where the micro-batches hold different numbers of codes."""
     model = tiny_runs.prior_config("top")
@@ -30,6 +31,7 @@ def test_four_micro_batches_equal_one_large_batch():
             np.testing.assert_allclose(whole, accumulated, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.long
 def test_accumulated_gradients_are_divided_as_their_parameters():
     """On eight devices that share the parameters, the sum of gradients costs each an eighth of it."""
     model = tiny_runs.prior_config("top")

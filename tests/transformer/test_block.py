@@ -41,6 +41,7 @@ def test_prime_and_dense_layers_are_the_published_ones():
     assert kinds[14:18] == ("previous_row", "prime", "column", "previous_row")
 
 
+@pytest.mark.long
 def test_a_cross_layer_starts_as_the_identity():
     """So that a trained prior can learn to listen to lyrics without forgetting anything."""
     settings = config.JukeboxTransformerConfig(width=8, num_heads=1, attention_width=2, mlp_width=8)

@@ -106,6 +106,7 @@ def test_float16_times_int8_stays_finite_before_its_scale(platform, monkeypatch)
     np.testing.assert_allclose(found, 2048 * 60 * 1e-3, rtol=2e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("platform", ["cpu", "tpu"])
 @pytest.mark.parametrize("size", [1e-2, 1e4])
 def test_an_int8_cache_in_float16(platform, size, monkeypatch):

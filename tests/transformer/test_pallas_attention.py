@@ -22,6 +22,7 @@ def interpreted(pattern, block=4):
     return functools.partial(pallas_attention.attention, pattern=pattern, **options)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("length", "table_size", "pattern"),
     [
@@ -38,11 +39,13 @@ def test_output_and_gradients_equal_the_reference(length, table_size, pattern):
     attention_cases.assert_close(with_gradients(interpreted(pattern), *arrays), oracle(pattern, *arrays))
 
 
+@pytest.mark.long
 def test_bfloat16_is_within_two_per_cent():
     arrays = inputs(30, 20, Pattern(), head_dim=16)
     attention_cases.assert_close_in_bfloat16(interpreted(Pattern(), block=8), Pattern(), *arrays)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("batch", "heads"), [(4, 2), (3, 1)])
 def test_every_device_computes_its_examples_and_heads(batch, heads):
     """Where the mesh does not divide them, each device computes all."""

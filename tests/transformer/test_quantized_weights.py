@@ -71,6 +71,7 @@ def test_float_activations(spec, x_shape, shape, _, summed, platform, tolerance,
     assert ("preferred_element_type=int32" in program) == (platform == "cpu")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("activations", ["float", "int8"])
 def test_a_row_alone_is_the_row_in_a_batch(activations):
     x, quantized = draw(3, 8), weights.quantize(draw(8, 5, seed=1), (0,), activations)
@@ -79,6 +80,7 @@ def test_a_row_alone_is_the_row_in_a_batch(activations):
     np.testing.assert_allclose(batch, np.concatenate(alone), rtol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("spec", "x_shape", "shape", "x_summed", "summed"), PRODUCTS)
 def test_int8_activations_are_sums_of_integers(spec, x_shape, shape, x_summed, summed):
     x, quantized = draw(*x_shape), weights.quantize(draw(*shape, seed=1), summed, activations="int8")

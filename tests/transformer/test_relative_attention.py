@@ -81,6 +81,7 @@ def test_bfloat16_inputs_stay_close_and_keep_their_type():
     np.testing.assert_allclose(got.astype(np.float32), expected, atol=0.05)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("length", [5, 300])
 def test_the_default_back_end_of_a_prior_is_the_same_attention(length):
     """300 codes are more than it computes in one piece."""

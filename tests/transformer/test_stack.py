@@ -128,6 +128,7 @@ def test_recomputation_changes_nothing(weights, x, gradients, remat):
     )
 
 
+@pytest.mark.long
 def test_what_is_kept_takes_memory():
     """24 layers of narrow attention: keeping everything > the matrices' products > the inputs alone."""
     x = np.zeros((8, LENGTH, 12), np.float32)
@@ -251,6 +252,7 @@ def test_a_scan_over_groups_equals_a_loop_over_the_layers(listed, x):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), caches, expected)
 
 
+@pytest.mark.long
 def test_gradients_of_a_scan_over_groups_come_to_their_layers(listed, x):
     functional, weights = listed
 

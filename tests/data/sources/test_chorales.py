@@ -49,6 +49,7 @@ def test_a_chorale_has_the_promised_length_and_does_not_clip(planned):
     assert max(map(len, blocks)) <= chorales.BLOCK_SECONDS * SAMPLE_RATE
 
 
+@pytest.mark.long
 def test_the_seed_decides_everything(planned):
     tracks, rejections = planned
     again, rejections_again = chorales.tracks("", SAMPLE_RATE, seed=0, num_workers=0, num_chorales=10)

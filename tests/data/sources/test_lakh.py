@@ -48,6 +48,7 @@ def found(source: pathlib.Path, num_workers: int = 0, **options: str):
     return {item.track_id: item for item in tracks}, {item.path: item.reason for item in rejected}
 
 
+@pytest.mark.long
 def test_versions_of_a_song_are_one_group(tmp_path):
     one, other, third = song(0), song(1), song(2)
     names = {

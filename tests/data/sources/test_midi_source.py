@@ -63,6 +63,7 @@ def test_a_grid_keeps_its_split(tmp_path):
     assert collections.Counter(row.split for row in rows) == {"train": 4, "validation": 1, "test": 1}
 
 
+@pytest.mark.long
 def test_scores_may_stay_in_their_files_until_they_are_written(tmp_path):
     """So that memory does not grow with their number; a file that has gone by then is one rejection."""
 

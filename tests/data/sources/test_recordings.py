@@ -212,6 +212,7 @@ def test_any_name_and_tag_goes_through(folder):
         assert paths[f"{name}.flac"] == f"by {name}".strip(" \t")
 
 
+@pytest.mark.long
 def test_workers_do_not_change_the_result(folder):
     for seed in range(5):
         put(folder, f"{seed}.wav", noise(seed=seed % 3))
@@ -238,6 +239,7 @@ def test_real_mp3_collection(folder):
     assert list(reasons) == ["099/099134.mp3"] and reasons["099/099134.mp3"].startswith("undecodable: no audio found")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the shared folder with real recordings is absent")
 def test_real_recordings(folder):
     tracks, reasons = scan(linked(folder, "recordings"))

@@ -26,6 +26,7 @@ def test_tracks_have_scores_and_words():
         syllables.tracks("x", 8000, 0, 0)
 
 
+@pytest.mark.long
 def test_words_decide_what_is_heard():
     song = syllables.made_up(np.random.default_rng(0), 6)
     other = syllables.Song(
