@@ -76,3 +76,58 @@ def test_equals_the_general_matrix_square_root(num_frames):
 def test_sets_without_a_distance_are_refused(a, b, message):
     with pytest.raises(ValueError, match=message):
         frechet_distance.frechet_distance(a, b)
+
+
+def spectrum(dimensions, rng):
+    """A mixing matrix whose covariance has a trace of about `dimensions`, some axes far larger than others."""
+    return rng.standard_normal((dimensions, dimensions)) / np.sqrt(dimensions)
+
+
+@pytest.mark.slow
+def test_endlessly_many_frames_of_one_distribution_have_distance_zero():
+    """1,000 frames of 128 dimensions: their distance is above 2.5 for their number alone."""
+    rng = np.random.default_rng(0)
+    mixing = spectrum(128, rng)
+    truth = frechet_distance.Reference(_gaussian(np.zeros(128), mixing.T @ mixing))
+    found, plain = [], []
+    for _ in range(4):
+        frames = rng.standard_normal((1000, 128)) @ mixing
+        found.append(frechet_distance.extrapolated(frames, np.arange(1000), truth))
+        plain.append(truth.distance(frechet_distance.gaussian_statistics(frames)))
+    values = [one.value for one in found]
+    assert min(plain) > 2.5
+    assert abs(np.mean(values)) < 0.1 and max(np.abs(values)) < 0.2
+    assert min(one.r_squared for one in found) > 0.99 and found[0].least_frames == 500
+
+
+def test_extrapolation_keeps_what_is_different():
+    rng = np.random.default_rng(0)
+    truth = frechet_distance.Reference(_gaussian(np.zeros(8), np.eye(8)))
+    frames = rng.standard_normal((400, 8)) + 1.0
+    found = frechet_distance.extrapolated(frames, np.arange(400), truth)
+    assert found.value == pytest.approx(8.0, abs=0.5)
+    assert found == frechet_distance.extrapolated(frames, np.arange(400), truth)  # the same draws each time
+
+
+def test_subsets_are_of_whole_clips():
+    clips = np.repeat(np.arange(20), 5)
+    order = frechet_distance._drawn(clips, np.random.default_rng(0))
+    assert sorted(order) == list(range(100))
+    drawn = clips[order].reshape(20, 5)
+    assert (drawn == drawn[:, :1]).all() and not (drawn[:, 0] == np.arange(20)).all()
+
+
+def test_too_few_frames_to_extrapolate():
+    truth = frechet_distance.Reference(_gaussian(np.zeros(8), np.eye(8)))
+    with pytest.raises(ValueError, match=r"15 frames of 8 dimensions: .* no fewer than 16"):
+        frechet_distance.extrapolated(np.zeros((15, 8)), np.arange(15), truth)
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 5, 60])
+def test_a_clip_has_the_distance_of_its_frames(num_frames):
+    reference = frechet_distance.gaussian_statistics(_correlated(200, 12))
+    frames = _correlated(num_frames, 12)
+    found = frechet_distance.Reference(reference).clip_distance(frames)
+    covariance = np.cov(frames, rowvar=False) if num_frames > 1 else np.zeros((12, 12))
+    alone = _gaussian(frames.mean(axis=0), covariance)
+    assert found == pytest.approx(frechet_distance.gaussian_distance(alone, reference), rel=1e-6)

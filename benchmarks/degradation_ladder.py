@@ -1,0 +1,194 @@
+"""Which distance between sets of recordings hears which damage, and from what strength on?
+
+    make embeddings
+    python -m benchmarks.degradation_ladder --recordings=DIR \
+        --embeddings=log-mel-statistics,musicnn:embeddings/MTT_musicnn
+
+Clips of the recordings are damaged in five ways, each at rising strength, and compared with the same clips as they
+were, in every embedding, by Fréchet and by kernel distance. Beside them stands the floor: how far the first halves of
+the recordings lie from their second halves, nothing damaged (of half as many frames, which for Fréchet distances is a
+part of it). A damage below the floor cannot be told from other music of the same kind: there a distance is blind.
+
+A JSON line a damage and distance: `values` over `strengths`, `floor`, `rises` (whether every step is above the one
+before it), `heard_from` (the first strength above the floor, null where it is blind), `num_frames` and `reliable`. The
+last lines, on stderr, are the table.
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import scipy.signal
+import soundfile
+from absl import flags
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a file, it finds its neighbours too
+
+from musicgen_jax import config
+from musicgen_jax.command_line import cli
+
+_RECORDINGS = flags.DEFINE_string("recordings", None, "Folder of audio files.", required=True)
+_EMBEDDINGS = flags.DEFINE_list("embeddings", ["log-mel-statistics"], "As evaluate's, but for tokenizer-encoder.")
+_CLIP_SECONDS = flags.DEFINE_float("clip_seconds", 10.0, "Of a clip; the next begins half a clip later.")
+_MAX_CLIPS = flags.DEFINE_integer("max_clips", 1000, "Of all recordings together, evenly spaced.")
+WOBBLES_A_SECOND = 4.0
+
+
+def low_passed(audio: np.ndarray, rate: int, hz: float) -> np.ndarray:
+    """Without what is above `hz`: a Butterworth filter of order 8, forwards and backwards."""
+    return scipy.signal.sosfiltfilt(scipy.signal.butter(8, hz, fs=rate, output="sos"), audio)
+
+
+def noisy(audio: np.ndarray, rate: int, snr_db: float) -> np.ndarray:
+    """With white noise at a ratio of signal to noise over the whole clip."""
+    noise = np.random.default_rng(len(audio)).standard_normal(len(audio))
+    return audio + noise * np.std(audio) / np.std(noise) * 10 ** (-snr_db / 20)
+
+
+def wobbling(audio: np.ndarray, rate: int, cents: float) -> np.ndarray:
+    """With a pitch that swings `cents` up and down, four times a second, as of a tape that is not round."""
+    turns = 2 * np.pi * WOBBLES_A_SECOND
+    seconds = np.arange(len(audio)) / rate
+    moved = seconds + (2 ** (cents / 1200) - 1) / turns * np.sin(turns * seconds)
+    return np.interp(moved, seconds, audio)
+
+
+def shuffled(audio: np.ndarray, rate: int, segment_seconds: float) -> np.ndarray:
+    """With its segments in random order, joined by fades of 10 ms so that no click is heard."""
+    size, fade = round(segment_seconds * rate), round(0.01 * rate)
+    count = (len(audio) - fade) // size
+    ramp = np.sin(np.linspace(0, np.pi / 2, fade)) ** 2
+    window = np.concatenate([ramp, np.ones(size - fade), ramp[::-1]])
+    found = np.zeros(count * size + fade)
+    for place, index in enumerate(np.random.default_rng(len(audio)).permutation(count)):
+        found[place * size : (place + 1) * size + fade] += window * audio[index * size : (index + 1) * size + fade]
+    return found
+
+
+def clipped(audio: np.ndarray, rate: int, share: float) -> np.ndarray:
+    """Cut off beyond a share of its peak, and as loud as before."""
+    limit = share * np.abs(audio).max()
+    cut = np.clip(audio, -limit, limit)
+    return cut * np.std(audio) / max(np.std(cut), 1e-9)
+
+
+# Damage -> how it is done, what its strength is in, and its strengths from weak to strong.
+DAMAGES: dict[str, tuple[Callable[[np.ndarray, int, float], np.ndarray], str, tuple[float, ...]]] = {
+    "low-pass": (low_passed, "Hz", (7000, 5000, 3500, 2000, 1000)),
+    "noise": (noisy, "dB SNR", (50, 40, 30, 20, 10)),
+    "pitch wobble": (wobbling, "cents", (10, 25, 50, 100, 200)),
+    "shuffled segments": (shuffled, "s", (4, 2, 1, 0.5, 0.25)),
+    "clipping": (clipped, "of the peak", (0.8, 0.5, 0.25, 0.1, 0.03)),
+}
+
+
+def main() -> None:
+    """Flags -> JSON lines and a table."""
+    from musicgen_jax.evaluation.embeddings import choice
+
+    config.require("tokenizer-encoder" not in _EMBEDDINGS.value, "--embeddings: there is no tokenizer here")
+    embeddings = choice.load(_EMBEDDINGS.value, None)
+    clips = list(read_clips(pathlib.Path(_RECORDINGS.value), _CLIP_SECONDS.value, _MAX_CLIPS.value))
+    config.require(len(clips) > 3, f"--recordings: {len(clips)} clips; longer recordings, or shorter clips")
+    lines = []
+    for embedding in embeddings:
+        for line in ladder(clips, embedding):
+            print(json.dumps({"benchmark": "degradation_ladder", "unit": "distance"} | line), flush=True)
+            lines.append(line)
+    print(table(lines), file=sys.stderr)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Clip:
+    """A clip of a recording.
+
+    Attributes:
+      audio: mono float64 [S].
+      rate: Hz.
+      half: 0 or 1 where it lies wholly in that half of its recording, else None.
+    """
+
+    audio: np.ndarray
+    rate: int
+    half: int | None
+
+
+def read_clips(folder: pathlib.Path, seconds: float, most: int) -> Iterator[Clip]:
+    """Clips of all recordings, each of which begins half a clip after the one before it."""
+    places = []
+    for path in sorted(one for one in folder.iterdir() if one.suffix in (".ogg", ".wav", ".flac", ".mp3")):
+        info = soundfile.info(path)
+        size = round(seconds * info.samplerate)
+        for start in range(0, info.frames - size + 1, size // 2):
+            halves = [start + size <= info.frames // 2, start >= info.frames // 2]
+            places.append((path, start, size, halves.index(True) if any(halves) else None))
+    for index in np.unique(np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(int)):
+        path, start, size, half = places[index]
+        audio, rate = soundfile.read(path, start=start, frames=size, always_2d=True)
+        yield Clip(audio.mean(axis=1), rate, half)
+
+
+def ladder(clips: list[Clip], embedding: Any) -> Iterator[dict]:
+    """The lines of one embedding."""
+    from musicgen_jax.evaluation import frechet_distance, kernel_distance
+
+    clean = statistics(clips, embedding)
+    halves = [statistics([clip for clip in clips if clip.half == half], embedding) for half in (0, 1)]
+    distances = {
+        embedding.distance: lambda a, b: frechet_distance.gaussian_distance(a.gaussian, b.gaussian),
+        f"kernel, {embedding.name}": lambda a, b: kernel_distance.kernel_distance(a.frames, b.frames, clean.bandwidth),
+    }
+    for damage, (damaged, unit, strengths) in DAMAGES.items():
+        found = [
+            statistics(
+                (dataclasses.replace(clip, audio=damaged(clip.audio, clip.rate, strength)) for clip in clips), embedding
+            )
+            for strength in strengths
+        ]
+        for name, distance in distances.items():
+            values, floor = [distance(one, clean) for one in found], distance(*halves)
+            heard = [strength for strength, value in zip(strengths, values, strict=True) if value > floor]
+            yield {
+                "damage": damage,
+                "distance": name,
+                "value": values[-1],
+                "values": values,
+                "strengths": strengths,
+                "strength_unit": unit,
+                "floor": floor,
+                "rises": bool(np.all(np.diff(values) > 0)),
+                "heard_from": heard[0] if heard else None,
+                "num_frames": clean.num_frames,
+                "reliable": clean.reliable,
+            }
+
+
+def statistics(clips: Iterable[Clip], embedding: Any) -> Any:
+    """Of the frames of clips."""
+    from musicgen_jax.evaluation import embedding_statistics
+
+    accumulator = embedding_statistics.Accumulator(embedding)
+    for clip in clips:
+        accumulator.add(embedding.embed(np.clip(clip.audio, -1, 1), clip.rate))
+    return accumulator.result()
+
+
+def table(lines: list[dict]) -> str:
+    """Markdown: values as multiples of the floor, and from where on a damage is heard."""
+    rows = ["| damage | distance | strengths, weak to strong | times the floor | heard from |", "|---|---|---|---|---|"]
+    for line in lines:
+        times = ", ".join(f"{value / line['floor']:.2g}" for value in line["values"])
+        strengths = ", ".join(f"{one:g}" for one in line["strengths"])
+        heard = "blind" if line["heard_from"] is None else f"{line['heard_from']:g} {line['strength_unit']}"
+        falls = "" if line["rises"] else " (does not rise everywhere)"
+        strengths += f" {line['strength_unit']}"
+        rows.append(f"| {line['damage']} | {line['distance']} | {strengths} | {times}{falls} | {heard} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    cli.run(main)
