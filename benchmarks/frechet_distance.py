@@ -2,11 +2,11 @@
 
     python -m benchmarks.frechet_distance --dimensions=128,200,512
 
-Ours, by eigenvalues of a symmetric matrix, beside scipy.linalg.sqrtm of the product: in complex numbers, as the packages
-frechet_audio_distance and fadtk and their forebears have it (the peer), and in real ones. A JSON line a size: `value` is
-CPU seconds of ours, the least of --repeats by turns with the others', `ratio_to_peer` and `ratio_to_real_root` how many
-times longer those take, `relative_difference` the larger one between the distances. OPENBLAS_NUM_THREADS=1 keeps all to
-one thread, which is what CPU seconds compare best in.
+Ours, by eigenvalues of a symmetric matrix, beside scipy.linalg.sqrtm of the product: in complex numbers, as the package
+frechet_audio_distance has it (the peer), and in real ones. A JSON line a size: `value` is CPU seconds of ours, the
+least of --repeats by turns with the others', `ratio_to_peer` and `ratio_to_real_root` how many times longer those take,
+`relative_difference` the larger one between the distances. Run it with OPENBLAS_NUM_THREADS=1: CPU seconds of several
+threads count what they wait.
 """
 
 import json
