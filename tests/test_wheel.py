@@ -37,6 +37,7 @@ def test_what_travels_in_it(wheel):
         names = set(archive.namelist())
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
     modules = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "musicgen_jax").rglob("*.py")}
+    modules |= {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "musicgen_jax/listening").glob("page/*.*")}
     configs = {f"musicgen_jax/configs/{path.name}" for path in (REPOSITORY / "configs").glob("*.py")}
     assert modules | configs | {f"musicgen_jax/evaluation/{name}" for name in PAGES + SCRIPTS} <= names
     assert not [name for name in names if name.startswith(("tests", "benchmarks", "build"))]

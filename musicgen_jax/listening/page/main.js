@@ -32,6 +32,7 @@ function show(...children) {
   ticking = () => {};
   leaving = () => {};
   main.replaceChildren(...children);
+  main.focus({preventScroll: true});
   window.scrollTo(0, 0);
 }
 

@@ -43,6 +43,7 @@ export function transport(player, loops) {
     if (player.playing) {
       player.pause();
     } else {
+      player.context.resume();  // a phone that was locked has stopped it
       player.play();
     }
     tick();
