@@ -13,7 +13,7 @@ systems be told apart), ab (which one is preferred). docs/listening.md tells a s
 from absl import flags
 
 from musicgen_jax.command_line import cli
-from musicgen_jax.runtime import console, files
+from musicgen_jax.runtime import buckets, console, files
 from musicgen_jax.runtime.errors import UserError
 
 _DESIGN = flags.DEFINE_enum("design", None, ["mushra", "mos", "abx", "ab"], "Prepares a study of this kind.")
@@ -35,6 +35,14 @@ _EXPORT = cli.define_path("export_webmushra", "", "Writes the study in this fold
 _IMPORT = flags.DEFINE_list("import_webmushra", [], "Result files of webMUSHRA, whose answers go to the folder --out.")
 _POWER = flags.DEFINE_float("power", None, "With --design: how many listeners find a difference as large as this?")
 _ITEMS = flags.DEFINE_integer("items", 10, "Of --power: clips that each listener hears of each system.", lower_bound=1)
+
+
+@flags.validator("serve")
+def _require_own_disk(folder: str) -> bool:
+    """Answers are acknowledged when they are on disk: a copy of a bucket's folder would not be enough."""
+    if folder and buckets.url_of(folder):
+        raise flags.ValidationError("answers need a disk of this machine; copy the folder here")
+    return True
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ def test_a_study_is_prepared_and_served_next(tmp_path):
         (["--design=mush", "--out=x"], "--design"),
         (["--serve=/nowhere"], "no study.json in /nowhere"),
         (["--serve=/nowhere", "--host=0.0.0.0"], "--host=0.0.0.0 without --url"),
-        (["--serve=gs://bucket/study"], "gs://bucket/study"),
+        (["--serve=gs://bucket/study"], "--serve=gs://bucket/study: answers need a disk of this machine"),
         (["--power=5"], "--power needs --design"),
     ],
 )

@@ -7,7 +7,7 @@ import sys
 import urllib.parse
 
 from musicgen_jax.listening import storage, study
-from musicgen_jax.runtime import buckets, folder_lock
+from musicgen_jax.runtime import folder_lock
 from musicgen_jax.runtime.errors import UserError
 
 MAX_HEADER_BYTES = 16 << 10
@@ -28,8 +28,6 @@ def serve(folder: str, host: str, port: int, url: str, num_listeners: int | None
       UserError: no whole study, or one that is served already; an address or port that cannot be had; `url` is missing
         or none; the extra is not installed.
     """
-    if gs := buckets.url_of(folder):
-        raise UserError(f"`serve`={gs}: answers are kept on a disk of this machine; copy the folder here")
     hosts = hosts_of(host, url)
     try:
         import uvicorn
