@@ -1,8 +1,11 @@
 """The command: what it prepares, what it prints, and how it refuses."""
 
 import json
+import pathlib
+import shlex
 
 import command_line
+import documented_commands
 import pytest
 import tiny_studies
 
@@ -47,3 +50,11 @@ def test_refusals_are_one_line(arguments, message):
     done = listen(*arguments)
     assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     assert message in done.stderr
+
+
+def test_documented_commands_have_their_flags():
+    text = pathlib.Path(__file__).parents[1].joinpath("docs", "listening.md").read_text()
+    commands = [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("    musicgen-jax ")]
+    assert len(commands) >= 3
+    for verb, *words in commands:
+        documented_commands.check(verb, [word for word in words if word.startswith("--")])
