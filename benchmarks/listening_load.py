@@ -24,6 +24,7 @@ from absl import flags
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # run as a file, it finds its neighbours too
 
 from benchmarks import flag_values
+from musicgen_jax import config
 from musicgen_jax.command_line import cli
 from musicgen_jax.data import audio_io
 from musicgen_jax.listening import preparation
@@ -91,6 +92,7 @@ def main() -> None:
         command = [sys.executable, "-m", "musicgen_jax.listen", f"--serve={study}", "--port=0"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
             links = [server.stdout.readline().strip() for _ in range(_LISTENERS.value)]
+            config.require(all(links), "the server did not start: pip install 'musicgen_jax[listen]'")
             try:
                 for line in asyncio.run(_crowd(links)):
                     print(json.dumps(line), flush=True)

@@ -72,6 +72,11 @@ class Crowd:
         return True
 
 
+def stored(folder: pathlib.Path) -> set[tuple[int, int]]:
+    with contextlib.closing(storage.Database(folder)) as database:
+        return {(one.listener, one.page) for one in database.answers()}
+
+
 @pytest.mark.slow
 def test_twenty_kills_lose_no_acknowledged_answer(tmp_path):
     clips = tiny_studies.write_clips(tmp_path / "clips", items=20)
@@ -83,15 +88,13 @@ def test_twenty_kills_lose_no_acknowledged_answer(tmp_path):
         crowd.address = urllib.parse.urlsplit(server.links[0]).netloc
         if not kill:
             crowd.start()
-        before = len(crowd.acknowledged)
-        end = time.monotonic() + 20
-        while len(crowd.acknowledged) < before + rng.integers(20, 90) and time.monotonic() < end:
+        enough, end = len(crowd.acknowledged) + rng.integers(20, 90), time.monotonic() + 20
+        while len(crowd.acknowledged) < enough and time.monotonic() < end:
             time.sleep(0.001)
         server.kill()
-        told = set(crowd.acknowledged)
-        with contextlib.closing(storage.Database(folder)) as database:
-            lost += told - {(one.listener, one.page) for one in database.answers()}
+        lost += crowd.acknowledged.copy() - stored(folder)
     crowd.stop()
+    lost += crowd.acknowledged - stored(folder)
     assert lost == [] and crowd.refused == []
     assert len(crowd.acknowledged) >= KILLS * 20 and crowd.broken >= KILLS
     assert {one.score for one in storage.results(folder)} == {1.0, 5.0}
