@@ -61,6 +61,7 @@ setup(
         "numpy>=2.0,<3",
         "scipy>=1.14,<2",
         "matplotlib>=3.9,<4",
+        "tensorboardX>=2.6.2,<3",
         "pillow>=10.1",  # WebP
         "pyyaml>=6.0,<7",  # experiments of webMUSHRA
         "tqdm>=4.66,<5",

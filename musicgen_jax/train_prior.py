@@ -11,8 +11,11 @@ Or a composer on the scores of a prepared data set:
 Run again, it resumes from the newest checkpoint; SIGTERM saves and exits 0, Ctrl-C saves and exits 130.
 """
 
+import dataclasses
 import pathlib
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from absl import flags
 
@@ -25,6 +28,12 @@ verification.define()
 _CONFIG = config_flag.define("configs/prior.py:tier=top,scale=tiny", config.PriorTraining)
 _WORKDIR = cli.define_path(
     "workdir", None, "Folder for config.json, metrics.jsonl and checkpoints.", required=True, writes=True
+)
+_VQVAE = cli.define_path(
+    "vqvae",
+    "",
+    "Workdir of the tokenizer of these codes: every --config.training.sample_every steps a few samples are decoded, to "
+    "be heard in TensorBoard. A composer's are played without it.",
 )
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "This is one process of a Cloud TPU pod, GKE, Slurm or Open MPI job, which says how many."
@@ -60,6 +69,7 @@ def _train(run: config.PriorTraining) -> None:
     run.model = data.resolve(run.model, run.data.path)
     run.data.licence = model_card.of_data(run.data.path)
     run.validate()  # now that the codes have said how many codebooks there are, and so how many steps a window has
+    sounds = _sounds(run, composes)
     mesh = meshes.make_mesh(run.mesh)
     stack.check_remat(run.model.transformer, mesh.local_devices)
     for sentence in stack.undivided(run.model.transformer, mesh) if jax.process_index() == 0 else ():
@@ -71,6 +81,7 @@ def _train(run: config.PriorTraining) -> None:
         mesh,
         data.training_batches(run, mesh),
         data.validation_batches(run, mesh),
+        sounds,
     )
     if jax.process_index() == 0:
         model_card.write(_WORKDIR.value)
@@ -80,6 +91,37 @@ def _train(run: config.PriorTraining) -> None:
         closing.after_train_composer(_WORKDIR.value, run)
     else:
         closing.after_train_prior(_WORKDIR.value, run, code_shards.stream_names(run.data.path))
+
+
+def _sounds(run: config.PriorTraining, composes: bool) -> Callable[[Any], Any] | None:
+    """What `loop.train` takes as `sounds`: samples of the model as it is; None where nothing can be heard of it."""
+    import jax
+
+    from musicgen_jax import kinds, pretrained
+    from musicgen_jax.sampling import trial_samples
+    from musicgen_jax.sharding import meshes
+
+    alone, given = jax.process_count() == 1, bool(_VQVAE.value)
+    config.require(not (composes and given), "--vqvae: a composer's codes are notes: leave it out")
+    config.require(alone or not given, "--vqvae: samples are made by one process alone: leave it out here")
+    if not run.training.sample_every or not alone or not (composes or given):
+        return None
+    tokenizer = None if composes else pretrained.load_vqvae(_VQVAE.value)
+    own = tokenizer.fingerprint if tokenizer else ""
+    rule = f"--vqvae={_VQVAE.value} is tokenizer {own}, and the codes are of {run.model.vqvae}: pass theirs"
+    config.require(composes or own == run.model.vqvae, rule)
+    loaded = []  # with one module for all steps, so that sampling is compiled once
+
+    def sounds(now: Any) -> Any:
+        mesh = meshes.single_device_mesh()
+        weights = jax.device_put((now.inference_params(), now.buffers), mesh.local_devices[0])
+        if not loaded:
+            loaded.append(kinds.of(run).load(run, lambda *_: weights))
+        model = dataclasses.replace(loaded[0], weights=weights)
+        with jax.set_mesh(mesh):
+            return trial_samples.composed(model) if composes else trial_samples.decoded(model, tokenizer)
+
+    return sounds
 
 
 if __name__ == "__main__":

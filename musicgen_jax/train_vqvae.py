@@ -42,7 +42,7 @@ def _train(run: config.VQVAETraining) -> None:
     from musicgen_jax.command_line import closing
     from musicgen_jax.data import audio_dataset
     from musicgen_jax.sharding import meshes
-    from musicgen_jax.tokenizers.vqvae import data_statistics
+    from musicgen_jax.tokenizers.vqvae import data_statistics, heard
     from musicgen_jax.training import loop
 
     kinds.check_workdir(_WORKDIR.value, run)
@@ -55,13 +55,15 @@ def _train(run: config.VQVAETraining) -> None:
         statistics = data_statistics.measure(run.data.path, size, run.data, run.loss)
     else:
         statistics, validation = None, data_statistics.with_statistics(validation, run.loss)
+    task = kinds.task(run, statistics)
     final = loop.train(
-        kinds.task(run, statistics),
+        task,
         run,
         pathlib.Path(_WORKDIR.value),
         mesh,
         audio_dataset.training_batches(run.data.path, size, run.data, mesh),
         validation,
+        heard.held_out(task.functional, run, mesh) if run.training.sample_every else None,
     )
     if jax.process_index() == 0:
         model_card.write(_WORKDIR.value)

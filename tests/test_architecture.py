@@ -31,14 +31,14 @@ MAY_IMPORT = {
     "quantizers": {"config", "nn.parameters"},
     "tokenizers": {
         *("config", "nn", "audio", "ddsp", "data", "codes", "sharding", "quantizers"),
-        *("training.state", "training.precision"),
+        *("training.state", "training.precision", "training.events"),
     },
     "conditions": {"config", "nn", "sharding", "transformer"},
     "priors": {
         *("config", "codes.layout", "codes.patterns", "codes.lyric_windows", "data.labels", "data.lyrics", "nn"),
         *("sharding", "transformer", "conditions", "training.state", "training.precision"),
     },
-    "training": {"config", "nn", "sharding"},
+    "training": {"config", "nn", "sharding", "audio"},
     "sampling": {
         *("config", "nn", "sharding", "transformer", "audio", "scores", "ddsp", "data", "codes", "tokenizers"),
         *("conditions", "priors", "training.rng"),

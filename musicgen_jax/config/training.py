@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import sys
 from typing import Any
 
@@ -10,6 +11,7 @@ from musicgen_jax.config.fields import MAX_SEED, require, require_range
 MAX_STEPS = 2**31 - 1  # an int32 counts them
 MAX_BATCH_SIZE = 2**20
 MAX_DEVICES = 2**20
+MAX_PROFILED = 1000
 
 
 @dataclasses.dataclass
@@ -94,14 +96,33 @@ class TrainingConfig:
     eval_batches: int = 8  # batches of a validation pass
     checkpoint_every: int = 500  # steps between checkpoints; one is always written at the end
     keep_checkpoints: int = 2  # newest checkpoints kept
+    sample_every: int = 500  # steps between sounds in the TensorBoard events; 0 turns them off
+    profile_steps: str = ""  # FIRST:END, as 10:13 for steps 10, 11 and 12: their trace goes to WORKDIR/profile
+
+    @property
+    def profiled(self) -> range:
+        """The steps of `profile_steps`."""
+        first, _, end = self.profile_steps.partition(":")
+        return range(int(first), int(end)) if end else range(0)
 
     def validate(self) -> None:
         for name in ("num_steps", "log_every", "checkpoint_every", "keep_checkpoints"):
             require_range(f"training.{name}", getattr(self, name), 1, MAX_STEPS)
-        for name in ("eval_every", "eval_batches"):
+        for name in ("eval_every", "eval_batches", "sample_every"):
             require_range(f"training.{name}", getattr(self, name), 0, MAX_STEPS)
         require_range("training.accumulation_steps", self.accumulation_steps, 1, MAX_BATCH_SIZE)
         require_range("training.seed", self.seed, 0, MAX_SEED)
         require(0 <= self.ema_decay < 1, f"training.ema_decay={self.ema_decay}: must be in [0, 1)")
+        self._validate_profile()
         known = ("float32", "bfloat16", "float16")
         require(self.compute_dtype in known, f"training.compute_dtype={self.compute_dtype!r}: must be one of {known}")
+
+    def _validate_profile(self) -> None:
+        shown, text = f"training.profile_steps={self.profile_steps!r}", self.profile_steps
+        form = text == "" or re.fullmatch(r"[0-9]{1,10}:[0-9]{1,10}", text)
+        require(bool(form), f"{shown}: must be FIRST:END, such as 10:13 for steps 10, 11 and 12")
+        if text:
+            steps = self.profiled
+            require(len(steps) > 0 and steps.start >= 1, f"{shown}: FIRST must be at least 1 and END above it")
+            require(len(steps) <= MAX_PROFILED, f"{shown}: at most {MAX_PROFILED} steps, for each adds to the trace")
+            require(steps.stop <= self.num_steps + 1, f"{shown}: the run ends with step {self.num_steps}")

@@ -5,20 +5,18 @@ import dataclasses
 import html
 import io
 
-import matplotlib
 import numpy as np
 import PIL.Image
 import soundfile
 import soxr
 
-from musicgen_jax.audio import mel
+from musicgen_jax.audio import mel, spectrogram_image
+from musicgen_jax.audio.spectrogram_image import MAX_COLUMNS
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.scores import piano_roll
 from musicgen_jax.scores.score import DURATION, PITCH, Score
 
-N_FFT, NUM_MELS, MAX_COLUMNS = 2048, 96, 640
 ROLL_ROWS = 4  # of the picture, a pitch
-RANGE_DB = 80.0
 SPECTROGRAM, PIANO_ROLL = "log-mel spectrogram", "piano roll"
 # MP3 is what every browser plays, Safari on a phone too; it knows these rates alone. Variable bit rate, 0 is best.
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -86,7 +84,8 @@ def encode(clip: Clip, *, peak: float | None = None, score: Score | None = None)
       score: its piano roll is drawn in place of the spectrogram.
     """
     if score is None:
-        kind, marks, picture = SPECTROGRAM, _ticks(clip.sample_rate), _webp(_spectrogram(clip, peak))
+        kind, marks = SPECTROGRAM, _ticks(clip.sample_rate)
+        picture = _webp(spectrogram_image.of_audio(clip.audio, clip.sample_rate, peak))
     else:
         kind, marks, picture = PIANO_ROLL, _octaves(score), _webp(_piano_roll(score, clip.seconds), lossless=True)
     num_clipped = int(np.count_nonzero(np.abs(clip.audio) > 1))
@@ -123,17 +122,7 @@ def player(media: Media, label: str, *, detail: str = "") -> str:
 
 def peak_magnitude(clip: Clip) -> float:
     """The largest mel magnitude of a clip, for the shared scale of several spectrograms."""
-    return float(np.exp(_log_mel(clip).max()))
-
-
-def spectrogram_image(clip: Clip, peak: float | None = None) -> np.ndarray:
-    """The log-mel spectrogram of a clip in colours, uint8 [rows, columns, 3], high pitches at the top.
-
-    Args:
-      clip: the sound.
-      peak: mel magnitude that is drawn brightest; None: the clip's own.
-    """
-    return _coloured(_spectrogram(clip, peak))
+    return spectrogram_image.peak_magnitude(clip.audio, clip.sample_rate)
 
 
 def _uri(kind: str, content: bytes) -> str:
@@ -152,24 +141,20 @@ def _mp3(clip: Clip) -> bytes:
     return buffer.getvalue()
 
 
-def _coloured(image: np.ndarray) -> np.ndarray:
-    """[rows, columns] from the bottom up, 0 is black and 1 is brightest -> uint8 [rows, columns, 3] from the top."""
-    return matplotlib.colormaps["magma"](np.flipud(image), bytes=True)[..., :3]
-
-
 def _webp(image: np.ndarray, lossless: bool = False) -> bytes:
-    """A picture without margins; arguments as of `_coloured`. Without loss edges stay sharp."""
+    """A picture [rows, columns, 3] without margins. Without loss edges stay sharp."""
     buffer = io.BytesIO()
-    PIL.Image.fromarray(_coloured(image)).save(buffer, "WEBP", lossless=lossless, quality=WEBP_QUALITY)
+    PIL.Image.fromarray(image).save(buffer, "WEBP", lossless=lossless, quality=WEBP_QUALITY)
     return buffer.getvalue()
 
 
 def _piano_roll(score: Score, seconds: float) -> np.ndarray:
-    """One row a pitch, MAX_COLUMNS columns: sounding notes are lit, their onsets more so. [rows, columns]."""
+    """A row a pitch, MAX_COLUMNS columns: sounding notes are lit, their onsets more so. uint8 [rows, columns, 3]."""
     sounding, _ = piano_roll.planes(score.notes, MAX_COLUMNS, MAX_COLUMNS / seconds)
     begun, _ = piano_roll.planes(_beginnings(score.notes, seconds), MAX_COLUMNS, MAX_COLUMNS / seconds)
     low, high = _compass(score)
-    return np.repeat((0.55 * sounding + 0.35 * begun).T[low : high + 1], ROLL_ROWS, axis=0)
+    lit = (0.55 * sounding + 0.35 * begun).T[low : high + 1]
+    return spectrogram_image.coloured(np.repeat(lit, ROLL_ROWS, axis=0))
 
 
 def _beginnings(notes: np.ndarray, seconds: float) -> np.ndarray:
@@ -191,31 +176,6 @@ def _octaves(score: Score) -> list[tuple[float, str]]:
     return [
         (100 * (c - low + 0.5) / (high - low + 1), f"C{c // 12 - 1}") for c in range(-(-low // 12) * 12, high + 1, 12)
     ]
-
-
-def _spectrogram(clip: Clip, peak: float | None) -> np.ndarray:
-    """One row a mel band, one column a frame, brightest at `peak`, 80 dB down to black; [rows, columns]."""
-    decibels = 20 / np.log(10) * _log_mel(clip)
-    # A silent clip has no peak of its own; the floor of the log-mel then is the reference and the picture stays dark.
-    top = decibels.max() if peak is None else 20 * np.log10(max(peak, 1e-5))
-    if decibels.max() <= -99:
-        top = 0.0
-    return np.clip((decibels - top) / RANGE_DB + 1, 0, 1).T
-
-
-def _log_mel(clip: Clip) -> np.ndarray:
-    """Log-mel [T, M]; the hop grows with the clip so that the picture never has more than MAX_COLUMNS columns."""
-    hop_length = max(256, -(-len(clip.audio) // MAX_COLUMNS))
-    return np.asarray(
-        mel.log_mel(
-            np.asarray(clip.audio, np.float32),
-            sample_rate=clip.sample_rate,
-            n_fft=N_FFT,
-            hop_length=hop_length,
-            window_length=N_FFT,
-            num_mels=NUM_MELS,
-        )
-    )
 
 
 def _ticks(sample_rate: int) -> list[tuple[float, str]]:

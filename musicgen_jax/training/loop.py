@@ -10,7 +10,18 @@ import numpy as np
 from musicgen_jax import config
 from musicgen_jax.runtime import buckets, console, progress_report
 from musicgen_jax.runtime.errors import UserError
-from musicgen_jax.training import checkpointing, metrics, optimizer, preemption, start, state, step, throughput
+from musicgen_jax.training import (
+    checkpointing,
+    events,
+    metrics,
+    optimizer,
+    preemption,
+    profile,
+    start,
+    state,
+    step,
+    throughput,
+)
 
 MAX_SKIPPED_IN_A_ROW = 10
 # Logged as they stand; every other metric is averaged over the steps since the last line.
@@ -28,16 +39,18 @@ def train(
     mesh: jax.sharding.Mesh,
     batches_from: Callable[[int], Iterator[step.Batch]],
     eval_batches: Callable[[], Iterator[step.Batch]],
+    sounds: Callable[[state.TrainState], events.Sounds] | None = None,
 ) -> state.TrainState:
     """Trains up to `run_config.training.num_steps`, resuming from the newest checkpoint in `workdir` if there is one.
 
     Args:
       task: the model and its loss.
       run_config: VQVAETraining or PriorTraining; its `model` part must agree with the checkpoint's.
-      workdir: gets config.json, metrics.jsonl and checkpoints/.
+      workdir: gets config.json, metrics.jsonl, TensorBoard's events and checkpoints/.
       mesh: devices; the state is laid out on them by `task.axis_rules`.
       batches_from: training batches from a step on, as global arrays.
       eval_batches: the batches of one validation pass; may be empty.
+      sounds: what can be heard of a state, for the events; every process calls it, and an error in it ends no run.
 
     Raises:
       DivergenceError: ten skipped updates in a row.
@@ -66,23 +79,28 @@ def train(
         if current is None:
             current = state.initial_state(task, training, tx, mesh)
         begun = int(current.step)
-        writer = _begin(task, run_config, workdir, mesh, begun)
-        with _Recorder(task, training, writer, step_flops, mesh, begun) as recorder:
+        _begin(task, run_config, workdir, mesh, begun)
+        tensorboard = events.EventWriter(workdir, begun)
+        writer = metrics.MetricsWriter(workdir / "metrics.jsonl", begun, tensorboard.scalars)
+        with (
+            _Recorder(task, training, writer, step_flops, mesh, begun) as recorder,
+            profile.Profiler(training.profiled, workdir, begun) as profiler,
+        ):
             return _take_steps(
                 current,
                 training,
                 batches_from(begun),
                 train_step,
                 evaluate=lambda done, now: _log_evaluation(writer, done, evaluate(now, eval_batches())),
+                listen=lambda done, now: _log_sounds(tensorboard, done, now, sounds),
                 save=lambda now: _save(checkpointer, now, model_config, workdir),
                 recorder=recorder,
+                profiler=profiler,
                 guard=guard,
             )
 
 
-def _begin(
-    task: state.Task, run_config: Any, workdir: pathlib.Path, mesh: jax.sharding.Mesh, done: int
-) -> metrics.MetricsWriter:
+def _begin(task: state.Task, run_config: Any, workdir: pathlib.Path, mesh: jax.sharding.Mesh, done: int) -> None:
     console.say_devices()
     axes = ", ".join(f"{name} {size}" for name, size in mesh.shape.items() if size > 1)
     where = f" on the mesh {axes}" if axes else ""
@@ -94,15 +112,18 @@ def _begin(
         console.say(f"resuming from step {done}{left}")
     if jax.process_index() == 0:
         config.write_json(workdir / "config.json", run_config)
-    return metrics.MetricsWriter(workdir / "metrics.jsonl", done)
 
 
-def _take_steps(current, training, batches, train_step, evaluate, save, recorder, guard) -> state.TrainState:
+def _take_steps(
+    current, training, batches, train_step, evaluate, listen, save, recorder, profiler, guard
+) -> state.TrainState:
     for done in range(int(current.step) + 1, training.num_steps + 1):
         # While the devices work on the step before.
         with recorder.speed.waiting("data"):
             batch = next(batches)
-        current, step_metrics = train_step(current, batch)
+        with profiler.step(done) as results:
+            current, step_metrics = train_step(current, batch)
+            results(step_metrics)
         recorder.record(done, step_metrics)
         preempted, last = guard.reached(done), done == training.num_steps
         # What is logged of a step is written before its checkpoint: a run that resumes there misses nothing.
@@ -110,6 +131,10 @@ def _take_steps(current, training, batches, train_step, evaluate, save, recorder
             recorder.flush()
             with recorder.speed.waiting("evaluation"):
                 evaluate(done, current)
+        if _due(done, training.sample_every, False) and not preempted:
+            recorder.flush()
+            with recorder.speed.waiting("evaluation"):
+                listen(done, current)
         if _due(done, training.checkpoint_every, last) or preempted:
             recorder.flush()
             with recorder.speed.waiting("checkpoint"):
@@ -134,6 +159,20 @@ def _due(done: int, every: int, last: bool) -> bool:
 def _log_evaluation(writer: metrics.MetricsWriter, done: int, results: dict[str, Any]) -> None:
     if results:
         writer.write(done, {f"eval/{name}": float(value) for name, value in results.items()})
+
+
+def _log_sounds(
+    tensorboard: events.EventWriter,
+    done: int,
+    now: state.TrainState,
+    sounds: Callable[[state.TrainState], events.Sounds] | None,
+) -> None:
+    if sounds is None:
+        return
+    try:
+        tensorboard.sounds(done, sounds(now))
+    except Exception as error:
+        console.say_once(f"warning: no sounds of this run in TensorBoard's events ({error}); training goes on")
 
 
 class _Recorder:

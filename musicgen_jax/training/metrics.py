@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,16 +12,19 @@ import numpy as np
 from musicgen_jax.runtime import console, files
 from musicgen_jax.runtime.errors import UserError
 
+Also = Callable[[int, dict[str, Any]], None]
+
 
 class MetricsWriter:
-    """Appends averaged metrics to metrics.jsonl; only process 0 writes.
+    """Appends averaged metrics to metrics.jsonl; only process 0 writes. `also(step, values)` is told of them too.
 
     Starting at `step`, it first drops lines of later steps: an interrupted run had logged them, and the steps will be
     taken, and logged, again. A file of steps of which nothing else is left, or a damaged one, is kept under another
     name.
     """
 
-    def __init__(self, path: pathlib.Path, step: int):
+    def __init__(self, path: pathlib.Path, step: int, also: Also = lambda step, values: None):
+        self._also = also
         self._path = path if jax.process_index() == 0 else None
         self._sums: dict[str, float] = {}
         self._count = 0
@@ -56,6 +60,7 @@ class MetricsWriter:
         safe = {name: (value if np.isfinite(value) else None) for name, value in values.items()}
         with self._path.open("a") as file:
             file.write(json.dumps({"step": step} | safe) + "\n")
+        self._also(step, values)
 
 
 def _keep_aside(path: pathlib.Path, why: str) -> None:

@@ -7,6 +7,7 @@ import PIL.Image
 import pytest
 import soundfile
 
+from musicgen_jax.audio import spectrogram_image
 from musicgen_jax.evaluation import report_media
 
 TIME = np.arange(22_050) / 22_050
@@ -44,10 +45,10 @@ def test_a_player_carries_both_inside():
 
 def test_the_picture_is_brightest_at_the_pitch():
     image = _picture(report_media.encode(TONE))
-    assert image.shape[0] == report_media.NUM_MELS
+    assert image.shape[0] == spectrogram_image.NUM_MELS
     row = int(np.argmax(image[:, image.shape[1] // 2].astype(int).sum(axis=-1)))
     height, _ = next(tick for tick in report_media._ticks(22_050) if tick[1] == "2 kHz")
-    assert 100 * (1 - (row + 0.5) / report_media.NUM_MELS) == pytest.approx(height, abs=2)
+    assert 100 * (1 - (row + 0.5) / spectrogram_image.NUM_MELS) == pytest.approx(height, abs=2)
 
 
 def test_a_shared_peak_shows_what_is_quieter():
@@ -71,7 +72,7 @@ def test_clipping_is_reported():
 
 def test_a_long_clip_has_a_small_picture():
     long = report_media.Clip("long", np.zeros(22_050 * 60), 22_050)
-    assert _picture(report_media.encode(long)).shape[1] <= report_media.MAX_COLUMNS + 1
+    assert _picture(report_media.encode(long)).shape[1] <= spectrogram_image.MAX_COLUMNS + 1
 
 
 @pytest.mark.parametrize(
