@@ -62,6 +62,7 @@ setup(
         "scipy>=1.14,<2",
         "matplotlib>=3.9,<4",
         "tensorboardX>=2.6.2,<3",
+        "protobuf>=3.20",  # what it writes
         "pillow>=10.1",  # WebP
         "pyyaml>=6.0,<7",  # experiments of webMUSHRA
         "tqdm>=4.66,<5",

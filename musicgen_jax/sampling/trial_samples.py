@@ -49,9 +49,9 @@ def decoded(prior: trained.TrainedPrior, tokenizer: Tokenizer, seed: int = 0) ->
         )
     scores = _scores(prior.config, [one.get("notes") for one in read])
     genres = tuple(tracks.entries[one].labels.get("genre", "") for one in chosen)
-    known = prior.vocabularies.get("genre", ())
+    known = set(prior.vocabularies.get("genre", ())) - {config.UNKNOWN_LABEL}
     said = {"mode": "upsample" if above else "ancestral", "seconds": seconds, "num_samples": len(chosen), "seed": seed}
-    said |= {"genre": genres} if all(genre in known for genre in genres) else {}
+    said |= {"genre": genres} if known.issuperset(genres) else {}
     request = requests.of_options(said | {"sampler": prior.sampler})
     request.validate(layout, {tier: prior}, prompt, scores)
     sampler = hierarchy.Hierarchy(
