@@ -21,6 +21,7 @@ def _prior(tokenizer, codes, tier):
     return tiny_priors.trained_prior(model, codes_path=codes)
 
 
+@pytest.mark.long
 def test_samples_are_given_held_out_codes(tiny_tokenizer, tiny_codes, monkeypatch):
     monkeypatch.setattr(trial_samples, "SECONDS", 0.6)
     prior, layout = _prior(tiny_tokenizer, tiny_codes, "middle"), tiny_tokenizer.layout
@@ -54,6 +55,7 @@ def test_what_cannot_be_sampled_is_said(tiny_tokenizer, tiny_codes):
         trial_samples.decoded(other, tiny_tokenizer)
 
 
+@pytest.mark.long
 def test_composed_scores_are_played(tmp_path, monkeypatch):
     monkeypatch.setattr(trial_samples, "COMPOSED_SECONDS", 1.0)
     folder = tiny_scores.prepare(tmp_path / "data")

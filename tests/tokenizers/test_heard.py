@@ -17,13 +17,13 @@ from musicgen_jax.tokenizers.vqvae import heard
 
 
 class Echo:
-    """Has two streams, of which each is a share of the sound."""
+    """Has three streams, each of which is a share of the sound."""
 
     def __init__(self, params, buffers):
         self.gain = params["gain"]
 
     def encode(self, audio):
-        return {"top": audio, "bottom": 2 * audio}
+        return {"top": audio, "middle": 2 * audio, "bottom": 4 * audio}
 
     def decode(self, codes):
         return {name: self.gain * one for name, one in codes.items()}
@@ -44,12 +44,12 @@ def test_the_sounds_are_held_out_clips_and_what_becomes_of_them(tiny_audio_datas
     with jax.set_mesh(mesh):
         found = sounds(state)
     clips = sorted({name.partition("/")[0] for name in found})
-    assert list(found) == [f"{clip}/{name}" for clip in clips for name in ("original", "bottom", "top")]
+    assert list(found) == [f"{clip}/{name}" for clip in clips for name in ("original", "top", "middle", "bottom")]
     assert 1 <= len(clips) <= heard.NUM_CLIPS and {rate for _, rate in found.values()} == {4000}
     originals = np.stack([found[f"{clip}/original"][0] for clip in clips])
     assert originals.shape[1] == 512  # 0.1 s, in whole codes of 128 samples
     data = dataclasses.replace(run.data, batch_size=4)
     (batch,) = audio_dataset.validation_batches(run.data.path, 512, data, 1, toy.mesh())()
     assert np.array_equal(originals, np.asarray(batch["audio"])[: len(originals)])
-    for name, gain in (("top", 0.25), ("bottom", 0.5)):
+    for name, gain in (("top", 0.25), ("middle", 0.5), ("bottom", 1.0)):
         assert np.array_equal(np.stack([found[f"{clip}/{name}"][0] for clip in clips]), gain * originals)

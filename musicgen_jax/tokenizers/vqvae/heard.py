@@ -39,7 +39,7 @@ def held_out(
         for batch in batches():
             heard = jax.device_get(reconstruct(now.inference_params(), now.buffers, batch["audio"]))
             for clip in range(min(NUM_CLIPS, len(batch["audio"]))):
-                found |= {f"clip_{clip}/{name}": (rows[clip], rate) for name, rows in heard.items()}
+                found |= {f"clip_{clip}/{name}": (heard[name][clip], rate) for name in ("original", *run.model.streams)}
         return found
 
     return sounds
