@@ -1,6 +1,5 @@
 """Several evaluations side by side: what each folder holds, and one page of all of them."""
 
-import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -49,7 +48,7 @@ def _read(name: str, path: str) -> Run:
     require("reconstruction" in metrics, f"{folder / 'metrics.json'} is of no evaluation: pass a folder of evaluate")
     if (folder / report_contents.INFO_NAME).exists():
         return Run(name, path, metrics, report_contents.read(folder))
-    nothing = report_contents.Contents((), (), {}, {})
+    nothing = report_contents.Contents((), (), {}, {}, 0)
     silence = f"{name} has no sounds, pictures or curves, for an older version wrote {path}: evaluate it again"
     return Run(name, path, metrics, nothing, silence)
 
@@ -70,7 +69,8 @@ def _table(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
     table: dict[str, dict[str, Any]] = {}
     for run in runs:
         for path, figure in figures.figures_of(run.metrics).items():
-            table.setdefault(".".join(path), {})[run.name] = dataclasses.asdict(figure)
+            values = {"value": figure.value, "low": figure.low, "high": figure.high}
+            table.setdefault(".".join(path), {})[run.name] = values
     return table
 
 

@@ -5,8 +5,8 @@ import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from musicgen_jax.evaluation import figures, page, report, report_charts, report_media, report_tables
-from musicgen_jax.evaluation.figures import Figure, Meaning
+from musicgen_jax.evaluation import figures, figures_table, page, report, report_charts, report_media, report_tables
+from musicgen_jax.evaluation.figures import Figure
 from musicgen_jax.evaluation.report_contents import ORIGINAL, Contents, Piece, Recording
 from musicgen_jax.runtime import files
 
@@ -40,7 +40,7 @@ def write(path: files.Path, runs: Sequence[Run], cautions: Sequence[str]) -> Non
         title=html.escape(f"musicgen_jax: {_listed([run.name for run in runs])} compared"),
         about="".join(_about(place, run) for place, run in enumerate(runs)),
         cautions="".join(f'<p class="warn caution">{html.escape(one)}</p>' for one in cautions),
-        figures=_figures(runs),
+        figures=figures_table.table({run.name: run.metrics for run in runs}),
         recordings=_recordings(runs),
         samples=_samples(runs),
         quality=_quality(runs),
@@ -54,64 +54,9 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:-1]) + f" and {names[-1]}"
 
 
-def _key(place: int) -> str:
-    """The colour of a run, in all charts and headings."""
-    return f'<i class="key key{place % 6}" aria-hidden="true"></i>'
-
-
 def _about(place: int, run: Run) -> str:
-    line = report_tables.about_line(run.metrics)
-    return line.replace('<p class="about">', f'<p class="about">{_key(place)}<b>{html.escape(run.name)}</b>: ', 1)
-
-
-def _figures(runs: Sequence[Run]) -> str:
-    """A table of the figures whose direction is known, by groups, and one of all others below a fold."""
-    measured = [figures.figures_of(run.metrics) for run in runs]
-    groups: dict[str, list[str]] = {}
-    others = []
-    for path in dict.fromkeys(path for one in measured for path in one):
-        meaning, values = figures.meaning(path), [one.get(path) for one in measured]
-        cells = "".join(f"<td>{cell}</td>" for cell in _cells(values, meaning.better))
-        row = f'<tr><th scope="row">{_row_name(meaning, path)}</th>{cells}</tr>'
-        (groups.setdefault(meaning.group, []) if meaning.better else others).append(row)
-    if not groups:
-        return report_tables.absent("None of these evaluations measured anything.")
-    rows = ""
-    for group, own in groups.items():
-        rows += f'<tr class="group"><th colspan="{len(runs) + 1}" scope="colgroup">{group}</th></tr>{"".join(own)}'
-    fold = f"<details><summary>{len(others)} more figures: baselines, floors, counts</summary>"
-    return _table(runs, rows) + (f"{fold}{_table(runs, ''.join(others))}</details>" if others else "")
-
-
-def _table(runs: Sequence[Run], rows: str) -> str:
-    heads = "".join(f'<th scope="col">{_key(place)}{html.escape(run.name)}</th>' for place, run in enumerate(runs))
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="figures of the runs"><table class="compared">'
-        f"<thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _row_name(meaning: Meaning, path: tuple[str, ...]) -> str:
-    arrow = {figures.LOWER: "&nbsp;↓", figures.HIGHER: "&nbsp;↑"}.get(meaning.better, "")
-    of = meaning.of if meaning.better else ".".join(path[:-1])
-    return html.escape(meaning.title) + arrow + (f"<small>{html.escape(of)}</small>" if of else "")
-
-
-def _cells(values: Sequence[Figure | None], better: str) -> list[str]:
-    known = [figure.value for figure in values if figure is not None]
-    best = {figures.LOWER: min, figures.HIGHER: max}.get(better, lambda _: None)(known)
-    differ = len(set(known)) > 1
-    return [_cell(figure, figure is not None and differ and figure.value == best) for figure in values]
-
-
-def _cell(figure: Figure | None, best: bool) -> str:
-    if figure is None:
-        return report_tables.number(None, "")
-    value = report_tables.readable(figure.value)
-    interval = ""
-    if figure.low is not None:
-        interval = f"<small>{report_tables.readable(figure.low)} to {report_tables.readable(figure.high)}</small>"
-    return (f"<b>{value}</b>" if best else value) + interval
+    named = f'<p class="about">{figures_table.key(place)}<b>{html.escape(run.name)}</b>: '
+    return report_tables.about_line(run.metrics).replace('<p class="about">', named, 1)
 
 
 def _recordings(runs: Sequence[Run]) -> str:
@@ -220,4 +165,5 @@ def _curves(runs: Sequence[Run]) -> str:
 
 def _settings(place: int, run: Run) -> str:
     settings: Mapping[str, Any] = {"folder": run.folder, **run.contents.settings}
-    return f'<h3 class="sub">{_key(place)}{html.escape(run.name)}</h3>{report_tables.settings_table(settings)}'
+    heading = f'<h3 class="sub">{figures_table.key(place)}{html.escape(run.name)}</h3>'
+    return heading + report_tables.settings_table(settings)

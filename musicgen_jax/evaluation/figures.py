@@ -11,17 +11,34 @@ LOWER, HIGHER = "lower", "higher"
 KNOWN = {
     "spectral_convergence_db": ("spectral convergence, dB", LOWER),
     "multiscale_spectral_mse": ("multi-scale spectral MSE", LOWER),
+    "multiscale_mel_db": ("multi-scale mel distance, dB", LOWER),
+    "log_spectral_distance_db": ("log-spectral distance, dB", LOWER),
     "si_sdr_db": ("SI-SDR, dB", HIGHER),
+    "f0_error_semitones": ("pitch error, semitones", LOWER),
+    "f0_voicing_recall": ("share of the pitched sound that stays pitched", HIGHER),
+    "loudness_error_db": ("loudness error, dB", LOWER),
     "usage": ("share of the codes in use", HIGHER),
     "dead": ("dead codes", LOWER),
     "nats_per_code": ("nats per code", LOWER),
+    "nats_minus_bigram": ("nats per code, minus a bigram model's", LOWER),
     "bits_per_second": ("bits per second of audio", LOWER),
     "nats_per_note": ("nats per note", LOWER),
     "note_f1": ("note F1 against the score", HIGHER),
     "note_f1_lowest": ("note F1 of the worst sample", HIGHER),
     "transcribed_f1": ("note F1 by transcription", HIGHER),
     "tone": ("share of the sound that is notes", HIGHER),
+    # Neither direction is better: they are compared with the same of recordings.
+    "repetition": ("share of figures that come back, beyond chance", ""),
+    "key_stability": ("stability of the key", ""),
+    "tempo_stability": ("stability of the tempo", ""),
 }
+# Last two words of the path of a distance.
+DISTANCES = {
+    "value": ("Fréchet distance", LOWER),
+    "infinite.value": ("Fréchet distance, extrapolated to endlessly many frames", LOWER),
+    "kernel.value": ("kernel distance", LOWER),
+}
+DETAILS = ("note_nats", "transcribed")  # parts of metrics.json that tell more of figures that stand above them
 # What a word in the name of any other figure says of it.
 WORDS = {LOWER: r"distance|error|mse|deviation|divergence", HIGHER: r"(^|_)(f1|precision|recall|accuracy|sdr)(_|$)"}
 # What a figure stands beside says nothing of the run: baselines, floors, and how much was measured.
@@ -32,6 +49,7 @@ GROUPS = {
     "codebook": "Tokenizer",
     "prior": "Priors",
     "score": "Samples and scores",
+    "structure": "Structure in time",
 }
 OTHERS = "Samples against recordings"
 
@@ -43,11 +61,13 @@ class Figure:
     Attributes:
       value: finite.
       low, high: interval of the mean, or None where it is not known.
+      pieces: name of a piece -> its own value, where it is known.
     """
 
     value: float
     low: float | None = None
     high: float | None = None
+    pieces: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +80,7 @@ class Meaning:
       better: LOWER, HIGHER, or "" where neither is.
       group: heading that it stands under.
       model: workdir whose training made it what it is, as in `about.training_steps`; "" where it took all.
+      main: whether a reader wants to see it first.
     """
 
     title: str
@@ -67,16 +88,18 @@ class Meaning:
     better: str
     group: str
     model: str
+    main: bool
 
 
 def figures_of(metrics: Mapping[str, Any]) -> dict[tuple[str, ...], Figure]:
-    """Path of keys -> figure: numbers, and means with their intervals. What is of single pieces is left out."""
+    """Path of keys -> figure: numbers, and means with their intervals, in whatever place metrics.json has these."""
     found: dict[tuple[str, ...], Figure] = {}
     for name, value in metrics.items():
-        if name not in NOT_FIGURES and isinstance(value, Mapping):
+        repeated = name == "fad" and "distances" in metrics  # the first of the distances once more
+        if name not in NOT_FIGURES and isinstance(value, Mapping) and not repeated:
             # Distances by different embeddings are no versions of one figure.
-            prefix = (name, str(value["embedding"])) if isinstance(value.get("embedding"), str) else (name,)
-            found |= dict(_walk(value, prefix))
+            embedding = value.get("embedding")
+            found |= dict(_walk(value, (name, embedding) if isinstance(embedding, str) else (name,)))
     return found
 
 
@@ -86,13 +109,15 @@ def meaning(path: tuple[str, ...]) -> Meaning:
     title, better = KNOWN.get(name, (name.replace("_", " "), _direction(name)))
     if name == "perplexity":
         title, better = ("code perplexity", HIGHER) if group == "codebook" else ("perplexity", LOWER)
-    if name == "value" and group == "fad":
-        title, better = "Fréchet distance", LOWER
+    if group in ("fad", "distances"):
+        title, better = DISTANCES.get(".".join(path[2:]), (title, better))
+        between = between[:1]
     if BESIDE.search("_".join((*between, name))) and name not in KNOWN:
         better = ""
     models = {"reconstruction": "vqvae", "codebook": "vqvae", "prior": between[0] if between else ""}
     model = "composer" if name.endswith("per_note") else models.get(group, "")
-    return Meaning(title, " ".join(between), better, GROUPS.get(group, OTHERS), model)
+    main = bool(better) or (group == "structure" and name in KNOWN)
+    return Meaning(title, " ".join(between).replace("_", "-"), better, GROUPS.get(group, OTHERS), model, main)
 
 
 def _direction(name: str) -> str:
@@ -100,15 +125,24 @@ def _direction(name: str) -> str:
 
 
 def _walk(values: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Figure]]:
-    for name, value in values.items():
-        interval = values.get(f"{name}_low"), values.get(f"{name}_high")
-        if isinstance(value, Mapping):
-            if _is_number(value.get("mean")):
-                yield (*path, name), Figure(value["mean"], *_pair(value.get("low"), value.get("high")))
-            else:
-                yield from _walk(value, (*path, name))
-        elif _is_number(value) and not _is_end(name, values):
-            yield (*path, name), Figure(value, *_pair(*interval))
+    intervals = values.get("intervals", {})
+    rows = [row for key in ("tracks", "samples") for row in _rows(values.get(key))]
+    for name, value in {**intervals, **values}.items():
+        if name == "intervals" or isinstance(value, list):
+            continue
+        if isinstance(value, Mapping) and not _is_number(value.get("mean")):
+            yield from _walk(value, path if name in DETAILS else (*path, name))
+        elif isinstance(value, Mapping) or (_is_number(value) and not _is_end(name, values)):
+            pieces = {piece: row[name] for piece, row in rows if _is_number(row.get(name))}
+            beside = {"mean": value, "low": values.get(f"{name}_low"), "high": values.get(f"{name}_high")}
+            known = value if isinstance(value, Mapping) else intervals.get(name, beside)
+            yield (*path, name), Figure(known["mean"], *_pair(known.get("low"), known.get("high")), pieces)
+
+
+def _rows(rows: Any) -> list[tuple[str, Mapping[str, Any]]]:
+    """(name of a piece, its figures) of a list of such. Of distances there is none: alone, a clip's says little."""
+    named = [(row.get("track", row.get("name")), row) for row in rows] if isinstance(rows, list) else []
+    return [(name, row) for name, row in named if isinstance(name, str) and "value" not in row]
 
 
 def _is_end(name: str, values: Mapping[str, Any]) -> bool:

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from musicgen_jax.audio import signal_checks
-from musicgen_jax.evaluation import page, report_charts, report_media, report_tables
+from musicgen_jax.evaluation import figures_table, page, report_charts, report_media, report_tables
 from musicgen_jax.evaluation.report_contents import Contents, Piece, Recording
 from musicgen_jax.runtime import files
 
 FAD_CAUTION = (
-    "This is not VGGish FAD: the embedding is named beside the value, and two values compare only when the embedding, "
-    "the number of frames, the clip length and the reference recordings are the same."
+    "Two values compare only when the embedding, the number of frames, the clip length and the reference recordings "
+    "are the same. FAD is said of the embedding VGGish alone; by others it is FD and their name."
 )
 
 
@@ -32,12 +32,13 @@ def write_report(path: str | os.PathLike, title: str, contents: Contents, metric
         about=report_tables.about_line(metrics),
         headline=_headline(metrics),
         reconstructions=_reconstructions(contents.recordings),
-        samples=_samples(contents.pieces, metrics.get("score", {}).get("samples", ())),
+        samples=_samples(contents.pieces, contents.num_samples, metrics.get("score", {}).get("samples", ())),
         score_table=report_tables.score_table(metrics),
         reconstruction_table=report_tables.reconstruction_table(metrics),
         prior_table=report_tables.prior_table(metrics),
         fad_table=report_tables.fad_table(metrics),
         fad_caution=FAD_CAUTION,
+        figures_table=figures_table.table({"this evaluation": metrics}),
         curves=_curves(contents.curves),
         settings=report_tables.settings_table(contents.settings),
     )
@@ -93,12 +94,13 @@ def _reconstructions(recordings: Sequence[Recording]) -> str:
     return "".join(groups)
 
 
-def _samples(pieces: Sequence[Piece], measured: Sequence[Mapping[str, Any]]) -> str:
+def _samples(pieces: Sequence[Piece], num_samples: int, measured: Sequence[Mapping[str, Any]]) -> str:
     if not pieces:
         return report_tables.absent("No samples were given to this evaluation.")
     figures = {row.get("name"): row for row in measured}
     cards = (f'<div class="card group">{piece_players(one, figures.get(one.name, {}))}</div>' for one in pieces)
-    return f'<div class="samples">{"".join(cards)}</div>'
+    some = f'<p class="muted">The first {len(pieces)} of {num_samples} samples; the figures are of all.</p>'
+    return f'<div class="samples">{"".join(cards)}</div>' + (some if num_samples > len(pieces) else "")
 
 
 def piece_players(piece: Piece, measured: Mapping[str, Any], run: str = "") -> str:

@@ -21,6 +21,7 @@ from musicgen_jax.runtime.errors import UserError
 
 INFO_NAME, MEDIA_FOLDER = "report.json", "media"
 ORIGINAL = "original"
+MAX_PIECES = 24  # that a page shows: it is to be opened on a phone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,12 +53,14 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """Recordings, samples, name of a training run -> its logged values, and the settings of the evaluation."""
+    """Recordings, samples (the first MAX_PIECES), name of a training run -> its logged values, the settings of the
+    evaluation, and the number of all samples."""
 
     recordings: tuple[Recording, ...]
     pieces: tuple[Piece, ...]
     curves: dict[str, report_charts.Run]
     settings: dict[str, Any]
+    num_samples: int
 
 
 def gather(
@@ -79,9 +82,10 @@ def gather(
     """
     return Contents(
         tuple(map(_recording, reconstructions)),
-        tuple(map(_piece, samples)),
+        tuple(map(_piece, samples[:MAX_PIECES])),
         {name: report_charts.run_of(name, rows) for name, rows in curves.items()},
         dict(settings),
+        len(samples),
     )
 
 
@@ -110,6 +114,7 @@ def save(folder: pathlib.Path, contents: Contents) -> None:
         pieces.append(piece)
     curves = {name: dataclasses.asdict(run) for name, run in contents.curves.items()}
     info = {"recordings": recordings, "samples": pieces, "curves": curves, "settings": contents.settings}
+    info["num_samples"] = contents.num_samples
     files.write_json(folder / INFO_NAME, info)
 
 
@@ -138,7 +143,7 @@ def read(folder: pathlib.Path) -> Contents:
         )
         for one in stored.samples
     )
-    return Contents(recordings, pieces, stored.curves, stored.settings)
+    return Contents(recordings, pieces, stored.curves, stored.settings, stored.num_samples)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +177,7 @@ class _Stored:
     samples: tuple[_StoredPiece, ...]
     curves: dict[str, report_charts.Run]
     settings: dict[str, Any]
+    num_samples: int
 
 
 def _recording(clips: Mapping[str, Clip]) -> Recording:

@@ -163,43 +163,60 @@ def _interval(mean: Mapping[str, Any]) -> str:
 
 
 def fad_table(metrics: Mapping[str, Any]) -> str:
-    """The Fréchet distance with everything that a reader needs to compare it."""
-    fad = metrics.get("fad")
-    if not fad:
+    """The distances in each embedding, with everything that a reader needs to compare them."""
+    distances = metrics.get("distances") or ({"": metrics["fad"]} if metrics.get("fad") else {})
+    if not distances:
         if "fad" in metrics.get("absent", {}):
             return absent(f"No Fréchet distance: {_reason(metrics, 'fad')}.")
         return absent("No samples were given to this evaluation, so there is no Fréchet distance to show.")
-    floor = number(fad.get("floor"), ".3f", _reason(metrics, "fad.floor"))
     heads = [
         ("", ""),
-        ("Fréchet audio distance", "lower"),
+        ("Fréchet distance", "lower"),
+        ("extrapolated to endlessly many frames", "lower"),
+        ("kernel distance", "lower"),
         ("embedding", ""),
         ("clips", ""),
         ("seconds a clip", ""),
         ("frames", ""),
         ("frames of recordings", ""),
     ]
-    alike = [
-        html.escape(str(fad.get("embedding", "not named"))),
-        number(fad.get("num_clips"), ",d"),
-        number(fad.get("clip_seconds"), ".4g"),
-    ]
     rows = []
-    for name, value, prefix in (
-        ("samples", f"<b>{number(fad.get('value'), '.3f')}</b>", ""),
-        ("floor: as many recordings", floor, "floor_"),
-    ):
-        frames = [number(fad.get(f"{prefix}{key}"), ",d") for key in ("num_frames", "num_reference_frames")]
-        rows.append([name, value, *alike, *frames])
-    return table(heads, rows) + _doubt(fad)
+    for place, (name, found) in enumerate(distances.items()):
+        where = "fad" if place == 0 else name
+        infinite, kernel = found.get("infinite", {}), found.get("kernel", {})
+        alike = [
+            html.escape(str(found.get("embedding", "not named"))),
+            number(found.get("num_clips"), ",d"),
+            number(found.get("clip_seconds"), ".4g"),
+        ]
+        rows.append(
+            [
+                html.escape(f"{name}: samples".removeprefix(": ")),
+                f"<b>{number(found.get('value'), '.3f')}</b>",
+                number(infinite.get("value"), ".3f", _reason(metrics, f"{where}.infinite")),
+                number(kernel.get("value"), ".3f", _reason(metrics, f"{where}.kernel")),
+                *alike,
+                *_frames(found, ""),
+            ]
+        )
+        floor = number(found.get("floor"), ".3f", _reason(metrics, f"{where}.floor"))
+        kernel_floor = number(kernel.get("floor"), ".3f", _reason(metrics, f"{where}.floor"))
+        nothing = number(None, "", "of the samples alone")
+        rows.append(["floor: as many recordings", floor, nothing, kernel_floor, *alike, *_frames(found, "floor_")])
+    return table(heads, rows) + "".join(map(_doubt, distances.values()))
+
+
+def _frames(found: Mapping[str, Any], prefix: str) -> list[str]:
+    return [number(found.get(f"{prefix}{key}"), ",d") for key in ("num_frames", "num_reference_frames")]
 
 
 def _doubt(fad: Mapping[str, Any]) -> str:
     if fad.get("reliable", True):
         return ""
     return (
-        f'<p class="warn">Unreliable: a set has fewer frames than the embedding has dimensions ({fad["dimensions"]}), '
-        "too few to know its covariance. Compare it with the floor only, and use more or longer samples.</p>"
+        f'<p class="warn">Unreliable, {html.escape(str(fad.get("embedding", "")))}: a set has fewer frames than the '
+        f"embedding has dimensions ({fad['dimensions']}), too few to know its covariance. Compare it with the floor "
+        "only, and use more or longer samples.</p>"
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import test_report
 
-from musicgen_jax.evaluation import comparison, report_contents
+from musicgen_jax.evaluation import bootstrap, comparison, figures_table, report_contents
 from musicgen_jax.evaluation.samples import Sample
 from musicgen_jax.runtime.errors import NotFoundError, UserError
 
@@ -109,6 +109,30 @@ def test_folders_of_something_else(folders, tmp_path):
     with pytest.raises(NotFoundError, match=r"no metrics\.json"):
         comparison.compare(folders | {"x": str(tmp_path / "empty")}, str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def _row(page, title):
+    return re.findall(r"<td>(.*?)</td>", page[page.index(title) :].partition("</tr>")[0])
+
+
+def test_runs_are_told_apart_piece_by_piece():
+    """The intervals of the means overlap; of the differences on the same pieces none has 0."""
+    pieces = {"short": [1.0, 5.0, 9.0], "long": [2.0, 6.1, 10.2], "same": [1.0, 5.0, 9.0], "other": [8.0, 1.0, 9.0]}
+    runs = {
+        name: {
+            "reconstruction": {
+                "top": bootstrap.of_tracks([{"track": str(n), "si_sdr_db": value} for n, value in enumerate(values)])
+            }
+        }
+        for name, values in pieces.items()
+    }
+    first, longer, same, other = _row(figures_table.table(runs), "SI-SDR, dB")
+    assert first == "5<small>1 to 9</small>" and same == first
+    assert longer.startswith("<b>6.1</b><small>2 to 10.2</small>")
+    assert '<small class="good" title="from the first column, mean over 3 pieces">+1.1 (+1 to +1.2)</small>' in longer
+    assert '<small class=""' in other and "to +7)" in other
+    worse = _row(figures_table.table({"long": runs["long"], "short": runs["short"]}), "SI-SDR, dB")[1]
+    assert '<small class="bad"' in worse and "&minus;1.1" in worse
 
 
 NARROW = (

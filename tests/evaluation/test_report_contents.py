@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from musicgen_jax.evaluation import report_contents, report_media
+from musicgen_jax.evaluation import report, report_contents, report_media
 from musicgen_jax.evaluation.samples import Sample
 from musicgen_jax.runtime.errors import NotFoundError, UserError
 from musicgen_jax.scores.score import Score
@@ -37,9 +37,16 @@ def test_what_is_read_is_what_was_saved(tmp_path, contents):
     assert contents.pieces[0].score is None and contents.pieces[1].score.kind == report_media.PIANO_ROLL
 
 
+def test_of_many_samples_the_first_are_shown(monkeypatch):
+    monkeypatch.setattr(report_contents, "MAX_PIECES", 1)
+    found = report_contents.gather([], [Sample(_clip(f"{n}.wav", 500), {}) for n in range(3)], {}, {})
+    assert [piece.name for piece in found.pieces] == ["0.wav"] and found.num_samples == 3
+    assert "The first 1 of 3 samples; the figures are of all." in report._samples(found.pieces, found.num_samples, [])
+
+
 def test_what_an_earlier_evaluation_left_is_gone(tmp_path, contents):
     report_contents.save(tmp_path, contents)
-    fewer = report_contents.Contents(contents.recordings, (), {}, {})
+    fewer = report_contents.Contents(contents.recordings, (), {}, {}, 30)
     report_contents.save(tmp_path, fewer)
     assert report_contents.read(tmp_path) == fewer
     names = {path.name for path in (tmp_path / "media").iterdir()}
