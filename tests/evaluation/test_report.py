@@ -175,7 +175,7 @@ def test_a_sample_stands_below_its_score(tmp_path):
 ORDER = """
 const seen = [], names = [];
 const all = Array.from(document.querySelectorAll("a[href], button, input, summary, [tabindex]"))
-  .filter((element) => element.tabIndex >= 0 && element.offsetParent !== null);
+  .filter((element) => element.tabIndex >= 0 && element.checkVisibility({contentVisibilityAuto: true}));
 for (const element of all) {
   element.focus();
   if (document.activeElement !== element) seen.push("cannot be focused: " + element.outerHTML.slice(0, 80));
