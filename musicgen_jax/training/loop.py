@@ -1,5 +1,6 @@
 """The training loop of every model, in the order that makes resuming exact."""
 
+import functools
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -75,22 +76,15 @@ def train(
         checkpointing.Checkpointer(workdir, training.keep_checkpoints) as checkpointer,
         jax.set_mesh(mesh),
     ):
-        current = checkpointer.restore(abstract, model_config)
-        if current is None:
-            current = state.initial_state(task, training, tx, mesh)
+        current = checkpointer.restore(abstract, model_config) or state.initial_state(task, training, tx, mesh)
         begun = int(current.step)
-        _begin(task, run_config, workdir, mesh, begun)
-        tensorboard = events.EventWriter(workdir, begun)
-        writer = metrics.MetricsWriter(workdir / "metrics.jsonl", begun, tensorboard.scalars)
+        tensorboard, writer = _begin(task, run_config, workdir, mesh, begun)
         with (
             _Recorder(task, training, writer, step_flops, mesh, begun) as recorder,
             profile.Profiler(training.profiled, workdir, begun) as profiler,
         ):
-            return _take_steps(
-                current,
-                training,
-                batches_from(begun),
-                train_step,
+            take_steps = functools.partial(_take_steps, current, training, batches_from(begun), train_step)
+            return take_steps(
                 evaluate=lambda done, now: _log_evaluation(writer, done, evaluate(now, eval_batches())),
                 listen=lambda done, now: _log_sounds(tensorboard, done, now, sounds),
                 save=lambda now: _save(checkpointer, now, model_config, workdir),
@@ -100,7 +94,9 @@ def train(
             )
 
 
-def _begin(task: state.Task, run_config: Any, workdir: pathlib.Path, mesh: jax.sharding.Mesh, done: int) -> None:
+def _begin(
+    task: state.Task, run_config: Any, workdir: pathlib.Path, mesh: jax.sharding.Mesh, done: int
+) -> tuple[events.EventWriter, metrics.MetricsWriter]:
     console.say_devices()
     axes = ", ".join(f"{name} {size}" for name, size in mesh.shape.items() if size > 1)
     where = f" on the mesh {axes}" if axes else ""
@@ -112,6 +108,8 @@ def _begin(task: state.Task, run_config: Any, workdir: pathlib.Path, mesh: jax.s
         console.say(f"resuming from step {done}{left}")
     if jax.process_index() == 0:
         config.write_json(workdir / "config.json", run_config)
+    tensorboard = events.EventWriter(workdir, done)
+    return tensorboard, metrics.MetricsWriter(workdir / "metrics.jsonl", done, tensorboard.scalars)
 
 
 def _take_steps(
