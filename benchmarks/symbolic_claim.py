@@ -13,7 +13,7 @@ model is told labels, lengths or the meter. Windows move on by half a context: e
 whole past.
 
 motif: pieces that repeat a phrase of two to eight bars of random notes. `value` is the accuracy of the greedy copy of a
-phrase that begins 4, 8 or 16 bars back; the last is further than any training window reaches.
+phrase that begins 4, 8 or 16 bars back; the last is twice as long as any in training, in a longer window too.
 
 One JSON line a run; at the end a table of means and spreads over the seeds. Runs whose folder in --out is finished are
 not repeated.

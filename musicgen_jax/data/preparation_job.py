@@ -116,7 +116,7 @@ class PreparationJob:
         """The third step, when there is a plan: one file of the data set."""
         runs = files.read_json(_runs_path(self._in_spool, shard.split, shard.index))["runs"]
         records = self.spool.records(Run(part, offset, tuple(sizes)) for part, offset, sizes in runs)
-        shard_files.write(self.place, self.dataset, shard, records)
+        shard_files.write(self.place, self.dataset, shard, records, compressed=not self.form.audible)
 
     def rows(self, rejected: Iterable[bytes] = ()) -> "Rows":
         """The rows of the manifest, when there is a plan: those of the tracks in their order, then the lines of what

@@ -1,7 +1,7 @@
 """Bytes on disk and in a host's memory that hours of music take: prepared, as codes, in training, in checkpoints.
 
-Disk is counted without compression: ArrayRecord makes music some percent smaller, codes the smaller the fewer there
-are, noise not at all. What a process takes by itself was measured on Linux with CPython 3.11, on CPUs.
+Disk is counted without compression. Audio is stored so; ArrayRecord makes codes the smaller the fewer there are. What a
+process takes by itself was measured on Linux with CPython 3.11, on CPUs.
 """
 
 import dataclasses
