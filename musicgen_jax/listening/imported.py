@@ -1,10 +1,12 @@
 """Answers that another program collected, kept in a study's folder as imported_answers.json."""
 
 import dataclasses
+import math
 import pathlib
+import reprlib
 from collections.abc import Sequence
 
-from musicgen_jax.listening.ratings import Answer, Choice, Discrimination, Rating
+from musicgen_jax.listening.ratings import CHOICES, SCALES, Answer, Choice, Discrimination, Rating
 from musicgen_jax.runtime import files, records
 from musicgen_jax.runtime.errors import UserError
 
@@ -51,9 +53,11 @@ def read(folder: pathlib.Path) -> Imported | None:
     remedy = "import the answers again"
     if values.get("format") != FORMAT or not isinstance(values.get("answers"), list):
         raise UserError(f"{path} is damaged, or of another version: {remedy}")
+    design = records.check(str, values.get("design"), f"{path}: design")
+    answers = enumerate(values["answers"])
     return Imported(
-        records.check(str, values.get("design"), f"{path}: design"),
-        tuple(_answer(one, f"{path}: answers[{number}]") for number, one in enumerate(values["answers"])),
+        design,
+        tuple(_answer(one, design, f"{path}: answers[{number}]") for number, one in answers),
         records.check(tuple[str, ...], values.get("left_out", []), f"{path}: left_out"),
     )
 
@@ -78,8 +82,17 @@ def _pair(answer: Choice | Discrimination) -> tuple[str, str]:
     return (answer.first, answer.second) if isinstance(answer, Choice) else (answer.system_a, answer.system_b)
 
 
-def _answer(values: object, where: str) -> Answer:
+def _answer(values: object, design: str, where: str) -> Answer:
     if not isinstance(values, dict) or values.get("kind") not in _KINDS:
         raise UserError(f"{where} is damaged: it has no kind of answer; import the answers again")
     fields = {name: value for name, value in values.items() if name != "kind"}
-    return records.parse(_KINDS[values["kind"]], fields, where)
+    found = records.parse(_KINDS[values["kind"]], fields, where)
+    low, high = SCALES.get(design, (-math.inf, math.inf))
+    if (
+        not all(files.is_text(value) for value in fields.values() if isinstance(value, str))
+        or (isinstance(found, Choice) and found.chosen not in CHOICES)
+        or (isinstance(found, Rating) and not low <= found.score <= high)
+        or found.seconds < 0
+    ):
+        raise UserError(f"{where} is damaged: {reprlib.repr(fields)} is no possible answer; import the answers again")
+    return found

@@ -85,7 +85,8 @@ def file(svg: str) -> str:
 
 def _row(row: Row, middle: float, across: Callable[[float], float]) -> str:
     """Name, box, whisker and dot of one row."""
-    shown = row.name if len(row.name) <= LONGEST else row.name[: LONGEST - 1] + "…"
+    name = "".join(letter if letter.isprintable() else "?" for letter in row.name)  # XML has no others
+    shown = name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
     parts = [f'<text x="{LEFT}" y="{middle - 14:.1f}">{html.escape(shown)}</text>']
     numbers = {"mean": row.mean, "from": row.low, "to": row.high}
     if row.quartiles:
@@ -100,8 +101,8 @@ def _row(row: Row, middle: float, across: Callable[[float], float]) -> str:
         parts += [_line(end, end, middle - 5, middle + 5) for end in (low, high)]
     if row.mean is not None:
         parts.append(f'<circle cx="{across(row.mean):.1f}" cy="{middle:.1f}" r="4" fill="var(--c0)"/>')
-    told = ", ".join(f"{name} {value:.3g}" for name, value in numbers.items() if value is not None)
-    return f"<g><title>{html.escape(row.name)}: {told or 'no figure'}</title>{''.join(parts)}</g>"
+    told = ", ".join(f"{what} {value:.3g}" for what, value in numbers.items() if value is not None)
+    return f"<g><title>{html.escape(name)}: {told or 'no figure'}</title>{''.join(parts)}</g>"
 
 
 def _line(x1: float, x2: float, y1: float, y2: float, width: str = "2") -> str:

@@ -8,9 +8,8 @@ import numpy as np
 
 from musicgen_jax.listening import agreement, crossed_means, paired_tests, power, screening
 from musicgen_jax.listening.findings import Findings, NotComputable
-from musicgen_jax.listening.ratings import CONTROLS, REFERENCE, Rating
+from musicgen_jax.listening.ratings import CONTROLS, REFERENCE, SCALES, Rating
 
-SCALES = {"mushra": (0.0, 100.0), "mos": (1.0, 5.0)}
 Cells = dict[str, dict[tuple[str, str], float]]
 
 

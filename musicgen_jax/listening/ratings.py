@@ -7,6 +7,8 @@ REFERENCE = "reference"
 LOW_ANCHOR = "anchor35"
 MID_ANCHOR = "anchor70"
 CONTROLS = (REFERENCE, LOW_ANCHOR, MID_ANCHOR)
+SCALES = {"mushra": (0.0, 100.0), "mos": (1.0, 5.0)}  # least and greatest score of a design
+CHOICES = ("first", "second", "none")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from musicgen_jax.evaluation import page, report_tables
 from musicgen_jax.evaluation.report_tables import number
 from musicgen_jax.listening import interval_chart
 from musicgen_jax.listening.interval_chart import Row
-from musicgen_jax.listening.rating_statistics import SCALES
+from musicgen_jax.listening.ratings import SCALES
 from musicgen_jax.runtime import files
 
 LEADS = {
