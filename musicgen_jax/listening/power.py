@@ -72,7 +72,15 @@ def table(design: str, items: int, spread: Spread | None = None) -> dict[str, in
 
 
 def plan(design: str, difference: float, items: int, spread: Spread | None = None) -> dict[str, Any]:
-    """`listeners_needed` with all that it assumes, for printing; arguments and errors as there."""
+    """`listeners_needed` with all that it assumes, for printing; arguments as there.
+
+    Raises:
+      UserError: an argument out of range, or no number of listeners would do.
+    """
+    try:
+        listeners = listeners_needed(design, difference, items, spread)
+    except NotComputable as reason:
+        raise UserError(str(reason)) from reason
     found: dict[str, Any] = {
         "design": design,
         "difference": difference,
@@ -80,7 +88,7 @@ def plan(design: str, difference: float, items: int, spread: Spread | None = Non
         "items": items,
         "power": POWER,
         "alpha": ALPHA,
-        "listeners": listeners_needed(design, difference, items, spread),
+        "listeners": listeners,
     }
     if design in ASSUMED:
         used = ASSUMED[design] if spread is None else spread

@@ -65,6 +65,8 @@ def test_a_plan_says_what_it_assumes():
     assert plan["assumed"] and plan["standard_deviations"] == {"listener": 8.0, "item": 8.0, "residual": 15.0}
     assert plan["listeners"] == power.listeners_needed("mushra", 10.0, 12)
     assert "assumed" not in power.plan("abx", 0.2, 10)
+    with pytest.raises(UserError, match="items or more"):
+        power.plan("mushra", 5.0, 10)
 
 
 @pytest.mark.parametrize(
