@@ -44,7 +44,8 @@ def analyse(folder: str) -> dict[str, Any]:
     """
     place = files.local_path(folder, "analyse")
     found, other = _study(place), imported.read(place)
-    design = found.design if found else other.design if other else ""
+    designs = {one.design for one in (found, other) if one}
+    design = ", ".join(sorted(designs))  # one of `KINDS`, where both are of the same
     answers: list[Answer] = [*(storage.results(place) if found else ()), *(other.answers if other else ())]
     _require_design(design, answers, place)
     systems = list(found.systems) if found else _systems(answers)

@@ -168,9 +168,10 @@ def test_folders_that_hold_no_study(tmp_path):
         path.write_text(text)
         with pytest.raises(UserError, match="imported_answers"):
             analysis.analyse(str(tmp_path))
-    imported.write(tmp_path, Imported("ab", ratings(1), ()))
-    with pytest.raises(UserError, match="do not fit"):
-        analysis.analyse(str(tmp_path))
+    for design in ("ab", "mos, mushra"):
+        imported.write(tmp_path, Imported(design, ratings(1), ()))
+        with pytest.raises(UserError, match="do not fit"):
+            analysis.analyse(str(tmp_path))
 
 
 @pytest.mark.slow
