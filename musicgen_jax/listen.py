@@ -118,8 +118,10 @@ def _import() -> None:
     out = _require_out()
     found = webmushra.import_results(_IMPORT.value, out)
     console.say(f"{out}: {found['answers']} answers of {found['listeners']} listeners, {found['design']}")
-    for doubt in (*found["left_out"], *found["doubts"]):
-        console.say(f"doubtful: {doubt}")
+    for reason in found["left_out"]:
+        console.say(f"left out: {reason}")
+    for one in found["doubts"]:
+        console.say(f"doubtful: {one['listener']} {one['item']}: {one['doubt']}")
     console.say_next("listen", {"analyse": out})
 
 
