@@ -65,6 +65,7 @@ setup(
         "protobuf>=3.20",  # what it writes
         "pillow>=10.1",  # WebP
         "pyyaml>=6.0,<7",  # experiments of webMUSHRA
+        "threadpoolctl>=3.1,<4",  # matrix products of one thread, where many clips are measured at once
         "tqdm>=4.66,<5",
     ],
     extras_require={

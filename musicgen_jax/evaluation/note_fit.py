@@ -9,6 +9,7 @@ music of theirs: `tone` says how much they explain.
 
 import dataclasses
 import functools
+import threading
 
 import librosa
 import numpy as np
@@ -25,6 +26,7 @@ STEPS = 60  # of the fit; after them no chorale's F1 moves by 0.005 any more
 NOISE_BANDS = 32  # as wide as each other on the mel scale, and far wider than a note's partials
 THRESHOLD = 0.15  # of the loudest note of a usual frame: what is weaker does not sound
 SILENCE = 1e-4  # root mean square of a frame, below which nothing is looked for
+_MAKING = threading.Lock()  # of two threads that want the same templates one makes them
 _NOTE_SECONDS, _SETTLED = 0.7, (0.2, 0.5)  # of a template's note: its length, and the stretch that is looked at
 
 
@@ -69,7 +71,8 @@ def fit(audio: np.ndarray, sample_rate: int, timbre: str) -> Fit:
       UserError: there is no such timbre.
     """
     spectra = _spectra(audio, sample_rate)
-    shapes = _templates(timbre, sample_rate)  # [P, V, F]
+    with _MAKING:
+        shapes = _templates(timbre, sample_rate)  # [P, V, F]
     flat = shapes.reshape(-1, shapes.shape[-1])
     noise = _noise_bands(sample_rate, shapes.shape[-1])
     gains = _non_negative_fit(spectra, np.concatenate([flat, noise]))[:, : len(flat)]

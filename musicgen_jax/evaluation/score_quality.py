@@ -8,7 +8,7 @@ import numpy as np
 
 from musicgen_jax import config
 from musicgen_jax.ddsp import timbres
-from musicgen_jax.evaluation import bootstrap, note_fit
+from musicgen_jax.evaluation import bootstrap, note_fit, parallel
 from musicgen_jax.scores import statistics
 from musicgen_jax.scores.score import ONSET, Score
 
@@ -65,17 +65,17 @@ def judge(samples: Iterable[Performance], references: Iterable[Performance]) -> 
     """
     known = {timbre.name for timbre in timbres.ALL}
     scores, asked, lengths, heard = [], [], [], []
-    for one in samples:
+    for one, found_in in parallel.ordered(lambda one: (one, _heard(one, known)), samples):
         scores.append(one.score)
         asked.append(one.timbre)
         lengths.append(one.seconds)
-        heard += [_Heard(one.name, _fit(one), one.score)] if one.timbre in known else []
+        heard += [found_in] if found_in else []
     seconds, held_out, recordings = float(np.mean(lengths)), [], []
-    for one in references:
+    for one, found_in in parallel.ordered(
+        lambda one: (one, _heard(one.clip(seconds), known if heard else set())), references
+    ):
         held_out.append(one.score)
-        clip = one.clip(seconds)
-        if heard and one.timbre in known and not clip.score.empty:
-            recordings.append(_Heard(one.name, _fit(clip), clip.score))
+        recordings += [found_in] if found_in and not found_in.score.empty else []
     found: dict[str, Any] = {"statistics": compare(scores, held_out, seconds)}
     if not heard:
         return found, {"score.note_f1": _why_unheard(asked)}
@@ -97,8 +97,11 @@ class _Heard:
         return {"name": self.name, "note_f1": note_fit.agreement(self.fit, self.score).f1, "tone": self.fit.tone}
 
 
-def _fit(one: Performance) -> note_fit.Fit:
-    return note_fit.fit(one.audio, one.sample_rate, one.timbre)
+def _heard(one: Performance, timbres_known: set[str]) -> _Heard | None:
+    """The notes of a performance; None where its timbre is none of these."""
+    if one.timbre not in timbres_known:
+        return None
+    return _Heard(one.name, note_fit.fit(one.audio, one.sample_rate, one.timbre), one.score)
 
 
 def _figures(heard: list[_Heard], recordings: list[_Heard]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -11,7 +11,7 @@ from typing import Any
 import librosa
 import numpy as np
 
-from musicgen_jax.evaluation import bootstrap, reconstruction
+from musicgen_jax.evaluation import bootstrap, parallel, reconstruction
 
 FRAMES_PER_SECOND = 4  # of the chroma
 FRAME_FFT_SECONDS = 0.25
@@ -75,10 +75,12 @@ def of_clips(clips: Mapping[str, np.ndarray], sample_rate: int) -> tuple[dict[st
     Returns:
       Beside that of all, "num_clips", and `clip_seconds`, their mean length; and measure -> why no clip has it.
     """
-    rows, lengths = [], []
-    for name, audio in clips.items():
-        rows.append({bootstrap.TRACK: name} | measure(audio, sample_rate))
-        lengths.append(len(audio) / sample_rate)
+
+    def measured(clip: tuple[str, np.ndarray]) -> tuple[dict[str, Any], float]:
+        name, audio = clip
+        return {bootstrap.TRACK: name} | measure(audio, sample_rate), len(audio) / sample_rate
+
+    rows, lengths = zip(*parallel.ordered(measured, clips.items()), strict=True)
     found = {"num_clips": len(rows), "clip_seconds": float(np.mean(lengths))} | bootstrap.of_tracks(rows)
     return found, {name: why for name, why in MEASURES.items() if name not in found["intervals"]}
 
