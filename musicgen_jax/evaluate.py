@@ -51,6 +51,11 @@ _EMBEDDINGS = flags.DEFINE_list(
     "In which samples are compared with recordings: log-mel-statistics, tokenizer-encoder, musicnn:FOLDER (make "
     "embeddings), vggish:FILE.",
 )
+_STATISTICS = cli.define_path(
+    "statistics",
+    "",
+    "Folder embeddings of an earlier evaluation: samples are compared with its recordings in place of those of --data.",
+)
 _OUT = cli.define_path("out", None, "Folder for metrics.json and report.html.", required=True, writes=True)
 _MAX_SECONDS = flags.DEFINE_float("max_seconds", 60.0, "Of each held-out track, from its beginning.")
 _MAX_CODES = flags.DEFINE_integer(
@@ -68,7 +73,7 @@ def main() -> None:
     require(bool(_DATA.value), "Flag --data must have a value.")
     alone = bool(_SCORE.value) and not model_flags.any_given()
     named = {} if alone else model_flags.given()
-    for name in ("codes", "transcribe", "references") if alone else ():
+    for name in ("codes", "transcribe", "references", "statistics") if alone else ():
         require(not flags.FLAGS[name].value, f"--{name}: a composer alone is judged without it: leave it out")
     from musicgen_jax.command_line import closing
 
@@ -114,6 +119,7 @@ def _evaluate(named: dict[str, str]) -> dict[str, Any]:
         transcribe=_TRANSCRIBE.value,
         embeddings=tuple(_EMBEDDINGS.value),
         references=_REFERENCES.value,
+        statistics=_STATISTICS.value,
     )
     score = _SCORE.value
     if "directory" in named and not _SCORE.present:

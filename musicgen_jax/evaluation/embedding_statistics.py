@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -91,6 +92,25 @@ def load(path: files.Path) -> EmbeddingStatistics:
         frames.astype(np.float32),
         clips.astype(np.int32),
     )
+
+
+def load_all(folder: files.Path, embeddings: Sequence[Embedding]) -> dict[str, EmbeddingStatistics]:
+    """Name of each embedding -> the statistics of recordings that an evaluation wrote to a folder.
+
+    Raises:
+      NotFoundError: there are none of an embedding.
+      UserError: a file is damaged, or of another version of its embedding.
+    """
+    found = {}
+    for embedding in embeddings:
+        path = pathlib.Path(folder, f"{embedding.name}-recordings.npz")
+        found[embedding.name] = one = load(path)
+        require(
+            (one.embedding, one.embedding_hash) == (embedding.name, embedding.version),
+            f"{path} is of {one.embedding} {one.embedding_hash}, and `embeddings` of {embedding.version}: they do not "
+            "compare; choose the same weights",
+        )
+    return found
 
 
 class Accumulator:

@@ -5,7 +5,7 @@ import datetime
 import functools
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -31,7 +31,6 @@ from musicgen_jax.evaluation import (
     transcribed_notes,
 )
 from musicgen_jax.evaluation.embeddings import choice
-from musicgen_jax.evaluation.embeddings.embedding import Embedding
 from musicgen_jax.evaluation.samples import Sample
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime import console, files
@@ -54,6 +53,8 @@ class Settings:
       num_clips: held-out tracks to listen to in the report.
       transcribe: network that finds the notes of samples in any timbre, or "".
       embeddings: in which samples are compared with recordings, as `embeddings.choice` reads them.
+      statistics: folder `embeddings` of an earlier evaluation, whose recordings are compared with in place of the
+        held-out ones, or "".
     """
 
     data: str
@@ -65,6 +66,7 @@ class Settings:
     transcribe: str = ""
     embeddings: tuple[str, ...] = (choice.DEFAULT,)
     references: str = ""
+    statistics: str = ""
 
     def validate(self) -> None:
         """Raises UserError where a number is out of range."""
@@ -106,7 +108,7 @@ def evaluate(
     """
     settings.validate()
     network = transcription.load(settings.transcribe) if settings.transcribe else None
-    embeddings = choice.load(settings.embeddings, tokenizer)
+    comparison = sample_quality.prepare(settings.embeddings, tokenizer, settings.statistics, out)
     given = inputs.open_all(
         tokenizer, priors, settings.data, settings.codes, settings.samples, workdirs, composer, settings.references
     )
@@ -119,7 +121,7 @@ def evaluate(
     if given.priors:
         metrics["prior"] = _score_priors(given.priors, tokenizer.layout, given.split, settings.max_codes, absent)
     if samples:
-        _judge_samples(metrics, given, held_out, embeddings, absent)
+        _judge_samples(metrics, given, held_out, comparison, absent)
         _judge_scores(metrics, samples, held_out, absent, network)
     _judge_structure(metrics, samples, held_out, absent)
     if composer is not None and given.pieces is not None:
@@ -183,7 +185,7 @@ def _judge_samples(
     metrics: dict[str, Any],
     given: inputs.Inputs,
     held_out: recordings.HeldOut,
-    embeddings: Sequence[Embedding],
+    comparison: sample_quality.Comparison,
     absent: dict[str, str],
 ) -> None:
     """Adds `samples` and the distances to the metrics, or the reason to `absent`."""
@@ -195,7 +197,7 @@ def _judge_samples(
             waveforms, given.references, held_out.sample_rate
         )
         absent |= {f"samples.reconstruction.{name}": reason for name, reason in reasons.items()}
-    found, without = sample_quality.distances(waveforms, held_out.waveforms.values(), held_out.sample_rate, embeddings)
+    found, without = sample_quality.distances(waveforms, held_out.waveforms.values(), held_out.sample_rate, comparison)
     metrics |= found
     absent |= without
 

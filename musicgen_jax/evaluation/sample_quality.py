@@ -1,5 +1,7 @@
 """How far samples lie from recordings in an embedding, beside how far recordings lie from each other."""
 
+import dataclasses
+import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -7,15 +9,50 @@ import numpy as np
 
 from musicgen_jax.evaluation import embedding_statistics, frechet_distance, kernel_distance
 from musicgen_jax.evaluation.embedding_statistics import EmbeddingStatistics
+from musicgen_jax.evaluation.embeddings import choice
 from musicgen_jax.evaluation.embeddings.embedding import Embedding, long_enough
 from musicgen_jax.runtime.errors import UserError
+from musicgen_jax.tokenizers.tokenizer import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """How samples are compared with recordings.
+
+    Attributes:
+      embeddings: at least one.
+      stored: name of an embedding -> statistics of recordings that are compared with in place of the held-out ones.
+      folder: where the statistics of both are written to, NAME-samples.npz and NAME-recordings.npz; or None.
+    """
+
+    embeddings: Sequence[Embedding]
+    stored: Mapping[str, EmbeddingStatistics] = dataclasses.field(default_factory=dict)
+    folder: pathlib.Path | None = None
+
+
+def prepare(choices: Sequence[str], tokenizer: Tokenizer, statistics: str, out: str) -> Comparison:
+    """Reads all that a comparison needs, before the long work.
+
+    Args:
+      choices: embeddings, as `choice.load` reads them.
+      tokenizer: whose encoder may be one of them.
+      statistics: folder `embeddings` of an earlier evaluation, or "".
+      out: folder of this evaluation.
+
+    Raises:
+      NotFoundError: weights or statistics are not there.
+      UserError: they are damaged, or do not belong together; or an embedding is not known.
+    """
+    embeddings = choice.load(choices, tokenizer)
+    stored = embedding_statistics.load_all(statistics, embeddings) if statistics else {}
+    return Comparison(embeddings, stored, pathlib.Path(out, "embeddings"))
 
 
 def distances(
     samples: Mapping[str, np.ndarray],
     references: Iterable[np.ndarray],
     sample_rate: int,
-    embeddings: Sequence[Embedding],
+    comparison: Comparison,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """What `frechet_audio_distance` finds in each embedding, for metrics.json.
 
@@ -23,17 +60,19 @@ def distances(
       samples: name -> float [S].
       references: held-out recordings, float [S] each; walked over twice for each embedding, so no generator.
       sample_rate: Hz, of both.
-      embeddings: at least one.
+      comparison: in which embeddings.
 
     Returns:
       `distances`: what the distance is called -> what was found of it; `fad`: that of the first embedding again. Beside
       it, what is absent and why, under "fad" for the first embedding and the distance's name for the others.
     """
     found, absent = {}, {}
-    for index, embedding in enumerate(embeddings):
+    for index, embedding in enumerate(comparison.embeddings):
         key = "fad" if index == 0 else embedding.distance
         try:
-            one, without = frechet_audio_distance(samples, references, sample_rate, embedding)
+            one, without = frechet_audio_distance(
+                samples, references, sample_rate, embedding, comparison.stored.get(embedding.name), comparison.folder
+            )
         except UserError as error:
             absent[key] = str(error)
             continue
@@ -44,7 +83,12 @@ def distances(
 
 
 def frechet_audio_distance(
-    samples: Mapping[str, np.ndarray], references: Iterable[np.ndarray], sample_rate: int, embedding: Embedding
+    samples: Mapping[str, np.ndarray],
+    references: Iterable[np.ndarray],
+    sample_rate: int,
+    embedding: Embedding,
+    stored: EmbeddingStatistics | None = None,
+    folder: pathlib.Path | None = None,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Fréchet and kernel distance of the samples from all held-out recordings, and their floor.
 
@@ -57,6 +101,8 @@ def frechet_audio_distance(
         they are asked for.
       sample_rate: Hz, of both.
       embedding: what makes frames of audio.
+      stored: statistics of the recordings, in place of `references`; then there is no floor.
+      folder: where the statistics are written to, or None.
 
     Returns:
       value; distance: what it is called; embedding, embedding_hash, dimensions, window_seconds, hop_seconds;
@@ -68,16 +114,23 @@ def frechet_audio_distance(
       floor_num_reference_frames. Beside it, what is absent of these and why.
 
     Raises:
-      UserError: samples or recordings give fewer than two frames.
+      UserError: samples or recordings give fewer than two frames; or `stored` is of another embedding.
     """
-    frames = {
-        name: embedding.embed(audio, sample_rate)
-        for name, audio in samples.items()
-        if long_enough(embedding, len(audio), sample_rate)
-    }
-    lengths = [len(samples[name]) for name in frames]
-    clips = _statistics("clips", embedding, frames.values())
-    recordings, parts, no_floor = _references(references, embedding, sample_rate, lengths)
+    frames, lengths, accumulator = {}, [], embedding_statistics.Accumulator(embedding)
+    for name, audio in samples.items():
+        if long_enough(embedding, len(audio), sample_rate):
+            frames[name] = embedding.embed(audio, sample_rate)
+            lengths.append(len(audio))
+            accumulator.add(frames[name])
+    clips = _result("clips", accumulator)
+    recordings, parts, no_floor = stored, None, "the recordings are known by their stored statistics alone"
+    if recordings is None:
+        recordings, parts, no_floor = _references(references, embedding, sample_rate, lengths)
+    clips.require_same_embedding(recordings)
+    if folder:
+        folder.mkdir(exist_ok=True)
+        clips.save(folder / f"{embedding.name}-samples.npz")
+        recordings.save(folder / f"{embedding.name}-recordings.npz")
     reference = frechet_distance.Reference(recordings.gaussian)
     found = _described(embedding) | {
         "value": reference.distance(clips.gaussian),
@@ -190,13 +243,6 @@ def _kernel(
     if parts:
         found["floor"] = kernel_distance.kernel_distance(*(part.frames for part in parts), bandwidth)
     return found
-
-
-def _statistics(what: str, embedding: Embedding, frames: Iterable[np.ndarray]) -> EmbeddingStatistics:
-    accumulator = embedding_statistics.Accumulator(embedding)
-    for one in frames:
-        accumulator.add(one)
-    return _result(what, accumulator)
 
 
 def _result(what: str, accumulator: embedding_statistics.Accumulator) -> EmbeddingStatistics:

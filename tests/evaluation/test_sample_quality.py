@@ -76,7 +76,9 @@ def test_each_embedding_has_its_name_and_the_first_is_fad():
         window_seconds = 60.0
 
     samples = {"a": music(0, 2), "b": music(1, 2)}
-    found, absent = sample_quality.distances(samples, [music(2, 9)], RATE, [EMBEDDING, Other()])
+    found, absent = sample_quality.distances(
+        samples, [music(2, 9)], RATE, sample_quality.Comparison([EMBEDDING, Other()])
+    )
     assert found["distances"].keys() == {"FD-log-mel-statistics"}
     assert found["fad"] is found["distances"]["FD-log-mel-statistics"]
     assert (found["fad"]["embedding"], found["fad"]["embedding_hash"]) == (EMBEDDING.name, EMBEDDING.version)
@@ -116,3 +118,29 @@ def test_short_samples_are_left_out_and_too_few_frames_are_said():
         measured([music(0, 0.9)], recordings)
     with pytest.raises(ValueError, match="the recordings give 1 frames"):
         measured([music(0, 2)], [music(1, 1)])
+
+
+def test_statistics_that_were_written_stand_for_the_recordings(tmp_path):
+    samples, recordings = {"a": music(0, 2), "b": music(1, 2)}, [music(2, 9)]
+    folder = tmp_path / "embeddings"
+    first, _ = sample_quality.distances(
+        samples, recordings, RATE, sample_quality.Comparison([EMBEDDING], folder=folder)
+    )
+    assert {path.name for path in folder.iterdir()} == {
+        "log-mel-statistics-samples.npz",
+        "log-mel-statistics-recordings.npz",
+    }
+    comparison = sample_quality.prepare([EMBEDDING.name], None, str(folder), str(tmp_path))
+    again, absent = sample_quality.distances(samples, [], RATE, comparison)
+    assert again["fad"]["value"] == first["fad"]["value"] and "stored statistics" in absent["fad.floor"]
+    assert again["fad"]["kernel"]["value"] == first["fad"]["kernel"]["value"]
+
+
+def test_statistics_of_another_version_are_refused(tmp_path, monkeypatch):
+    comparison = sample_quality.Comparison([EMBEDDING], folder=tmp_path)
+    sample_quality.distances({"a": music(0, 2)}, [music(2, 9)], RATE, comparison)
+    monkeypatch.setattr(LogMelStatistics, "version", "0123456789abcdef")
+    with pytest.raises(ValueError, match=r"recordings.npz is of log-mel-statistics .* they do not compare"):
+        sample_quality.prepare([EMBEDDING.name], None, str(tmp_path), "")
+    with pytest.raises(FileNotFoundError, match=r"no log-mel-statistics-recordings.npz"):
+        sample_quality.prepare([EMBEDDING.name], None, str(tmp_path / "nowhere"), "")

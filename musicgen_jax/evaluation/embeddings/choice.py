@@ -47,4 +47,4 @@ def _load(choice: str, tokenizer: Tokenizer) -> Embedding:
         require(not colon, f"`embeddings`={choice}: {name} has no weights in a file; write {name}")
         return WITHOUT_WEIGHTS[name](tokenizer)
     require(bool(path), f"`embeddings`={choice}: say where its weights are, {name}:PATH")
-    return OF_WEIGHTS[name](str(files.path_or_copy(path, "embeddings")))
+    return OF_WEIGHTS[name](str(files.local_path(path, "embeddings")))

@@ -19,6 +19,7 @@ def test_in_the_order_in_which_they_are_asked_for():
         (["log-mel-statistics:x"], "has no weights in a file"),
         (["log-mel-statistics", "log-mel-statistics"], "log-mel-statistics is there twice"),
         (["musicnn:/nonexistent"], "no such file.*make embeddings"),
+        (["musicnn:gs://bucket/MTT_musicnn"], "gs://bucket/MTT_musicnn"),
         (["vggish:/nonexistent.pth"], "no such file: /nonexistent.pth"),
     ],
 )
