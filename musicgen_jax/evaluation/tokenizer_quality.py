@@ -1,11 +1,12 @@
 """How well a tokenizer reconstructs held-out tracks, tier by tier, and how it uses its codes."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from musicgen_jax.evaluation import codebook_usage, reconstruction, report_media
+from musicgen_jax.evaluation import bootstrap, codebook_usage, parallel, reconstruction, report_media
 from musicgen_jax.evaluation.recordings import HeldOut
 from musicgen_jax.runtime import progress_report
 from musicgen_jax.runtime.errors import UserError
@@ -32,7 +33,7 @@ class TokenizerQuality:
 
 
 def evaluate_tokenizer(tokenizer: Tokenizer, held_out: HeldOut, num_clips: int) -> TokenizerQuality:
-    """Encodes and decodes held-out recordings; memory is that of one.
+    """Encodes and decodes held-out recordings; memory is that of a few.
 
     A reconstruction that is not finite is no reason to lose the others: the track has no figures of that tier, and
     `absent` says why.
@@ -47,22 +48,14 @@ def evaluate_tokenizer(tokenizer: Tokenizer, held_out: HeldOut, num_clips: int) 
     histograms = {one.name: np.zeros((one.num_codebooks, one.num_codes), np.int64) for one in layout.streams}
     players, clips, absent = held_out.chosen(num_clips), {}, {}
     with progress_report.Progress("reconstruct", sum(held_out.lengths) / layout.sample_rate, "audio-s") as progress:
-        for index, name in enumerate(held_out.names):
-            audio = held_out.audio(index)
-            decoded = {}
-            for tier, codes in tokenizer.encode(iter([audio])).items():
-                histograms[tier] += codebook_usage.histograms([codes], layout.stream(tier).num_codes)
-                decoded[tier] = tokenizer.decode(codes, tier)[: len(audio)]
-            for tier, reason in _unfit(audio, decoded).items():
-                absent[f"reconstruction.{tier}.tracks.{name}"] = reason
-                del decoded[tier]
-            measured = reconstruction.compare(audio, list(decoded.values()), layout.sample_rate) if decoded else []
-            for tier, measures in zip(decoded, measured, strict=True):
-                rows[tier].append({"track": name} | measures)
-            if index in players:
-                sounds = {"original": audio} | decoded
-                clips[index] = _clips(held_out.title(index), sounds, layout.sample_rate)
-            progress.update(len(audio) / layout.sample_rate)
+        for one in parallel.ordered(_measured, _reconstructed(tokenizer, held_out, histograms)):
+            name = held_out.names[one.index]
+            absent |= {f"reconstruction.{tier}.tracks.{name}": reason for tier, reason in one.unfit.items()}
+            for tier, measures in one.measures.items():
+                rows[tier].append({bootstrap.TRACK: name} | measures)
+            if one.index in players:
+                clips[one.index] = _clips(held_out.title(one.index), one)
+            progress.update(len(one.audio) / layout.sample_rate)
     summaries = {tier: reconstruction.summarize(rows[tier]) for tier in layout.names}
     for tier, found in summaries.items():
         reasons = {name: reason for name, reason in reconstruction.MEASURES.items() if name not in found}
@@ -73,6 +66,42 @@ def evaluate_tokenizer(tokenizer: Tokenizer, held_out: HeldOut, num_clips: int) 
         clips=[clips[index] for index in players],
         absent=absent,
     )
+
+
+@dataclasses.dataclass
+class _Reconstructed:
+    """One recording: its number, its sound at a rate, its reconstructions by tier, and what is found out about them."""
+
+    index: int
+    audio: np.ndarray
+    sample_rate: int
+    decoded: dict[str, np.ndarray]
+    measures: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    unfit: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def _reconstructed(
+    tokenizer: Tokenizer, held_out: HeldOut, histograms: dict[str, np.ndarray]
+) -> Iterator[_Reconstructed]:
+    """Encodes and decodes each recording; counts its codes."""
+    layout = tokenizer.layout
+    for index in range(len(held_out)):
+        audio, decoded = held_out.audio(index), {}
+        for tier, codes in tokenizer.encode(iter([audio])).items():
+            histograms[tier] += codebook_usage.histograms([codes], layout.stream(tier).num_codes)
+            decoded[tier] = tokenizer.decode(codes, tier)[: len(audio)]
+        yield _Reconstructed(index, audio, layout.sample_rate, decoded)
+
+
+def _measured(one: _Reconstructed) -> _Reconstructed:
+    """Compares the reconstructions with the recording; those that cannot be compared go."""
+    one.unfit = _unfit(one.audio, one.decoded)
+    for tier in one.unfit:
+        del one.decoded[tier]
+    if one.decoded:
+        found = reconstruction.compare(one.audio, list(one.decoded.values()), one.sample_rate)
+        one.measures = dict(zip(one.decoded, found, strict=True))
+    return one
 
 
 def _unfit(audio: np.ndarray, decoded: dict[str, np.ndarray]) -> dict[str, str]:
@@ -86,6 +115,7 @@ def _unfit(audio: np.ndarray, decoded: dict[str, np.ndarray]) -> dict[str, str]:
     return found
 
 
-def _clips(name: str, sounds: dict[str, np.ndarray], sample_rate: int) -> dict[str, report_media.Clip]:
-    end = round(CLIP_SECONDS * sample_rate)
-    return {key: report_media.Clip(name, sound[:end], sample_rate) for key, sound in sounds.items()}
+def _clips(title: str, one: _Reconstructed) -> dict[str, report_media.Clip]:
+    end = round(CLIP_SECONDS * one.sample_rate)
+    sounds = {"original": one.audio} | one.decoded
+    return {key: report_media.Clip(title, sound[:end].copy(), one.sample_rate) for key, sound in sounds.items()}

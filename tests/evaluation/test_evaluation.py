@@ -187,6 +187,42 @@ def test_a_second_of_held_out_audio(judge, tiny_tokenizer, write_samples, tmp_pa
     assert "the recordings give 1 frames" in metrics["absent"]["fad"] and "prior" not in metrics
 
 
+def test_a_tier_that_reconstructs_no_number_costs_itself_alone(judge, monkeypatch, tiny_tokenizer, tmp_path):
+    decode = tiny_tokenizer.decode
+    monkeypatch.setattr(
+        tiny_tokenizer, "decode", lambda codes, tier: decode(codes, tier) * (np.nan if tier == "top" else 1)
+    )
+    metrics = judge((), max_seconds=0.5)
+    assert metrics["reconstruction"]["top"]["tracks"] == [] and metrics["codebook"]["top"]["usage"] > 0
+    assert metrics["reconstruction"]["middle"]["num_clips"] == len(metrics["reconstruction"]["middle"]["tracks"]) > 0
+    (reason,) = {why for name, why in metrics["absent"].items() if name.startswith("reconstruction.top.tracks.")}
+    assert "2000 samples that are not finite" in reason
+    assert metrics["absent"]["reconstruction.top.multiscale_spectral_mse"] == "no recording could be compared"
+    assert "middle" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_samples_of_which_one_is_damaged_beside_recordings_of_their_names(judge, write_samples, tmp_path):
+    folder, references = pathlib.Path(write_samples(1.0, 1.0, 1.0)), tmp_path / "recordings"
+    references.mkdir()
+    for name in ("000", "002"):
+        audio, _ = soundfile.read(folder / f"{name}.wav")
+        soundfile.write(references / f"{name}.flac", audio / 2, SAMPLE_RATE)
+    (folder / "002.wav").write_bytes((folder / "002.wav").read_bytes()[:100])
+    metrics = judge((), samples=str(folder), references=str(references), max_seconds=0.5)
+    assert [metrics["samples"][name] for name in ("num_samples", "num_left_out")] == [2, 1]
+    assert "002.wav" in metrics["absent"]["samples.002.wav"]
+    (row,) = metrics["samples"]["reconstruction"]["tracks"]
+    assert row["track"] == "000.wav" and row["log_spectral_distance_db"] == pytest.approx(6.02, abs=1)
+    assert "has no audio file 001.*" in metrics["absent"]["samples.reconstruction.001.wav"]
+
+
+def test_references_are_of_samples(judge, nothing_long, write_samples, tmp_path):
+    with pytest.raises(ValueError, match="samples are compared with them: pass samples too"):
+        judge(references=str(tmp_path))
+    with pytest.raises(ValueError, match=r"none of its 0 audio files \(none\) has the name of a sample"):
+        judge(samples=write_samples(1.0), references=str(tmp_path))
+
+
 def test_metrics_are_there_whatever_becomes_of_the_page(judge, monkeypatch, tmp_path):
     monkeypatch.setattr(report, "write_report", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
