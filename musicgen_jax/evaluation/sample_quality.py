@@ -116,21 +116,18 @@ def frechet_audio_distance(
     Raises:
       UserError: samples or recordings give fewer than two frames; or `stored` is of another embedding.
     """
-    frames, lengths, accumulator = {}, [], embedding_statistics.Accumulator(embedding)
-    for name, audio in samples.items():
-        if long_enough(embedding, len(audio), sample_rate):
-            frames[name] = embedding.embed(audio, sample_rate)
-            lengths.append(len(audio))
-            accumulator.add(frames[name])
-    clips = _result("clips", accumulator)
+    frames = {
+        name: embedding.embed(audio, sample_rate)
+        for name, audio in samples.items()
+        if long_enough(embedding, len(audio), sample_rate)
+    }
+    clips, lengths = _statistics(frames.values(), embedding), [len(samples[name]) for name in frames]
     recordings, parts, no_floor = stored, None, "the recordings are known by their stored statistics alone"
     if recordings is None:
         recordings, parts, no_floor = _references(references, embedding, sample_rate, lengths)
     clips.require_same_embedding(recordings)
     if folder:
-        folder.mkdir(exist_ok=True)
-        clips.save(folder / f"{embedding.name}-samples.npz")
-        recordings.save(folder / f"{embedding.name}-recordings.npz")
+        _save(folder, embedding, clips, recordings)
     reference = frechet_distance.Reference(recordings.gaussian)
     found = _described(embedding) | {
         "value": reference.distance(clips.gaussian),
@@ -142,7 +139,34 @@ def frechet_audio_distance(
         "reliable": clips.reliable and recordings.reliable,
         "tracks": _ranked(frames, reference),
     }
-    absent: dict[str, str] = {} if parts else {"floor": no_floor}
+    more, absent = _refined(clips, recordings, parts, reference)
+    return found | more | (_floor(*parts) if parts else {}), absent | ({} if parts else {"floor": no_floor})
+
+
+def _statistics(frames: Iterable[np.ndarray], embedding: Embedding) -> EmbeddingStatistics:
+    """Of the samples, clip by clip."""
+    accumulator = embedding_statistics.Accumulator(embedding)
+    for one in frames:
+        accumulator.add(one)
+    return _result("clips", accumulator)
+
+
+def _save(
+    folder: pathlib.Path, embedding: Embedding, clips: EmbeddingStatistics, recordings: EmbeddingStatistics
+) -> None:
+    folder.mkdir(exist_ok=True)
+    clips.save(folder / f"{embedding.name}-samples.npz")
+    recordings.save(folder / f"{embedding.name}-recordings.npz")
+
+
+def _refined(
+    clips: EmbeddingStatistics,
+    recordings: EmbeddingStatistics,
+    parts: tuple[EmbeddingStatistics, ...] | None,
+    reference: frechet_distance.Reference,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The distances that need many frames, and why one is absent."""
+    found, absent = {}, {}
     for name, compute in (
         ("infinite", lambda: frechet_distance.extrapolated(clips.frames, clips.clips, reference)._asdict()),
         ("kernel", lambda: _kernel(clips, recordings, parts)),
@@ -151,7 +175,7 @@ def frechet_audio_distance(
             found[name] = compute()
         except UserError as error:
             absent[name] = str(error)
-    return found | (_floor(*parts) if parts else {}), absent
+    return found, absent
 
 
 def _described(embedding: Embedding) -> dict[str, Any]:
