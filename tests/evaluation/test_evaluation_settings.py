@@ -10,7 +10,8 @@ from musicgen_jax.evaluation import evaluation
         ({"max_seconds": -1.0}, "max_seconds=-1"),
         ({"max_seconds": float("nan")}, "max_seconds=nan"),
         ({"max_seconds": float("inf")}, "max_seconds=inf: .*finite"),
-        ({"max_codes": 0}, "max_codes=0: must be at least 1"),
+        ({"max_codes": -1}, "max_codes=-1: must be at least 1, or 0 for all"),
+        ({"references": "folder"}, "references=folder: .*pass samples too"),
     ],
 )
 def test_settings_out_of_range(tmp_path, changes, message):

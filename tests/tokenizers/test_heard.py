@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_runs
-import toy
 
 from musicgen_jax import config
 from musicgen_jax.data import audio_dataset
@@ -49,7 +48,7 @@ def test_the_sounds_are_held_out_clips_and_what_becomes_of_them(tiny_audio_datas
     originals = np.stack([found[f"{clip}/original"][0] for clip in clips])
     assert originals.shape[1] == 512  # 0.1 s, in whole codes of 128 samples
     data = dataclasses.replace(run.data, batch_size=4)
-    (batch,) = audio_dataset.validation_batches(run.data.path, 512, data, 1, toy.mesh())()
+    (batch,) = audio_dataset.validation_batches(run.data.path, 512, data, 1, meshes.single_device_mesh())()
     assert np.array_equal(originals, np.asarray(batch["audio"])[: len(originals)])
     for name, gain in (("top", 0.25), ("middle", 0.5), ("bottom", 1.0)):
         assert np.array_equal(np.stack([found[f"{clip}/{name}"][0] for clip in clips]), gain * originals)
