@@ -56,6 +56,7 @@ def serve(folder: str, host: str, port: int, url: str, num_listeners: int | None
             http="h11",
             limit_concurrency=MAX_CONNECTIONS,
             h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+            timeout_keep_alive=75,  # seconds: listeners listen, and then find their connection open
             timeout_graceful_shutdown=5,
         )
         uvicorn.Server(config).run(sockets=[listening])
