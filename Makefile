@@ -23,16 +23,18 @@ demo: $(VENV)/.demo
 	PYTHON=$(BIN)/python launch/demo.sh demo
 
 FAST_SUITE := not long and not slow and not parity
+LONG_SUITE := long and not slow and not parity
 
 test: $(VENV)/.test
 	$(PYTEST) --dist worksteal -m "$(FAST_SUITE)"
 
 test-stack: $(VENV)/.test
 	$(PYTEST) --dist worksteal -m "$(FAST_SUITE)" $(STACK)
+	$(PYTEST) --dist worksteal -m "$(LONG_SUITE)" tests/sharding tests/training
 
 # Whole commands and models: seconds of tracing and compilation each.
 test-long: $(VENV)/.test
-	$(PYTEST) --dist loadfile -m "long and not slow and not parity"
+	$(PYTEST) --dist loadfile -m "$(LONG_SUITE)"
 
 # As production compiles; a file's tests stay together, for what they share takes long.
 test-slow: $(VENV)/.test

@@ -128,6 +128,7 @@ def test_the_loss_is_least_where_student_and_teacher_agree():
     assert float(value) > 0.01 and float(value) == pytest.approx(float(means["divergence"]), rel=1e-4)
 
 
+@pytest.mark.long
 def test_without_soft_targets_the_loss_is_the_cross_entropy():
     student = STUDENT.functional.bind(*STUDENT.weights)
     found = {name: jnp.asarray(x) for name, x in taught_in_steps(KEYS[1], soft_share=0.0).items()}

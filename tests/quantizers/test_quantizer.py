@@ -128,6 +128,7 @@ def test_eight_devices_equal_one(kind):
     jax.tree.map(close, *(x.params.get("quantizer", {}) for x in (eight, one)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(kind, tmp_path):
     current, model_config = on(one_device(), kind, initial(kind)), {"kind": kind}

@@ -147,6 +147,7 @@ def test_training_finds_the_residuals_of_encoding_to_the_last_bit(kind, monkeypa
         np.testing.assert_array_equal(mine, other)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_the_decoder_hears_of_fewer_codebooks_is_what_these_decode_to(kind, monkeypatch):
     quantizer, latents = trained(kind), make_latents(9)

@@ -12,6 +12,8 @@ from musicgen_jax.data import loader
 from musicgen_jax.sharding import meshes
 from musicgen_jax.training import state
 
+pytestmark = pytest.mark.long
+
 STEPS = 5
 
 
@@ -54,11 +56,11 @@ def one_device(name: str) -> np.ndarray:
 @pytest.mark.parametrize(
     ("name", "accumulation_steps"),
     [
-        pytest.param("vqvae", 1, marks=pytest.mark.long),
+        ("vqvae", 1),
         ("prior", 1),
         ("prior, sequence", 1),
-        pytest.param("lstm prior", 1, marks=pytest.mark.long),
-        pytest.param("prior", 2, marks=pytest.mark.long),
+        ("lstm prior", 1),
+        ("prior", 2),
     ],
 )
 def test_eight_devices_equal_one(name, accumulation_steps, capfd, caplog):

@@ -20,6 +20,8 @@ from musicgen_jax.sharding import meshes
 from musicgen_jax.tokenizers.adversarial import adversarial, discriminator
 from musicgen_jax.tokenizers.vqvae import loss, vqvae, vqvae_tokenizer
 
+pytestmark = pytest.mark.long
+
 ON = config.AdversarialConfig(weight=0.5, feature_matching=2.0, fft_sizes=(64,), width=4)
 UNBALANCED = dataclasses.replace(ON, balance_decay=0.0)
 WAVEFORM = config.LossConfig(l2=1.0, linf=0.1, linf_k=20, spectral=0.0)  # quick to compile
@@ -110,7 +112,6 @@ def loss_of_decoders(model: adversarial.AdversarialVQVAE, audio: np.ndarray) -> 
     return total
 
 
-@pytest.mark.long
 def test_the_decoders_get_the_gradient_of_their_own_loss(weights):
     params, buffers = weights
     buffers, audio = without_balancers(buffers), audio_batch()
@@ -143,7 +144,6 @@ def test_the_discriminator_gets_the_gradient_of_its_own_loss(weights):
     np.testing.assert_allclose(metrics["discriminator/loss"], own_loss, rtol=1e-5)
 
 
-@pytest.mark.long
 def test_terms_are_named_and_the_value_is_their_weighted_sum(weights):
     params, buffers = weights
     value, metrics, _, _ = gradients("balanced")(params, buffers, audio_batch())
@@ -200,7 +200,6 @@ def test_silence_is_finite(weights):
         assert np.isfinite(result).all()
 
 
-@pytest.mark.long
 def test_eight_devices_equal_one_in_every_term_and_in_the_balance(weights):
     functional = adversarial.functional(training_run())
     factors = dataclasses.asdict(EVERYTHING) | {"adversarial": 0.5, "feature_matching": 2.0}

@@ -73,9 +73,10 @@ def test_rows_and_columns_of_adafactor():
     assert found("v", qkv) == facts[f"params/{qkv}"]  # heads too small to be factored
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "state_dtype"),
-    [("adafactor", "float32"), ("muon", "float32"), pytest.param("adamw", "bfloat16", marks=pytest.mark.long)],
+    [("adafactor", "float32"), ("muon", "float32"), ("adamw", "bfloat16")],
 )
 def test_eight_devices_equal_one(name, state_dtype):
     model = wide_config("top")
