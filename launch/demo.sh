@@ -6,7 +6,9 @@
 #   launch/demo.sh OUT --dataset=recordings --source=FOLDER               your own recordings
 #
 # Of the chorales the scores are known: a composer writes new ones, and priors perform them. Of recordings they are not,
-# and the priors write sound straight away.
+# and a prior writes sound straight away: codes that say how loud each semitone and the noise are. A few minutes teach it
+# notes. RECIPE=tiers takes the three streams of the chorales instead: they keep the sound far better, and need far more
+# training (hours, and a larger scale) before there are notes in what their priors write.
 #
 # It runs with PYTHON, else with the environment that `make demo` made in .venv, else with python3. Interrupted and
 # started again, it goes on where it was: finished steps are skipped, training resumes.
@@ -27,6 +29,18 @@ elif [ -x "$venv" ]; then
 else
   python=python3
 fi
+# By which models the music is made that has no scores: tones or tiers.
+recipe=${RECIPE:-tones}
+case $recipe in
+tones | tiers) ;;
+*)
+  echo "error: RECIPE=$recipe: must be tones or tiers" >&2
+  exit 1
+  ;;
+esac
+case " $* " in
+*" --dataset=chorales "* | *" --dataset chorales "*) recipe=score ;;
+esac
 # More flags for one kind of step, separated by spaces: VQVAE_FLAGS="--config.training.num_steps=5000".
 read -ra vqvae_flags <<<"${VQVAE_FLAGS:-}"
 read -ra prior_flags <<<"${PRIOR_FLAGS:-}"
@@ -60,17 +74,19 @@ train_prior() { # WORKDIR, CONFIG, more flags
 #    macOS.)
 step "$python" -m musicgen_jax.prepare_data "$@" --sample_rate=16000 --out="$out/audio"
 
-# 2. The tokenizer: three streams of codes, one for every 128, 32 and 8 samples. It leaves the first sound to listen to:
-#    a held-out recording and what its codes make of it, in OUT/vqvae/reconstruction.
-step "$python" -m musicgen_jax.train_vqvae --config=configs/vqvae.py:scale=tiny --workdir="$out/vqvae" \
+# 2. The tokenizer: three streams of codes, one for every 128, 32 and 8 samples, or one stream of tones. It leaves the
+#    first sound to listen to: a held-out recording and what its codes make of it, in OUT/vqvae/reconstruction.
+kind=vqvae
+if [ "$recipe" = tones ]; then kind=tones; fi
+step "$python" -m musicgen_jax.train_vqvae --config="configs/vqvae.py:scale=tiny,kind=$kind" --workdir="$out/vqvae" \
   --config.data.path="$out/audio" ${vqvae_flags[@]+"${vqvae_flags[@]}"}
 
 # 3. Audio -> codes; scores go with them.
 step "$python" -m musicgen_jax.extract_codes --vqvae="$out/vqvae" --data="$out/audio" --out="$out/codes"
 
 models=(--top="$out/top" --middle="$out/middle" --bottom="$out/bottom")
-case " $* " in
-*" --dataset=chorales "* | *" --dataset chorales "*)
+case $recipe in
+score)
   # 4. The composer: four voices, what comes next. Then a prior for each stream: the codes that perform a score, given
   #    what came before and the stream above.
   train_prior composer configs/symbolic.py:model=transformer,tokens=grid,scale=tiny
@@ -85,7 +101,12 @@ case " $* " in
   how=("--genre=organ,flute,strings,voice" "--temperature=top:0.7,middle:0.5,bottom:0.5" --top_p=score:1)
   how+=(--guidance=top:2)
   ;;
-*)
+tones)
+  train_prior residual configs/prior.py:tier=residual,scale=tiny
+  models=(--prior="residual:$out/residual")
+  how=(--temperature=0.85)
+  ;;
+tiers)
   for tier in top middle bottom; do
     train_prior $tier configs/prior.py:tier=$tier,scale=tiny
   done

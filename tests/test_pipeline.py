@@ -25,9 +25,9 @@ FEW_STEPS = {
 }
 
 
-def run_demo(out: pathlib.Path, *flags: str) -> subprocess.CompletedProcess:
+def run_demo(out: pathlib.Path, *flags: str, recipe: str = "tiers") -> subprocess.CompletedProcess:
     command = ["bash", str(ROOT / "launch" / "demo.sh"), str(out), *flags]
-    environment = os.environ | FEW_STEPS | {"PYTHON": sys.executable, "XLA_FLAGS": xla_flags.FAST}
+    environment = os.environ | FEW_STEPS | {"PYTHON": sys.executable, "XLA_FLAGS": xla_flags.FAST, "RECIPE": recipe}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
 
 
@@ -124,6 +124,19 @@ def test_bad_flags_get_one_line(demo: pathlib.Path, tmp_path: pathlib.Path, verb
     assert len(errors) == 1 and message.format(genres=", ".join(genres)) in errors[0], result.stderr[-2000:]
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "out" / "samples.json").exists()
+
+
+@pytest.mark.slow
+def test_recordings_become_tones_where_nothing_else_is_asked_for(tmp_path: pathlib.Path, tones_folder: pathlib.Path):
+    source = ["--dataset=recordings", f"--source={tones_folder}"]
+    result = run_demo(tmp_path / "demo", *source, recipe="")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert set(np.load(tmp_path / "demo" / "samples" / "codes.npz").files) == {"residual"}
+    metrics = json.loads((tmp_path / "demo" / "report" / "metrics.json").read_text())
+    assert metrics["about"]["training_steps"] == {"vqvae": 6, "residual": 6}
+    refused = run_demo(tmp_path / "other", *source, recipe="noise")
+    assert refused.returncode == 1 and "RECIPE=noise: must be tones or tiers" in refused.stderr
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.fixture(scope="module")
