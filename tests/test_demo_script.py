@@ -78,10 +78,21 @@ def test_from_any_folder_with_names_that_a_shell_must_quote(checkout, tmp_path):
     found = commands(checkout, run(checkout, tmp_path, "my run", "--dataset=recordings", source))
     assert {words[0] for words in found} == {str(there)}
     assert source in found[0] and "--out=my run/audio" in found[0]
-    assert len(found) == 8 and not any("genre" in word or "score" in word for words in found for word in words)
+    assert len(found) == 6 and not any("genre" in word or "score" in word for words in found for word in words)
+    assert found[1][3] == "--config=configs/vqvae.py:scale=tiny,kind=tones"
+    assert found[3][3] == "--config=configs/prior.py:tier=residual,scale=tiny"
+    assert "--prior=residual:my run/residual" in found[4] and "--prior=residual:my run/residual" in found[5]
+
+
+def test_recipes_for_recordings(checkout):
+    python(checkout / ".venv" / "bin" / "python")
+    found = commands(checkout, run(checkout, checkout, "demo", "--dataset=recordings", RECIPE="tiers"))
     assert [words[3] for words in found[3:6]] == [
         f"--config=configs/prior.py:tier={tier},scale=tiny" for tier in ("top", "middle", "bottom")
     ]
+    assert "--top=demo/top" in found[6] and len(found) == 8
+    refused = run(checkout, checkout, "demo", "--dataset=recordings", RECIPE="score")
+    assert refused.returncode == 1 and "error: RECIPE=score: must be tones or tiers" in refused.stderr
 
 
 def test_the_dataset_may_be_a_word_of_its_own(checkout):
