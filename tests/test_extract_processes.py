@@ -27,9 +27,9 @@ import time
 from musicgen_jax.data import shard_files
 shard_files.RECORDS_PER_SHARD = 2
 write = shard_files.write_records
-def slowly(path, records):
+def slowly(*arguments):
     time.sleep(0.1)
-    return write(path, records)
+    return write(*arguments)
 shard_files.write_records = slowly
 from musicgen_jax import extract_codes
 from musicgen_jax.command_line import cli

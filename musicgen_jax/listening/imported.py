@@ -6,6 +6,7 @@ import pathlib
 import reprlib
 from collections.abc import Sequence
 
+from musicgen_jax import config
 from musicgen_jax.listening.ratings import CHOICES, SCALES, Answer, Choice, Discrimination, Rating
 from musicgen_jax.runtime import files, records
 from musicgen_jax.runtime.errors import UserError
@@ -54,11 +55,13 @@ def read(folder: pathlib.Path) -> Imported | None:
     if values.get("format") != FORMAT or not isinstance(values.get("answers"), list):
         raise UserError(f"{path} is damaged, or of another version: {remedy}")
     design = records.check(str, values.get("design"), f"{path}: design")
+    left_out = records.check(tuple[str, ...], values.get("left_out", []), f"{path}: left_out")
+    config.require(all(map(files.is_text, left_out)), f"{path} is damaged: left_out is no text: {remedy}")
     answers = enumerate(values["answers"])
     return Imported(
         design,
         tuple(_answer(one, design, f"{path}: answers[{number}]") for number, one in answers),
-        records.check(tuple[str, ...], values.get("left_out", []), f"{path}: left_out"),
+        left_out,
     )
 
 

@@ -52,9 +52,9 @@ def test_clipped_is_as_loud_as_before():
 def test_prints_a_line_for_each_damage_and_distance(benchmark, tmp_path):
     rng = np.random.default_rng(0)
     for index in range(2):
-        notes = np.concatenate([tone(hz, 0.5) for hz in rng.uniform(100, 2000, 24)])
+        notes = np.concatenate([tone(hz, 0.5) for hz in rng.uniform(100, 2000, 60)])
         soundfile.write(tmp_path / f"{index}.wav", notes + 1e-3 * rng.standard_normal(len(notes)), RATE)
-    done = benchmark("degradation_ladder", f"--recordings={tmp_path}", "--clip_seconds=2")
+    done = benchmark("degradation_ladder", f"--recordings={tmp_path}", "--clip_seconds=9")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(lines) == 10 and {line["damage"] for line in lines} == set(damages.DAMAGES)
     assert all(len(line["values"]) == 5 and line["num_frames"] > 50 for line in lines)

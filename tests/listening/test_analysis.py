@@ -19,16 +19,20 @@ from musicgen_jax.runtime.errors import NotFoundError, UserError
 TRUE_SCORES = {"good & <new>": 75.0, "bad": 50.0, "reference": 97.0, "anchor35": 20.0, "anchor70": 45.0}
 
 
-def ratings(num_listeners=12, num_items=5, scores=TRUE_SCORES, scale=1.0):
+def ratings(num_listeners=12, num_items=5, scores=TRUE_SCORES):
     """Of listeners who differ by 6 points of 100, and items by 4."""
     rng = np.random.default_rng(0)
     strict, hard = rng.normal(0, 6, num_listeners), rng.normal(0, 4, num_items)
+
+    def score(name, mean, listener, item):
+        shift, deviation = (0.0, 1.0) if name == "reference" else (strict[listener] + hard[item], 5.0)
+        return round(float(np.clip(mean + shift + rng.normal(0, deviation), 0, 100)), 3)
+
     return tuple(
-        Rating(f"l{n:02}", f"i{m}", name, round(value if name == "reference" else value + strict[n] + hard[m], 3), 2.0)
+        Rating(f"l{n:02}", f"i{m}", name, score(name, mean, n, m), 2.0)
         for n in range(num_listeners)
         for m in range(num_items)
-        for name, score in scores.items()
-        if (value := float(np.clip(score + rng.normal(0, 5 if name != "reference" else 1), 0, 100))) is not None
+        for name, mean in scores.items()
     )
 
 

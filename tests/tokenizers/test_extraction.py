@@ -162,11 +162,11 @@ def test_stopped_it_goes_on_and_writes_no_file_twice(
     extraction.extract(tiny_tokenizer, tiny_audio_dataset, str(tmp_path / "whole"), 4.0)
     written, write = [], shard_files.write_records
 
-    def count(path, found):
+    def count(path, *arguments):
         if len(written) == 3 and armed:
             raise KeyboardInterrupt
         written.append(path)
-        return write(path, found)
+        return write(path, *arguments)
 
     monkeypatch.setattr(shard_files, "write_records", count)
     armed = True
