@@ -31,8 +31,8 @@ from musicgen_jax.listening import preparation
 
 _LISTENERS = flags.DEFINE_integer("listeners", 100, "How many take part at once.")
 _SECONDS = flags.DEFINE_float("seconds", 10.0, "Length of each sound.")
-_PAUSE = flags.DEFINE_float("pause", 2.0, "Seconds that a listener takes for a page, on average.")
-_PAGES = flags.DEFINE_integer("pages", 4, "Pages that each answers at this pace.")
+_PAUSE = flags.DEFINE_float("pause", 10.0, "Seconds that a listener takes for a page, on average.")
+_PAGES = flags.DEFINE_integer("pages", 3, "Pages that each answers at this pace.")
 
 SAMPLE_RATE, ITEMS = 44100, 10
 

@@ -31,7 +31,7 @@ class Server:
         """As a power cut ends it."""
         self.stop(signal.SIGKILL)
 
-    def stop(self, how: signal.Signals = signal.SIGINT) -> tuple[int, str]:
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """(exit code, stderr)."""
         self._process.send_signal(how)
         with self._process.stdout, self._process.stderr:

@@ -28,7 +28,7 @@ from musicgen_jax.listening import answers, group_commit, study
 from musicgen_jax.listening.storage import Database, Listener, StoredAnswer
 from musicgen_jax.runtime.errors import UserError
 
-CHUNK_BYTES = 1 << 17
+CHUNK_BYTES = 1 << 18
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 HEADERS = {
     "cache-control": "no-store",

@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import signal
 from collections.abc import Iterator
 
 import browser
@@ -28,7 +29,7 @@ def served(folder: pathlib.Path) -> Iterator[list[str]]:
         yield server.links
     finally:
         code, said = server.stop()
-        assert code == 130 and "Traceback" not in said
+        assert code == -signal.SIGTERM and "Traceback" not in said
 
 
 @pytest.fixture(scope="module")
