@@ -55,7 +55,7 @@ def main() -> None:
         "export_webmushra": _export,
         "import_webmushra": _import,
     }
-    given = [name for name in modes if flags.FLAGS[name].value]
+    given = [name for name in modes if flags.FLAGS[name].value not in (None, "", [])]
     if given == ["power", "design"]:
         given = ["power"]
     if len(given) != 1:
