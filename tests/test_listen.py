@@ -44,6 +44,7 @@ def test_a_study_is_prepared_and_served_next(tmp_path):
         (["--serve=/nowhere", "--host=0.0.0.0"], "--host=0.0.0.0 without --url"),
         (["--serve=gs://bucket/study"], "--serve=gs://bucket/study: answers need a disk of this machine"),
         (["--power=5"], "--power needs --design"),
+        (["--power=0", "--design=mos"], "--power=0: the difference to find must be above 0"),
     ],
 )
 def test_refusals_are_one_line(arguments, message):
