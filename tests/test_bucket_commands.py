@@ -196,7 +196,7 @@ def test_what_is_refused_is_refused_in_one_line(verb, flags, message, tmp_path):
 
 def test_the_page_lists_every_path_flag():
     page = (ROOT / "docs" / "storage.md").read_text()
-    rows = {cells[1].strip(): cells[2] for cells in (line.split("|") for line in page.splitlines()) if len(cells) > 3}
+    rows = {one[1].strip(): one[2] + one[3] for one in (line.split("|") for line in page.splitlines()) if len(one) > 3}
     for verb in dispatcher.VERBS:
         code = (ROOT / "musicgen_jax" / f"{verb}.py").read_text()
         for flag in re.findall(r'cli\.define_path\(\s*"(\w+)"', code):
