@@ -55,10 +55,16 @@ def test_prints_a_line_for_each_damage_and_distance(benchmark, tmp_path):
         notes = np.concatenate([tone(hz, 0.5) for hz in rng.uniform(100, 2000, 60)])
         soundfile.write(tmp_path / f"{index}.wav", notes + 1e-3 * rng.standard_normal(len(notes)), RATE)
     done = benchmark("degradation_ladder", f"--recordings={tmp_path}", "--clip_seconds=9")
+    assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(lines) == 10 and {line["damage"] for line in lines} == set(damages.DAMAGES)
     assert all(len(line["values"]) == 5 and line["num_frames"] > 50 for line in lines)
     assert "| noise | FD-log-mel-statistics |" in done.stderr
+
+
+def test_a_clip_has_more_than_one_segment(benchmark, tmp_path):
+    done = benchmark("degradation_ladder", f"--recordings={tmp_path}", "--clip_seconds=8")
+    assert done.returncode == 1 and "--clip_seconds=8.0: must be more than two segments of 4 s" in done.stderr
 
 
 @pytest.mark.slow
