@@ -3,12 +3,17 @@
 import functools
 import pathlib
 import types
+from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from musicgen_jax import config
+from musicgen_jax import config, kinds
 from musicgen_jax.data import preparation, track
+from musicgen_jax.nn import modules
+from musicgen_jax.priors import trained
 from musicgen_jax.scores.grid import CELLS, GridTokens
 from musicgen_jax.scores.score import Score
 
@@ -81,3 +86,16 @@ def model_config(tokens: str = "grid", **changes: Any) -> config.ComposerConfig:
         "transformer": config.TransformerConfig(**settings),
     }
     return config.ComposerConfig(**(fields | changes))
+
+
+def composer_of(
+    model: config.ComposerConfig, init: Callable[[modules.Functional], tuple[modules.Tree, modules.Tree]]
+) -> trained.TrainedPrior:
+    """A composer whose weights init(its functional) makes."""
+    functional = kinds.KINDS["composer"].functional(config.ComposerTraining(model=model))
+    return trained.TrainedPrior(model, functional, init(functional), "")
+
+
+def nothing(functional: modules.Functional) -> tuple[modules.Tree, modules.Tree]:
+    """Weights that are all 0: every token is as likely."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), jax.eval_shape(functional.init, jax.random.key(0)))

@@ -1,29 +1,17 @@
 """Composers on held-out scores: every token once, in nats of a token and of a note."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_scores
 
-from musicgen_jax import config, kinds
 from musicgen_jax.codes import score_dataset
 from musicgen_jax.evaluation import composer_likelihood
-from musicgen_jax.priors import trained
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tiny_scores.prepare(tmp_path_factory.mktemp("scores") / "data")
-
-
-def composer_of(model: config.ComposerConfig, init) -> trained.TrainedPrior:
-    functional = kinds.KINDS["composer"].functional(config.ComposerTraining(model=model))
-    return trained.TrainedPrior(model, functional, init(functional), "")
-
-
-def nothing(functional):
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), jax.eval_shape(functional.init, jax.random.key(0)))
 
 
 @pytest.mark.long
@@ -32,7 +20,7 @@ def test_nats_of_tokens_and_notes(folder, tokens):
     """A model whose logits are all alike: log K a token, whatever the windows."""
     model = score_dataset.resolve(tiny_scores.model_config(tokens), folder)
     pieces = composer_likelihood.open_pieces(model, folder, "test")
-    found = composer_likelihood.evaluate_composer(composer_of(model, nothing), pieces)
+    found = composer_likelihood.evaluate_composer(tiny_scores.composer_of(model, tiny_scores.nothing), pieces)
     windows = pieces.held_out
     assert found["num_tokens"] == sum(windows.lengths)
     assert found["num_pieces"] == len(windows.pieces)
@@ -58,7 +46,7 @@ def test_random_weights_score_each_token_once(folder, context):
     """Beside NumPy: the first window scores all of its tokens, the next ones, half a window on, those behind it; one
     of 512 tokens holds a whole piece."""
     model = score_dataset.resolve(tiny_scores.model_config("grid", context=context), folder)
-    composer = composer_of(model, lambda functional: functional.init(jax.random.key(1)))
+    composer = tiny_scores.composer_of(model, lambda functional: functional.init(jax.random.key(1)))
     pieces = composer_likelihood.open_pieces(model, folder, "test")
     apply = jax.jit(lambda weights, batch: composer.functional.bind(*weights)(batch))
     expected = []

@@ -7,7 +7,6 @@ import command_line
 import pytest
 import tiny_scores
 import tiny_workdirs
-from test_composer_likelihood import composer_of, nothing
 
 from musicgen_jax import config
 from musicgen_jax.codes import score_dataset
@@ -23,7 +22,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def composer(data):
-    return composer_of(score_dataset.resolve(tiny_scores.model_config(), data), nothing)
+    return tiny_scores.composer_of(score_dataset.resolve(tiny_scores.model_config(), data), tiny_scores.nothing)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tiny_priors
 import tiny_scores
-from test_composer_likelihood import composer_of, nothing
 
 from musicgen_jax.codes import code_shards, score_dataset
 from musicgen_jax.runtime.errors import UserError
@@ -60,7 +59,7 @@ def test_composed_scores_are_played(tmp_path, monkeypatch):
     monkeypatch.setattr(trial_samples, "COMPOSED_SECONDS", 1.0)
     folder = tiny_scores.prepare(tmp_path / "data")
     model = score_dataset.resolve(tiny_scores.model_config("grid"), folder)
-    sounds = trial_samples.composed(composer_of(model, nothing))
+    sounds = trial_samples.composed(tiny_scores.composer_of(model, tiny_scores.nothing))
     assert list(sounds) == ["composed_0", "composed_1"]
     assert all(rate == 16_000 and audio.shape == (16_000,) for audio, rate in sounds.values())
     assert any(np.abs(audio).max() > 0.01 for audio, _ in sounds.values())
