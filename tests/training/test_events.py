@@ -45,15 +45,9 @@ def test_they_are_the_values_of_the_log(tmp_path):
 def test_a_run_that_is_resumed_has_each_value_once(tmp_path):
     """Killed at step 6, behind the checkpoint of step 3."""
 
-    def dies(step):
-        for index, batch in enumerate(toy.batches_from()(step)):
-            if index + step == 5:
-                raise RuntimeError("killed")
-            yield batch
-
     settings = toy.Run(training=config.TrainingConfig(num_steps=7, log_every=1, eval_every=2, checkpoint_every=3))
     with pytest.raises(RuntimeError):
-        loop.train(toy.task(), settings, tmp_path, toy.mesh(), dies, lambda: iter([toy.batch(98)]))
+        loop.train(toy.task(), settings, tmp_path, toy.mesh(), toy.dies_at(5), lambda: iter([toy.batch(98)]))
     assert [step for step, _ in scalars(tmp_path)] == [1, 2, 2, 3, 4, 4]
     (killed,) = events.files_in(tmp_path)
     with killed.open("ab") as file:

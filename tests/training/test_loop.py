@@ -46,15 +46,9 @@ def test_divergence_in_the_very_last_step(tmp_path):
 def test_interrupted_equals_uninterrupted(tmp_path):
     whole = run(tmp_path / "whole", num_steps=7)
 
-    def dies(step):
-        for index, batch in enumerate(toy.batches_from()(step)):
-            if index + step == 5:
-                raise RuntimeError("killed")
-            yield batch
-
     settings = toy.Run(training=config.TrainingConfig(num_steps=7, log_every=2, eval_every=4, checkpoint_every=3))
     with pytest.raises(RuntimeError):
-        loop.train(toy.task(), settings, tmp_path / "parts", toy.mesh(), dies, lambda: iter([toy.batch(98)]))
+        loop.train(toy.task(), settings, tmp_path / "parts", toy.mesh(), toy.dies_at(5), lambda: iter([toy.batch(98)]))
     with checkpointing.Checkpointer(tmp_path / "parts") as checkpointer:
         assert checkpointer.latest_step() == 3
     assert [line["step"] for line in metrics.read(tmp_path / "parts" / "metrics.jsonl")] == [2, 4, 4]

@@ -73,6 +73,18 @@ def batches_from(bad: tuple[int, ...] = (), width: int = 4) -> Callable[[int], I
     return batches
 
 
+def dies_at(number: int) -> Callable[[int], Iterator[dict]]:
+    """`batches_from()`, which raises RuntimeError in place of batch `number`."""
+
+    def batches(step: int) -> Iterator[dict]:
+        for index, values in enumerate(batches_from()(step)):
+            if index + step == number:
+                raise RuntimeError("killed")
+            yield values
+
+    return batches
+
+
 def mesh() -> jax.sharding.Mesh:
     return meshes.make_mesh(config.MeshConfig(), jax.devices()[:1])
 
