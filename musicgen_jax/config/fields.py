@@ -7,7 +7,15 @@ from musicgen_jax.runtime.errors import UserError
 UNKNOWN_LABEL = "unknown"
 
 # Paths in a model's config. Checkpoints need not agree on levers: they change memory and speed, not the mathematics.
-LEVERS = ("loss_chunk", "lyric_tokens", "remat", "score_notes", "transformer/attention", "transformer/remat")
+LEVERS = (
+    "loss_chunk",
+    "lyric_tokens",
+    "remat",
+    "score_notes",
+    "text_tokens",
+    "transformer/attention",
+    "transformer/remat",
+)
 # Fields younger than some checkpoints, with the value that is meant where a checkpoint does not have them.
 YOUNGER = {
     "above_dropout": 0.0,
@@ -30,6 +38,11 @@ YOUNGER = {
     "score_ahead": 0.0,
     "score_dropout": 0.0,
     "score_notes": 0,
+    "text": False,
+    "text_dropout": 0.0,
+    "text_encoder": "",
+    "text_tokens": 0,
+    "text_width": 0,
     "timing_dropout": 0.0,
     "transformer/beyond": "zero",
     "transformer/layer": "relative",

@@ -114,6 +114,7 @@ class JukeboxPriorConfig:
     vocabularies: ClassVar[dict[str, tuple[str, ...]]] = {}  # names are in files beside the weights
     num_codebooks: ClassVar[int] = 1
     score: ClassVar[bool] = False
+    text: ClassVar[bool] = False
     int8_cache: ClassVar[bool] = False
     track_seconds: ClassVar[float] = 180.0  # what the release's examples tell of a piece
     quantization: ClassVar[QuantizationConfig] = QuantizationConfig()

@@ -34,6 +34,7 @@ CONDITIONS = {
     "above": "above_dropout",
     "score": "score_dropout",
     "lyrics": "lyrics_dropout",
+    "text": "text_dropout",
 }
 BEYOND = ("zero", "clamp")  # what relative attention knows of distances beyond its table
 
@@ -176,6 +177,11 @@ class PriorConfig:
     lyrics_margin: float = 2.0  # seconds before and behind a window whose words it is told, too
     lyric_tokens: int = 0  # characters that a training window may have; read from the codes
     characters: tuple[str, ...] = ()  # vocabulary; read from the training codes
+    text: bool = False  # whether it is told the caption: the codes must have been extracted from music with captions
+    text_dropout: float = 0.0  # share of training windows whose caption is hidden; guidance needs some
+    text_encoder: str = ""  # fingerprint of what makes vectors of captions; read from the encoder
+    text_width: int = 0  # numbers of such a vector; read from the encoder
+    text_tokens: int = 0  # vectors that the caption of a training track may have; read from the codes
     loss_chunk: int = 0  # steps of each window whose logits the loss holds at a time; 0 is all of them
     transformer: TransformerConfig = dataclasses.field(default_factory=TransformerConfig)
     conditioner: ConditionerConfig = dataclasses.field(default_factory=ConditionerConfig)
@@ -200,8 +206,8 @@ class PriorConfig:
 
     def dropout_of(self, condition: str) -> float:
         """Share of training windows that are not told a condition, one of `CONDITIONS`; 0 where it is none of it."""
-        told = {"above": bool(self.upsampling), "score": self.score, "lyrics": self.lyrics}.get(condition, True)
-        return getattr(self, CONDITIONS[condition]) if told else 0.0
+        told = {"above": bool(self.upsampling)} | {name: getattr(self, name) for name in ("score", "lyrics", "text")}
+        return getattr(self, CONDITIONS[condition]) if told.get(condition, True) else 0.0
 
     @property
     def multiple(self) -> int:
@@ -240,6 +246,8 @@ class PriorConfig:
         require_range("model.score_notes", self.score_notes, 0, 2**24)
         require_range("model.lyrics_margin", self.lyrics_margin, 0, 600)
         require_range("model.lyric_tokens", self.lyric_tokens, 0, 2**20)
+        require_range("model.text_width", self.text_width, 0, 2**20)
+        require_range("model.text_tokens", self.text_tokens, 0, 2**20)
         require(self.loss_chunk >= 0, f"model.loss_chunk={self.loss_chunk}: must be 0 (all codes at once) or more")
         self.transformer.validate()
         self.conditioner.validate()
