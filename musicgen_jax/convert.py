@@ -7,12 +7,15 @@ The first reads FILE and writes the workdir DIR, the second reads DIR and writes
 """
 
 import pathlib
+import types
 
 from absl import flags
 
 from musicgen_jax.command_line import cli
 
-_SOURCE = flags.DEFINE_enum("source", None, ["jukebox"], "Whose checkpoint it is.", required=True)
+SOURCES = ("jukebox",)  # each a module of `conversion`: see `_source`
+
+_SOURCE = flags.DEFINE_enum("source", None, SOURCES, "Whose checkpoint it is.", required=True)
 _CHECKPOINT = cli.define_path(
     "checkpoint",
     None,
@@ -41,24 +44,38 @@ _TIER = flags.DEFINE_enum(
 
 def main() -> None:
     """Flags -> parts -> one call."""
-    from musicgen_jax import kinds, model_card
-    from musicgen_jax.command_line import closing
+    from musicgen_jax import config
+
+    config.require(
+        not _TIER.value or _SOURCE.value == "jukebox", f"`tier`={_TIER.value}: only files of Jukebox have tiers"
+    )
+    source, checkpoint, workdir = _source(), pathlib.Path(_CHECKPOINT.value), pathlib.Path(_OUT.value)
+    print(source.LICENCE)
+    if _DIRECTION.value == "export":
+        source.export_checkpoint(workdir, checkpoint)
+        return
+    source.import_checkpoint(checkpoint, workdir, **{"tier": _TIER.value} if _TIER.value else {})
+    _say_imported(workdir, source.LICENCE)
+
+
+def _source() -> types.ModuleType:
+    """Who knows files of --source, by its LICENCE, import_checkpoint(FILE, DIR) and export_checkpoint(DIR, FILE)."""
     from musicgen_jax.conversion import jukebox
 
-    print(jukebox.LICENCE)
-    checkpoint, workdir = pathlib.Path(_CHECKPOINT.value), pathlib.Path(_OUT.value)
-    if _DIRECTION.value == "import":
-        jukebox.import_checkpoint(checkpoint, workdir, _TIER.value)
-        found = {
-            str(place): kinds.in_folder(place) for place in (workdir, *sorted(workdir.iterdir())) if place.is_dir()
-        }
-        for place, kind in found.items():
-            if kind is not None:
-                model_card.write(place, jukebox.LICENCE)
-        tokenizer = next((place for place, kind in found.items() if kind is kinds.KINDS["vqvae"]), "")
-        closing.after_convert(str(workdir), tokenizer, kinds.KINDS["jukebox_prior"] in found.values())
-    else:
-        jukebox.export_checkpoint(workdir, checkpoint)
+    return {"jukebox": jukebox}[_SOURCE.value]
+
+
+def _say_imported(workdir: pathlib.Path, licence: str) -> None:
+    """Writes the card of each model in a folder, and says how they are tried."""
+    from musicgen_jax import kinds, model_card
+    from musicgen_jax.command_line import closing
+
+    places = [place for place in (workdir, *sorted(workdir.iterdir())) if place.is_dir()]
+    found = {str(place): kind for place in places if (kind := kinds.in_folder(place)) is not None}
+    for place in found:
+        model_card.write(place, licence)
+    tokenizer = next((place for place, kind in found.items() if kind.data == "audio"), "")
+    closing.after_convert(str(workdir), tokenizer, any(kind.data != "audio" for kind in found.values()))
 
 
 if __name__ == "__main__":

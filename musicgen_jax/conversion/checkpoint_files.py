@@ -55,15 +55,36 @@ def read(path: pathlib.Path) -> dict[str, StoredTensor]:
       NotFoundError: no such file.
       UserError: not such a file, or a pickle that holds more than tensors; or the library that reads it is missing.
     """
+    return read_wrapped(path, "model")[0]
+
+
+def read_wrapped(path: pathlib.Path, under: str) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
+    """As `read`, of a torch pickle also what it has beside its tensors.
+
+    Args:
+      path: of the file.
+      under: key of the tensors in a torch pickle, {under: {name: tensor}, ...}; without it the pickle is the tensors.
+
+    Returns:
+      ({name: tensor}, everything else: numbers, text and containers of them; {} for other files).
+
+    Raises:
+      NotFoundError, UserError: as `read`.
+    """
     if not path.is_file():
         raise NotFoundError(f"no such file: {path}; pass a .safetensors, .pth.tar, .pt, .bin or {INDEX_SUFFIX} file")
     if path.name.endswith(INDEX_SUFFIX):
-        return _read_shards(path)
-    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+        return _read_shards(path), {}
+    return (_read_safetensors(path), {}) if path.suffix == ".safetensors" else _read_torch(path, under)
 
 
-def write(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Writes a .safetensors file, or a torch pickle of {"model": tensors}, as the suffix says.
+def write(
+    path: pathlib.Path,
+    tensors: Mapping[str, np.ndarray],
+    under: str = "model",
+    beside: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a .safetensors file, or a torch pickle of {under: tensors} and of what is `beside` it, as the suffix says.
 
     Raises:
       UserError: another suffix, or torch is missing.
@@ -74,12 +95,35 @@ def write(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
         return
     check_suffix(path)
     torch = _library("torch", path)
-    state = {"model": {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}}
+    state = {under: {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}, **(beside or {})}
     with path.open("wb") as file, files.blamed_on(path):
         try:
             torch.save(state, file)
         except RuntimeError as error:  # torch's own, after what write() said
             raise error.__context__ if isinstance(error.__context__, OSError) else error from error
+
+
+def export(
+    path: pathlib.Path,
+    tensors: Mapping[str, np.ndarray],
+    under: str = "model",
+    beside: Mapping[str, Any] | None = None,
+) -> None:
+    """As `write`, but a file is there only when it is whole; its folder is made, and a line on stdout says so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial.{path.name}")  # keeps the extension, which chooses the format
+    try:
+        write(partial, tensors, under, beside)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    print(f"{path}: {len(tensors)} tensors")
+
+
+def check_new(path: pathlib.Path) -> None:
+    """UserError unless `export` may write there: no such file yet, and an extension that names a format."""
+    check_suffix(path)
+    config.require(not path.exists(), f"{path} exists; remove it or choose another `checkpoint`")
 
 
 def check_suffix(path: pathlib.Path) -> None:
@@ -154,7 +198,7 @@ def _write_safetensors(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) ->
             file.write(np.ascontiguousarray(array).data)
 
 
-def _read_torch(path: pathlib.Path) -> dict[str, StoredTensor]:
+def _read_torch(path: pathlib.Path, under: str) -> tuple[dict[str, StoredTensor], dict[str, Any]]:
     torch = _library("torch", path)
     # Files of torch 1.6 and later are zip archives, whose tensors stay on disk until they are touched.
     with files.reading(path, "it is no whole torch file of tensors; fetch it again"):
@@ -163,8 +207,9 @@ def _read_torch(path: pathlib.Path) -> dict[str, StoredTensor]:
             _check_zip(path)
     with _refusing(path):
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    tensors = loaded.get("model", loaded) if isinstance(loaded, dict) else None
-    config.require(isinstance(tensors, dict), f"{path} holds no named tensors, neither by themselves nor as 'model'")
+    tensors = loaded.get(under, loaded) if isinstance(loaded, dict) else None
+    config.require(isinstance(tensors, dict), f"{path} holds no named tensors, neither by themselves nor as {under!r}")
+    beside = {} if tensors is loaded else {name: value for name, value in loaded.items() if name != under}
     others = [str(name) for name, value in tensors.items() if not (isinstance(name, str) and _is_plain(torch, value))]
     config.require(not others, f"{path} holds something else than tensors under {', '.join(others)}")
     _require_readable(path, {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()})
@@ -176,7 +221,7 @@ def _read_torch(path: pathlib.Path) -> dict[str, StoredTensor]:
         for name, tensor in tensors.items()
     }
     config.require(len(named) == len(tensors), f"{path} holds some tensors twice, with and without `module.`")
-    return named
+    return named, beside
 
 
 def _is_plain(torch: types.ModuleType, value: Any) -> bool:

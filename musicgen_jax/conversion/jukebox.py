@@ -112,8 +112,7 @@ def export_checkpoint(workdir: pathlib.Path, checkpoint: pathlib.Path) -> None:
       NotFoundError: no workdir.
       UserError: `checkpoint` exists or has another extension; the model has parts that Jukebox's has not.
     """
-    checkpoint_files.check_suffix(checkpoint)
-    config.require(not checkpoint.exists(), f"{checkpoint} exists; remove it or choose another `checkpoint`")
+    checkpoint_files.check_new(checkpoint)
     if kinds.in_folder(workdir) is kinds.KINDS["jukebox_prior"]:
         _, (params, buffers), model = pretrained.load_jukebox_prior(str(workdir))
         table = jukebox_prior.weights(model)
@@ -123,15 +122,7 @@ def export_checkpoint(workdir: pathlib.Path, checkpoint: pathlib.Path) -> None:
     if checkpoint.suffix == ".safetensors":
         table = hugging_face_names.rename(table)
     console.say_devices()
-    tensors = weight_table.to_published(table, {"params": params, "buffers": buffers})
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    partial = checkpoint.with_name(f".partial.{checkpoint.name}")  # keeps the extension, which chooses the format
-    try:
-        checkpoint_files.write(partial, tensors)
-        partial.replace(checkpoint)
-    finally:
-        partial.unlink(missing_ok=True)
-    print(f"{checkpoint}: {len(tensors)} tensors")
+    checkpoint_files.export(checkpoint, weight_table.to_published(table, {"params": params, "buffers": buffers}))
 
 
 def _write_native(model: Model, tensors: Tensors, workdir: pathlib.Path) -> None:
