@@ -11,7 +11,8 @@ export JAX_PLATFORMS ?= cpu
 # Tests compile many small programs: keep them between runs, and for a fresh clone too.
 TEST_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/musicgen_jax/tests
 TEST_ENV := JAX_COMPILATION_CACHE_DIR=$(TEST_CACHE) JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.05
-PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS)
+# A process that crashed is not replaced: what it was doing is told at once.
+PYTEST := $(TEST_ENV) $(BIN)/python -m pytest -n $(WORKERS) --max-worker-restart=0
 # What depends on the releases of JAX, Flax, Orbax and Grain: arrays, modules, meshes, checkpoints, loaders.
 STACK := $(addprefix tests/,test_cli.py test_generation.py training sharding transformer priors sampling diffusion \
 	data/test_loader.py codes/test_code_dataset.py quantizers/test_quantizer.py tokenizers/test_loss.py \

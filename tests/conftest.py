@@ -17,6 +17,7 @@ import xla_flags
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", xla_flags.FAST)  # `XLA_FLAGS= make test` compiles as production does
+os.environ["XLA_FLAGS"] += xla_flags.PATIENT
 
 import jax
 import numpy as np
@@ -33,6 +34,8 @@ from musicgen_jax.tokenizers import extraction
 from musicgen_jax.tokenizers.vqvae import vqvae_tokenizer
 
 jax.config.update("jax_num_cpu_devices", 8)  # takes effect because nothing above has asked for a device
+# Steps that wait for each other's devices in one pool of threads can come to a standstill: one program at a time.
+jax.config.update("jax_cpu_enable_async_dispatch", False)
 pytest_plugins = ["time_limit", "benchmark_call"]
 # Tracing makes many objects and few cycles: a tenth of its time went into collections of what was imported above.
 gc.freeze()

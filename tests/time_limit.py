@@ -4,9 +4,13 @@ What counts is CPU time: of this process with all its threads, and of the proces
 Processes that crowd each other out of the caches take more of it: on a machine with more to do than it has processors
 the limit grows with its load. A test that waits instead of working is found by the clock on the wall, of which
 a tenth counts. Fixtures of a module or of the session are shared: they count for no test, but are listed.
+
+What stands still, fixtures included, for STANDSTILL seconds ends its process with the stack of every thread.
 """
 
+import faulthandler
 import os
+import sys
 import time
 from collections.abc import Iterator
 
@@ -17,11 +21,21 @@ import pytest
 # the limit catches only what has gone wrong.
 LIMIT = 5.0 if "xla_cpu_use_fusion_emitters=false" in os.environ["XLA_FLAGS"] else 60.0
 LISTED = 15
+STANDSTILL = 1200
 
 
 def cpu_seconds() -> float:
     used = os.times()
     return used.user + used.system + used.children_user + used.children_system + command_line.children_seconds()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    faulthandler.dump_traceback_later(STANDSTILL, exit=True, file=sys.__stderr__)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,3 +7,6 @@ import importlib.metadata
 FAST = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1" + (
     " --xla_cpu_use_fusion_emitters=false" if importlib.metadata.version("jax").startswith("0.10.") else ""
 )
+
+# Where eight devices share two processors, one may be late by more than the 40 s after which XLA ends the process.
+PATIENT = " --xla_cpu_collective_call_terminate_timeout_seconds=600 --xla_cpu_collective_timeout_seconds=600"
