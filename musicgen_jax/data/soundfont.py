@@ -1,16 +1,18 @@
 """MIDI files played by FluidSynth with a General MIDI soundfont: all instruments and drums, as the file names them."""
 
 import contextlib
+import dataclasses
+import functools
 import hashlib
 import pathlib
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from musicgen_jax.data import audio_io, rendering
+from musicgen_jax.data import audio_io, rendering, track
 from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import UserError
 
@@ -37,6 +39,40 @@ def checked(soundfont: str) -> str:
             raise UserError(f"`soundfont`={soundfont} is no soundfont: it begins with {header!r}; pass an .sf2 file")
         file.seek(0)
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def player(render: str, soundfont: str, sample_rate: int) -> Callable[[list[track.Track]], list[track.Track]]:
+    """What makes of tracks with the scores of MIDI files what was asked for: the same, or tracks with audio.
+
+    Args:
+      render: what of the package's synthesizer plays them, see `rendering.timbres_of`; "" for none.
+      soundfont: with which FluidSynth plays them; "" for none.
+      sample_rate: Hz.
+
+    Raises:
+      UserError: both are given; no such timbre; or as `checked`.
+    """
+    if render and soundfont:
+        raise UserError(f"`render`={render} and `soundfont`={soundfont}: pass one of them")
+    if render:
+        rendering.timbres_of(render)
+        return lambda items: rendering.rendered(items, render, sample_rate)
+    if not soundfont:
+        return lambda items: items
+    return functools.partial(_with_audio, soundfont=soundfont, digest=checked(soundfont), rate=sample_rate)
+
+
+def _with_audio(items: list[track.Track], soundfont: str, digest: str, rate: int) -> list[track.Track]:
+    return [
+        dataclasses.replace(
+            item,
+            hash=hashlib.sha256(f"{item.hash} {digest}".encode()).hexdigest(),
+            sample_rate=rate,
+            channels=1,
+            blocks=functools.partial(blocks, item.score_from.args[0], soundfont, item.duration, rate),
+        )
+        for item in items
+    ]
 
 
 def blocks(path: str, soundfont: str, seconds: float, sample_rate: int) -> Iterator[np.ndarray]:

@@ -17,7 +17,6 @@ import functools
 import hashlib
 import pathlib
 import re
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -83,7 +82,7 @@ def tracks(
       UserError: no folder, no MIDI file in it, no such timbre or soundfont, or both.
     """
     del seed
-    finish = _finish(render, soundfont, sample_rate)
+    finish = soundfonts.player(render, soundfont, sample_rate)
     paths, _, unlisted = _find(source)
     msd = _Msd.beside(source)
     read = functools.partial(read_facts, sample_rate=sample_rate if render else 0)
@@ -191,31 +190,6 @@ def grouped(kept: list[_Kept], msd: _Msd) -> list[str]:
     clusters.unite_equal([artist.casefold() for artist in msd.artists(one)] for one in kept)
     clusters.unite_alike([one.facts.sketch for one in kept], melodic_shingles.ALIKE)
     return [kept[root].facts.digest for root in clusters.roots()]
-
-
-def _finish(render: str, soundfont: str, sample_rate: int) -> Callable[[list[track.Track]], list[track.Track]]:
-    """What makes of tracks with scores what was asked for: the same, or tracks with audio."""
-    if render and soundfont:
-        raise UserError(f"`render`={render} and `soundfont`={soundfont}: pass one of them")
-    if render:
-        rendering.timbres_of(render)
-        return lambda items: rendering.rendered(items, render, sample_rate)
-    if not soundfont:
-        return lambda items: items
-    return functools.partial(_played, soundfont=soundfont, digest=soundfonts.checked(soundfont), rate=sample_rate)
-
-
-def _played(items: list[track.Track], soundfont: str, digest: str, rate: int) -> list[track.Track]:
-    return [
-        dataclasses.replace(
-            item,
-            hash=hashlib.sha256(f"{item.hash} {digest}".encode()).hexdigest(),
-            sample_rate=rate,
-            channels=1,
-            blocks=functools.partial(soundfonts.blocks, item.score_from.args[0], soundfont, item.duration, rate),
-        )
-        for item in items
-    ]
 
 
 def notes(source: str) -> dict[str, object]:

@@ -6,7 +6,7 @@ wrote down what was played.
     2018/NAME.midi            what was played, within 3 ms of it, pedals included
 
 Where there are no recordings at all, as in the archive of MIDI files alone, the data set has scores alone; where some
-are missing, these are rejected. With `render` the synthesizer plays the scores instead.
+are missing, these are rejected. With `render` the synthesizer plays the scores instead, with `soundfont` FluidSynth.
 """
 
 import csv
@@ -18,12 +18,13 @@ import pathlib
 from typing import NamedTuple
 
 from musicgen_jax.data import audio_check, manifest, rendering, track, workers
+from musicgen_jax.data import soundfont as soundfonts
 from musicgen_jax.data.sources import folder, sidecars
 from musicgen_jax.runtime import console, files, progress_report
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.scores import midi
 
-OPTIONS = ("render",)
+OPTIONS = ("render", "soundfont")
 KIND = "aligned"  # of a score that was written down by the instrument as it was recorded
 COLUMNS = ("canonical_composer", "canonical_title", "split", "year", "midi_filename", "audio_filename")
 MAX_CSV_BYTES = 1 << 26
@@ -48,7 +49,7 @@ class Row(NamedTuple):
 
 
 def tracks(
-    source: str, sample_rate: int, seed: int, num_workers: int, render: str = ""
+    source: str, sample_rate: int, seed: int, num_workers: int, render: str = "", soundfont: str = ""
 ) -> tuple[list[track.Track], list[track.Rejection]]:
     """The performances that the table lists, in its order; recordings are not read yet, MIDI files where there are no
     recordings to take.
@@ -59,28 +60,29 @@ def tracks(
       seed: unused.
       num_workers: processes that read MIDI files, 0 for none; the result does not depend on it.
       render: "" takes the recordings; else the scores are played, see `rendering.timbres_of`.
+      soundfont: in its place, a soundfont with which FluidSynth plays them.
 
     Returns:
       Tracks; and what was rejected: damaged rows, missing recordings, and of scores alone unreadable ones.
 
     Raises:
-      UserError: no such folder, no table in it, or one without the columns; no such timbre.
+      UserError: no such folder, no table in it, or one without the columns; no such timbre or soundfont, or both.
     """
     del seed
-    if render:
-        rendering.timbres_of(render)
+    finish = soundfonts.player(render, soundfont, sample_rate)
+    plays = bool(render or soundfont)
     table = _table(source)
     rows, rejected = read_rows(table)
     folder_of = table.parent
     recorded = [row for row in rows if (folder_of / row.audio).is_file()]
-    if recorded and not render:
+    if recorded and not plays:
         there = set(recorded)
         rejected += [_missing(row) for row in rows if row not in there]
         return [_recording(row, folder_of) for row in recorded], rejected
-    if not render:
-        console.say(f"note: {source} has no recordings: the data set has scores alone (render plays them)")
+    if not plays:
+        console.say(f"note: {source} has no recordings: the data set has scores alone (render or soundfont plays them)")
     scored, unfit = _scores(rows, folder_of, num_workers, sample_rate if render else 0)
-    return (rendering.rendered(scored, render, sample_rate) if render else scored), rejected + unfit
+    return finish(scored), rejected + unfit
 
 
 def checked(item: track.Track, facts: audio_check.AudioFacts) -> track.Track:
@@ -180,7 +182,7 @@ def _recording(row: Row, folder_of: pathlib.Path) -> track.Track:
 
 
 def _missing(row: Row) -> track.Rejection:
-    remedy = "unpack the archive with the recordings, or play the scores: --render=synthesizer"
+    remedy = "unpack the archive with the recordings, or play the scores: --render=synthesizer, --soundfont=FILE.sf2"
     return track.Rejection(files.describe_path(row.audio), f"recording missing: {remedy}")
 
 

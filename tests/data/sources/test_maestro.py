@@ -10,7 +10,7 @@ import soundfile
 import tiny_scores
 
 from musicgen_jax.codes import score_reader
-from musicgen_jax.data import manifest, preparation, shards
+from musicgen_jax.data import manifest, preparation, shards, soundfont
 from musicgen_jax.data.sources import maestro
 from musicgen_jax.ddsp import timbres
 from musicgen_jax.runtime.errors import UserError
@@ -116,6 +116,21 @@ def test_scores_are_played_on_request(folder):
     assert rows["2004/d.midi"].split == "test" and rows["2018/a.midi"].labels["artist"] == "Franz Liszt"
     with pytest.raises(UserError, match="render=harp"):
         prepare(folder, render="harp")
+
+
+def test_scores_are_played_with_a_soundfont(folder, monkeypatch):
+    put_midi(folder)
+    put_audio(folder, "a")
+    (folder / "x.sf2").write_bytes(b"RIFF\0\0\0\0sfbk")
+    monkeypatch.setattr(soundfont.shutil, "which", lambda name: "/somewhere")
+    played = []
+    monkeypatch.setattr(soundfont, "blocks", lambda path, *of: played.append((path, *of)) or iter([np.ones(9000)]))
+    tracks, _ = maestro.tracks(str(folder), 8000, 0, 0, soundfont=str(folder / "x.sf2"))
+    assert [item.track_id for item in tracks] == [row[4] for row in ROWS]
+    assert len(np.concatenate(list(tracks[0].blocks()))) == 9000
+    assert played == [(str(folder / ROWS[0][4]), str(folder / "x.sf2"), tracks[0].duration, 8000)]
+    with pytest.raises(UserError, match="pass one of them"):
+        maestro.tracks(str(folder), 8000, 0, 0, "organ", str(folder / "x.sf2"))
 
 
 def test_scores_that_cannot_be_played(folder):
