@@ -13,7 +13,7 @@ from absl import flags
 
 from musicgen_jax.command_line import cli
 
-SOURCES = ("jukebox",)  # each a module of `conversion`: see `_source`
+SOURCES = ("jukebox", "t5")  # each a module of `conversion`: see `_source`
 
 _SOURCE = flags.DEFINE_enum("source", None, SOURCES, "Whose checkpoint it is.", required=True)
 _CHECKPOINT = cli.define_path(
@@ -60,9 +60,9 @@ def main() -> None:
 
 def _source() -> types.ModuleType:
     """Who knows files of --source, by its LICENCE, import_checkpoint(FILE, DIR) and export_checkpoint(DIR, FILE)."""
-    from musicgen_jax.conversion import jukebox
+    from musicgen_jax.conversion import jukebox, t5
 
-    return {"jukebox": jukebox}[_SOURCE.value]
+    return {"jukebox": jukebox, "t5": t5}[_SOURCE.value]
 
 
 def _say_imported(workdir: pathlib.Path, licence: str) -> None:
@@ -74,6 +74,9 @@ def _say_imported(workdir: pathlib.Path, licence: str) -> None:
     found = {str(place): kind for place in places if (kind := kinds.in_folder(place)) is not None}
     for place in found:
         model_card.write(place, licence)
+    if [kind.config.kind for kind in found.values()] == ["t5"]:
+        closing.after_convert_text(str(workdir))
+        return
     tokenizer = next((place for place, kind in found.items() if kind.data == "audio"), "")
     closing.after_convert(str(workdir), tokenizer, any(kind.data != "audio" for kind in found.values()))
 

@@ -19,6 +19,7 @@ from musicgen_jax.priors import code_task, jukebox, jukebox_labels, prior, publi
 from musicgen_jax.runtime import console, files
 from musicgen_jax.runtime.errors import NotFoundError, UserError
 from musicgen_jax.sharding import meshes
+from musicgen_jax.text import text_encoder
 from musicgen_jax.tokenizers.adversarial import adversarial
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 from musicgen_jax.tokenizers.vqvae import vqvae_task, vqvae_tokenizer
@@ -141,6 +142,18 @@ KINDS: dict[str, Kind] = {
             functional=_jukebox_functional,
             task=None,
             load=_load_jukebox,
+        ),
+        Kind(
+            config.T5Config,
+            name="a text encoder",
+            written_by="convert --source=t5",
+            trained_by="",
+            data="",
+            functional=text_encoder.functional,
+            task=None,
+            load=lambda model, restore: text_encoder.TextEncoder(
+                model, restore(text_encoder.functional(model), _FLOAT)
+            ),
         ),
     )
 }

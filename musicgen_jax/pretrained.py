@@ -14,6 +14,7 @@ from musicgen_jax.nn import modules
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime import files, records
 from musicgen_jax.sharding import meshes
+from musicgen_jax.text import text_encoder
 from musicgen_jax.tokenizers.adversarial import adversarial
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 from musicgen_jax.training import checkpointing
@@ -94,6 +95,18 @@ def load_jukebox_prior(
     return prior.functional, prior.weights, prior.config
 
 
+def load_text_encoder(workdir: str) -> text_encoder.TextEncoder:
+    """The text encoder that convert wrote, with the vocabulary beside it.
+
+    Raises:
+      NotFoundError: no such workdir, no complete checkpoint in it, or no spiece.model.
+      UserError: the folder holds something else, one of its files is damaged, or sentencepiece is not installed.
+    """
+    run = kinds.read_run(workdir, "t5")
+    vocabulary = text_encoder.read_vocabulary(workdir)  # before the weights, which take longer
+    return _load(workdir, run).with_vocabulary(vocabulary)
+
+
 def training_steps(workdir: str) -> int:
     """Step of the checkpoint that is loaded from a workdir; 0 where its weights were not trained there."""
     with checkpointing.Checkpointer(pathlib.Path(workdir)) as checkpointer:
@@ -101,10 +114,13 @@ def training_steps(workdir: str) -> int:
 
 
 def name_of_model(workdir: pathlib.Path) -> str:
-    """The stream whose codes a trained model in a folder is of, "vqvae" for a tokenizer; "" where there is none."""
+    """The stream whose codes a trained model in a folder is of, "vqvae" for a tokenizer; "" where there is none, or a
+    text encoder."""
     kind = kinds.in_folder(workdir)
-    if kind is None or kind.data == "audio":
-        return "" if kind is None else "vqvae"
+    if kind is None or kind is kinds.KINDS["t5"]:
+        return ""
+    if kind.data == "audio":
+        return "vqvae"
     path = workdir / "config.json"
     values = files.read_json(path)
     model = records.check(dict[str, Any], values.get("model", values), f"{path}: model")  # published: no run around it

@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "transformer": {"config", "sharding", "nn.parameters", "nn.tables"},
     "data": {"config", "sharding", "scores", "ddsp"},
     "codes": {"config", "sharding", "scores", "data"},
+    "text": {"config", "nn"},
     "quantizers": {"config", "nn.parameters"},
     "tokenizers": {
         *("config", "nn", "audio", "ddsp", "data", "codes", "sharding", "quantizers"),
@@ -51,16 +52,16 @@ MAY_IMPORT = {
     "compression": {
         *("config", "nn", "sharding", "transformer", "priors", "data", "codes", "evaluation", "training"),
     },
-    "kinds": {"config", "codes.layout", "nn", "sharding", "tokenizers", "priors", "diffusion", "training"},
+    "kinds": {"config", "codes.layout", "nn", "sharding", "tokenizers", "text", "priors", "diffusion", "training"},
     "pretrained": {
-        *("config", "nn", "sharding", "tokenizers", "priors", "diffusion", "compression", "training", "kinds"),
+        *("config", "nn", "sharding", "tokenizers", "text", "priors", "diffusion", "compression", "training", "kinds"),
     },
     "model_card": {"kinds", "data.licences", "training.metrics"},
     "diffusion": {"config", "nn", "sharding", "conditions", "priors", "data", "codes", "sampling", "training"},
     "composition": {"config", "priors", "pretrained", "sampling", "scores"},
     "generation": {"composition", "config", "scores", "codes", "tokenizers", "priors", "pretrained", "sampling"},
     "planning": {"priors.jukebox_batch", "config", "nn", "sharding", "transformer", "codes", "kinds", "training"},
-    "conversion": {"config", "nn", "priors", "kinds", "pretrained", "training.checkpointing"},
+    "conversion": {"config", "nn", "text", "priors", "kinds", "pretrained", "training.checkpointing"},
 }
 
 

@@ -25,8 +25,9 @@ RUNS = {
     "diffusion": config.DiffusionTraining(model=tiny_diffusion.model_config("middle"), data=DATA),
     "composer": config.ComposerTraining(model=tiny_scores.model_config(), data=DATA),
     "jukebox_prior": config.JukeboxPriorConfig(),
+    "t5": config.T5Config(),
 }
-YOUNG = ("residual", "composer")  # whose folders have always said it
+YOUNG = ("residual", "composer", "t5")  # whose folders have always said it
 
 
 def as_before(values: dict[str, Any]) -> dict[str, Any]:

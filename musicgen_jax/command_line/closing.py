@@ -155,6 +155,12 @@ def after_convert(out: str, tokenizer: str, holds_priors: bool) -> None:
         console.say(f"      {pathlib.Path(out).absolute().parent}")
 
 
+def after_convert_text(out: str) -> None:
+    """Says what a text encoder is for."""
+    more = {"config": "configs/prior.py:text=true", "workdir": "DIR", "config.data.path": "CODES", "text_encoder": out}
+    console.say_next("train_prior", more)
+
+
 def after_plan(verb: str, fits: bool) -> None:
     """Says how the run that was planned is started, if it fits."""
     if fits:

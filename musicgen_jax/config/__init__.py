@@ -21,6 +21,7 @@ from musicgen_jax.config.prior import (
     TransformerConfig,
 )
 from musicgen_jax.config.residual import ResidualVQVAEConfig, ResidualVQVAETraining
+from musicgen_jax.config.text_encoder import FEED_FORWARDS, T5Config
 from musicgen_jax.config.training import DataConfig, MeshConfig, OptimizerConfig, TrainingConfig
 from musicgen_jax.config.vqvae import (
     AdversarialConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "ATTENTIONS",
     "CACHE_DTYPES",
     "CONDITIONS",
+    "FEED_FORWARDS",
     "IMPORTANCES",
     "MAX_SEED",
     "MODES",
@@ -69,6 +71,7 @@ __all__ = [
     "ResidualVQVAEConfig",
     "ResidualVQVAETraining",
     "Streams",
+    "T5Config",
     "TierConfig",
     "TrainingConfig",
     "TransformerConfig",

@@ -6,9 +6,10 @@ under both names, or under one of them.
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from musicgen_jax import config
@@ -124,6 +125,38 @@ def to_native(table: Iterable[Weight], tensors: Mapping[str, Any], abstract: Tre
 def to_published(table: Iterable[Weight], tree: Tree) -> dict[str, np.ndarray]:
     """Inverse of `to_native`: {published name: array}, views where the layout allows; tied weights under all names."""
     return {weight.name: weight.published(np.asarray(leaf(tree, weight.path))) for weight in table}
+
+
+def unstacked(tree: Tree, path: Path, count: int) -> Tree:
+    """A tree in which each array below `path`, whose leading axis numbers `count` layers, is {layer: array}: tables of
+    published files, which have an array a layer, point into it."""
+
+    def taken(array: Any, layer: int) -> Any:
+        shape_alone = isinstance(array, jax.ShapeDtypeStruct)
+        return jax.ShapeDtypeStruct(array.shape[1:], array.dtype) if shape_alone else array[layer]
+
+    return _changed_below(tree, path, lambda array: {layer: taken(array, layer) for layer in range(count)})
+
+
+def stacked(tree: Tree, path: Path) -> Tree:
+    """Inverse of `unstacked`; the layers' arrays are copied, array by array."""
+
+    def joined(layers: Tree) -> np.ndarray:
+        return np.stack([layers.pop(layer) for layer in sorted(layers)])
+
+    return _changed_below(tree, path, joined, lambda node: 0 in node)
+
+
+def _changed_below(
+    tree: Tree, path: Path, change: Callable[[Any], Any], is_leaf: Callable[[Tree], bool] = lambda node: False
+) -> Tree:
+    """The tree with `change` of every leaf below `path`."""
+    if path:
+        return tree | {path[0]: _changed_below(tree[path[0]], path[1:], change, is_leaf)}
+    return {
+        key: _changed_below(node, (), change, is_leaf) if isinstance(node, dict) and not is_leaf(node) else change(node)
+        for key, node in tree.items()
+    }
 
 
 def leaf(tree: Tree, path: Path) -> Any:
