@@ -21,6 +21,8 @@ from musicgen_jax.runtime.errors import NotFoundError, UserError
 from musicgen_jax.sharding import meshes
 from musicgen_jax.text import text_encoder
 from musicgen_jax.tokenizers.adversarial import adversarial
+from musicgen_jax.tokenizers.codec import codec_task
+from musicgen_jax.tokenizers.encodec import encodec, encodec_tokenizer
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 from musicgen_jax.tokenizers.vqvae import vqvae_task, vqvae_tokenizer
 from musicgen_jax.training import state
@@ -114,6 +116,12 @@ KINDS: dict[str, Kind] = {
     for kind in (
         Kind(config.VQVAETraining, name="a three-tier tokenizer", written_by="train_vqvae or convert", **_TOKENIZER),
         Kind(config.ResidualVQVAETraining, name="a residual tokenizer", written_by="train_vqvae", **_TOKENIZER),
+        Kind(
+            config.EncodecTraining,
+            name="an EnCodec",
+            written_by="train_vqvae, with configs/encodec.py, or convert --source=encodec",
+            **codec_task.facts(encodec.Encodec, encodec_tokenizer.EncodecTokenizer, encodec_tokenizer.layout_of),
+        ),
         Kind(
             config.PriorTraining,
             name="a prior",

@@ -16,6 +16,8 @@ from musicgen_jax.runtime import files, records
 from musicgen_jax.sharding import meshes
 from musicgen_jax.text import text_encoder
 from musicgen_jax.tokenizers.adversarial import adversarial
+from musicgen_jax.tokenizers.codec import codec_task
+from musicgen_jax.tokenizers.encodec import chunks, encodec
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 from musicgen_jax.training import checkpointing
 
@@ -34,6 +36,14 @@ def load_vqvae_weights(workdir: str) -> tuple[config.VQVAETraining, modules.Tree
     """(config, parameters, buffers) of the tiers that `load_vqvae` takes; raises as it."""
     run = kinds.read_run(workdir, "vqvae")
     return run, *adversarial.tiers_alone(run, _restore(workdir, run.model, adversarial.functional(run)))
+
+
+def load_encodec(workdir: str) -> chunks.ChunkCodec:
+    """An EnCodec as a codec of recordings, mono or stereo, from the workdir of train_vqvae or convert; raises as
+    `load_vqvae`."""
+    run = kinds.read_run(workdir, "encodec")
+    restore = functools.partial(_restore, workdir, run.model)
+    return chunks.ChunkCodec(run.model, *codec_task.weights_alone(run, encodec.Encodec, restore))
 
 
 def load_prior(workdir: str, tier: str = "") -> trained.TrainedPrior:

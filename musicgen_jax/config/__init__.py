@@ -6,6 +6,7 @@ A config is mutable only so that `--config.a.b=value` can override it: call `val
 from musicgen_jax.config.choices import CACHE_DTYPES, IMPORTANCES, MODES, SAMPLERS
 from musicgen_jax.config.composer import STREAM, TOKENS, AugmentationConfig, ComposerConfig, ComposerTraining
 from musicgen_jax.config.diffusion import SCHEDULES, DiffusionConfig, DiffusionTraining, DistillationConfig
+from musicgen_jax.config.encodec import EncodecConfig, EncodecTraining
 from musicgen_jax.config.fields import MAX_SEED, UNKNOWN_LABEL, require
 from musicgen_jax.config.files import check_types, choose, from_dict, kind_of, parse_arg, read_json, to_dict, write_json
 from musicgen_jax.config.jukebox import JukeboxPriorConfig, JukeboxTransformerConfig
@@ -59,6 +60,8 @@ __all__ = [
     "DiffusionConfig",
     "DiffusionTraining",
     "DistillationConfig",
+    "EncodecConfig",
+    "EncodecTraining",
     "JukeboxPriorConfig",
     "JukeboxTransformerConfig",
     "LossConfig",

@@ -211,6 +211,15 @@ class Streams:
         """Samples of the longest frame, which is the coarsest stream's: clips and windows are multiples of it."""
         return max(self.hop_lengths.values())
 
+    @property
+    def values_per_sample(self) -> int:
+        """Values that encoders and decoders make for each sample of a clip, for estimates of traffic.
+
+        Six arrays of the tier's width a residual block or stride; their lengths, half the samples, a quarter and so on,
+        add up to the samples.
+        """
+        return sum(2 * 6 * tier.width * (tier.depth + 1) for tier in self.streams.values())
+
     def validate(self) -> None:
         require_range("model.sample_rate", self.sample_rate, 1, 768_000)
         for name, stream in self.streams.items():

@@ -35,10 +35,11 @@ class AdversarialVQVAE(vqvae.VQVAE):
         vqvae_config: config.Streams,
         adversarial: config.AdversarialConfig,
         *,
+        network: vqvae.Network = vqvae.TierVQVAE,
         dtype: jnp.dtype = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        super().__init__(vqvae_config, dtype=dtype, rngs=rngs)
+        super().__init__(vqvae_config, network=network, dtype=dtype, rngs=rngs)
         self.discriminator = discriminator.Discriminator(adversarial, dtype=dtype, rngs=rngs)
         if adversarial.balance_decay:
             balancers = {tier: balancer.LossBalancer(TERMS, adversarial.balance_decay) for tier in vqvae_config.streams}
@@ -102,11 +103,15 @@ def adversarial_loss(
     return total + balancer.gradient_only(own_loss), metrics
 
 
-def functional(run: config.VQVAETraining, dtype: jnp.dtype = jnp.float32) -> modules.Functional:
-    """The module that a run trains: a VQ-VAE, with a discriminator where `run.adversarial.weight` is above 0."""
+def functional(
+    run: config.VQVAETraining, dtype: jnp.dtype = jnp.float32, network: vqvae.Network = vqvae.TierVQVAE
+) -> modules.Functional:
+    """The module that a run trains: a VQ-VAE, or the codec whose `network` is given, with a discriminator where
+    `run.adversarial.weight` is above 0."""
+    kinds = {"network": network, "dtype": dtype}
     if run.adversarial.weight == 0:
-        return modules.Functional(lambda rngs: vqvae.VQVAE(run.model, dtype=dtype, rngs=rngs))
-    return modules.Functional(lambda rngs: AdversarialVQVAE(run.model, run.adversarial, dtype=dtype, rngs=rngs))
+        return modules.Functional(lambda rngs: vqvae.VQVAE(run.model, **kinds, rngs=rngs))
+    return modules.Functional(lambda rngs: AdversarialVQVAE(run.model, run.adversarial, **kinds, rngs=rngs))
 
 
 def tiers_alone(

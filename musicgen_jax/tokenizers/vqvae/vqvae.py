@@ -1,8 +1,10 @@
 """The VQ-VAE: waveform <-> codes of one or more streams. Each has its own encoder, quantizer and decoder.
 
 A "tier" here is one stream of codes with all that makes and reads them. Of one tier and a residual quantizer, the same
-module is the residual tokenizer.
+module is the residual tokenizer; with the network of a codec in the place of the tier's it is that codec.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -55,13 +57,24 @@ class TierVQVAE(nnx.Module):
         return self.reconstruct(self.quantizer.decode(codes), start)
 
 
+# (config, name of the stream, dtype, rngs) -> a module with what `TierVQVAE` has: encoder, quantizer, and its methods.
+Network = Callable[..., nnx.Module]
+
+
 class VQVAE(nnx.Module):
     """Tiers that share nothing but the optimizer (Dhariwal et al. 2020, section 3)."""
 
-    def __init__(self, vqvae_config: config.Streams, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        vqvae_config: config.Streams,
+        *,
+        network: Network = TierVQVAE,
+        dtype: jnp.dtype = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
         self.config = vqvae_config
         for name in vqvae_config.streams:
-            setattr(self, name, TierVQVAE(vqvae_config, name, dtype=dtype, rngs=rngs))
+            setattr(self, name, network(vqvae_config, name, dtype=dtype, rngs=rngs))
 
     def tier(self, name: str) -> TierVQVAE:
         """That of a stream, by its name."""
