@@ -13,7 +13,7 @@ from absl import flags
 
 from musicgen_jax.command_line import cli
 
-SOURCES = ("jukebox", "t5")  # each a module of `conversion`: see `_source`
+SOURCES = ("jukebox", "encodec", "t5")  # each a module of `conversion`: see `_source`
 
 _SOURCE = flags.DEFINE_enum("source", None, SOURCES, "Whose checkpoint it is.", required=True)
 _CHECKPOINT = cli.define_path(
@@ -41,6 +41,10 @@ _TIER = flags.DEFINE_enum(
     "Which upsampler a file with one prior holds; the files of the two look alike.",
 )
 
+_BANDWIDTH = flags.DEFINE_float(
+    "bandwidth", 0.0, "kbit/s of an EnCodec: its first codebooks are kept, as many as that has room for; 0: all."
+)
+
 
 def main() -> None:
     """Flags -> parts -> one call."""
@@ -49,20 +53,25 @@ def main() -> None:
     config.require(
         not _TIER.value or _SOURCE.value == "jukebox", f"`tier`={_TIER.value}: only files of Jukebox have tiers"
     )
+    config.require(
+        not _BANDWIDTH.value or _SOURCE.value == "encodec",
+        f"`bandwidth`={_BANDWIDTH.value:g}: only files of EnCodec have bandwidths",
+    )
     source, checkpoint, workdir = _source(), pathlib.Path(_CHECKPOINT.value), pathlib.Path(_OUT.value)
     print(source.LICENCE)
     if _DIRECTION.value == "export":
         source.export_checkpoint(workdir, checkpoint)
         return
-    source.import_checkpoint(checkpoint, workdir, **{"tier": _TIER.value} if _TIER.value else {})
+    given = {"tier": _TIER.value, "bandwidth": _BANDWIDTH.value}
+    source.import_checkpoint(checkpoint, workdir, **{name: value for name, value in given.items() if value})
     _say_imported(workdir, source.LICENCE)
 
 
 def _source() -> types.ModuleType:
     """Who knows files of --source, by its LICENCE, import_checkpoint(FILE, DIR) and export_checkpoint(DIR, FILE)."""
-    from musicgen_jax.conversion import jukebox, t5
+    from musicgen_jax.conversion import encodec, jukebox, t5
 
-    return {"jukebox": jukebox, "t5": t5}[_SOURCE.value]
+    return {"jukebox": jukebox, "encodec": encodec, "t5": t5}[_SOURCE.value]
 
 
 def _say_imported(workdir: pathlib.Path, licence: str) -> None:

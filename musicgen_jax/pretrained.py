@@ -41,9 +41,15 @@ def load_vqvae_weights(workdir: str) -> tuple[config.VQVAETraining, modules.Tree
 def load_encodec(workdir: str) -> chunks.ChunkCodec:
     """An EnCodec as a codec of recordings, mono or stereo, from the workdir of train_vqvae or convert; raises as
     `load_vqvae`."""
+    run, params, buffers = load_encodec_weights(workdir)
+    return chunks.ChunkCodec(run.model, params, buffers)
+
+
+def load_encodec_weights(workdir: str) -> tuple[config.EncodecTraining, modules.Tree, modules.Tree]:
+    """(config, parameters, buffers) that `load_encodec` takes; raises as it."""
     run = kinds.read_run(workdir, "encodec")
     restore = functools.partial(_restore, workdir, run.model)
-    return chunks.ChunkCodec(run.model, *codec_task.weights_alone(run, encodec.Encodec, restore))
+    return run, *codec_task.weights_alone(run, encodec.Encodec, restore)
 
 
 def load_prior(workdir: str, tier: str = "") -> trained.TrainedPrior:

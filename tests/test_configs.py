@@ -20,6 +20,7 @@ from musicgen_jax.runtime.errors import UserError
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 ARGS = {
     "vqvae": ["scale=tiny", "scale=base", "scale=tiny,kind=residual"],
+    "encodec": ["scale=tiny", "scale=24khz", "scale=32khz"],
     "prior": [f"tier={tier},scale={scale}" for tier in TIERS for scale in ("tiny", "small", "1b", "5b")],
     "diffusion": [f"tier={tier},scale={scale}" for tier in ("top", "bottom") for scale in ("tiny", "5b")],
     "symbolic": [
@@ -39,6 +40,8 @@ NUM_PARAMETERS = {
     "small": (135e6, 165e6),
     "1b": (0.9e9, 1.1e9),
     "5b": (4.75e9, 5.25e9),
+    "24khz": (14e6, 16e6),  # with a discriminator
+    "32khz": (56e6, 60e6),
 }
 SCALES = ("tiny", "small", "1b", "5b")  # of priors
 ALL = [(name, arg) for name, args in ARGS.items() for arg in args]
@@ -56,7 +59,7 @@ def run_config(name: str, arg: str | None):
     """A config as `train_*` would have it after reading the data."""
     run = load(name).get_config(arg)
     run.data.path = "somewhere"
-    if name != "vqvae":
+    if kinds.of(run).data != "audio":
         run.model.upsampling = 0 if run.model.tier in ("top", "score") else 4
         run.model.codes_per_second = 344.5
         run.model.labels, run.model.vocabularies = ("genre",), {"genre": ("unknown",)}

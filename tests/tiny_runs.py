@@ -81,6 +81,19 @@ def residual_config() -> config.ResidualVQVAEConfig:
     )
 
 
+def encodec_config() -> config.EncodecConfig:
+    """Hop 8 at 4000 Hz, three codebooks of 16 codes."""
+    return config.EncodecConfig(
+        sample_rate=4000,
+        filters=4,
+        strides=(2, 4),
+        lstm_layers=1,
+        quantizer=config.QuantizerConfig(
+            num_codes=16, num_codebooks=3, codebook_dropout=0.5, code_width=8, ema_decay=0.9
+        ),
+    )
+
+
 def vqvae_task(
     loss: config.LossConfig | None = None, adversarial_config: config.AdversarialConfig | None = None
 ) -> state.Task:

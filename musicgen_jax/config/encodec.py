@@ -65,6 +65,23 @@ class EncodecConfig(Codec):
         """
         return 2 * 2 * self.filters * (4 * self.residual_layers + 2)
 
+    def codebooks_of(self, kilobits: float) -> int:
+        """How many codebooks, the first ones, a bit rate has room for, in kbit/s.
+
+        Raises:
+          UserError: not even one, or more than there are.
+        """
+        # Whole bits a code, as the published bit rates are counted.
+        bits = (self.quantizer.num_codes - 1).bit_length()
+        each, most = bits * self.sample_rate / self.hop_length / 1000, self.quantizer.num_codebooks
+        number = int(min(kilobits / each + 1e-6, most + 1)) if kilobits > 0 else 0
+        require(
+            1 <= number <= most,
+            f"`bandwidth`={kilobits:g}: a codebook takes {each:g} kbit/s and there are {most}: choose from {each:g} to "
+            f"{most * each:g}",
+        )
+        return number
+
     def validate(self) -> None:
         super().validate()
         require(self.channels in (1, 2), f"model.channels={self.channels}: must be 1 (mono) or 2 (stereo)")
@@ -103,3 +120,23 @@ class EncodecTraining(VQVAETraining):
             f"chunk_seconds={self.model.chunk_seconds}: data sets here are mono and codes are one sequence: training "
             "needs channels=1, norm='none', normalize=False, chunk_seconds=0; convert takes all published models",
         )
+
+
+def published(name: str) -> EncodecConfig:
+    """The settings of a published model: "24khz", "32khz" (MusicGen's) or "48khz" (stereo)."""
+    if name == "32khz":
+        return EncodecConfig()
+    sizes = {"filters": 32, "strides": (2, 4, 5, 8), "shortcut": "convolution"}
+    if name == "24khz":
+        quantizer = QuantizerConfig(num_codes=1024, num_codebooks=32, code_width=128)
+        return EncodecConfig(sample_rate=24_000, causal=True, quantizer=quantizer, **sizes)
+    return EncodecConfig(
+        sample_rate=48_000,
+        channels=2,
+        norm="time_group",
+        normalize=True,
+        chunk_seconds=1.0,
+        chunk_overlap=0.01,
+        quantizer=QuantizerConfig(num_codes=1024, num_codebooks=16, code_width=128),
+        **sizes,
+    )

@@ -26,7 +26,7 @@ INDEX_SUFFIX = ".index.json"
 DTYPES = {"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
 DTYPES |= {"float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"}
 MAX_NAME = 1000  # letters
-TORCH_SUFFIXES = (".tar", ".pt", ".pth", ".bin")  # .pth.tar: Jukebox's name for a pickle; it is no tar archive
+TORCH_SUFFIXES = (".tar", ".pt", ".pth", ".bin", ".th")  # .pth.tar: Jukebox's name for a pickle; it is no tar archive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,6 +207,10 @@ def _read_torch(path: pathlib.Path, under: str) -> tuple[dict[str, StoredTensor]
             _check_zip(path)
     with _refusing(path):
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    link = loaded.get("pretrained") if isinstance(loaded, dict) else None
+    config.require(
+        not isinstance(link, str), f"{path} has no weights and names {link!r}: fetch the files of that model, pass them"
+    )
     tensors = loaded.get(under, loaded) if isinstance(loaded, dict) else None
     config.require(isinstance(tensors, dict), f"{path} holds no named tensors, neither by themselves nor as {under!r}")
     beside = {} if tensors is loaded else {name: value for name, value in loaded.items() if name != under}

@@ -34,4 +34,6 @@ def facts(network: vqvae.Network, tokenizer: Callable[..., Tokenizer], layout: C
 
 def weights_alone(run: config.VQVAETraining, network: vqvae.Network, restore: Callable) -> tuple:
     """(parameters, buffers) of a run's codec without its discriminator's; `restore` as `kinds.Restore`."""
-    return adversarial.tiers_alone(run, restore(adversarial.functional(run, network=network), config.QuantizationConfig()))
+    return adversarial.tiers_alone(
+        run, restore(adversarial.functional(run, network=network), config.QuantizationConfig())
+    )

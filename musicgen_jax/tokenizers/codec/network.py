@@ -1,7 +1,7 @@
 """What the networks of codecs share: one encoder and one decoder around a quantizer.
 
-A codec is trained as a VQ-VAE of one stream is: same losses, balancer, discriminators and loop. What it has of its own is
-this network, in the place of `vqvae.TierVQVAE`.
+A codec is trained as a VQ-VAE of one stream is: same losses, balancer, discriminators and loop. What it has of its own
+is this network, in the place of `vqvae.TierVQVAE`.
 """
 
 import jax

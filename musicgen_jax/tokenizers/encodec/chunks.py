@@ -57,10 +57,10 @@ class ChunkCodec:
         Raises:
           UserError: no samples, or another number of channels.
         """
-        channels = self.config.channels
-        audio = np.asarray(audio, np.float32).reshape(len(audio), -1)
+        channels, audio = self.config.channels, np.asarray(audio, np.float32)
+        audio = audio[:, None] if audio.ndim == 1 else audio
         config.require(
-            audio.shape[1] == channels and len(audio) > 0,
+            audio.ndim == 2 and audio.shape[1] == channels and len(audio) > 0,
             f"`audio` has the shape {audio.shape}: this EnCodec takes one or more samples of {channels} channels",
         )
         size, stride = self._chunk_sizes(len(audio))

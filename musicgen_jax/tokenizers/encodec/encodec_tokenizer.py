@@ -20,7 +20,7 @@ class EncodecTokenizer(codec_tokenizer.CodecTokenizer):
     """Decoding in windows is decoding at once: the LSTM's state goes from each window to the next.
 
     Encoding in windows is so up to the memory of the encoder's LSTM: `margins.MEMORY_SECONDS` before what is kept of a
-    window, its state is zero, as at the beginning of a recording. One that is no longer than a window is encoded at once.
+    window, its state is zero, as at the beginning of a recording. One no longer than a window is encoded at once.
     """
 
     def __init__(self, settings: config.EncodecConfig, params: modules.Tree, buffers: modules.Tree):

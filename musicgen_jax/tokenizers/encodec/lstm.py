@@ -1,7 +1,7 @@
 """Long short-term memory over frames (Hochreiter and Schmidhuber 1997; forget gates, Gers et al. 2000).
 
-That of the composers (`transformer.recurrence`) is a layer of a stack that is sharded and rounded; this one is a stack of
-its own, whose state can be carried from one stretch of audio to the next.
+That of the composers (`transformer.recurrence`) is a layer of a stack that is sharded and rounded; this one is a stack
+of its own, whose state can be carried from one stretch of audio to the next.
 """
 
 import jax

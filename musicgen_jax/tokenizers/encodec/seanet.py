@@ -240,8 +240,8 @@ class Decoder(nnx.Module):
 
 
 def _padded(x: jax.Array, left: int, right: int, mode: str) -> jax.Array:
-    """[B, T, C] -> [B, left + T + right, C]. What is too short to be reflected is first filled up with zeros, as many of
-    which are cut off at the end again."""
+    """[B, T, C] -> [B, left + T + right, C]. What is too short to be reflected is first filled up with zeros, as many
+    of which are cut off at the end again."""
     missing = max(0, max(left, right) - x.shape[1] + 1) if mode == "reflect" else 0
     x = jnp.pad(x, ((0, 0), (0, missing), (0, 0)))
     x = jnp.pad(x, ((0, 0), (left, right), (0, 0)), mode=mode)
