@@ -10,7 +10,8 @@ CPU), `small` (about 150 M at the top, one accelerator), `1b` and `5b` (pods). A
 
 `score=true`: the prior is told which notes sound (codes of data with scores: chorales, or recordings with .mid files
 beside them); hidden in 15 % of the windows, so that it also plays without a score, and is guided by one. `lyrics=true`:
-it is told the words around its window (codes of recordings with .lrc or .txt files beside them), hidden likewise.
+it is told the words around its window, and in each frame what is sung (codes of recordings with .lrc or .txt files
+beside them), hidden likewise.
 
 The larger scales have the founding AdamW; `--config.optimizer.name=muon` trains them by Muon, whose best rate is a few
 times AdamW's (`--config.optimizer.peak_learning_rate=...`; at scale tiny 1.6e-2 beside 3e-3, docs/results.md).
@@ -98,5 +99,5 @@ def get_config(arg: str | None = None) -> config.PriorTraining:
     if config.choose({"true": True, "false": False}, options["score"], "score"):
         run.model.score, run.model.score_dropout = True, 0.15
     if config.choose({"true": True, "false": False}, options["lyrics"], "lyrics"):
-        run.model.lyrics, run.model.lyrics_dropout = True, 0.15
+        run.model.lyrics, run.model.lyrics_dropout, run.model.lyrics_aligned = True, 0.15, True
     return run

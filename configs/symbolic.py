@@ -80,6 +80,6 @@ def get_config(arg: str | None = None) -> config.ComposerTraining:
     config.choose(config.TOKENS, options["tokens"], "tokens")
     run = make(options["tokens"], transformer)
     if config.choose({"true": True, "false": False}, options["lyrics"], "lyrics"):
-        run.model.lyrics, run.model.lyrics_dropout = True, 0.15
+        run.model.lyrics, run.model.lyrics_dropout, run.model.lyrics_aligned = True, 0.15, True
         run.model.conditioner = config.ConditionerConfig(width=64, depth=3, dilation_growth=3, dilation_cycle=3)
     return run

@@ -1,16 +1,20 @@
 """Words become music: in one call in Python, by the command, by an autoregressive prior and a diffusion model."""
 
+import dataclasses
 import json
 import pathlib
 
 import command_line
 import numpy as np
 import pytest
+import tiny_layouts
+import tiny_songs
 import tiny_workdirs
 
 import musicgen_jax
+from musicgen_jax.priors import trained
 from musicgen_jax.runtime.errors import NotFoundError, UserError
-from musicgen_jax.sampling import requests
+from musicgen_jax.sampling import hierarchy, requests
 
 pytestmark = pytest.mark.long
 
@@ -118,3 +122,25 @@ def test_a_diffusion_model_sings(tiny_tokenizer, tmp_path):
     np.testing.assert_array_equal(found[1], found[0])
     for other in found[2:]:
         assert np.abs(other - found[0]).max() > 1e-4
+
+
+@pytest.mark.slow
+def test_words_that_are_told_are_sung():
+    """Songs of two windows that it has not seen: the vowels of its codes are those that it was told, and no others.
+
+    Measured: 1.00 and 0.20; 0.88 and 0.20 where attention alone finds the words."""
+    model = dataclasses.replace(tiny_songs.MODEL, lyrics_aligned=True)
+    task, params = tiny_songs.trained(model, 150)
+    prior = trained.TrainedPrior(model, task.functional, (params, {}), "")
+    layout = tiny_layouts.of_vqvae(num_codes=model.num_codes)
+    heard = {"told": [], "others": []}
+    for number in range(8):
+        song = tiny_songs.song(np.random.default_rng([7, number]), 2 * model.context)
+        words = np.random.default_rng(number).permutation(song.words)
+        other = dataclasses.replace(song, words=tuple(map(str, words)))
+        for name, told in (("told", song), ("others", other)):
+            asked = requests.Request(seconds=6.4, num_samples=4, batch_size=4, seed=number, lyrics=told.lrc)
+            codes = hierarchy.sample_codes(layout, {"top": prior}, asked)["top"][..., 0]
+            heard[name].append((codes // tiny_songs.WAYS == song.vowels).mean())
+    share = {name: np.mean(values) for name, values in heard.items()}
+    assert share["told"] > 0.9 and share["others"] < 0.35, share

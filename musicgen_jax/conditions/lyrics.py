@@ -21,6 +21,9 @@ class Lyrics(nnx.Module):
     told in the same sinusoids where in the window it lies: it finds the characters of its own time. A first row of the
     memory is always there: one vector where the words are known, so that nothing is sung where none are, and another
     where nobody knows them.
+
+    To find them is much to learn. Where `lyrics_aligned`, each frame is told besides which character is being sung in
+    it, with what stands beside that, and since when.
     """
 
     stream, is_memory = 0x17121C5, True
@@ -45,6 +48,10 @@ class Lyrics(nnx.Module):
             TIME_FEATURES, width, (None, "width"), ("width",), kernel_init=init, dtype=dtype, rngs=rngs
         )
         self.first = tables.table(2, width, rngs, std=1.0)  # where nobody knows the words; where they are known
+        self.aligned = model.lyrics_aligned
+        if self.aligned:
+            inputs = narrow + TIME_FEATURES
+            self.sung = weights.Linear(inputs, width, (None, "width"), ("width",), dtype=dtype, rngs=rngs)
 
     def __call__(self, batch: dict[str, jax.Array], hidden: jax.Array | None = None) -> Condition:
         """Embeds the characters.
@@ -56,7 +63,8 @@ class Lyrics(nnx.Module):
           hidden: bool [B], windows that are told as little as those.
 
         Returns:
-          memory [B, M + 1, D] with its mask, and added [B, T, D], where in the window each frame lies.
+          memory [B, M + 1, D] with its mask, and added [B, T, D], where in the window each frame lies, and what is sung
+          in it.
         """
         numbers, known = batch["lyrics"], batch["worded"] if hidden is None else batch["worded"] & ~hidden
         exists = (numbers >= 0) & known[:, None]
@@ -65,8 +73,11 @@ class Lyrics(nnx.Module):
         memory = self.norm(self.project(x)) + self._at(batch["lyric_times"])
         first = tables.lookup(self.first[...], known.astype(jnp.int32), self.rules)[:, None].astype(self.dtype)
         added = self._at(jnp.arange(self.context, dtype=jnp.float32))
+        added = jnp.broadcast_to(added, (len(numbers), *added.shape))
+        if self.aligned:
+            added = added + jax.vmap(self._sung)(x, batch["lyric_times"], exists)
         return Condition(
-            added=jnp.broadcast_to(added, (len(numbers), *added.shape)),
+            added=added,
             memory=jnp.concatenate([first, memory], axis=1),
             memory_mask=jnp.concatenate([jnp.ones_like(exists[:, :1]), exists], axis=1),
         )
@@ -74,6 +85,24 @@ class Lyrics(nnx.Module):
     def _at(self, frames: jax.Array) -> jax.Array:
         """What is told of a time in the window: float32 [...] -> [..., D]."""
         return self.time(stack.sinusoids(frames, TIME_FEATURES).astype(self.dtype))
+
+    def _sung(self, x: jax.Array, times: jax.Array, exists: jax.Array) -> jax.Array:
+        """The character that each frame of a window sings.
+
+        Args:
+          x: [M, C], the characters and what stands beside them.
+          times: float32 [M], frames at which they begin, never falling.
+          exists: bool [M], which of them there are: the first ones.
+
+        Returns:
+          [T, D]; zeros before the first character.
+        """
+        centres = jnp.arange(self.context, dtype=jnp.float32) + 0.5
+        last = jnp.searchsorted(jnp.where(exists, times, jnp.inf), centres, side="right") - 1
+        latest = jnp.maximum(last, 0)
+        ages = stack.sinusoids(centres - times[latest], TIME_FEATURES)
+        told = self.sung(jnp.concatenate([x[latest], ages.astype(self.dtype)], axis=-1))
+        return jnp.where(last[:, None] >= 0, told, 0.0)
 
 
 class LyricEncoder(nnx.Module):

@@ -26,6 +26,7 @@ YOUNGER = {
     "label_values": 0,
     "lyric_tokens": 0,
     "lyrics": False,
+    "lyrics_aligned": False,
     "lyrics_dropout": 0.0,
     "lyrics_margin": 2.0,
     "num_codebooks": 1,

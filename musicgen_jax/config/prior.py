@@ -175,6 +175,7 @@ class PriorConfig:
     lyrics: bool = False  # whether it is told the lyrics: the codes must have been extracted from music with lyrics
     lyrics_dropout: float = 0.0  # share of training windows whose lyrics are hidden; to sample without needs some
     lyrics_margin: float = 2.0  # seconds before and behind a window whose words it is told, too
+    lyrics_aligned: bool = False  # whether each frame is told besides which character is sung in it
     lyric_tokens: int = 0  # characters that a training window may have; read from the codes
     characters: tuple[str, ...] = ()  # vocabulary; read from the training codes
     text: bool = False  # whether it is told the caption: the codes must have been extracted from music with captions

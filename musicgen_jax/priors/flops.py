@@ -4,7 +4,7 @@ import itertools
 import operator
 
 from musicgen_jax import config
-from musicgen_jax.conditions import above, score
+from musicgen_jax.conditions import above, lyrics, score
 from musicgen_jax.nn.flops import StepFlops
 
 
@@ -59,14 +59,17 @@ def _mean_seen(context: int, limit: int) -> float:
 
 
 def _conditioner_macs(model: config.PriorConfig) -> float:
-    """Of what an upsampler is told of the stream above and a prior of the score, for each frame of its own."""
-    of_score = score.num_planes(model.score_ahead) * score.PITCHES * model.transformer.width if model.score else 0.0
+    """Of what an upsampler is told of the stream above and a prior of the score and of what is sung, for each frame of
+    its own."""
+    inputs = score.num_planes(model.score_ahead) * score.PITCHES if model.score else 0
+    inputs += model.conditioner.width + lyrics.TIME_FEATURES if model.lyrics and model.lyrics_aligned else 0
+    of_frames = float(inputs * model.transformer.width)
     if not model.upsampling:
-        return of_score
+        return of_frames
     width, depth = model.conditioner.width, model.conditioner.depth
     residual = depth * (3 + 1) * width**2 / model.upsampling
     # A transposed convolution of 2 * stride taps has two products for each output. The last one has an output a frame
     # of this stream, the one before it so much less as the last one's stride is, and so on.
     outputs = itertools.accumulate(above.strides(model.upsampling)[:0:-1], operator.truediv, initial=1.0)
     upsampling = 2 * width**2 * sum(outputs)
-    return residual + upsampling + width * model.transformer.width + of_score
+    return residual + upsampling + width * model.transformer.width + of_frames

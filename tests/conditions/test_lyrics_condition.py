@@ -1,18 +1,24 @@
 """The characters around a window as a memory: what of them is heard, and what stands where nobody knows them."""
 
+import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_priors
+from flax import nnx
 
 from musicgen_jax.codes import lyric_windows
+from musicgen_jax.conditions.lyrics import TIME_FEATURES, Lyrics
 from musicgen_jax.data import lyrics
+from musicgen_jax.transformer import stack
 
 MODEL = tiny_priors.model_config(
     lyrics=True, lyrics_dropout=0.2, lyrics_margin=0.5, lyric_tokens=16, characters=tuple("\n abcl")
 )
+ALIGNED = dataclasses.replace(MODEL, lyrics_aligned=True)
 SUNG = lyrics.parse("[00:00.00]la lb\n[00:00.60]lc\n[00:01.50]a", 2.0)  # ends when the last margin does
 
 
@@ -87,3 +93,51 @@ def test_times_are_those_of_the_window(begin):
     found = batch(SUNG, begin=begin)
     there = found["lyrics"][0] >= 0
     np.testing.assert_allclose(found["lyric_times"][0][there] / 10 + begin, SUNG.times[: there.sum()], atol=1e-5)
+
+
+@functools.cache
+def aligned():
+    return Lyrics(ALIGNED, rngs=nnx.Rngs(0))
+
+
+def sung(*pieces: lyrics.Lyrics | None, begin: float = 0.0) -> np.ndarray:
+    """What frames are told of what is sung in them: what is added, but for where they lie."""
+    condition = aligned()
+    frames = condition._at(jnp.arange(ALIGNED.context, dtype=jnp.float32))
+    return np.asarray(condition(batch(*pieces, begin=begin)).added - frames)
+
+
+@pytest.mark.long
+def test_each_frame_is_told_the_character_that_is_sung_in_it():
+    """As a loop over frames and characters tells it."""
+    told, condition = batch(SUNG, begin=0.35), aligned()
+    numbers, times = told["lyrics"][0], told["lyric_times"][0]
+    table = condition.characters[...]
+    embedded = jnp.where((numbers >= 0)[:, None], table[np.maximum(numbers, 0)], 0.0)
+    seen = np.asarray(condition.stack(embedded[None])[0])
+    kernel, bias = np.asarray(condition.sung.kernel[...]), np.asarray(condition.sung.bias[...])
+    found = sung(SUNG, begin=0.35)[0]
+    for frame in range(ALIGNED.context):
+        latest = max((i for i in range(16) if numbers[i] >= 0 and times[i] <= frame + 0.5), default=None)
+        wanted = np.zeros(kernel.shape[1])
+        if latest is not None:
+            age = np.asarray(stack.sinusoids(np.float32(frame + 0.5 - times[latest]), TIME_FEATURES))
+            wanted = np.concatenate([seen[latest], age]) @ kernel + bias
+        np.testing.assert_allclose(found[frame], wanted, atol=1e-5)
+
+
+@pytest.mark.long
+def test_frames_before_the_first_word_and_of_unknown_words_are_told_nothing():
+    later = lyrics.Lyrics("la", np.array([0.6, 0.8], np.float32))
+    found = sung(later, None, lyrics.NONE)
+    before = np.arange(ALIGNED.context) + 0.5 < 6
+    assert not found[0, before].any() and (np.abs(found[0, ~before]).max(axis=-1) > 0.1).all()
+    assert not found[1:].any()
+
+
+def test_only_an_aligned_model_has_the_layer():
+    """Checkpoints of models that are not know no other parameters than they did."""
+    names = set(nnx.state(Lyrics(MODEL, rngs=nnx.Rngs(0))))
+    assert set(nnx.state(aligned())) - names == {"sung"}
+    words, none = (prior()[1](batch(one), np.array([False])).added for one in (SUNG, None))
+    np.testing.assert_array_equal(words, none)
