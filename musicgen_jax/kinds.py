@@ -15,7 +15,7 @@ from musicgen_jax import config
 from musicgen_jax.codes.layout import Layout
 from musicgen_jax.diffusion import denoiser, diffusion_loss, trained_diffusion
 from musicgen_jax.nn import modules
-from musicgen_jax.priors import code_task, jukebox, jukebox_labels, prior, published, trained
+from musicgen_jax.priors import code_task, jukebox, jukebox_labels, musicgen, prior, published, trained
 from musicgen_jax.runtime import console, files
 from musicgen_jax.runtime.errors import NotFoundError, UserError
 from musicgen_jax.sharding import meshes
@@ -127,6 +127,12 @@ KINDS: dict[str, Kind] = {
             name="a prior",
             written_by="train_prior, with configs/prior.py, or compress",
             **_code_model(prior.Prior, code_task.prior_loss, trained.TrainedPrior.of_run),
+        ),
+        Kind(
+            config.MusicgenTraining,
+            name="a MusicGen prior",
+            written_by="train_prior, with configs/musicgen.py, compress or convert",
+            **_code_model(prior.Prior, code_task.prior_loss, musicgen.TrainedMusicgen.of_run),
         ),
         Kind(
             config.DiffusionTraining,

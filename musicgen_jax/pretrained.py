@@ -59,17 +59,17 @@ def load_prior(workdir: str, tier: str = "") -> trained.TrainedPrior:
       NotFoundError: no such workdir, or no complete checkpoint in it.
       UserError: the folder holds another tier or something else, or the checkpoint does not fit its config.
     """
-    return _load_code_model(workdir, tier, "prior")
+    return _load_code_model(workdir, tier, "prior", "musicgen")
 
 
 def load_any_prior(workdir: str, tier: str = "") -> trained.TrainedPrior:
     """The autoregressive prior that a folder holds, a published one too; arguments and errors as `load_prior`."""
-    return _load_code_model(workdir, tier, "prior", "jukebox_prior")
+    return _load_code_model(workdir, tier, "prior", "musicgen", "jukebox_prior")
 
 
 def load_code_model(workdir: str, tier: str = "") -> trained.TrainedPrior:
     """The model over codes that a folder holds, of any kind; arguments and errors as `load_prior`."""
-    return _load_code_model(workdir, tier, "prior", "diffusion", "jukebox_prior")
+    return _load_code_model(workdir, tier, "prior", "musicgen", "diffusion", "jukebox_prior")
 
 
 def load_composer(workdir: str) -> trained.TrainedPrior:

@@ -5,6 +5,8 @@ codebook. A pattern says which:
 
     delay    codebook q lags q steps behind the first: S = T + Q - 1. Given the past, the codes of a step are
              independent, and each has seen the codes of its own frame that belong to the codebooks before it.
+    stereo_delay  the same of two channels, whose codebooks alternate: left and right of one depth share a step, so
+             that codebook q lags q // 2 steps.
     flat     one code a step, frame by frame: S = T * Q. Exact, and Q times as many steps.
 
 Of one codebook both are the codes themselves.
@@ -68,6 +70,11 @@ def delay(num_frames: int, num_codebooks: int) -> Pattern:
     return _of_steps(np.arange(num_frames)[:, None] + np.arange(num_codebooks))
 
 
+def stereo_delay(num_frames: int, num_codebooks: int) -> Pattern:
+    """Codebooks 2 q and 2 q + 1, one of each channel, lag q steps: S = T + (Q - 1) // 2 steps for T frames."""
+    return _of_steps(np.arange(num_frames)[:, None] + np.arange(num_codebooks) // 2)
+
+
 def flat(num_frames: int, num_codebooks: int) -> Pattern:
     """One code a step, frame by frame: S = T * Q steps for T frames of Q codes."""
     return _of_steps(np.arange(num_frames * num_codebooks).reshape(num_frames, num_codebooks))
@@ -76,7 +83,7 @@ def flat(num_frames: int, num_codebooks: int) -> Pattern:
 @functools.cache
 def of(name: str, num_frames: int, num_codebooks: int) -> Pattern:
     """The pattern with a name of `config.PATTERNS`, for T frames of Q codes."""
-    return {"delay": delay, "flat": flat}[name](num_frames, num_codebooks)
+    return {"delay": delay, "stereo_delay": stereo_delay, "flat": flat}[name](num_frames, num_codebooks)
 
 
 def _of_steps(steps: np.ndarray) -> Pattern:

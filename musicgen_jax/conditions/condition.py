@@ -16,6 +16,7 @@ class Condition:
       added: [B, T, D], or [B, 1, D] where it is the same at every position: part of the stack's input.
       memory: [B, M, D], what cross-attention reads.
       memory_mask: bool [B, M], what exists of the memory; None is all of it.
+      lead: [B, L, D], positions of the sequence before the codes, as vectors.
       start: [B, D], stands before the first token instead of the model's own vector.
       prefix: int32 [B, L], tokens of the sequence before the codes.
     """
@@ -23,6 +24,7 @@ class Condition:
     added: jax.Array | None = None
     memory: jax.Array | None = None
     memory_mask: jax.Array | None = None
+    lead: jax.Array | None = None
     start: jax.Array | None = None
     prefix: jax.Array | None = None
 
@@ -35,7 +37,8 @@ class Condition:
 def joined(parts: Iterable[Condition], length: int, dtype: jnp.dtype) -> Condition:
     """All conditions as one: the sum of what is added, [B, length, D] in `dtype`, and the memories one after another.
 
-    Where one part is narrower than the sum so far, the sum takes its dtype. One of them may have a start or a prefix.
+    Where one part is narrower than the sum so far, the sum takes its dtype. One of them may have a lead, a start or a
+    prefix.
     """
     whole, memories = Condition(), []
     for part in parts:
@@ -43,7 +46,7 @@ def joined(parts: Iterable[Condition], length: int, dtype: jnp.dtype) -> Conditi
             added = part.added if whole.added is None else whole.added.astype(part.added.dtype) + part.added
             whole = dataclasses.replace(whole, added=added)
         memories += [part] if part.memory is not None else []
-        once = {name: value for name in ("start", "prefix") if (value := getattr(part, name)) is not None}
+        once = {name: value for name in ("lead", "start", "prefix") if (value := getattr(part, name)) is not None}
         whole = dataclasses.replace(whole, **once)
     added = jnp.broadcast_to(whole.added, (len(whole.added), length, whole.added.shape[-1])).astype(dtype)
     return dataclasses.replace(whole, added=added, **_one_after_another(memories, dtype))

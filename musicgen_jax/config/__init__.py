@@ -10,6 +10,13 @@ from musicgen_jax.config.encodec import EncodecConfig, EncodecTraining
 from musicgen_jax.config.fields import MAX_SEED, UNKNOWN_LABEL, require
 from musicgen_jax.config.files import check_types, choose, from_dict, kind_of, parse_arg, read_json, to_dict, write_json
 from musicgen_jax.config.jukebox import JukeboxPriorConfig, JukeboxTransformerConfig
+from musicgen_jax.config.musicgen import (
+    PADDINGS,
+    PITCH_CLASSES,
+    MusicgenConfig,
+    MusicgenTraining,
+    MusicgenTransformerConfig,
+)
 from musicgen_jax.config.prior import (
     ATTENTIONS,
     CONDITIONS,
@@ -43,7 +50,9 @@ __all__ = [
     "IMPORTANCES",
     "MAX_SEED",
     "MODES",
+    "PADDINGS",
     "PATTERNS",
+    "PITCH_CLASSES",
     "REMAT",
     "SAMPLERS",
     "SCHEDULES",
@@ -66,6 +75,9 @@ __all__ = [
     "JukeboxTransformerConfig",
     "LossConfig",
     "MeshConfig",
+    "MusicgenConfig",
+    "MusicgenTraining",
+    "MusicgenTransformerConfig",
     "OptimizerConfig",
     "PriorConfig",
     "PriorTraining",

@@ -36,6 +36,8 @@ class JukeboxTransformerConfig:
     dropout: ClassVar[float] = 0.0
     window: ClassVar[int] = 0
     remat: ClassVar[str] = "none"  # unless the model's own says otherwise
+    biases: ClassVar[bool] = True
+    cosines_first: ClassVar[bool] = False
 
     @property
     def head_dim(self) -> int:

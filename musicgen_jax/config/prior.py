@@ -26,7 +26,7 @@ LAYERS = {
     "absolute": "dense",  # attention that does not; sinusoids added to the input say where in the window it is
     "lstm": "lstm",  # a recurrent state, long short-term memory
 }
-PATTERNS = ("delay", "flat")  # in which order the codes of several codebooks are predicted: `codes/patterns.py`
+PATTERNS = ("delay", "stereo_delay", "flat")  # in which order the codes of several codebooks are predicted: `codes/patterns.py`
 # What a model is told besides the codes -> the field that says from how many training windows it is hidden.
 CONDITIONS = {
     "labels": "label_dropout",
@@ -68,6 +68,8 @@ class TransformerConfig:
     scanned: ClassVar[bool] = True  # the layers are one block with a leading axis, not a list
     reads_all_rows: ClassVar[bool] = True  # a step of decoding looks at every row of the cache
     init_std: ClassVar[float] = 0.02  # of a matrix
+    biases: ClassVar[bool] = True  # of attention and MLPs, but for relative attention, which has none
+    cosines_first: ClassVar[bool] = False  # of the sinusoids: the order of the two blocks
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -190,6 +192,11 @@ class PriorConfig:
 
     prefix: ClassVar[int] = 0  # positions of the transformer before the first code
     hears_meter: ClassVar[bool] = False  # a composer may
+    hears_timing: ClassVar[bool] = True  # whether it is told where in the track a window lies, and the track's length
+    output_bias: ClassVar[bool] = True  # of the logits
+    absent_by_codebook: ClassVar[bool] = False  # whether a code that is not there has a vector for each codebook
+    text_padding: ClassVar[str] = "masked"  # what attention makes of a caption's empty places; see `MusicgenConfig`
+    melody: ClassVar[bool] = False  # whether it is told a melody; published models may be
 
     @property
     def named_labels(self) -> tuple[str, ...]:
@@ -218,14 +225,21 @@ class PriorConfig:
     @property
     def num_steps(self) -> int:
         """Positions of the stack for the `context` frames of a window."""
-        extra = self.num_codebooks - 1 if self.pattern == "delay" else self.context * (self.num_codebooks - 1)
-        return self.context + extra
+        extra = {
+            "delay": self.num_codebooks - 1,
+            "stereo_delay": (self.num_codebooks - 1) // 2,
+            "flat": self.context * (self.num_codebooks - 1),
+        }
+        return self.context + extra[self.pattern]
 
     def validate(self) -> None:
         require(self.tier.isidentifier(), f"model.tier={self.tier!r}: must be the name of a stream, such as top")
         require_range("model.context", self.context, 2, 2**24)
         require_range("model.num_codebooks", self.num_codebooks, 1, 1024)
         require(self.pattern in PATTERNS, f"model.pattern={self.pattern!r}: must be one of {', '.join(PATTERNS)}")
+        paired = self.pattern != "stereo_delay" or self.num_codebooks % 2 == 0
+        rule = f"the {self.num_codebooks} codebooks of a frame are not those of two channels by turns; use delay"
+        require(paired or not self.vqvae, f"model.pattern={self.pattern}: {rule}")
         if self.upsampling:
             require(
                 self.context % self.upsampling == 0,

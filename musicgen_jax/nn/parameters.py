@@ -85,7 +85,8 @@ def layer(
     else:
         inputs = tuple(range(-len(made.kernel.shape), -1))
         _declare(made.kernel, Declaration(MATRIX, inputs, (-1,), int8), axes)
-    _declare(made.bias, Declaration(BIAS), bias_axes)
+    if made.bias is not None:
+        _declare(made.bias, Declaration(BIAS), bias_axes)
     return made
 
 

@@ -10,7 +10,7 @@ from flax import nnx
 
 from musicgen_jax import config
 from musicgen_jax.codes import patterns
-from musicgen_jax.conditions import above, labels, lyrics, position, score, timing
+from musicgen_jax.conditions import above, chroma, labels, lyrics, position, score, text, timing
 from musicgen_jax.conditions.condition import Condition, hidden_rows, joined
 from musicgen_jax.nn import tables
 from musicgen_jax.nn.parameters import BIAS, BOTH, EMBEDDING, VECTOR, parameter
@@ -65,19 +65,23 @@ class CodeModel(nnx.Module):
         # past.
         table = tables.of_codebooks(*sizes) / model.num_codebooks**0.5
         self.codes = parameter(table, EMBEDDING, ("codes", "width"))
-        # Stands where no code is known, for each of Q a share of it: before the first codes of a prior, at the masked
-        # codes of a denoiser.
-        self.start = parameter(jax.random.normal(rngs.params(), (width,)), VECTOR, ("width",))
-        conditions = {
-            "labels": labels.Labels(model, axis_rules, rngs=rngs),
-            "timing": timing.Timing(model, axis_rules, rngs=rngs),
-        }
+        # Stands where no code is known: before the first codes of a prior, at the masked codes of a denoiser. For each
+        # of Q codebooks a share of it, or a vector of its own.
+        rows = (model.num_codebooks,) if model.absent_by_codebook else ()
+        start = jax.random.normal(rngs.params(), (*rows, width)) / (*rows, 1)[0] ** 0.5
+        self.start = parameter(start, VECTOR, (*(None for _ in rows), "width"))
+        conditions = {"labels": labels.Labels(model, axis_rules, rngs=rngs)}
+        if model.hears_timing:
+            conditions["timing"] = timing.Timing(model, axis_rules, rngs=rngs)
         if model.upsampling:
             conditions["above"] = above.Above(model, codebooks=codebooks, dtype=dtype, rngs=rngs)
         if model.score:
             conditions["score"] = score.Score(model, dtype=dtype, rngs=rngs)
         if model.lyrics:
             conditions["lyrics"] = lyrics.Lyrics(model, axis_rules, dtype=dtype, rngs=rngs)
+        if model.text:
+            of_text = chroma.Melody if model.melody else text.Text
+            conditions["text"] = of_text(model, dtype=dtype, rngs=rngs)
         if model.hears_meter:
             conditions["position"] = position.Position(model, axis_rules, rngs=rngs)
         self.told = tuple(conditions)  # in this order they are summed; a bound module has its own
@@ -88,7 +92,8 @@ class CodeModel(nnx.Module):
         # Likewise from the codebook: neighbouring entries start with similar logits.
         logits = 0.02 * tables.of_codebooks(*sizes).T
         self.logits = parameter(logits, EMBEDDING, ("width", "codes"), inputs=(-2,), int8=BOTH)
-        self.bias = parameter(jnp.zeros((model.num_codebooks * model.num_codes,)), BIAS, ("codes",))
+        bias = parameter(jnp.zeros((model.num_codebooks * model.num_codes,)), BIAS, ("codes",))
+        self.bias = bias if model.output_bias else None
 
     @property
     def pattern(self) -> patterns.Pattern:
@@ -119,6 +124,9 @@ class CodeModel(nnx.Module):
         table, start = tables.collected(self.codes[...].astype(self.dtype), self.rules), self.start[...]
         if all_known:
             return tables.summed(table, codes)
+        if self.config.absent_by_codebook:
+            absent = jnp.einsum("...q,qd->...d", (codes < 0).astype(start.dtype), start)
+            return tables.summed_known(table, codes) + absent.astype(self.dtype)
         if self.config.num_codebooks == 1:  # the sum below, as a choice between two rows
             return jnp.where(codes < 0, start.astype(self.dtype), tables.summed(table, jnp.maximum(codes, 0)))
         share = jnp.mean(codes < 0, axis=-1, keepdims=True, dtype=jnp.float32)
@@ -142,7 +150,8 @@ class CodeModel(nnx.Module):
 
     def run(self, codes: jax.Array, told: Condition, key: jax.Array | None = None) -> jax.Array:
         """The stack's output [B, S, D] for codes int32 [B, T, Q]; `key` turns the dropout of layers on."""
-        return self.stack(self.inputs(codes, told), key, told.memory, told.memory_mask)
+        out = self.stack(self.inputs(codes, told), key, told.memory, told.memory_mask)
+        return out if told.lead is None else out[:, told.lead.shape[1] :]
 
     def predict(self, x: jax.Array) -> jax.Array:
         """The stack's output [..., D] -> logits [..., Q * K] float32."""
@@ -160,4 +169,5 @@ class CodeModel(nnx.Module):
         return predict
 
     def _predict(self, x: jax.Array, table: weights.Weight) -> jax.Array:
-        return weights.einsum("...d,dk->...k", x, table, self.dtype, jnp.float32) + self.bias[...]
+        logits = weights.einsum("...d,dk->...k", x, table, self.dtype, jnp.float32)
+        return logits if self.bias is None else logits + self.bias[...]

@@ -66,10 +66,14 @@ def _batch(model: config.PriorConfig, batch_size: int) -> dict[str, jax.ShapeDty
         shapes |= {"notes": (model.score_notes, 5), "scored": ()}
     if model.lyrics:
         shapes |= {"lyrics": (model.lyric_tokens,), "lyric_times": (model.lyric_tokens,), "worded": ()}
+    if model.text:
+        shapes |= {"text": (max(model.text_tokens, 1), max(model.text_width, 1)), "text_mask": (max(model.text_tokens, 1),)}
+    if model.melody:
+        shapes["chroma"] = (model.chroma_frames,)
     if model.hears_meter:
         shapes["position"] = (model.context // model.voices, len(position.COLUMNS))
     dtypes = {"mask": jnp.bool_, "scored": jnp.bool_, "notes": jnp.float32}
-    dtypes |= {"worded": jnp.bool_, "lyric_times": jnp.float32}
+    dtypes |= {"worded": jnp.bool_, "lyric_times": jnp.float32, "text": jnp.float32, "text_mask": jnp.bool_}
     return {
         name: jax.ShapeDtypeStruct((batch_size, *shape), dtypes.get(name, jnp.int32)) for name, shape in shapes.items()
     }

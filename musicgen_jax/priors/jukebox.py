@@ -82,6 +82,10 @@ class JukeboxPrior(nnx.Module):
         names = {"mlp": (), "memory_norm": ("attention_norm",), "memory_attention": ("attention",)}
         return *path[:place], *names.get(path[place], path[place : place + 1]), *path[place + 1 :]
 
+    def num_leading(self, batch: Batch) -> int:
+        """Positions of the stack before the first code: the characters of a prefix."""
+        return self.config.prefix
+
     def condition(self, batch: Batch, hidden: Mapping[str, jax.Array] = MappingProxyType({})) -> Condition:
         """What is known of a window besides its codes; nothing can be `hidden` from a published prior.
 

@@ -29,15 +29,22 @@ class Prior(code_model.CodeModel):
 
     causal = True
 
+    def num_leading(self, batch: dict[str, jax.Array]) -> int:
+        """Positions of the stack before the first code of these windows."""
+        return self.config.chroma_frames + batch["text"].shape[1] if self.config.melody else 0
+
     def inputs(self, codes: jax.Array, condition: Condition, num_steps: int | None = None) -> jax.Array:
         """codes [B, T, Q] -> the stack's input [B, S, D]: shifted by one, so that a step has not seen its own codes.
 
-        `num_steps` of them are wanted, None for all.
+        `num_steps` of them are wanted, None for all. What leads the codes, [B, L, D], stands before them.
         """
         before = self.pattern.placed(codes, -1)[:, :num_steps][:, :-1]
         embedded = self.embedded(before, all_known=self.config.num_codebooks == 1)
-        start = jnp.broadcast_to(self.start[...].astype(self.dtype), (len(codes), 1, embedded.shape[-1]))
+        first = self.start[...].sum(axis=0) if self.config.absent_by_codebook else self.start[...]
+        start = jnp.broadcast_to(first.astype(self.dtype), (len(codes), 1, embedded.shape[-1]))
         x = jnp.concatenate([start, embedded], axis=1) + condition.added[:, :num_steps]
+        if condition.lead is not None:
+            x = jnp.concatenate([condition.lead.astype(self.dtype), x], axis=1)
         return rules.constrain(x, self.rules, ("batch", "residual_sequence", "residual"))
 
     def prefill(
@@ -79,5 +86,6 @@ class Prior(code_model.CodeModel):
           (logits float32 [B, Q * K], the caches with this step).
         """
         x = self.embedded(previous) + condition.added
-        x, caches = self.stack.step(layers, x, caches, position)
+        lead = 0 if condition.lead is None else condition.lead.shape[1]
+        x, caches = self.stack.step(layers, x, caches, lead + position)
         return self.predict(x), caches

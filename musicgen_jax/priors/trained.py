@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from musicgen_jax.data import labels
 from musicgen_jax.data.lyrics import Lyrics, parse
 from musicgen_jax.nn import modules
 
+CAPTION_STEP = 16  # captions are filled up to multiples of so many vectors: other lengths would compile anew
+
 
 @dataclasses.dataclass(frozen=True)
 class Words:
@@ -21,6 +23,8 @@ class Words:
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     lyrics: str = ""
     sung_seconds: float = 0.0  # over which lyrics without times are spread
+    text: str = ""  # a caption
+    beside: tuple[str, ...] = ()  # captions of all that is made together: as long as the longest are all made
 
     def sung(self) -> Lyrics | None:
         """The lyrics and when they are sung; None where there are none."""
@@ -40,12 +44,15 @@ class TrainedPrior:
       functional: binds weights to the module.
       weights: (params, buffers).
       codes_path: the code shards it was trained on.
+      text_encoder: of captions, `text.text_encoder.TextEncoder`; None where there is none, or none is needed.
     """
 
     config: config.PriorConfig
     functional: modules.Functional
     weights: tuple[modules.Tree, modules.Tree]
     codes_path: str
+    text_encoder: Any = dataclasses.field(default=None, kw_only=True, compare=False)
+    _captions: dict[str, np.ndarray] = dataclasses.field(default_factory=dict, kw_only=True, compare=False, repr=False)
 
     sampler: ClassVar[str] = "autoregressive"  # of `config.SAMPLERS`: how its codes are drawn
     scores_codes: ClassVar[bool] = True  # whether it gives the likelihood of codes, which `evaluate` measures
@@ -141,7 +148,27 @@ class TrainedPrior:
         if self.config.lyrics:
             begins = batch["start"] / self.config.codes_per_second
             found |= lyric_windows.of_windows(self.config, [one.sung() for one in words], begins)
-        return found
+        return found | (self._captioned(words) if self.config.text else {})
+
+    def _captioned(self, words: Sequence[Words]) -> dict[str, np.ndarray]:
+        """`text` float32 [B, M, W] and `text_mask` bool [B, M] of the captions of B windows."""
+        longest = max(len(self._caption(text)) for one in words for text in (one.text, *one.beside))
+        exact = self.config.melody or self.config.text_padding != "masked"  # where empty places are heard
+        size = max(longest if exact else -(-longest // CAPTION_STEP) * CAPTION_STEP, 1)
+        states = np.zeros((len(words), size, max(self.config.text_width, 1)), np.float32)
+        for row, one in enumerate(words):
+            states[row, : len(self._caption(one.text))] = self._caption(one.text)
+        lengths = np.array([len(self._caption(one.text)) for one in words])
+        return {"text": states, "text_mask": np.arange(size) < lengths[:, None]}
+
+    def _caption(self, text: str) -> np.ndarray:
+        """A caption's vectors, float32 [M, W]; none of an empty one."""
+        if not text.strip():
+            return np.zeros((0, self.config.text_width), np.float32)
+        if text not in self._captions:
+            states, mask = self.text_encoder.encode([text])
+            self._captions[text] = np.asarray(states, np.float32)[0][np.asarray(mask)[0]]
+        return self._captions[text]
 
     def judged(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Windows of `code_dataset.Windows`, with a leading [B], as the model reads them."""

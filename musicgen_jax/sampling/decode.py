@@ -108,8 +108,9 @@ class SampleWindow:
         position, last = int(pattern.steps[first, 0]), int(pattern.steps[last, -1]) + 1
         guided = bool(np.any(np.asarray(settings.guidance) != 1))
         codes, fixed, caches = batch["codes"], None, None
+        leading = model.num_leading(batch) - model.config.prefix  # which `cache_rows` counts
         for end, num_rows in stretches(model.config.num_steps, transformer.window, transformer.reads_all_rows):
-            num_rows = num_rows if num_rows < end else model.config.cache_rows(end)
+            num_rows = num_rows if num_rows < end else model.config.cache_rows(end) + leading
             if position >= min(end, last):
                 continue
             if fixed is None:
@@ -167,7 +168,7 @@ def _begin(
     condition = model.condition(batch, hidden)
 
     def kept(cache: kv_cache.KVCache) -> kv_cache.Cache:
-        cache = kv_cache.ring(cache, num_rows, model.config.prefix + position)
+        cache = kv_cache.ring(cache, num_rows, model.num_leading(batch) + position)
         return kv_cache.quantized(cache) if cache_dtype == "int8" else cache
 
     def prefill() -> list[kv_cache.LayerCache]:
@@ -177,7 +178,7 @@ def _begin(
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(prefill))
 
     # What stands before the first code, or in a memory, is in the caches from the beginning.
-    known = condition.prefix is not None or condition.memory is not None
+    known = any(part is not None for part in (condition.prefix, condition.lead, condition.memory))
     caches = prefill() if known else jax.lax.cond(position > 0, prefill, empty)
     return Fixed(matrices_as(model.stack.unstacked(), model.dtype), condition), caches
 

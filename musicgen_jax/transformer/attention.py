@@ -1,6 +1,7 @@
 """Attention of one block: to the window itself, or to a memory. Whole sequences, and one step with a cache."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from musicgen_jax import config
 from musicgen_jax.nn.parameters import ALONE, BOTH, EMBEDDING, MATRIX, parameter
 from musicgen_jax.sharding import rules
 from musicgen_jax.transformer import (
+    cached_attention,
     factored_attention,
     kv_cache,
     recurrence,
@@ -98,8 +100,9 @@ class FactoredAttention(nnx.Module):
         self.pattern, self.num_heads = pattern, settings.num_heads
         self.lengths = {"row_length": span.row_length, "prime_length": span.prime_length}
         width, inner = settings.width, settings.num_heads * settings.head_dim
-        self.qkv = _linear(width, 3 * inner, ("width", "head_columns"), settings.init_std, dtype=dtype, rngs=rngs)
-        self.out = _linear(inner, width, ("head_columns", "width"), settings.out_std, dtype=dtype, rngs=rngs)
+        shared = {"use_bias": settings.biases, "dtype": dtype, "rngs": rngs}
+        self.qkv = _linear(width, 3 * inner, ("width", "head_columns"), settings.init_std, **shared)
+        self.out = _linear(inner, width, ("head_columns", "width"), settings.out_std, **shared)
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, kv_cache.KVCache]:
         """[B, T, D] -> ([B, T, D], the window's keys and values)."""
@@ -108,8 +111,11 @@ class FactoredAttention(nnx.Module):
         return self.out(mixed.reshape(*x.shape[:2], -1)), kv_cache.from_sequence(key, value)
 
     def step(self, x: jax.Array, cache: kv_cache.KVCache, position: jax.Array) -> tuple[jax.Array, kv_cache.KVCache]:
-        """One position: [B, D] and the layer's cache, not rounded -> ([B, D], the cache with this position)."""
+        """One position: [B, D] and the layer's cache, rounded only if all is seen -> ([B, D], the cache with it)."""
         query, key, value = _heads(self.qkv(x), 3, self.num_heads)
+        if self.pattern == "dense":
+            mixed, cache = cached_attention.attend(query * query.shape[-1] ** -0.5, key, value, cache, position)
+            return self.out(mixed.reshape(x.shape[0], -1)), cache
         cache = cache.write(key, value, position)
         mixed = factored_attention.step(self.pattern, query, cache, position, **self.lengths)
         return self.out(mixed.reshape(x.shape[0], -1)), cache
@@ -124,9 +130,10 @@ class CrossAttention(nnx.Module):
     def __init__(self, settings: Settings, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_heads = settings.num_heads
         width, inner = settings.width, settings.num_heads * settings.head_dim
-        self.query = _linear(width, inner, ("width", "head_columns"), settings.init_std, dtype=dtype, rngs=rngs)
-        self.key_value = _linear(width, 2 * inner, ("width", "head_columns"), settings.init_std, dtype=dtype, rngs=rngs)
-        self.out = _linear(inner, width, ("head_columns", "width"), 0.0, dtype=dtype, rngs=rngs)
+        shared = {"use_bias": settings.biases, "dtype": dtype, "rngs": rngs}
+        self.query = _linear(width, inner, ("width", "head_columns"), settings.init_std, **shared)
+        self.key_value = _linear(width, 2 * inner, ("width", "head_columns"), settings.init_std, **shared)
+        self.out = _linear(inner, width, ("head_columns", "width"), 0.0, **shared)
 
     def __call__(
         self, x: jax.Array, memory: jax.Array, mask: jax.Array | None
@@ -159,11 +166,8 @@ def self_attention(
     return FactoredAttention(settings, kind, span, dtype=dtype, rngs=rngs)
 
 
-def _linear(
-    inputs: int, outputs: int, axes: tuple[str, str], std: float, *, dtype: jnp.dtype, rngs: nnx.Rngs
-) -> weights.Linear:
-    init = nnx.initializers.normal(std)
-    return weights.Linear(inputs, outputs, axes, axes[1:], kernel_init=init, dtype=dtype, rngs=rngs)
+def _linear(inputs: int, outputs: int, axes: tuple[str, str], std: float, **shared: Any) -> weights.Linear:
+    return weights.Linear(inputs, outputs, axes, axes[1:], kernel_init=nnx.initializers.normal(std), **shared)
 
 
 def _heads(packed: jax.Array, num: int, num_heads: int) -> list[jax.Array]:

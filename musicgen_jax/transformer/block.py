@@ -1,5 +1,7 @@
 """Pre-norm Transformer block."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -15,7 +17,11 @@ def quick_gelu(x: jax.Array) -> jax.Array:
 
 
 # Their gradients compute them again: kept for the backward pass, the parts are six arrays as large as the input.
-ACTIVATIONS = {"gelu": jax.checkpoint(nnx.gelu), "quick_gelu": jax.checkpoint(quick_gelu)}
+ACTIVATIONS = {
+    "gelu": jax.checkpoint(nnx.gelu),  # by way of tanh
+    "exact_gelu": jax.checkpoint(functools.partial(nnx.gelu, approximate=False)),
+    "quick_gelu": jax.checkpoint(quick_gelu),
+}
 
 
 class MLP(nnx.Module):
@@ -25,10 +31,9 @@ class MLP(nnx.Module):
         init, out_init = (nnx.initializers.normal(std) for std in (settings.init_std, out_std))
         width, hidden = settings.width, settings.mlp_width
         self.activation = settings.activation
-        self.hidden = weights.Linear(
-            width, hidden, ("width", "mlp"), ("mlp",), kernel_init=init, dtype=dtype, rngs=rngs
-        )
-        self.out = weights.Linear(hidden, width, ("mlp", "width"), kernel_init=out_init, dtype=dtype, rngs=rngs)
+        shared = {"use_bias": settings.biases, "dtype": dtype, "rngs": rngs}
+        self.hidden = weights.Linear(width, hidden, ("width", "mlp"), ("mlp",), kernel_init=init, **shared)
+        self.out = weights.Linear(hidden, width, ("mlp", "width"), kernel_init=out_init, **shared)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., D] -> [..., D]."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from musicgen_jax import config
 from musicgen_jax.sharding import rules
-from musicgen_jax.transformer import blocked_attention, kv_cache, relative_distances, weights
+from musicgen_jax.transformer import blocked_attention, cached_attention, kv_cache, relative_distances, weights
 
 CAUSAL = relative_distances.Pattern()
 
@@ -100,13 +100,4 @@ def relative_attention_step(
     by_distance = jnp.pad(by_distance, ((0, 0), (0, 0), (0, beyond)), mode=mode)
     # Row r has the distance (position - r) mod R: the distances in falling order, turned round. No gather.
     by_row = jnp.roll(by_distance[..., ::-1], position + 1, axis=2)
-    distance = (position - jnp.arange(num_rows)) % num_rows
-    # The position's own row is not in the cache yet: XLA would copy a cache that is written before it is read.
-    own, seen = distance == 0, pattern.visible(distance) & (distance <= position)
-    with_itself = jnp.sum(query.astype(jnp.float32) * key, axis=-1, keepdims=True)
-    by_content = jnp.where(own, with_itself, cache.score(query))
-    shares = jax.nn.softmax(jnp.where(seen, by_content + by_row, relative_distances.MASKED), axis=-1)
-    own_share = jnp.sum(jnp.where(own, shares, 0.0), axis=-1, keepdims=True)
-    mixed = (cache.mix(jnp.where(own, 0.0, shares), query.dtype) + own_share * value).astype(query.dtype)
-    # Likewise one that might be written before it is read: the zeros make the row wait for the result.
-    return mixed, cache.write(key + 0 * mixed, value + 0 * mixed, position)
+    return cached_attention.attend(query, key, value, cache, position, by_row, pattern.visible)

@@ -66,15 +66,16 @@ def rematerialized(body: Callable, policy: str, *, scanned: bool) -> Callable:
     return jax.checkpoint(body, prevent_cse=not scanned, policy=kept)
 
 
-def sinusoids(positions: jax.Array, width: int) -> jax.Array:
+def sinusoids(positions: jax.Array, width: int, *, cosines_first: bool = False) -> jax.Array:
     """Absolute positions, int32 [...] -> float32 [..., width] (Vaswani et al. 2017, section 3.5).
 
-    Sines, then cosines, of wavelengths from 2 pi to 20,000 pi positions in a geometric series.
+    Sines, then cosines, or the other way round, of wavelengths from 2 pi to 20,000 pi positions in a geometric series.
     """
     number = width // 2 + width % 2
     frequencies = 10_000.0 ** (-np.arange(number) / max(number - 1, 1))
     angles = positions[..., None] * frequencies.astype(np.float32)
-    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)[..., :width]
+    blocks = [jnp.sin(angles), jnp.cos(angles)]
+    return jnp.concatenate(blocks[::-1] if cosines_first else blocks, axis=-1)[..., :width]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +151,7 @@ class Stack(nnx.Module):
         else:
             self.blocks = nnx.List([make(kind, rngs) for kind in settings.kinds])
         self.norm = block.norm(settings, dtype=dtype, rngs=rngs) if settings.final_norm else None
-        self.adds_positions = settings.adds_positions
+        self.adds_positions, self.cosines_first = settings.adds_positions, settings.cosines_first
 
     def __call__(
         self,
@@ -235,7 +236,9 @@ class Stack(nnx.Module):
 
     def _placed(self, x: jax.Array, positions: jax.Array) -> jax.Array:
         """[..., D] at these positions of the window, with their sinusoids where the layers would not know them."""
-        return x + sinusoids(positions, x.shape[-1]).astype(x.dtype) if self.adds_positions else x
+        if not self.adds_positions:
+            return x
+        return x + sinusoids(positions, x.shape[-1], cosines_first=self.cosines_first).astype(x.dtype)
 
     def _normed(self, x: jax.Array) -> jax.Array:
         return x if self.norm is None else self.norm(x)

@@ -188,4 +188,4 @@ class Linear(nnx.Linear):
         if not isinstance(kernel, QuantizedArray):
             return super().__call__(x)
         product = einsum("...d,df->...f", x, kernel, self.dtype)
-        return product + self.bias[...].astype(self.dtype)
+        return product if self.bias is None else product + self.bias[...].astype(self.dtype)
