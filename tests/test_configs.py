@@ -23,6 +23,7 @@ ARGS = {
     "encodec": ["scale=tiny", "scale=24khz", "scale=32khz"],
     "prior": [f"tier={tier},scale={scale}" for tier in TIERS for scale in ("tiny", "small", "1b", "5b")],
     "diffusion": [f"tier={tier},scale={scale}" for tier in ("top", "bottom") for scale in ("tiny", "5b")],
+    "musicgen": ["scale=tiny,score=true", "scale=small", "scale=medium,text=false", "scale=large"],
     "symbolic": [
         f"model={model},tokens={tokens},scale={scale}"
         for model, tokens, scale in (
@@ -43,6 +44,7 @@ NUM_PARAMETERS = {
     "24khz": (14e6, 16e6),  # with a discriminator
     "32khz": (56e6, 60e6),
 }
+OF_MUSICGEN = {"small": (4.1e8, 4.3e8), "medium": (1.1e9, 1.4e9), "large": (3.2e9, 3.3e9)}
 SCALES = ("tiny", "small", "1b", "5b")  # of priors
 ALL = [(name, arg) for name, args in ARGS.items() for arg in args]
 
@@ -60,7 +62,7 @@ def run_config(name: str, arg: str | None):
     run = load(name).get_config(arg)
     run.data.path = "somewhere"
     if kinds.of(run).data != "audio":
-        run.model.upsampling = 0 if run.model.tier in ("top", "score") else 4
+        run.model.upsampling = 0 if run.model.tier in ("top", "score", "codes") else 4
         run.model.codes_per_second = 344.5
         run.model.labels, run.model.vocabularies = ("genre",), {"genre": ("unknown",)}
     return run
@@ -91,7 +93,8 @@ def test_builds_without_memory(name, arg):
     functional = kinds.of(run).functional(run)
     leaves = jax.tree.leaves((functional.abstract_params, functional.abstract_buffers))
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) and leaf.dtype == jnp.float32 for leaf in leaves)
-    low, high = NUM_PARAMETERS[arg.split("scale=")[1].split(",")[0]]
+    sizes = NUM_PARAMETERS | (OF_MUSICGEN if name == "musicgen" else {})
+    low, high = sizes[arg.split("scale=")[1].split(",")[0]]
     if name == "symbolic" and "small" in arg:
         low, high = 24e6, 32e6
     if "scale=5b" in arg and "tier=top" not in arg:
@@ -266,6 +269,6 @@ def test_own_config_files_are_found_from_any_folder(tmp_path, monkeypatch):
     (tmp_path / "vqvae.py").write_text("def get_config(arg=None):\n    return 'the one in the working directory'")
     assert config_flag.load("vqvae.py") == "the one in the working directory"
     with pytest.raises(
-        UserError, match=r"no such file; .*configs \(diffusion\.py, prior\.py, symbolic\.py, vqvae\.py\)"
+        UserError, match=r"no such file; .*configs \(diffusion\.py, musicgen\.py, prior\.py, symbolic\.py, vqvae\.py\)"
     ):
         config_flag.load("elsewhere/vqvae.py")

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import pytest
 import tiny_diffusion
+import tiny_musicgen
 import tiny_runs
 import tiny_scores
 import tiny_workdirs
@@ -23,12 +24,13 @@ RUNS = {
     ),
     "encodec": config.EncodecTraining(model=tiny_runs.encodec_config(), clip_samples=tiny_runs.CLIP_SAMPLES, data=DATA),
     "prior": config.PriorTraining(model=tiny_runs.prior_config("middle"), data=DATA),
+    "musicgen": config.MusicgenTraining(model=tiny_musicgen.model_config(), data=DATA),
     "diffusion": config.DiffusionTraining(model=tiny_diffusion.model_config("middle"), data=DATA),
     "composer": config.ComposerTraining(model=tiny_scores.model_config(), data=DATA),
     "jukebox_prior": config.JukeboxPriorConfig(),
     "t5": config.T5Config(),
 }
-YOUNG = ("residual", "encodec", "composer", "t5")  # whose folders have always said it
+YOUNG = ("residual", "encodec", "composer", "musicgen", "t5")  # whose folders have always said it
 
 
 def as_before(values: dict[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def test_command(words):
 
 
 def test_settings_that_it_names_are_fields_of_a_config():
-    runs = [config_flag.load(f"configs/{name}.py") for name in ("vqvae", "prior", "diffusion", "symbolic")]
+    runs = [config_flag.load(f"configs/{name}.py") for name in ("vqvae", "prior", "diffusion", "musicgen", "symbolic")]
     names = set(re.findall(r"--config\.([a-z_0-9.]+[a-z_0-9])", README))
     assert len(names) > 15
     for name in names:
