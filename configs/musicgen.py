@@ -5,7 +5,7 @@
 
 Scales: `tiny` (laptop CPU, minutes), and the published sizes: `small` (420 M parameters, one accelerator), `medium`
 (1.8 B), `large` (3.3 B; `python -m musicgen_jax.plan` says on which pods). `tier`: the stream of the codes, `codes` of
-EnCodec and DAC, `residual` of a residual VQ-VAE; of codes of two channels by turns, --config.model.pattern=stereo_delay.
+EnCodec and DAC, `residual` of a residual VQ-VAE. Two channels by turns: --config.model.pattern=stereo_delay.
 
 `text=false`: no captions. `score=true`: it is told which notes sound, hidden in 15 % of the windows. Labels are told
 where the data have any.
@@ -15,7 +15,7 @@ from musicgen_jax import config
 
 
 def tiny(tier: str) -> config.MusicgenTraining:
-    """About a million parameters; a minute or two of two CPU cores. Optimizer and rate are those of the tiny priors."""
+    """About three million parameters; a minute or two of two CPU cores. Optimizer and rate are those of the tiny priors."""
     transformer = config.MusicgenTransformerConfig(
         num_layers=3, width=128, num_heads=4, head_dim=32, mlp_width=512, remat="none"
     )

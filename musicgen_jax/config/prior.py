@@ -26,7 +26,11 @@ LAYERS = {
     "absolute": "dense",  # attention that does not; sinusoids added to the input say where in the window it is
     "lstm": "lstm",  # a recurrent state, long short-term memory
 }
-PATTERNS = ("delay", "stereo_delay", "flat")  # in which order the codes of several codebooks are predicted: `codes/patterns.py`
+PATTERNS = (
+    "delay",
+    "stereo_delay",
+    "flat",
+)  # in which order the codes of several codebooks are predicted: `codes/patterns.py`
 # What a model is told besides the codes -> the field that says from how many training windows it is hidden.
 CONDITIONS = {
     "labels": "label_dropout",

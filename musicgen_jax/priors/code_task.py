@@ -67,7 +67,10 @@ def _batch(model: config.PriorConfig, batch_size: int) -> dict[str, jax.ShapeDty
     if model.lyrics:
         shapes |= {"lyrics": (model.lyric_tokens,), "lyric_times": (model.lyric_tokens,), "worded": ()}
     if model.text:
-        shapes |= {"text": (max(model.text_tokens, 1), max(model.text_width, 1)), "text_mask": (max(model.text_tokens, 1),)}
+        shapes |= {
+            "text": (max(model.text_tokens, 1), max(model.text_width, 1)),
+            "text_mask": (max(model.text_tokens, 1),),
+        }
     if model.melody:
         shapes["chroma"] = (model.chroma_frames,)
     if model.hears_meter:
