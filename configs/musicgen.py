@@ -15,7 +15,7 @@ from musicgen_jax import config
 
 
 def tiny(tier: str) -> config.MusicgenTraining:
-    """About three million parameters; a minute or two of two CPU cores. Optimizer and rate are those of the tiny priors."""
+    """About three million parameters; minutes of two CPU cores. Optimizer and rate are those of the tiny priors."""
     transformer = config.MusicgenTransformerConfig(
         num_layers=3, width=128, num_heads=4, head_dim=32, mlp_width=512, remat="none"
     )

@@ -44,7 +44,7 @@ NUM_PARAMETERS = {
     "24khz": (14e6, 16e6),  # with a discriminator
     "32khz": (56e6, 60e6),
 }
-OF_MUSICGEN = {"small": (4.1e8, 4.3e8), "medium": (1.1e9, 1.4e9), "large": (3.2e9, 3.3e9)}
+OF_MUSICGEN = {"tiny": (2e6, 4e6), "small": (4.1e8, 4.3e8), "medium": (1.1e9, 1.4e9), "large": (3.2e9, 3.3e9)}
 SCALES = ("tiny", "small", "1b", "5b")  # of priors
 ALL = [(name, arg) for name, args in ARGS.items() for arg in args]
 

@@ -1,7 +1,7 @@
 """Where the tensors of published MusicGens lie in the native prior, under Hugging Face's names and audiocraft's.
 
-The native prior has its layers stacked, its codebooks in one table and its projections fused, so that a published tensor
-is a region of a native array, or several of them. The sizes are read from the tensors' shapes.
+The native prior has its layers stacked, its codebooks in one table and its projections fused: a published tensor is a
+region of a native array, or several of them.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ class Tensor:
 
 
 def hugging_face(model: config.MusicgenConfig) -> list[Tensor]:
-    """The tensors of the decoder in a `MusicgenForConditionalGeneration` or `MusicgenMelodyForConditionalGeneration`."""
+    """The tensors of the decoder, and of what it is told, in transformers' models for conditional generation."""
     width, inner = model.transformer.width, model.transformer.num_heads * model.transformer.head_dim
     lists = {"codes": "decoder.model.decoder.embed_tokens", "logits": "decoder.lm_heads"}
     found = list(_codebooks(model, lists["codes"], lists["logits"]))

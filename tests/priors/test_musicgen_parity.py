@@ -153,7 +153,7 @@ def test_other_sizes_at_reduced_depth(name):
 
 def test_greedy_generation_is_the_same_code_by_code():
     """200 steps, with guidance and texts of different lengths."""
-    transformer = config.MusicgenTransformerConfig(num_layers=2)
+    transformer = config.MusicgenTransformerConfig(num_layers=2, width=512, num_heads=8, mlp_width=2048)
     model = small(transformer=transformer)
     model.context = 200 - model.num_codebooks + 1
     tensors, arrays = random_tensors(model), wide_batch(model)
