@@ -47,6 +47,9 @@ _OPTIONS = {
     "subset": flags.DEFINE_string("subset", None, "Which part of the data set, where it has parts."),
     "licenses": flags.DEFINE_string("licenses", None, "Licences of the tracks to take, where tracks have their own."),
     "render": flags.DEFINE_string("render", None, "What plays scores where no recording is to be taken: synthesizer."),
+    "txt": flags.DEFINE_enum(
+        "txt", None, ["lyrics", "caption"], "What x.txt beside a recording x.wav is: lyrics if nothing is said."
+    ),
     "soundfont": cli.define_path("soundfont", None, "General MIDI soundfont with which FluidSynth plays scores."),
 }
 _CHECK = flags.DEFINE_bool(

@@ -35,6 +35,12 @@ _VQVAE = cli.define_path(
     "Workdir of the tokenizer of these codes: every --config.training.sample_every steps a few samples are decoded, to "
     "be heard in TensorBoard. A composer's are played without it.",
 )
+_TEXT_ENCODER = cli.define_path(
+    "text_encoder",
+    "",
+    "Folder of convert --source=t5, for a model that is told captions (--config.model.text=true): it makes their "
+    "vectors, once for these codes, which keep them; further trainings on them need it no more.",
+)
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "This is one process of a Cloud TPU pod, GKE, Slurm or Open MPI job, which says how many."
 )
@@ -65,6 +71,7 @@ def _train(run: config.PriorTraining) -> None:
     kinds.check_workdir(_WORKDIR.value, run)
     kinds.keep_windows(_WORKDIR.value, run)
     composes = kinds.of(run).data == "scores"
+    run.model.text_encoder = _text_encoder(run) or run.model.text_encoder
     data = score_dataset if composes else code_dataset
     run.model = data.resolve(run.model, run.data.path)
     run.data.licence = model_card.of_data(run.data.path)
@@ -91,6 +98,18 @@ def _train(run: config.PriorTraining) -> None:
         closing.after_train_composer(_WORKDIR.value, run)
     else:
         closing.after_train_prior(_WORKDIR.value, run, code_shards.stream_names(run.data.path))
+
+
+def _text_encoder(run: config.PriorTraining) -> str:
+    """Fingerprint of --text_encoder, which has made vectors of the captions of the codes; "" without one."""
+    if not _TEXT_ENCODER.value:
+        return ""
+    rule = "a model that is not told captions has no use for it: pass --config.model.text=true too"
+    config.require(run.model.text, f"--text_encoder={_TEXT_ENCODER.value}: {rule}")
+    from musicgen_jax import pretrained
+    from musicgen_jax.codes import caption_vectors
+
+    return caption_vectors.write(run.data.path, pretrained.load_text_encoder(_TEXT_ENCODER.value))
 
 
 def _sounds(run: config.PriorTraining, composes: bool) -> Callable[[Any], Any] | None:

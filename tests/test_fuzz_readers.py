@@ -12,12 +12,14 @@ import fuzzing
 import numpy as np
 import pytest
 import soundfile
+import tiny_text
 
 from musicgen_jax import config, kinds
 from musicgen_jax.codes import code_dataset, code_file, code_shards
-from musicgen_jax.data import audio_dataset, lyrics, manifest, shards
+from musicgen_jax.data import audio_dataset, captions, lyrics, manifest, shards
 from musicgen_jax.runtime import files
 from musicgen_jax.sampling import output, prompts
+from musicgen_jax.text import tokens
 
 pytestmark = pytest.mark.slow
 COUNT = 200
@@ -155,3 +157,31 @@ def test_lyrics(tmp_path):
     extremes = (b"[99:99.99]" * 2000, b"<0:0>" * 5000, b"[00:00" * 5000, b"\xff\xfe" + b"[" * 3001, b"[a:" * 4000)
     inputs = itertools.chain(fuzzing.mutations(content, 11, COUNT), (content + extreme for extreme in extremes))
     fuzzing.survey_file(tmp_path / "song.lrc", read, inputs)
+
+
+def test_captions(tmp_path):
+    """Whatever the bytes are, what is told is text of a bounded length."""
+    content = json.dumps({"description": "Füße über", "genre": "jazz", "moods": ["sad", "slow"], "bpm": 99.5})
+
+    def read(path: pathlib.Path) -> captions.Caption:
+        found = captions.read(str(path))[0]
+        assert all(len(text) <= 5 * captions.MAX_CHARACTERS for text in captions.told(found, {}))
+        return found
+
+    for name, inputs in (
+        ("song.json", fuzzing.json_mutations(content, 12, COUNT)),
+        ("song.caption.txt", fuzzing.mutations(content.encode(), 13, COUNT)),
+    ):
+        (tmp_path / name).write_text(content)
+        fuzzing.survey_file(tmp_path / name, read, inputs)
+
+
+def test_vocabulary(tmp_path):
+    pytest.importorskip("sentencepiece")
+    path = tmp_path / tokens.FILE_NAME
+    path.write_bytes(tiny_text.vocabulary())
+
+    def read(path: pathlib.Path) -> list[int]:
+        return tokens.Vocabulary(path).numbers("calm piano")
+
+    fuzzing.survey_file(path, read, fuzzing.mutations(path.read_bytes(), 14, COUNT // 4))

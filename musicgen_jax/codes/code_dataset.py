@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.codes import code_shards, lyric_windows, places
+from musicgen_jax.codes import caption_vectors, code_shards, lyric_windows, places
 from musicgen_jax.data import labels, loader, shards
 from musicgen_jax.scores import excerpts
 
@@ -21,7 +21,7 @@ def resolve(model: config.PriorConfig, directory: str) -> config.PriorConfig:
       directory: of code shards; labels and lengths are those of its train split.
 
     Raises:
-      NotFoundError: no codes in `directory`.
+      NotFoundError: no codes in `directory`, or no vectors of the captions that the model is to be told.
       UserError: they have no such stream; the codes of the stream above are of another number; the context is no
         multiple of the upsampling factor.
     """
@@ -54,6 +54,8 @@ def resolve(model: config.PriorConfig, directory: str) -> config.PriorConfig:
         told = [entry.lyrics for entry in train]
         resolved = dataclasses.replace(resolved, characters=lyric_windows.vocabulary(told))
         resolved = dataclasses.replace(resolved, lyric_tokens=lyric_windows.num_tokens(told, resolved))
+    if model.text:
+        resolved = dataclasses.replace(resolved, **caption_vectors.resolve(model, directory, train))
     resolved.validate()
     return resolved
 
@@ -103,6 +105,7 @@ class Windows(places.Places):
       entries: of the index, one a track.
       hop_length: samples of a frame of the stream.
       sings: whether windows have the words around them, see `lyric_windows.window`.
+      vectors: of the captions; None where windows have none.
     """
 
     def __init__(self, directory: str, split: str, model: config.PriorConfig):
@@ -114,6 +117,7 @@ class Windows(places.Places):
         told = [entry.lyrics for entry in self.entries]
         self.sings = model.lyrics is True  # what published priors are told of words, `priors.jukebox_batch` makes
         self.size_of_lyrics = max(model.lyric_tokens, lyric_windows.num_tokens(told, model)) if self.sings else 0
+        self.vectors = caption_vectors.Vectors(directory, model.text_encoder) if model.text else None
 
     def num_frames(self, track: int) -> int:
         """Frames of this stream in a track, given by its index among `entries`."""
@@ -131,7 +135,7 @@ class Windows(places.Places):
           [T / upsampling, Q], absent where there is no stream above; "labels" int32 [L], see `labels.encode_all`;
           "start", "length" int32 scalars, in frames of this stream. Of a model that is told the score "notes" float32
           [N, 5], see `conditions.score.planes`, and "scored", bool: whether the track has a score. Of one that is told
-          the lyrics those of `lyric_windows.window`.
+          the lyrics those of `lyric_windows.window`; of one that is told the caption those of `told`.
         """
         model, entry, hop = self.model, self.entries[track], self.hop_length
         names = [model.tier, model.above] if model.upsampling else [model.tier]
@@ -157,17 +161,27 @@ class Windows(places.Places):
             bounds = lyric_windows.stretch(model, begin)
             lyrics = self.tracks.lyrics(track, *bounds) if entry.lyrics.kind else None
             example |= lyric_windows.window(model, lyrics, begin, self.size_of_lyrics)
-        return example
+        return example | self.told(track) if self.vectors else example
+
+    def told(self, track: int, number: int = 0) -> dict[str, np.ndarray]:
+        """The caption of a track, given by its index among `entries`, or another of its `texts`: "text" float32 [M, W]
+        and "text_mask" bool [M], where there is a vector."""
+        texts = self.entries[track].texts
+        return self.vectors.of(texts[number], max(self.model.text_tokens, self.vectors.longest))
 
 
 class RandomWindow(grain.transforms.RandomMap):
     """A slot of `Windows.slots` -> the arrays of a window at a place that `Windows.place` draws, as Grain maps them."""
 
-    def __init__(self, windows: Windows, unknown_labels: float = 0.0):
-        self._windows, self._unknown_labels = windows, unknown_labels
+    def __init__(self, windows: Windows, unknown_labels: float = 0.0, merged_captions: float = 0.0):
+        self._windows, self._unknown_labels, self._merged = windows, unknown_labels, merged_captions
 
     def random_map(self, slot: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        example = self._windows.window(*self._windows.place(slot, rng))
+        track, start = self._windows.place(slot, rng)
+        example = self._windows.window(track, start)
+        others = len(self._windows.entries[track].texts) - 1 if self._windows.vectors else 0
+        if others and rng.random() < self._merged:
+            example |= self._windows.told(track, 1 + int(rng.integers(others)))
         example = lyric_windows.with_others(example, rng) if self._windows.sings else example
         return labels.partly_told(example, self._unknown_labels, rng)
 
@@ -175,7 +189,9 @@ class RandomWindow(grain.transforms.RandomMap):
 def training_batches(run: config.PriorTraining, mesh: jax.sharding.Mesh) -> Callable[[int], Iterator[loader.Batch]]:
     """`batches_from(step)` over random windows of the train split; arrays as `Windows.window`, with a leading [B]."""
     windows = Windows(run.data.path, "train", run.model)
-    return loader.training_batches(windows.slots, RandomWindow(windows, run.unknown_labels), run.data, mesh)
+    return loader.training_batches(
+        windows.slots, RandomWindow(windows, run.unknown_labels, run.merged_captions), run.data, mesh
+    )
 
 
 def validation_batches(run: config.PriorTraining, mesh: jax.sharding.Mesh) -> Callable[[], Iterator[loader.Batch]]:

@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 
 from musicgen_jax import config
 from musicgen_jax.codes.layout import VERSION_1, Layout, Stream
-from musicgen_jax.data import lyric_facts, score_facts, shards
+from musicgen_jax.data import captions, lyric_facts, score_facts, shards
 from musicgen_jax.data.lyrics import Lyrics, joined
 from musicgen_jax.runtime import files, records
 from musicgen_jax.runtime.errors import NotFoundError, UserError
@@ -106,6 +106,12 @@ class TrackEntry:
     num_samples: int  # that the codes reach over; whole frames of every stream
     score: score_facts.ScoreFacts = score_facts.NONE
     lyrics: lyric_facts.LyricFacts = lyric_facts.NONE
+    caption: captions.Caption = captions.NONE
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What a model may be told of the track in words; see `captions.told`."""
+        return captions.told(self.caption, self.labels)
 
 
 def write_index(directory: pathlib.Path, entries: list[TrackEntry]) -> None:

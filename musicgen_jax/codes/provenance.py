@@ -11,7 +11,7 @@ from musicgen_jax.data import manifest, shards
 
 def of_audio(directory: str) -> str:
     """Hexadecimal digest of a prepared dataset: its sample rate and its tracks' ids, sources, labels, lengths, splits,
-    scores and lyrics.
+    scores, lyrics and captions.
 
     Raises:
       NotFoundError: no prepared dataset there.
@@ -21,6 +21,7 @@ def of_audio(directory: str) -> str:
         [row.track_id, row.hash, row.split, row.num_samples, sorted(row.labels.items())]
         + ([row.score.digest] if row.score.kind else [])
         + ([row.lyrics.digest] if row.lyrics.kind else [])
+        + ([row.caption.text, sorted(row.caption.fields.items())] if row.caption.kind else [])
         for row in rows
     )
     return _digest([shards.read_metadata(directory)["sample_rate"], tracks])

@@ -53,6 +53,7 @@ class ComposerConfig(PriorConfig):
         require(self.tier == STREAM, f"model.tier={self.tier!r}: a composer's stream is {STREAM}")
         rule = "only a composer of tokens=grid is told lyrics: a performance has no time of its own"
         require(not self.lyrics or self.tokens == "grid", f"model.lyrics={self.lyrics}: {rule}")
+        require(not self.text, f"model.text={self.text}: a composer is told no captions; leave it out")
         super().validate()
         require(
             self.context % self.voices == 0,

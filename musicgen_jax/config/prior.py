@@ -285,6 +285,8 @@ class PriorTraining:
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     unknown_labels: float = 0.05  # share of training windows that are told a label as unknown, of each label by itself
+    merged_captions: float = 0.25  # share of training windows that are told what else is known of a track (genre, mood,
+    # instruments, tempo) behind its caption, or in its place
     shard_sequence: bool = False  # between the blocks, divide activations over mesh.tensor along the codes
 
     @property
@@ -307,6 +309,8 @@ class PriorTraining:
         )
         share = self.unknown_labels
         require(0 <= share < 1, f"unknown_labels={share}: must be in [0, 1)")
+        share = self.merged_captions
+        require(0 <= share <= 1, f"merged_captions={share}: must be in [0, 1]")
         # Whether there is a stream above is known once the codes are.
         require(
             not (self.model.vqvae and self.model.above_dropout) or self.model.upsampling > 0,

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Iterable
 
 from musicgen_jax import config
-from musicgen_jax.data import lyric_facts, score_facts, track
+from musicgen_jax.data import captions, lyric_facts, score_facts, track
 from musicgen_jax.runtime import files, records
 
 SPLITS = ("train", "validation", "test")
@@ -39,6 +39,7 @@ class Row:
     licence: str = ""
     score: score_facts.ScoreFacts = score_facts.NONE
     lyrics: lyric_facts.LyricFacts = lyric_facts.NONE
+    caption: captions.Caption = captions.NONE
 
 
 def accepted(item: track.Track, split: str, num_samples: int, num_segments: int) -> Row:
@@ -55,6 +56,7 @@ def accepted(item: track.Track, split: str, num_samples: int, num_segments: int)
         licence=item.licence,
         score=score_facts.of(item.score, item.score_kind),
         lyrics=lyric_facts.of(item.lyrics, item.lyrics_kind),
+        caption=item.caption,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from musicgen_jax import config
-from musicgen_jax.data import licences, manifest
+from musicgen_jax.data import captions, licences, manifest
 
 FILE_NAME = "report.json"
 
@@ -44,6 +44,7 @@ def make(
         "labels": dict(sorted(collections.Counter(name for name, _ in total.labels).items())),
         **_amounts("scores", "notes", total.scores, total.notes),
         **_amounts("lyrics", "characters", total.lyrics, total.characters),
+        **_amounts("captions", "characters", total.captions, total.caption_characters),
         **({"licence": licence} if licence else {}),
         "messages": [*_about_splits(total.files["ok"], used, divided_groups, divided_kin), *licences.messages(licence)],
     }
@@ -56,6 +57,7 @@ class _Totals:
         self.files, self.rejections, self.warnings, self.licences = (collections.Counter() for _ in range(4))
         self.samples, self.records = collections.Counter(), collections.Counter()
         self.scores, self.notes, self.lyrics, self.characters = (collections.Counter() for _ in range(4))
+        self.captions, self.caption_characters = collections.Counter(), collections.Counter()
         self.genres: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
         self.labels: set[tuple[str, str]] = set()  # names and values that are known
 
@@ -73,6 +75,8 @@ class _Totals:
             self.notes[row.score.kind] += row.score.num_notes
             self.lyrics[row.lyrics.kind] += 1
             self.characters[row.lyrics.kind] += row.lyrics.num_characters
+            self.captions[row.caption.kind] += 1
+            self.caption_characters[row.caption.kind] += len(captions.told(row.caption, {})[0])
 
 
 def _about_splits(num_tracks: int, used: list[str], divided_groups: int, divided_kin: str) -> list[str]:

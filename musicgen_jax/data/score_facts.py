@@ -59,8 +59,9 @@ def of(score: Score | None, kind: str) -> ScoreFacts:
 
 
 def index_row(row: Any) -> dict[str, Any]:
-    """A dataclass with fields `score` and `lyrics` as a row of JSON lines; without those that a track has none of."""
+    """A dataclass with `score`, `lyrics` and `caption` as a row of JSON lines; without those of which there is none."""
     values = dataclasses.asdict(row)
     if not values["score"]["syllables"]:
         del values["score"]["syllables"]
-    return {name: value for name, value in values.items() if name not in ("score", "lyrics") or value["kind"]}
+    parts = ("score", "lyrics", "caption")
+    return {name: value for name, value in values.items() if name not in parts or value["kind"]}

@@ -19,7 +19,7 @@ from musicgen_jax.data.track import Track
 from musicgen_jax.data.track_records import Form, Made
 from musicgen_jax.runtime import files
 
-VERSION = 3  # of what lies here: a run of another one starts anew
+VERSION = 4  # of what lies here: a run of another one starts anew
 MAX_TRACKS, MAX_BYTES, MAX_SECONDS = 64, 1 << 24, 300.0  # of a part: no more than goes by while one waits
 PER_FOLDER = 1000  # parts
 START_SECONDS = 300.0  # for a process to compile what renders a score, on a machine that has other things to do

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from musicgen_jax.data import captions
 from musicgen_jax.data.lyrics import Lyrics
 from musicgen_jax.scores.score import Score
 
@@ -36,6 +37,7 @@ class Track:
       lyrics: what is sung in it, and when, where that is known.
       lyrics_kind: where the lyrics come from: "exact" where the audio was rendered from them, "lrc" where a file beside
         it has their times, "txt" where they are spread evenly over it, "" where there are none.
+      caption: how it sounds, in words. Of a track whose recording nobody has looked at yet, the file that may say it.
       warning: what is doubtful about a track that is kept all the same ("clipped: ..."), or "".
       split: "train", "validation" or "test" where the source has a split of its own; of other tracks "", and they are
         split by group, see `manifest.split_tracks`.
@@ -56,6 +58,7 @@ class Track:
     score_kind: str = ""
     lyrics: Lyrics | None = None
     lyrics_kind: str = ""
+    caption: captions.Caption = captions.NONE
     warning: str = ""
     split: str = ""
     licence: str = ""

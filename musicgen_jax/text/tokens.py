@@ -1,6 +1,5 @@
 """Text as numbers: pieces of a vocabulary that sentencepiece reads from T5's spiece.model."""
 
-import functools
 import hashlib
 import pathlib
 from collections.abc import Sequence
@@ -62,7 +61,6 @@ def padded(rows: Sequence[Sequence[int]], length: int) -> tuple[np.ndarray, np.n
     return tokens, mask
 
 
-@functools.lru_cache(4)
 def _read(path: pathlib.Path) -> Any:
     if not pathlib.Path(buckets.fetched(path)).is_file():
         raise NotFoundError(f"no such file: {path}, the vocabulary of the text encoder; {REMEDY}")

@@ -57,7 +57,9 @@ def find_sources(encoder: Encoder, data: str) -> Iterator[Source]:
         for place in audio_dataset.find_tracks(data, split):
             row, num_samples = rows[place.track_id], encoder.layout.padded(place.num_samples)
             about = {"labels": place.labels, "split": split, "num_samples": num_samples}
-            entry = code_shards.TrackEntry(place.track_id, **about, score=row.score, lyrics=row.lyrics)
+            entry = code_shards.TrackEntry(
+                place.track_id, **about, score=row.score, lyrics=row.lyrics, caption=row.caption
+            )
             yield Source(entry, place.first, place.num_records)
 
 

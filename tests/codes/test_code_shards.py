@@ -36,7 +36,7 @@ def older(tiny_codes, tmp_path_factory) -> str:
                 writer.write(split, {name: array[:, 0] for name, array in codes.items()} | texts)
         rows = [vars(entry) for entry in code_shards.read_index(tiny_codes)]
         rows = [row | row["labels"] | {"top_codes": row["num_samples"] // 128} for row in rows]
-        younger = ("num_samples", "score", "lyrics", "labels")
+        younger = ("num_samples", "score", "lyrics", "caption", "labels")
         lines = [json.dumps({name: value for name, value in row.items() if name not in younger}) for row in rows]
         (writer.path / code_shards.INDEX_NAME).write_text("".join(f"{line}\n" for line in lines))
         codebooks = code_shards.read_codebooks(tiny_codes)

@@ -1,6 +1,7 @@
 """Source `recordings`: any folder of wav, flac, ogg and mp3 files, nested, of mixed rates, mono or stereo.
 
-A MIDI file beside a recording, of the same name, is its score; an .lrc or .txt file has its lyrics.
+A MIDI file beside a recording, of the same name, is its score; an .lrc or .txt file has its lyrics; a .caption.txt or
+.json file says how it sounds.
 """
 
 import collections
@@ -8,17 +9,19 @@ import dataclasses
 import os
 
 from musicgen_jax import config
-from musicgen_jax.data import audio_check, audio_io, lyrics, track
+from musicgen_jax.data import audio_check, audio_io, captions, lyrics, track
 from musicgen_jax.data.sources import folder, sidecars
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.scores import midi
 
 # A recording of the same samples as one before it is rejected; artists, albums, versions of one stay together.
 UNIQUE = True
+OPTIONS = ("txt",)
+TXT = ("lyrics", "caption")  # what x.txt beside x.wav is
 
 
 def tracks(
-    source: str, sample_rate: int, seed: int, num_workers: int
+    source: str, sample_rate: int, seed: int, num_workers: int, txt: str = TXT[0]
 ) -> tuple[list[track.Track], list[track.Rejection]]:
     """The audio files below `source`, in the order of their paths; nothing is read of them yet.
 
@@ -30,32 +33,35 @@ def tracks(
     Args:
       source: the folder.
       sample_rate, seed, num_workers: unused: recordings are what they are.
+      txt: one of `TXT`.
 
     Returns:
       The tracks, and a rejection for each folder that cannot be listed.
 
     Raises:
-      UserError: no folder, or no audio file in it.
+      UserError: no folder, no audio file in it, or an unknown `txt`.
     """
+    config.require(txt in TXT, f"`txt`={txt}: what x.txt beside x.wav is must be one of {', '.join(TXT)}")
     del sample_rate, seed, num_workers
     paths, _, unlisted = _find(source)
     if not paths:
         known = " ".join(audio_io.EXTENSIONS)
         raise UserError(f"no audio in {source}: it holds no file that ends in {known}; check `source`")
     rejected = [track.Rejection(path, f"folder unreadable: {why}") for path, why in unlisted]
-    return [_track(path, folder.name_of(path, source)) for path in paths], rejected
+    return [_track(path, folder.name_of(path, source), txt) for path in paths], rejected
 
 
-def _track(path: str, name: str) -> track.Track:
+def _track(path: str, name: str, txt: str) -> track.Track:
     parent = name.split("/")[-2] if "/" in name else ""
     labels = {"artist": config.UNKNOWN_LABEL, "genre": parent or config.UNKNOWN_LABEL}
-    return track.of_file(path, name, labels, **sidecars.kinds(path))
+    return track.of_file(path, name, labels, **sidecars.kinds(path, txt == "caption"))
 
 
 def checked(item: track.Track, facts: audio_check.AudioFacts) -> track.Track:
-    """A track whose recording has been read: its labels by the tags, and the score and lyrics beside it."""
+    """A track whose recording has been read: its labels by the tags, and the score, lyrics and caption beside it."""
     known = {name: value for name, value in (("artist", facts.artist), ("genre", facts.genre)) if value}
-    return sidecars.with_score(sidecars.with_lyrics(dataclasses.replace(item, labels=item.labels | known)))
+    item = sidecars.with_lyrics(dataclasses.replace(item, labels=item.labels | known))
+    return sidecars.with_score(sidecars.with_caption(item))
 
 
 def notes(source: str) -> dict[str, object]:
@@ -64,7 +70,8 @@ def notes(source: str) -> dict[str, object]:
     Equal hashes of two runs mean that the folder has not changed in between. Raises UserError where it is none.
     """
     paths, ignored, _ = _find(source)
-    beside = {sidecars.find(path, suffixes) for path in paths for suffixes in (midi.SUFFIXES, lyrics.SUFFIXES)}
+    kinds = (midi.SUFFIXES, lyrics.SUFFIXES, captions.SUFFIXES)
+    beside = {sidecars.find(path, suffixes) for path in paths for suffixes in kinds}
     beside = sorted(beside - {""})
     used = collections.Counter(os.path.splitext(path)[1].lower() for path in beside)
     left = {extension: count - used[extension] for extension, count in ignored.items() if count > used[extension]}

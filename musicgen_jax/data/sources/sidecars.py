@@ -1,10 +1,12 @@
-"""Beside recordings: x.mid, or x.midi, is what is played in x.wav; x.lrc, or x.txt, is what is sung in it."""
+"""Beside recordings: x.mid, or x.midi, is what is played in x.wav; x.lrc, or x.txt, is what is sung in it; how it
+sounds is told by x.caption.txt, or x.json, or by x.txt where that is said to have no lyrics."""
 
 import dataclasses
 import os
 from collections.abc import Sequence
+from typing import Any
 
-from musicgen_jax.data import lyrics, track
+from musicgen_jax.data import captions, lyrics, track
 from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.scores import midi
@@ -19,10 +21,18 @@ def find(path: str, suffixes: Sequence[str] = midi.SUFFIXES) -> str:
     return next(filter(os.path.lexists, names), "")
 
 
-def kinds(path: str) -> dict[str, str]:
-    """The `score_kind` and `lyrics_kind` of the track of a recording, should what lies beside it be fit."""
-    score, words = find(path), find(path, lyrics.SUFFIXES)
-    return {"score_kind": KIND if score else "", "lyrics_kind": os.path.splitext(words)[1].lower().removeprefix(".")}
+def kinds(path: str, texts_are_captions: bool = False) -> dict[str, Any]:
+    """The `score_kind`, `lyrics_kind` and `caption` of the track of a recording, should what lies beside it be fit;
+    whether x.txt is a caption, and no lyrics."""
+    sung, described = lyrics.SUFFIXES, captions.SUFFIXES
+    if texts_are_captions:
+        sung, described = (one for one in sung if one != captions.PLAIN), (*described, captions.PLAIN)
+    score, words = find(path), find(path, tuple(sung))
+    return {
+        "score_kind": KIND if score else "",
+        "lyrics_kind": os.path.splitext(words)[1].lower().removeprefix("."),
+        "caption": captions.Caption(os.path.basename(find(path, described))),
+    }
 
 
 def with_score(item: track.Track, kind: str = KIND) -> track.Track:
@@ -55,7 +65,8 @@ def with_lyrics(item: track.Track) -> track.Track:
     A side-car that cannot be read, or has no words within the recording, is left out with a warning, and so are words
     behind its end.
     """
-    beside = find(item.file, lyrics.SUFFIXES)
+    kind = f".{item.lyrics_kind}"
+    beside = find(item.file, (kind,)) if kind in lyrics.SUFFIXES else ""
     item = dataclasses.replace(item, lyrics_kind="")
     if not beside:
         return item
@@ -73,6 +84,25 @@ def with_lyrics(item: track.Track) -> track.Track:
         rule = f"{late} of {len(whole)} characters begin after the {item.duration:.2f} s of the recording"
         return item.warned(f"lyrics cut: {name}: {rule}")
     return item
+
+
+def with_caption(item: track.Track) -> track.Track:
+    """The track of a recording with the caption that `kinds` found beside it; an unfit one is left out with a
+    warning."""
+    name = item.caption.kind
+    item = dataclasses.replace(item, caption=captions.NONE)
+    if not name:
+        return item
+    path, name = os.path.join(os.path.dirname(item.file), name), files.describe_path(name)
+    try:
+        found, doubt = captions.read(path)
+    except UserError as error:
+        reason = str(error).removeprefix(files.describe_path(path)).lstrip(": ")
+        return item.warned(f"caption left out: {name}: {reason}")
+    except OSError as error:
+        return item.warned(f"caption left out: {name}: unreadable: {error.strerror or error}")
+    item = dataclasses.replace(item, caption=found)
+    return item.warned(f"caption doubtful: {name}: {doubt}") if doubt else item
 
 
 def _read_lyrics(path: str, seconds: float) -> tuple[lyrics.Lyrics, str, str] | str:
