@@ -13,7 +13,7 @@ from musicgen_jax.scores.score import Score
 
 CONTROL_RATE = 250  # Hz, roughly: a control frame is a whole number of samples
 FORMANT_SECONDS = 0.0232  # between formant frames, roughly: 512 samples at 22.05 kHz
-BUCKET_SECONDS = 21.0  # lengths are rounded up to this, so that a corpus compiles a handful of programs
+BUCKET_SECONDS = 21.0  # lengths are rounded up to this, or half of it, so that a corpus compiles a handful of programs
 BUCKET_NOTES = 256  # and notes a voice to this
 TARGET_RMS = 0.1  # -20 dBFS, whatever the timbre
 PEAK_LIMIT = 0.95
@@ -131,7 +131,8 @@ def _unleveled(notes: Notes, timbre: timbres.Timbre, seconds: float, sample_rate
     if not seconds > 0:
         raise UserError(f"seconds is {seconds}; a piece must last longer than nothing")
     num_samples = round(seconds * sample_rate)
-    padded = int(-(-seconds // BUCKET_SECONDS) * BUCKET_SECONDS * sample_rate)
+    bucket = BUCKET_SECONDS / 2 if seconds <= BUCKET_SECONDS / 2 else BUCKET_SECONDS
+    padded = int(-(-seconds // bucket) * bucket * sample_rate)
     return np.asarray(synthesize(notes, timbre, padded, sample_rate))[:num_samples]
 
 

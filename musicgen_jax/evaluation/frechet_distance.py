@@ -79,7 +79,7 @@ class Reference:
                 "from the same embedding"
             )
         product = self._root.T @ other.covariance @ self._root
-        cross = np.sum(np.sqrt(np.clip(np.linalg.eigvalsh((product + product.T) / 2), 0.0, None)))
+        cross = np.sum(np.sqrt(np.clip(np.linalg.eigvalsh(product), 0.0, None)))  # which reads one triangle
         shift = other.mean - self._statistics.mean
         return max(float(shift @ shift + np.trace(other.covariance) + self._trace - 2 * cross), 0.0)
 

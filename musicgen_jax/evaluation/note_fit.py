@@ -98,8 +98,14 @@ def _non_negative_fit(spectra: np.ndarray, shapes: np.ndarray) -> np.ndarray:
     """Gains [T, N] >= 0 that bring gains @ shapes, [N, F], near the spectra [T, F] in Kullback-Leibler divergence."""
     gains = np.full((len(spectra), len(shapes)), spectra.mean() + 1e-9, np.float32)
     totals = shapes.sum(axis=1) + 1e-9
+    ratios, factors = np.empty_like(spectra), np.empty_like(gains)  # written anew in every step: no memory is asked for
     for _ in range(STEPS):
-        gains *= (spectra / (gains @ shapes + 1e-8)) @ shapes.T / totals
+        np.matmul(gains, shapes, out=ratios)
+        ratios += 1e-8
+        np.divide(spectra, ratios, out=ratios)
+        np.matmul(ratios, shapes.T, out=factors)
+        factors /= totals
+        gains *= factors
     return gains
 
 

@@ -123,10 +123,16 @@ def test_the_same_piece_is_the_same_bytes():
 
 
 def test_lengths_of_one_bucket_share_one_program():
-    synthesizer.render(chord(), timbres.ORGAN, 2.0, SAMPLE_RATE)
+    synthesizer.render(chord(), timbres.ORGAN, 2.1, SAMPLE_RATE)
     compiled = synthesizer.synthesize._cache_size()
     synthesizer.render(chord((50, 57, 62, 66), 3.0), timbres.ORGAN, 3.9, SAMPLE_RATE)
     assert synthesizer.synthesize._cache_size() == compiled
+
+
+def test_a_short_piece_is_the_beginning_of_a_long_one():
+    """It is rendered in half a bucket."""
+    short, long = (synthesizer._unleveled(chord(), timbres.ORGAN, seconds, SAMPLE_RATE) for seconds in (1.5, 3.0))
+    np.testing.assert_array_equal(short, long[: len(short)])
 
 
 def test_silence_stays_silence():

@@ -17,6 +17,13 @@ def test_nearest_equals_brute_force():
     np.testing.assert_array_equal(codebook.nearest(jnp.float32(latents), jnp.float32(entries)), want)
 
 
+def test_of_equals_the_first_is_nearest():
+    """Within a block of entries and across blocks, and of a latent that is not finite something within the codebook."""
+    entries = jnp.tile(jnp.eye(3, dtype=jnp.float32), (200, 1))
+    latents = jnp.concatenate([entries[:3], jnp.full((1, 3), jnp.nan)])
+    assert codebook.nearest(latents, entries).tolist() == [0, 1, 2, 0]
+
+
 def test_average_counts_equal_numpy():
     codes = np.random.default_rng(0).integers(0, 5, 100)
     counts = np.arange(7, dtype=np.float32)
