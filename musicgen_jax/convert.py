@@ -13,7 +13,7 @@ from absl import flags
 
 from musicgen_jax.command_line import cli
 
-SOURCES = ("jukebox", "encodec", "t5")  # each a module of `conversion`: see `_source`
+SOURCES = ("jukebox", "encodec", "dac", "t5")  # each a module of `conversion`: see `_source`
 
 _SOURCE = flags.DEFINE_enum("source", None, SOURCES, "Whose checkpoint it is.", required=True)
 _CHECKPOINT = cli.define_path(
@@ -69,9 +69,9 @@ def main() -> None:
 
 def _source() -> types.ModuleType:
     """Who knows files of --source, by its LICENCE, import_checkpoint(FILE, DIR) and export_checkpoint(DIR, FILE)."""
-    from musicgen_jax.conversion import encodec, jukebox, t5
+    from musicgen_jax.conversion import dac, encodec, jukebox, t5
 
-    return {"jukebox": jukebox, "encodec": encodec, "t5": t5}[_SOURCE.value]
+    return {"jukebox": jukebox, "encodec": encodec, "dac": dac, "t5": t5}[_SOURCE.value]
 
 
 def _say_imported(workdir: pathlib.Path, licence: str) -> None:

@@ -21,7 +21,8 @@ from musicgen_jax.runtime.errors import NotFoundError, UserError
 from musicgen_jax.sharding import meshes
 from musicgen_jax.text import text_encoder
 from musicgen_jax.tokenizers.adversarial import adversarial
-from musicgen_jax.tokenizers.codec import codec_task
+from musicgen_jax.tokenizers.codec import codec_task, codec_tokenizer
+from musicgen_jax.tokenizers.dac import dac, dac_tokenizer
 from musicgen_jax.tokenizers.encodec import encodec, encodec_tokenizer
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 from musicgen_jax.tokenizers.vqvae import vqvae_task, vqvae_tokenizer
@@ -121,6 +122,12 @@ KINDS: dict[str, Kind] = {
             name="an EnCodec",
             written_by="train_vqvae, with configs/encodec.py, or convert --source=encodec",
             **codec_task.facts(encodec.Encodec, encodec_tokenizer.EncodecTokenizer, encodec_tokenizer.layout_of),
+        ),
+        Kind(
+            config.DACTraining,
+            name="a Descript audio codec",
+            written_by="train_vqvae, with configs/dac.py, or convert --source=dac",
+            **codec_task.facts(dac.DAC, dac_tokenizer.DACTokenizer, codec_tokenizer.layout_of),
         ),
         Kind(
             config.PriorTraining,

@@ -17,6 +17,7 @@ from musicgen_jax.sharding import meshes
 from musicgen_jax.text import text_encoder
 from musicgen_jax.tokenizers.adversarial import adversarial
 from musicgen_jax.tokenizers.codec import codec_task
+from musicgen_jax.tokenizers.dac import dac
 from musicgen_jax.tokenizers.encodec import chunks, encodec
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 from musicgen_jax.training import checkpointing
@@ -50,6 +51,13 @@ def load_encodec_weights(workdir: str) -> tuple[config.EncodecTraining, modules.
     run = kinds.read_run(workdir, "encodec")
     restore = functools.partial(_restore, workdir, run.model)
     return run, *codec_task.weights_alone(run, encodec.Encodec, restore)
+
+
+def load_dac_weights(workdir: str) -> tuple[config.DACTraining, modules.Tree, modules.Tree]:
+    """(config, parameters, buffers) of a Descript audio codec, from the workdir of train_vqvae or convert; raises as
+    `load_vqvae`."""
+    run = kinds.read_run(workdir, "dac")
+    return run, *codec_task.weights_alone(run, dac.DAC, functools.partial(_restore, workdir, run.model))
 
 
 def load_prior(workdir: str, tier: str = "") -> trained.TrainedPrior:

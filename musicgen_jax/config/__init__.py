@@ -5,6 +5,7 @@ A config is mutable only so that `--config.a.b=value` can override it: call `val
 
 from musicgen_jax.config.choices import CACHE_DTYPES, IMPORTANCES, MODES, SAMPLERS
 from musicgen_jax.config.composer import STREAM, TOKENS, AugmentationConfig, ComposerConfig, ComposerTraining
+from musicgen_jax.config.dac import DACConfig, DACTraining
 from musicgen_jax.config.diffusion import SCHEDULES, DiffusionConfig, DiffusionTraining, DistillationConfig
 from musicgen_jax.config.encodec import EncodecConfig, EncodecTraining
 from musicgen_jax.config.fields import MAX_SEED, UNKNOWN_LABEL, require
@@ -64,6 +65,8 @@ __all__ = [
     "ComposerConfig",
     "ComposerTraining",
     "ConditionerConfig",
+    "DACConfig",
+    "DACTraining",
     "DDSPConfig",
     "DataConfig",
     "DiffusionConfig",

@@ -27,22 +27,26 @@ class Weight:
       path: where it lies in the native nested dict {"params": ..., "buffers": ...}.
       permutation: of `np.transpose`, published axes -> native axes; None keeps them.
       flip: native axes that run the other way round in the published array.
+      ones: published axes of length 1 that ours lacks.
     """
 
     name: str
     path: Path
     permutation: tuple[int, ...] | None = None
     flip: tuple[int, ...] = ()
+    ones: tuple[int, ...] = ()
 
     def native(self, array: np.ndarray) -> np.ndarray:
         """Published array -> native layout; a view."""
+        array = np.squeeze(array, self.ones)
         # np.transpose without axes would reverse them.
         return np.flip(array if self.permutation is None else np.transpose(array, self.permutation), self.flip)
 
     def published(self, array: np.ndarray) -> np.ndarray:
         """An array of ours with the shape and order of axes of the published file; inverse of `native`, and a view."""
         array = np.flip(array, self.flip)
-        return array if self.permutation is None else np.transpose(array, np.argsort(self.permutation))
+        array = array if self.permutation is None else np.transpose(array, np.argsort(self.permutation))
+        return np.expand_dims(array, self.ones)
 
     def published_shape(self, native_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape in the published file of an array whose native shape this is."""
@@ -52,6 +56,14 @@ class Weight:
 def convolution(name: str, path: Path) -> list[Weight]:
     """Kernel and bias of a 1-D convolution: torch (out, in, taps) -> ours (taps, in, out)."""
     return [Weight(f"{name}.weight", (*path, "kernel"), (2, 1, 0)), Weight(f"{name}.bias", (*path, "bias"))]
+
+
+def projection(name: str, path: Path) -> list[Weight]:
+    """Kernel and bias of a 1-D convolution of one tap: torch (out, in, 1) -> a linear layer's (in, out)."""
+    return [
+        Weight(f"{name}.weight", (*path, "kernel"), (1, 0), ones=(2,)),
+        Weight(f"{name}.bias", (*path, "bias")),
+    ]
 
 
 def upsampling(name: str, path: Path) -> list[Weight]:
