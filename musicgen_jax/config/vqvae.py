@@ -129,14 +129,26 @@ class LossConfig:
         require(self.data_seconds > 0, f"loss.data_seconds={self.data_seconds}: must be positive")
 
 
+# The game of tokenizer and discriminator. Hinge losses, features relative to those of the audio, all averaged over the
+# discriminators (Defossez et al. 2022, EnCodec); or least squares and absolute features, all summed (Kong et al. 2020,
+# HiFi-GAN; Kumar et al. 2023, DAC).
+OBJECTIVES = ("hinge", "squares")
+
+
 @dataclasses.dataclass
 class AdversarialConfig:
-    """Multi-scale STFT discriminator (Defossez et al. 2022, EnCodec), trained beside the tokenizer; off by default."""
+    """Discriminators of spectra and of periods, trained beside the tokenizer; off by default."""
 
-    weight: float = 0.0  # of the adversarial loss of the decoders; 0 turns the discriminator off
-    feature_matching: float = 1.0  # weight of the distance between the discriminator's features
-    fft_sizes: tuple[int, ...] = (2048, 1024, 512)  # one discriminator each, hop fft_size / 4
+    weight: float = 0.0  # of the adversarial loss of the decoders; 0 turns the discriminators off
+    feature_matching: float = 1.0  # weight of the distance between the discriminators' features
+    fft_sizes: tuple[int, ...] = (2048, 1024, 512)  # a discriminator of complex spectra each, hop fft_size / 4
+    bands: tuple[
+        float, ...
+    ] = ()  # shares of Nyquist at which these spectra are cut, each part judged by its own layers
+    periods: tuple[int, ...] = ()  # a discriminator each of every period-th sample (HiFi-GAN)
     width: int = 32  # channels
+    objective: str = "hinge"  # see `OBJECTIVES`
+    normalize: bool = False  # it hears every clip without its mean and at a peak of 0.8: loudness tells nothing
     balance_decay: float = 0.99  # moving average of gradient norms that the loss balancer divides by; 0 turns it off
 
     def validate(self) -> None:
@@ -146,7 +158,20 @@ class AdversarialConfig:
             bool(self.fft_sizes) and min(self.fft_sizes) >= 16 and all(size % 4 == 0 for size in self.fft_sizes),
             f"adversarial.fft_sizes={self.fft_sizes}: each must be a multiple of 4 and at least 16",
         )
+        edges = (0, *self.bands, 1)
+        fewest = min(self.fft_sizes) // 2 + 1
+        require(
+            all(int(below * fewest) < int(above * fewest) for below, above in itertools.pairwise(edges)),
+            f"adversarial.bands={self.bands}: must rise between 0 and 1, with a frequency of the smallest of "
+            f"adversarial.fft_sizes={self.fft_sizes} in every part",
+        )
+        require(
+            all(2 <= period <= 1000 for period in self.periods),
+            f"adversarial.periods={self.periods}: each must be 2 to 1000",
+        )
         require(self.width >= 1, f"adversarial.width={self.width}: must be at least 1")
+        known = ", ".join(OBJECTIVES)
+        require(self.objective in OBJECTIVES, f"adversarial.objective={self.objective!r}: must be one of {known}")
         require(0 <= self.balance_decay < 1, f"adversarial.balance_decay={self.balance_decay}: must be in [0, 1)")
 
 

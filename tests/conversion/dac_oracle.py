@@ -31,8 +31,8 @@ def tiny_model() -> config.DACConfig:
 
 
 def tensors(model: config.DACConfig, original: bool = False) -> dict[str, np.ndarray]:
-    """{published name: array} of a codec whose activations bend, but not so that rounding grows from layer to layer, and
-    whose audio stays where tanh does not clip it."""
+    """{published name: array} of a codec whose activations bend, but not so much that rounding grows at every layer,
+    and whose audio stays where tanh does not clip it."""
     abstract = native.abstract(kinds.KINDS["dac"].functional(config.DACTraining(model=model)))
     table = dac.weights(model, original)
     scales = {weight.name: 0.3 for weight in table if weight.path[-2] in ("out", "project")}

@@ -136,7 +136,7 @@ def test_the_discriminator_gets_the_gradient_of_its_own_loss(weights):
         """On reconstructions that are constants."""
         model = functional.bind(params | {"discriminator": own}, buffers)
         produced = [model.discriminator(output) for output in model.decode(model.encode(audio)).values()]
-        return discriminator.hinge_loss(model.discriminator(audio), produced)
+        return discriminator.discriminator_loss(model.discriminator(audio), produced)
 
     own_loss, want = jax.jit(jax.value_and_grad(of_discriminator))(params["discriminator"])
     jax.tree.map(GRADIENTS_CLOSE, grads["discriminator"], want)
@@ -220,7 +220,7 @@ def test_eight_devices_equal_one_in_every_term_and_in_the_balance(weights):
 
             value, found = model.balancers["top"].balance(terms, reconstruction, factors, loss.RECONSTRUCTION)
             produced = [model.discriminator(jax.lax.stop_gradient(reconstruction))]
-            value += discriminator.hinge_loss(real, produced)
+            value += discriminator.discriminator_loss(real, produced)
             found["accuracy"] = discriminator.accuracy(real, produced)
             return value, (found, functional.buffers_of(model)["balancers"]["top"])
 

@@ -72,7 +72,7 @@ def test_losses_equal_numpy():
         return np.mean([np.maximum(0, 1 + sign * np.asarray(x)).mean() for j in judgements for x in j.logits])
 
     want = hinge([real], -1) + hinge([one, two], +1)
-    np.testing.assert_allclose(discriminator.hinge_loss(real, [one, two]), want, rtol=1e-5)
+    np.testing.assert_allclose(discriminator.discriminator_loss(real, [one, two]), want, rtol=1e-5)
     np.testing.assert_allclose(discriminator.generator_loss(one), hinge([one], -1), rtol=1e-5)
     right = [np.mean([(np.asarray(x) > 0).mean() for x in real.logits])]
     right += [np.mean([(np.asarray(x) < 0).mean() for j in (one, two) for x in j.logits])]

@@ -86,9 +86,9 @@ def adversarial_loss(
         def terms(produced: jax.Array) -> loss.Terms:
             judgement = judge(produced)
             found = loss.reconstruction_terms(reference, produced, settings)
-            found["adversarial"] = discriminator.generator_loss(judgement)
+            found["adversarial"] = discriminator.generator_loss(judgement, adversarial.objective)
             if adversarial.feature_matching:
-                found["feature_matching"] = discriminator.feature_matching_loss(real, judgement)
+                found["feature_matching"] = discriminator.feature_matching_loss(real, judgement, adversarial.objective)
             return found
 
         if train and adversarial.balance_decay:
@@ -98,8 +98,9 @@ def adversarial_loss(
 
     total, metrics = loss.vqvae_loss(model, audio, settings, key, train, statistics, against_discriminator)
     produced = [model.discriminator(outputs[tier]) for tier in model.config.streams]
-    own_loss = discriminator.hinge_loss(real, produced)
-    metrics |= {"discriminator/loss": own_loss, "discriminator/accuracy": discriminator.accuracy(real, produced)}
+    own_loss = discriminator.discriminator_loss(real, produced, adversarial.objective)
+    accuracy = discriminator.accuracy(real, produced, adversarial.objective)
+    metrics |= {"discriminator/loss": own_loss, "discriminator/accuracy": accuracy}
     return total + balancer.gradient_only(own_loss), metrics
 
 
