@@ -21,6 +21,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 ARGS = {
     "vqvae": ["scale=tiny", "scale=base", "scale=tiny,kind=residual"],
     "encodec": ["scale=tiny", "scale=24khz", "scale=32khz"],
+    "dac": ["scale=tiny", "scale=16khz", "scale=24khz", "scale=44khz"],
     "prior": [f"tier={tier},scale={scale}" for tier in TIERS for scale in ("tiny", "small", "1b", "5b")],
     "diffusion": [f"tier={tier},scale={scale}" for tier in ("top", "bottom") for scale in ("tiny", "5b")],
     "musicgen": ["scale=tiny,score=true", "scale=small", "scale=medium,text=false", "scale=large"],
@@ -45,6 +46,7 @@ NUM_PARAMETERS = {
     "32khz": (56e6, 60e6),
 }
 OF_MUSICGEN = {"tiny": (2e6, 4e6), "small": (4.1e8, 4.3e8), "medium": (1.1e9, 1.4e9), "large": (3.2e9, 3.3e9)}
+OF_DAC = {"16khz": (115e6, 118e6), "24khz": (115e6, 118e6), "44khz": (118e6, 120e6)}  # of DAC, with discriminators
 SCALES = ("tiny", "small", "1b", "5b")  # of priors
 ALL = [(name, arg) for name, args in ARGS.items() for arg in args]
 
@@ -93,7 +95,7 @@ def test_builds_without_memory(name, arg):
     functional = kinds.of(run).functional(run)
     leaves = jax.tree.leaves((functional.abstract_params, functional.abstract_buffers))
     assert all(isinstance(leaf, jax.ShapeDtypeStruct) and leaf.dtype == jnp.float32 for leaf in leaves)
-    sizes = NUM_PARAMETERS | (OF_MUSICGEN if name == "musicgen" else {})
+    sizes = NUM_PARAMETERS | {"musicgen": OF_MUSICGEN, "dac": OF_DAC}.get(name, {})
     low, high = sizes[arg.split("scale=")[1].split(",")[0]]
     if name == "symbolic" and "small" in arg:
         low, high = 24e6, 32e6

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import pytest
+import tiny_dac
 import tiny_diffusion
 import tiny_musicgen
 import tiny_runs
@@ -23,6 +24,7 @@ RUNS = {
         model=tiny_runs.residual_config(), clip_samples=tiny_runs.CLIP_SAMPLES, data=DATA
     ),
     "encodec": config.EncodecTraining(model=tiny_runs.encodec_config(), clip_samples=tiny_runs.CLIP_SAMPLES, data=DATA),
+    "dac": config.DACTraining(model=tiny_dac.model_config(), clip_samples=16 * tiny_dac.HOP, data=DATA),
     "prior": config.PriorTraining(model=tiny_runs.prior_config("middle"), data=DATA),
     "musicgen": config.MusicgenTraining(model=tiny_musicgen.model_config(), data=DATA),
     "diffusion": config.DiffusionTraining(model=tiny_diffusion.model_config("middle"), data=DATA),
@@ -30,7 +32,7 @@ RUNS = {
     "jukebox_prior": config.JukeboxPriorConfig(),
     "t5": config.T5Config(),
 }
-YOUNG = ("residual", "encodec", "composer", "musicgen", "t5")  # whose folders have always said it
+YOUNG = ("residual", "encodec", "dac", "composer", "musicgen", "t5")  # whose folders have always said it
 
 
 def as_before(values: dict[str, Any]) -> dict[str, Any]:
@@ -47,7 +49,7 @@ def test_every_kind_is_in_the_table():
         assert kind.config.kind == name and kinds.of(RUNS[name]) is kind
     for facts in ("name", "written_by"):
         assert len({getattr(kind, facts) for kind in kinds.KINDS.values()}) == len(kinds.KINDS)
-    assert kinds.TOKENIZERS == ("vqvae", "residual", "encodec")
+    assert kinds.TOKENIZERS == ("vqvae", "residual", "encodec", "dac")
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -22,6 +22,7 @@ def model_config() -> config.DACConfig:
             codebook_dropout=0.5,
             code_width=12,
             lookup_width=4,
+            ema_decay=0.9,
         ),
     )
 

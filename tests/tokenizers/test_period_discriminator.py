@@ -57,7 +57,8 @@ def test_loudness_and_offset_tell_nothing_and_silence_is_finite(judge):
 
 def test_a_period_hears_each_of_its_places_by_itself():
     made = modules.Functional(lambda rngs: discriminator.PeriodDiscriminator(3, 2, dtype=jnp.float32, rngs=rngs))
-    call = jax.jit(lambda audio, params=random_weights(made)[0]: made.bind(params, {})(audio)[0])
+    params = random_weights(made)[0]
+    call = jax.jit(lambda audio: made.bind(params, {})(audio)[0])
     audio = sounds(501)
     changed = audio.copy()
     changed[1, 100] += 1
@@ -69,7 +70,8 @@ def test_a_band_hears_its_frequencies_alone():
     made = modules.Functional(
         lambda rngs: discriminator.BandDiscriminator(128, 2, (0.25, 0.5), dtype=jnp.float32, rngs=rngs)
     )
-    call = jax.jit(lambda audio, params=random_weights(made)[0]: made.bind(params, {})(audio)[1])
+    params = random_weights(made)[0]
+    call = jax.jit(lambda audio: made.bind(params, {})(audio)[1])
     tone = np.sin(2 * np.pi * 48 / 128 * np.arange(1024)).astype(np.float32)[None]  # bin 48 of 64: in the last band
     features, silent = call(tone), call(0 * tone)
     heard = [float(np.abs(x - y)[:, 8:-8].max()) for x, y in zip(features, silent, strict=True)]

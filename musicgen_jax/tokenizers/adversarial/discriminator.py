@@ -157,7 +157,9 @@ class Discriminator(nnx.Module):
         """What each of the discriminators makes of waveforms [B, S] float32."""
         if self.normalize:
             audio = audio - jnp.mean(audio, axis=-1, keepdims=True)
-            audio = 0.8 * audio / (jnp.max(jnp.abs(audio), axis=-1, keepdims=True) + _SILENCE)
+            # No gradient through the peak: where XLA computes a sample twice, none may equal the greatest, and 0 / 0.
+            peak = jax.lax.stop_gradient(jnp.max(jnp.abs(audio), axis=-1, keepdims=True))
+            audio = 0.8 * audio / (peak + _SILENCE)
         logits, features = zip(*(one(audio) for one in (*self.scales, *self.periods)), strict=True)
         return Judgement(list(logits), list(features))
 
