@@ -21,6 +21,12 @@ LICENCE = (
 # Published (strides, number of codebooks) -> sample rate, for files that do not say it.
 RELEASED = {((2, 4, 8, 8), 9): 44_100, ((2, 4, 5, 8), 32): 24_000, ((2, 4, 5, 8), 12): 16_000}
 
+# Of `settings`, what Hugging Face's config takes; the rest it computes.
+SIZES = (
+    *("encoder_hidden_size", "downsampling_ratios", "decoder_hidden_size", "n_codebooks", "codebook_size"),
+    *("codebook_dim", "sampling_rate"),
+)
+
 # (name in Hugging Face's files, in Descript's, native path, what it is)
 Row = tuple[str, str, weight_table.Path, Callable[[str, weight_table.Path], list[weight_table.Weight]]]
 
@@ -77,7 +83,7 @@ def export_checkpoint(workdir: pathlib.Path, checkpoint: pathlib.Path) -> None:
         return
     checkpoint_files.export(checkpoint, tensors)
     if not (checkpoint.parent / "config.json").exists():
-        files.write_json(checkpoint.parent / "config.json", _settings(run.model))
+        files.write_json(checkpoint.parent / "config.json", settings(run.model))
 
 
 def describe(model: config.DACConfig) -> str:
@@ -262,7 +268,7 @@ def _metadata(model: config.DACConfig) -> dict[str, Any]:
     return {"kwargs": kwargs}
 
 
-def _settings(model: config.DACConfig) -> dict[str, Any]:
+def settings(model: config.DACConfig) -> dict[str, Any]:
     """config.json of Hugging Face's `DacModel`."""
     size = model.quantizer
     return {

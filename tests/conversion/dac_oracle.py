@@ -48,10 +48,8 @@ def build(model: config.DACConfig, weights: dict[str, np.ndarray] | None = None)
     import torch
     from transformers import DacConfig, DacModel
 
-    settings = dac._settings(model)
-    names = ("encoder_hidden_size", "downsampling_ratios", "decoder_hidden_size", "n_codebooks", "codebook_size")
-    known = {name: settings[name] for name in (*names, "codebook_dim", "sampling_rate")}
-    oracle = DacModel(DacConfig(**known)).eval()
+    settings = dac.settings(model)
+    oracle = DacModel(DacConfig(**{name: settings[name] for name in dac.SIZES})).eval()
     if weights is not None:
         oracle.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()}, strict=True)
     return oracle
