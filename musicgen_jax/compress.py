@@ -1,4 +1,5 @@
-"""Makes a trained prior smaller and faster: int8 weights, fewer attention heads, or a sampler of a few steps.
+"""Makes a trained prior smaller and faster: int8 weights, fewer attention heads, or a sampler of a few steps. Or makes
+one model of adapters and the model that they were trained beside.
 
     python -m musicgen_jax.compress --method=int8 --prior=DIR --out=DIR --data=CODES
 
@@ -6,9 +7,11 @@
 
     python -m musicgen_jax.compress --method=distill --steps=16,8,4 --prior=DIR --out=DIR --data=CODES
 
-The folder that comes out of int8 and prune is a prior's as any other: sample and evaluate take it. That of distill is a
-diffusion model's, for `sample --sampler=diffusion --steps=4`; DIR/rounds/ has those for the larger numbers of steps.
-Interrupted and started again, distill goes on where it was.
+    python -m musicgen_jax.compress --method=merge --prior=DIR --out=DIR
+
+The folder that comes out of int8, prune and merge is a prior's as any other: sample and evaluate take it. That of
+distill is a diffusion model's, for `sample --sampler=diffusion --steps=4`; DIR/rounds/ has those for the larger numbers
+of steps. Interrupted and started again, distill goes on where it was.
 """
 
 import dataclasses
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from musicgen_jax.priors import trained
 
 verification.define()
-_METHOD = flags.DEFINE_enum("method", None, ["int8", "prune", "distill"], "What to do.", required=True)
+_METHOD = flags.DEFINE_enum("method", None, ["int8", "prune", "distill", "merge"], "What to do.", required=True)
 _PRIOR = cli.define_path("prior", None, "Workdir of the prior, as train_prior wrote it.", required=True)
 _OUT = cli.define_path(
     "out",
@@ -36,6 +39,7 @@ _OUT = cli.define_path(
     required=True,
     writes=True,
 )
+cli.define_path("base", "", "Workdir of the model that adapters in --prior were trained beside, where it has moved.")
 _DATA = cli.define_path(
     "data",
     "",
@@ -72,6 +76,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "distill: of everything random.", lower_
 _OF_METHOD = {
     "int8": (_ACTIVATIONS, _MAX_CODES),
     "prune": (_FRACTION, _IMPORTANCE, _WINDOWS, _FINETUNE_STEPS, _LEARNING_RATE, _MAX_CODES),
+    "merge": (),
     "distill": (_STEPS, _NUM_SAMPLES, _TRAIN_STEPS, _ROUND_STEPS, _BATCH_SIZE, _SEED, _LEARNING_RATE),
 }
 
@@ -96,6 +101,9 @@ def main() -> None:
     out = pathlib.Path(_OUT.value)
     if _METHOD.value != "distill":
         files.output_folder(out)
+    if _METHOD.value == "merge":
+        _merge(out)
+        return
     config.require(_MAX_CODES.value > 0, f"--max_codes={_MAX_CODES.value}: must be at least 1")
     prior = pretrained.load_prior(_PRIOR.value)
     config.require(
@@ -104,7 +112,8 @@ def main() -> None:
     )
     if _DATA.value and _METHOD.value != "distill":  # which scores nothing, and looks at its codes itself
         figures.check_codes(_DATA.value, prior.config)
-    run = kinds.read_run(_PRIOR.value, "prior")
+    # Where it has adapters, they have been loaded as part of the model.
+    run = dataclasses.replace(kinds.read_run(_PRIOR.value, "prior"), lora=config.LoRAConfig())
     complete = True
     if _METHOD.value == "int8":
         _quantize(prior, run, out)
@@ -116,6 +125,25 @@ def main() -> None:
         model_card.write(out)
         streams = code_shards.stream_names(_DATA.value or prior.codes_path)
         closing.after_compress(_OUT.value, _PRIOR.value, prior.config.tier, streams)
+
+
+def _merge(out: pathlib.Path) -> None:
+    import jax
+
+    from musicgen_jax import kinds, model_card, pretrained
+    from musicgen_jax.command_line import closing
+    from musicgen_jax.conversion import native
+    from musicgen_jax.runtime import console
+
+    run = kinds.read_run(_PRIOR.value, *kinds.OVER_CODES)
+    config.require(bool(run.lora.rank), f"--prior={_PRIOR.value} holds no adapters: it is a whole model already")
+    params, buffers = pretrained.load_trained_on_codes(_PRIOR.value).weights
+    run = dataclasses.replace(run, lora=config.LoRAConfig())
+    with files.all_or_nothing(out):
+        native.write(out, run, run.model, {"params": params, "buffers": buffers})
+        model_card.write(out)
+    console.say(f"{out}: {sum(leaf.nbytes for leaf in jax.tree.leaves(params)) / 2**20:.2f} MiB")
+    closing.after_compress(_OUT.value, _PRIOR.value, run.model.tier, [run.model.tier])
 
 
 def _quantize(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathlib.Path) -> None:

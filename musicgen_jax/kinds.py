@@ -180,6 +180,7 @@ KINDS: dict[str, Kind] = {
 }
 
 TOKENIZERS = tuple(name for name, kind in KINDS.items() if kind.data == "audio")
+OVER_CODES = tuple(name for name, kind in KINDS.items() if kind.trained_by == "train_prior")
 
 
 def of(run: Any) -> Kind:

@@ -48,7 +48,17 @@ def _origin(run: dict[str, Any], data: dict[str, Any]) -> str:
     of = f" of the stream `{tier}`" if tier else ""
     place = pathlib.Path(str(data.get("path", ""))).name
     trained = f", trained on the data in `{place}`" if place else ""
-    return f"A model{of} that musicgen_jax wrote{trained}. config.json says all of it."
+    return f"A model{of} that musicgen_jax wrote{trained}.{_began_from(run)} config.json says all of it."
+
+
+def _began_from(run: dict[str, Any]) -> str:
+    init, lora = (part if isinstance(part := run.get(name), dict) else {} for name in ("init", "lora"))
+    if not init.get("fingerprint"):
+        return ""
+    place = f"the model in `{pathlib.Path(str(init.get('path', ''))).name}` (weights {init['fingerprint']})"
+    if lora.get("rank"):
+        return f" It is adapters of rank {lora['rank']} alone, of {place}, without which they are nothing."
+    return f" It began from {place}."
 
 
 def _licence(known: dict[str, Any]) -> list[str]:

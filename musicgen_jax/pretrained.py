@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from musicgen_jax import config, kinds
+from musicgen_jax import config, finetuning, kinds
 from musicgen_jax.compression import int8
 from musicgen_jax.diffusion import distillation, trained_diffusion
 from musicgen_jax.nn import modules
@@ -78,6 +78,11 @@ def load_any_prior(workdir: str, tier: str = "") -> trained.TrainedPrior:
 def load_code_model(workdir: str, tier: str = "") -> trained.TrainedPrior:
     """The model over codes that a folder holds, of any kind; arguments and errors as `load_prior`."""
     return _load_code_model(workdir, tier, "prior", "musicgen", "diffusion", "jukebox_prior")
+
+
+def load_trained_on_codes(workdir: str) -> trained.TrainedPrior:
+    """The model that train_prior wrote, of any kind; errors as `load_prior`."""
+    return _load_code_model(workdir, "", *kinds.OVER_CODES)
 
 
 def load_composer(workdir: str) -> trained.TrainedPrior:
@@ -162,7 +167,17 @@ def _load_code_model(workdir: str, tier: str, *names: str) -> Any:
 
 
 def _load(workdir: str, run: Any) -> Any:
+    adapters = getattr(run, "lora", None)  # tokenizers and published priors have none
+    if adapters and adapters.rank:
+        return kinds.of(run).load(run, functools.partial(_restore_adapted, workdir, run))
     return kinds.of(run).load(run, functools.partial(_restore, workdir, run.model))
+
+
+def _restore_adapted(
+    workdir: str, run: Any, functional: modules.Functional, quantization: config.QuantizationConfig
+) -> tuple[modules.Tree, modules.Tree]:
+    """(parameters, buffers) on one device, with the adapters of a workdir in those of their model."""
+    return finetuning.restore(run, pathlib.Path(workdir), functional, meshes.single_device_mesh()), {}
 
 
 def _restore(

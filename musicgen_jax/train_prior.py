@@ -25,7 +25,7 @@ from musicgen_jax.runtime import allocator
 from musicgen_jax.training import verification
 
 verification.define()
-_CONFIG = config_flag.define("configs/prior.py:tier=top,scale=tiny", config.PriorTraining)
+_CONFIG = config_flag.define("configs/prior.py:tier=top,scale=tiny", config.PriorTraining, begins_from_models=True)
 _WORKDIR = cli.define_path(
     "workdir", None, "Folder for config.json, metrics.jsonl and checkpoints.", required=True, writes=True
 )
@@ -40,6 +40,12 @@ _TEXT_ENCODER = cli.define_path(
     "",
     "Folder of convert --source=t5, for a model that is told captions (--config.model.text=true): it makes their "
     "vectors, once for these codes, which keep them; further trainings on them need it no more.",
+)
+_INIT = cli.define_path(
+    "init",
+    "",
+    "Workdir of a trained model to go on from, on other data: all of it, or with --config.lora.rank=16 adapters beside "
+    "it. Its sizes, labels and tokenizer stay.",
 )
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "This is one process of a Cloud TPU pod, GKE, Slurm or Open MPI job, which says how many."
@@ -61,7 +67,7 @@ def main() -> None:
 def _train(run: config.PriorTraining) -> None:
     import jax
 
-    from musicgen_jax import kinds, model_card
+    from musicgen_jax import finetuning, kinds, model_card
     from musicgen_jax.codes import code_dataset, code_shards, score_dataset
     from musicgen_jax.command_line import closing
     from musicgen_jax.sharding import meshes
@@ -73,22 +79,27 @@ def _train(run: config.PriorTraining) -> None:
     composes = kinds.of(run).data == "scores"
     run.model.text_encoder = _text_encoder(run) or run.model.text_encoder
     data = score_dataset if composes else code_dataset
-    run.model = data.resolve(run.model, run.data.path)
+    goes_on = finetuning.inherit(run, _INIT.value, _WORKDIR.value, config_flag.overridden("model"), data.inherited)
+    if not goes_on:
+        run.model = data.resolve(run.model, run.data.path)
     run.data.licence = model_card.of_data(run.data.path)
     run.validate()  # now that the codes have said how many codebooks there are, and so how many steps a window has
-    sounds = _sounds(run, composes)
+    task = kinds.task(run, None if composes or goes_on else code_shards.read_codebooks(run.data.path))
+    sounds = _sounds(run, task, composes)
     mesh = meshes.make_mesh(run.mesh)
     stack.check_remat(run.model.transformer, mesh.local_devices)
     for sentence in stack.undivided(run.model.transformer, mesh) if jax.process_index() == 0 else ():
         print(f"warning: {sentence}", file=sys.stderr)
+    workdir = pathlib.Path(_WORKDIR.value)
     final = loop.train(
-        kinds.task(run, None if composes else code_shards.read_codebooks(run.data.path)),
+        task,
         run,
-        pathlib.Path(_WORKDIR.value),
+        workdir,
         mesh,
         data.training_batches(run, mesh),
         data.validation_batches(run, mesh),
         sounds,
+        finetuning.begin(task, run, workdir, mesh, _INIT.value) if goes_on else {},
     )
     if jax.process_index() == 0:
         model_card.write(_WORKDIR.value)
@@ -112,7 +123,7 @@ def _text_encoder(run: config.PriorTraining) -> str:
     return caption_vectors.write(run.data.path, pretrained.load_text_encoder(_TEXT_ENCODER.value))
 
 
-def _sounds(run: config.PriorTraining, composes: bool) -> Callable[[Any], Any] | None:
+def _sounds(run: config.PriorTraining, task: Any, composes: bool) -> Callable[[Any], Any] | None:
     """What `loop.train` takes as `sounds`: samples of the model as it is; None where nothing can be heard of it."""
     import jax
 
@@ -133,7 +144,8 @@ def _sounds(run: config.PriorTraining, composes: bool) -> Callable[[Any], Any] |
 
     def sounds(now: Any) -> Any:
         mesh = meshes.single_device_mesh()
-        weights = jax.device_put((now.inference_params(), now.buffers), mesh.local_devices[0])
+        params = task.functional.whole(now.inference_params(), now.frozen, merged=True)
+        weights = jax.device_put((params, now.buffers), mesh.local_devices[0])
         if not loaded:
             loaded.append(kinds.of(run).load(run, lambda *_: weights))
         model = dataclasses.replace(loaded[0], weights=weights)

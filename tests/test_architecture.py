@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "scores": {"config"},
     "sharding": {"config"},
     "nn": {"sharding"},
-    "transformer": {"config", "sharding", "nn.parameters", "nn.tables"},
+    "transformer": {"config", "sharding", "nn.low_rank", "nn.parameters", "nn.tables"},
     "data": {"config", "sharding", "scores", "ddsp"},
     "codes": {"config", "sharding", "scores", "data"},
     "text": {"config", "nn"},
@@ -55,6 +55,11 @@ MAY_IMPORT = {
     "kinds": {"config", "codes.layout", "nn", "sharding", "tokenizers", "text", "priors", "diffusion", "training"},
     "pretrained": {
         *("config", "nn", "sharding", "tokenizers", "text", "priors", "diffusion", "compression", "training", "kinds"),
+    "kinds": {"config", "codes.layout", "nn", "sharding", "tokenizers", "priors", "diffusion", "training"},
+    "finetuning": {"config", "kinds", "nn", "priors", "sharding", "training"},
+    "pretrained": {
+        *("config", "finetuning", "nn", "sharding", "tokenizers", "priors", "diffusion", "compression", "training"),
+        "kinds",
     },
     "model_card": {"kinds", "data.licences", "training.metrics"},
     "diffusion": {"config", "nn", "sharding", "conditions", "priors", "data", "codes", "sampling", "training"},

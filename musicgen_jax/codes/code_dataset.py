@@ -60,6 +60,64 @@ def resolve(model: config.PriorConfig, directory: str) -> config.PriorConfig:
     return resolved
 
 
+def inherited(model: config.PriorConfig, directory: str, grows: bool) -> tuple[config.PriorConfig, list[str]]:
+    """The config of a trained prior that is to learn other codes, and sentences that say what is new to it.
+
+    It stays what it is, but for the values of labels (see `labels.extended`) and the room for notes and words.
+
+    Args:
+      model: of the trained prior.
+      directory: of code shards.
+      grows: whether it learns new values of its labels.
+
+    Raises:
+      NotFoundError: no codes in `directory`.
+      UserError: they are of another tokenizer, or lack what the prior was never trained without.
+    """
+    layout = code_shards.read_facts(directory).layout
+    config.require(
+        layout.fingerprint == model.vqvae,
+        f"config.data.path={directory} holds codes of the tokenizer {layout.fingerprint}, and the model knows those of "
+        f"{model.vqvae}: extract the codes with the tokenizer that the model was trained with",
+    )
+    layout.stream(model.tier)
+    entries = code_shards.read_index(directory, layout)
+    train = [entry for entry in entries if entry.split == "train"]
+    config.require(bool(train), f"{directory} has no training split: prepare more tracks")
+    vocabularies, said = labels.extended(model, [entry.labels for entry in train], grows)
+    rooms, lacking = _rooms(model, directory, entries, train)
+    changed = dataclasses.replace(model, vocabularies=vocabularies, **rooms)
+    changed.validate()
+    return changed, [*said, *(f"the data have no {name}: the model is trained as without" for name in lacking)]
+
+
+def _rooms(
+    model: config.PriorConfig,
+    directory: str,
+    entries: list[code_shards.TrackEntry],
+    train: list[code_shards.TrackEntry],
+) -> tuple[dict[str, int], list[str]]:
+    """How many notes, words and vectors of captions a window may have of these tracks, as fields of a trained model;
+    and what it may be told that none of them has. Raises UserError where it was never trained without."""
+    rooms, lacking = {}, []
+    if model.score and (any(entry.score.kind for entry in train) or not model.score_dropout):
+        _require_scores(directory, train, model)
+        rooms["score_notes"] = most_notes(entries, model)
+    elif model.score:
+        lacking.append("scores")
+    if model.lyrics and (any(entry.lyrics.kind for entry in train) or not model.lyrics_dropout):
+        _require_lyrics(directory, train, model)
+        rooms["lyric_tokens"] = lyric_windows.num_tokens([entry.lyrics for entry in train], model)
+    elif model.lyrics:
+        lacking.append("lyrics")
+    if model.text and (any(text for entry in train for text in entry.texts) or not model.text_dropout):
+        rooms["text_tokens"] = int(caption_vectors.resolve(model, directory, train)["text_tokens"])
+    elif model.text:
+        caption_vectors.Vectors(directory, model.text_encoder)
+        lacking.append("captions")
+    return {name: max(size, getattr(model, name)) for name, size in rooms.items()}, lacking
+
+
 def _require_scores(directory: str, train: list[code_shards.TrackEntry], model: config.PriorConfig) -> None:
     """Raises UserError where a model that is to be told the score cannot learn to be told it of these tracks."""
     scored = sum(bool(entry.score.kind) for entry in train)

@@ -53,6 +53,20 @@ def resolve(model: config.ComposerConfig, directory: str) -> config.ComposerConf
     return resolved
 
 
+def inherited(model: config.ComposerConfig, directory: str, grows: bool) -> tuple[config.ComposerConfig, list[str]]:
+    """The config of a trained composer that is to learn other scores, and sentences that say what is new to it; see
+    `code_dataset.inherited`. Scores beyond its pitches are left out, as all that its tokens cannot tell.
+
+    Raises:
+      NotFoundError: no data set in `directory`.
+      UserError: it has no scores.
+    """
+    pieces = score_reader.read(directory, "train")
+    config.require(bool(pieces), f"{directory} has no score to train with: {score_reader.WRITERS}")
+    vocabularies, said = labels.extended(model, [piece.labels for piece in pieces], grows)
+    return dataclasses.replace(model, vocabularies=vocabularies), said
+
+
 def sung_in(score: Score, model: config.ComposerConfig) -> lyrics.Lyrics | None:
     """The syllables of a score in the time of a composer's tokens on a grid, at the tempo that is usual to it; None
     where it has none."""

@@ -97,7 +97,7 @@ def _parse_flags(main: Callable[[], None], argv: Sequence[str]) -> list[str]:
     if "--version" in argv[1:]:
         _print_and_exit(f"musicgen_jax {musicgen_jax.__version__}")
     try:
-        rest = flags.FLAGS(list(argv))
+        rest = flags.FLAGS(config_flag.completed(argv))
         if len(rest) > 1:
             raise UserError(f"unexpected argument {rest[1]!r}; flags are written --name=value")
         config_flag.finish()

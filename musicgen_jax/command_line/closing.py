@@ -81,6 +81,9 @@ def after_train_prior(workdir: str, run: config.PriorTraining, streams: Sequence
     sampling."""
     say_trained(workdir, run.training.num_steps, "nats_per_code")
     own = run.model.tier
+    if run.init.path:  # beside the model that it began from are those that it belongs with
+        _say_sample({own: workdir}, streams, beside=run.init.path)
+        return
     missing = [tier for tier in streams if tier != own and not _is_workdir(_beside(workdir, tier))]
     if not missing:
         _say_sample({own: workdir}, streams)

@@ -4,11 +4,13 @@ Config files are Python; those of the project are in configs/ of the repository,
 """
 
 import dataclasses
+import os
 import pathlib
 import re
 import runpy
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
@@ -18,23 +20,63 @@ from musicgen_jax import config
 from musicgen_jax.runtime import files, records
 from musicgen_jax.runtime.errors import NotFoundError, UserError
 
+SAVED = "config.json"  # of a run
+OWN_DATA = "own_data"
+
 flags.disclaim_key_flags()  # what `define` defines is its caller's
 
 
-def define(example: str, *classes: type, required: bool = True) -> flags.FlagHolder[Any]:
+def define(
+    example: str, *classes: type, required: bool = True, begins_from_models: bool = False
+) -> flags.FlagHolder[Any]:
     """Defines the flag --config, whose value is a config that overrides like --config.a.b=value change.
 
     Args:
       example: of a value, for the help.
       *classes: what get_config() of the file must return an instance of.
       required: whether it must be given.
+      begins_from_models: whether the command has --init; see `completed`.
     """
     help_text = f"Config file, such as {example}, or one of your own. --config.FIELD=value overrides a field."
+    if begins_from_models:
+        help_text += " May be left out with --init, and where --workdir holds a run to go on with."
     holder = config_flags.DEFINE_config_file("config", None, help_text)
     flags.FLAGS["config"].parser = _ConfigParser(example, classes)
     if required:
         flags.mark_flag_as_required("config")
     return holder
+
+
+def completed(argv: Sequence[str]) -> list[str]:
+    """The arguments with a --config where a command that has --init is given none: that of the run in --workdir, which
+    goes on, or else one for training on from the model in --init."""
+    if not {"config", "init", "workdir"} <= set(flags.FLAGS) or _value(argv, "config"):
+        return list(argv)
+    began = pathlib.Path(_value(argv, "workdir")) / SAVED
+    if began.is_file():
+        return [argv[0], f"--config={began}", *argv[1:]]  # before what overrides it
+    init = _value(argv, "init")
+    config.require(
+        "://" not in init,
+        f"--init={init}: its config is read before it is copied from there: pass --config=FILE.py too",
+    )
+    own = [f"--config={pathlib.Path(init) / SAVED}:{OWN_DATA}"] if init else []
+    return [argv[0], *own, *argv[1:]]
+
+
+def _value(argv: Sequence[str], name: str) -> str:
+    """The value of a path flag among the arguments as they were typed; "" where there is none."""
+    for place, argument in enumerate(argv[1:], 1):
+        match = re.fullmatch(f"--?{name}(?:=(.*))?", argument, re.DOTALL)
+        if match:
+            following = argv[place + 1] if place + 1 < len(argv) else ""
+            return os.path.expanduser(following if match[1] is None else match[1])
+    return ""
+
+
+def overridden(group: str) -> list[str]:
+    """Paths in a group of the config, such as "transformer.width" in "model", that the command line gives values."""
+    return [path.removeprefix(f"{group}.") for path, _ in _overrides(sys.argv[1:]) if path.startswith(f"{group}.")]
 
 
 def finish() -> None:
@@ -108,6 +150,16 @@ def load(name: str, arg: str | None = None) -> Any:
         raise UserError(f"{_place(path, error)}: {type(error).__name__}: {error}") from error
 
 
+def _saved(name: str, arg: str, classes: tuple[type, ...]) -> Any:
+    """The config of a run, from the file that it wrote; for `arg` "own_data" that of a run which goes on from it."""
+    kinds = {one.kind: one for known in classes for one in (known, *known.__subclasses__())}
+    kind = config.kind_of(files.read_json(pathlib.Path(name), "pass a folder that training or convert wrote"))
+    config.require(kind in kinds, f"{name} is of the kind {kind}; this command trains {', '.join(kinds)}")
+    run = config.read_json(pathlib.Path(name), kinds[kind])
+    ranks = [value for path, value in _overrides(sys.argv[1:]) if path == "lora.rank"]
+    return config.for_own_data(run, ranks[-1:] not in ([], ["0"])) if arg == OWN_DATA else run
+
+
 def _place(path: pathlib.Path, error: Exception) -> str:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return f"{path}, line {lines[-1]}" if lines else str(path)
@@ -125,7 +177,7 @@ class _ConfigParser(flags.ArgumentParser):
         if times > 1:
             raise UserError(f"--config is given {times} times: give it once")
         name, colon, arg = argument.partition(":")
-        run = load(name, arg if colon else None)
+        run = _saved(name, arg, self.classes) if name.endswith(f"/{SAVED}") else load(name, arg if colon else None)
         if not isinstance(run, self.classes):
             wanted = " or ".join(one.__name__ for one in self.classes)
             raise UserError(

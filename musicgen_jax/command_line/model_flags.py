@@ -25,6 +25,7 @@ def define_all() -> None:
     for name in NAMED:
         cli.define_path(name, "", f"Workdir of the {name} prior.")
     flags.DEFINE_multi_string("prior", [], "STREAM:DIR: workdir of the prior of any stream; may be repeated.")
+    cli.define_path("base", "", "Workdir of the model that a prior's adapters were trained beside, where it has moved.")
     cli.define_path("model", "", "Folder that holds workdirs of a tokenizer and priors; the others count before it.")
 
 

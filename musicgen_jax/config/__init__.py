@@ -10,6 +10,7 @@ from musicgen_jax.config.diffusion import SCHEDULES, DiffusionConfig, DiffusionT
 from musicgen_jax.config.encodec import EncodecConfig, EncodecTraining
 from musicgen_jax.config.fields import MAX_SEED, UNKNOWN_LABEL, require
 from musicgen_jax.config.files import check_types, choose, from_dict, kind_of, parse_arg, read_json, to_dict, write_json
+from musicgen_jax.config.finetuning import InitConfig, LoRAConfig, for_own_data
 from musicgen_jax.config.jukebox import JukeboxPriorConfig, JukeboxTransformerConfig
 from musicgen_jax.config.musicgen import (
     PADDINGS,
@@ -74,8 +75,10 @@ __all__ = [
     "DistillationConfig",
     "EncodecConfig",
     "EncodecTraining",
+    "InitConfig",
     "JukeboxPriorConfig",
     "JukeboxTransformerConfig",
+    "LoRAConfig",
     "LossConfig",
     "MeshConfig",
     "MusicgenConfig",
@@ -97,6 +100,7 @@ __all__ = [
     "VQVAETraining",
     "check_types",
     "choose",
+    "for_own_data",
     "from_dict",
     "kind_of",
     "parse_arg",

@@ -4,6 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from musicgen_jax.config.fields import require, require_range
+from musicgen_jax.config.finetuning import InitConfig, LoRAConfig
 from musicgen_jax.config.training import DataConfig, MeshConfig, OptimizerConfig, TrainingConfig
 
 # What is kept of each block for the backward pass, which computes the rest again.
@@ -288,6 +289,8 @@ class PriorTraining:
     merged_captions: float = 0.25  # share of training windows that are told what else is known of a track (genre, mood,
     # instruments, tempo) behind its caption, or in its place
     shard_sequence: bool = False  # between the blocks, divide activations over mesh.tensor along the codes
+    init: InitConfig = dataclasses.field(default_factory=InitConfig)
+    lora: LoRAConfig = dataclasses.field(default_factory=LoRAConfig)
 
     @property
     def taught(self) -> bool:
@@ -300,7 +303,7 @@ class PriorTraining:
         return self.model.transformer
 
     def validate(self) -> None:
-        for part in (self.model, self.data, self.mesh, self.optimizer, self.training):
+        for part in (self.model, self.data, self.mesh, self.optimizer, self.training, self.init, self.lora):
             part.validate()
         require(
             self.model.quantization.weights == "float",

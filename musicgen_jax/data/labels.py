@@ -37,6 +37,33 @@ def resolve(model: config.PriorConfig, tracks: Sequence[Labels], directory: str)
     return {"labels": names, "vocabularies": known}
 
 
+def extended(
+    model: config.PriorConfig, tracks: Sequence[Labels], grows: bool
+) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """The vocabularies of a trained model that is to learn these tracks, and sentences that say what is new in them.
+
+    Args:
+      model: whose labels stay the same, with the numbers of the values that it knows.
+      tracks: of training.
+      grows: whether values that it does not know get the next numbers; else they are unknown to it.
+    """
+    found, said = dict(model.vocabularies), []
+    for name in sorted({name for labels in tracks for name in labels}):
+        known = model.vocabularies.get(name, ())
+        new = [value for value in vocabulary(labels.get(name, "") for labels in tracks) if value not in (*known, "")]
+        if not new:
+            continue
+        listed = f"{name} {_listed(new[:MAX_LISTED])}"
+        if name not in model.labels:
+            said.append(f"the model is told no {name}, which the data have")
+        elif grows:
+            found[name] = (*known, *new)
+            said.append(f"{listed}: new to the model, which learns it")
+        else:
+            said.append(f'{listed}: new to the model, and "{config.UNKNOWN_LABEL}" to its adapters')
+    return found, said
+
+
 def vocabulary(values: Iterable[str], most: int = 0, least_tracks: int = 1) -> tuple[str, ...]:
     """The values that a model is to know, "unknown" first, the others sorted.
 

@@ -1,7 +1,8 @@
 """NNX modules as plain pytrees: built once, then `jax.jit` over dicts of arrays. No RNG state lives in a module."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -41,7 +42,10 @@ class Functional:
     Attributes:
       abstract_params, abstract_buffers: `nnx.State`s of shapes.
       declared: `parameters.Declaration` of every parameter, structured as what `init` returns first.
+      frozen: shapes of the parameters that lie beside those of `init` and do not learn; see `adapters.Adapted`.
     """
+
+    frozen: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, build: Callable[[Keys], nnx.Module]):
         nnx.use_eager_sharding(False)  # shardings come from `AxisRules`, not from a mesh in context
@@ -86,6 +90,14 @@ class Functional:
             rules.parameter_shardings(self.abstract_params, axis_rules, mesh),
             rules.parameter_shardings(self.abstract_buffers, axis_rules, mesh),
         )
+
+    def whole(self, params: Tree, frozen: Tree, merged: bool = False) -> Tree:
+        """What `bind` takes, of the parameters that learn and of those that are `frozen`: here all learn."""
+        return params
+
+    def frozen_shardings(self, axis_rules: rules.AxisRules, mesh: jax.sharding.Mesh) -> Tree:
+        """NamedSharding of every frozen parameter: here there are none."""
+        return {}
 
     def num_parameters(self) -> int:
         """Number of trainable scalars; buffers such as codebooks are not counted."""

@@ -29,7 +29,7 @@ def breakdown(
       peak: as the compiler says.
     """
     parts = {
-        "parameters": bytes_per_chip(abstract.params),
+        "parameters": bytes_per_chip((abstract.params, abstract.frozen)),
         "optimizer": bytes_per_chip(abstract.opt_state),
         "moving_average": bytes_per_chip(abstract.ema_params),
         "gradients": bytes_per_chip(abstract.params),
@@ -46,9 +46,11 @@ def activation_bytes(work: workload.Workload, abstract: state.TrainState, mesh: 
     """
     run = work.run
 
-    def forward(params: Any, buffers: Any, batch: Any, key: jax.Array) -> tuple:
+    functional = work.task.functional
+
+    def forward(params: Any, frozen: Any, buffers: Any, batch: Any, key: jax.Array) -> tuple:
         def loss(params: Any) -> jax.Array:
-            return work.task.loss(work.task.functional.bind(params, buffers), batch, key, True)[0]
+            return work.task.loss(functional.bind(functional.whole(params, frozen), buffers), batch, key, True)[0]
 
         return jax.tree.leaves(jax.vjp(loss, params)[1])
 
@@ -58,7 +60,7 @@ def activation_bytes(work: workload.Workload, abstract: state.TrainState, mesh: 
     )
     key = jax.eval_shape(lambda: rng.key(0, "train"))
     with jax.set_mesh(mesh):  # which tells the model for which platform it is traced
-        jaxpr = jax.make_jaxpr(forward)(abstract.params, abstract.buffers, micro_batch, key).jaxpr
+        jaxpr = jax.make_jaxpr(forward)(abstract.params, abstract.frozen, abstract.buffers, micro_batch, key).jaxpr
     given = {id(variable) for variable in jaxpr.invars}
     kept = {id(out): out.aval for out in jaxpr.outvars if id(out) not in given and not hasattr(out, "val")}
     divided_over = (*work.task.axis_rules.batch, *(["tensor"] if run.shard_sequence else []))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from musicgen_jax import config
 from musicgen_jax.conditions import position
-from musicgen_jax.nn import modules
+from musicgen_jax.nn import adapters, modules
 from musicgen_jax.priors import code_model, flops, loss, prior
 from musicgen_jax.sharding import rules
 from musicgen_jax.training import precision, state
@@ -29,6 +29,15 @@ def functional(
     return modules.Functional(lambda rngs: module(run.model, axis_rules, codebooks=codebooks, dtype=dtype, rngs=rngs))
 
 
+def adapted(model: modules.Functional, lora: config.LoRAConfig) -> modules.Functional:
+    """The model with adapters, where there are any.
+
+    Raises:
+      UserError: they do not fit its matrices.
+    """
+    return adapters.Adapted(model, lora.rank, lora.strength, lora.names) if lora.rank else model
+
+
 def code_task(
     module: type[code_model.CodeModel], loss_of: Any, run: config.PriorTraining, codebooks: Codebooks | None = None
 ) -> state.Task:
@@ -44,7 +53,7 @@ def code_task(
     axis_rules, settings = prior.axis_rules(run), model.transformer
     per_step = 16 * settings.width + 12 * settings.num_heads * settings.head_dim  # of a block; see `state.Task.traffic`
     return state.Task(
-        functional=functional(module, run, axis_rules, codebooks or _NONE),
+        functional=adapted(functional(module, run, axis_rules, codebooks or _NONE), run.lora),
         loss=loss_of,
         unit="codes",
         units_per_step=batch_size * model.context * model.num_codebooks,

@@ -84,6 +84,14 @@ class Checkpointer:
             raise self._nothing_whole([], aside)
         return steps[0] if steps else None
 
+    def fingerprints(self) -> list[tuple[int, str]]:
+        """(step, `contents.fingerprint`) of every checkpoint, newest first, by the facts beside its arrays.
+
+        Raises:
+          damage.DamagedError, damage.UnreadableError: facts cannot be told.
+        """
+        return [(step, contents.fingerprint(self._facts(step)[0])) for step in self._found()[0]]
+
     def save(self, current: state.TrainState, config: dict) -> None:
         """Starts writing `current`; returns when it has been copied off the devices.
 
@@ -132,8 +140,10 @@ class Checkpointer:
         loaded = self._newest_whole(load)
         return None if loaded is None else contents.from_items(loaded, abstract)
 
-    def restore_model(self, config: dict, abstract_params: Any, abstract_buffers: Any) -> tuple[dict, dict]:
-        """(inference parameters, buffers) of the newest whole checkpoint, without the optimizer.
+    def restore_model(
+        self, config: dict, abstract_params: Any, abstract_buffers: Any, step: int | None = None
+    ) -> tuple[dict, dict]:
+        """(inference parameters, buffers) of the newest whole checkpoint, or of `step`, without the optimizer.
 
         Raises:
           NotFoundError: no complete checkpoint.
@@ -148,7 +158,7 @@ class Checkpointer:
             self._check_fit(facts, stored, items, config)
             return self._loaded(step, facts, items)["model"]
 
-        loaded = self._newest_whole(load)
+        loaded = self._newest_whole(load) if step is None else load(step)
         if loaded is None:
             raise NotFoundError(f"{self._directory} holds no complete checkpoint: train first, or pass another folder")
         return loaded["ema_params"] or loaded["params"], loaded["buffers"]

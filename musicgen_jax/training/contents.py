@@ -1,5 +1,6 @@
 """What a checkpoint holds: its items, the facts beside them, and what must agree for a run to go on from it."""
 
+import hashlib
 import json
 import zlib
 from typing import Any
@@ -76,6 +77,17 @@ def digest_of(facts: dict[str, Any]) -> str:
     """CRC-32 of all else in `facts`."""
     text = json.dumps({name: value for name, value in facts.items() if name != "digest"}, sort_keys=True)
     return f"{zlib.crc32(text.encode()):08x}"
+
+
+def fingerprint(facts: dict[str, Any]) -> str:
+    """Hexadecimal digest of the weights that a checkpoint gives to inference, by the facts beside it; "" where these
+    are older than digests of arrays."""
+    arrays = facts.get("arrays", {}).get("model", {})
+    averaged = any(path.startswith("ema_params/") for path in arrays)
+    kept = ("ema_params" if averaged else "params", "buffers")
+    known = {path.replace("ema_params/", "params/"): one for path, one in arrays.items() if path.split("/")[0] in kept}
+    text = json.dumps(known, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if known else ""
 
 
 def shapes(facts: dict[str, Any]) -> dict[str, dict[str, str]]:

@@ -1,8 +1,10 @@
 """The training loop of every model, in the order that makes resuming exact."""
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Iterator
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -41,6 +43,7 @@ def train(
     batches_from: Callable[[int], Iterator[step.Batch]],
     eval_batches: Callable[[], Iterator[step.Batch]],
     sounds: Callable[[state.TrainState], events.Sounds] | None = None,
+    frozen: state.Tree = MappingProxyType({}),
 ) -> state.TrainState:
     """Trains up to `run_config.training.num_steps`, resuming from the newest checkpoint in `workdir` if there is one.
 
@@ -52,6 +55,7 @@ def train(
       batches_from: training batches from a step on, as global arrays.
       eval_batches: the batches of one validation pass; may be empty.
       sounds: what can be heard of a state, for the events; every process calls it, and an error in it ends no run.
+      frozen: the parameters that the task's module has beside those that learn, laid out on `mesh`.
 
     Raises:
       DivergenceError: ten skipped updates in a row.
@@ -59,15 +63,14 @@ def train(
       preemption.Interrupted: after Ctrl-C, once what was trained is saved; after SIGTERM the state is returned.
     """
     training = run_config.training
-    declared = task.functional.declared
-    tx = optimizer.make_optimizer(run_config.optimizer, training.num_steps, declared, task.clipped_apart)
+    functional = task.functional
+    tx = optimizer.make_optimizer(run_config.optimizer, training.num_steps, functional.declared, task.clipped_apart)
     abstract = state.abstract_state(task, training, tx, mesh)
     layout = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     train_step = step.make_train_step(task, tx, training, run_config.optimizer, layout)
     evaluate = step.make_evaluation(task)
     model_config = config.to_dict(run_config.model)
     step_flops = task.flops().model if task.flops else 0.0
-
     # The guard comes before all work: a signal during compilation is answered after the first step, and one that comes
     # while the last checkpoint is being written does not tear it.
     with (
@@ -77,6 +80,7 @@ def train(
         jax.set_mesh(mesh),
     ):
         current = checkpointer.restore(abstract, model_config) or state.initial_state(task, training, tx, mesh)
+        current = dataclasses.replace(current, frozen=dict(frozen))
         begun = int(current.step)
         tensorboard, writer = _begin(task, run_config, workdir, mesh, begun)
         with (
@@ -100,7 +104,10 @@ def _begin(
     console.say_devices()
     axes = ", ".join(f"{name} {size}" for name, size in mesh.shape.items() if size > 1)
     where = f" on the mesh {axes}" if axes else ""
-    console.say(f"{task.functional.num_parameters():,} parameters{where}; the first step compiles, and takes longer")
+    num_frozen = sum(leaf.size for leaf in jax.tree.leaves(dict(task.functional.frozen)))
+    beside = f", beside {num_frozen:,} that stay as they are" if num_frozen else ""
+    num = task.functional.num_parameters()
+    console.say(f"{num:,} parameters{beside}{where}; the first step compiles, and takes longer")
     if done:
         steps, left = run_config.training.num_steps, ""
         if done >= steps:

@@ -66,6 +66,7 @@ class TrainState:
       loss_scale: for float16.
       skipped: int32, updates skipped because the loss or a gradient was not finite.
       skipped_in_a_row: int32, the present run of them; overflows that the loss scale can still absorb don't count.
+      frozen: parameters beside `params` that stay as they are (`modules.Functional.frozen`): in no checkpoint.
     """
 
     step: jax.Array
@@ -76,6 +77,7 @@ class TrainState:
     loss_scale: precision.LossScale
     skipped: jax.Array
     skipped_in_a_row: jax.Array
+    frozen: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def inference_params(self) -> dict[str, Any]:
         """The parameters to evaluate and sample with: the moving average where there is one."""
@@ -88,7 +90,8 @@ def initial_state(
     tx: optax.GradientTransformation,
     mesh: jax.sharding.Mesh,
 ) -> TrainState:
-    """Fresh state, created sharded: no array is ever whole on one device of several."""
+    """Fresh state, created sharded: no array is ever whole on one device of several. What is frozen is for the caller
+    to add."""
     build = _builder(task, training, tx)
     shardings = state_shardings(jax.eval_shape(build), task, mesh)
     if mesh.size == 1:
@@ -107,6 +110,7 @@ def abstract_state(
 ) -> TrainState:
     """`initial_state` as ShapeDtypeStructs with shardings: what to restore into, without allocating a second state."""
     shapes = jax.eval_shape(_builder(task, training, tx))
+    shapes = dataclasses.replace(shapes, frozen=dict(task.functional.frozen))
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         shapes,
@@ -155,6 +159,7 @@ def state_shardings(abstract: TrainState, task: Task, mesh: jax.sharding.Mesh) -
         loss_scale=jax.tree.map(lambda _: replicated, abstract.loss_scale),
         skipped=replicated,
         skipped_in_a_row=replicated,
+        frozen=task.functional.frozen_shardings(task.axis_rules, mesh) if abstract.frozen else {},
     )
 
 

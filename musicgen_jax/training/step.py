@@ -62,6 +62,7 @@ def make_train_step(
             loss_scale=precision.update_loss_scale(old.loss_scale, finite, training.compute_dtype),
             skipped=old.skipped + ~finite,
             skipped_in_a_row=jnp.where(hopeless, old.skipped_in_a_row + 1, 0),
+            frozen=old.frozen,
         )
         trainer_metrics = {
             "loss": loss,
@@ -99,7 +100,7 @@ def _gradients(
     """
 
     def scaled_loss(params, buffers, micro_batch, micro_key):
-        module = task.functional.bind(params, buffers)
+        module = task.functional.bind(task.functional.whole(params, old.frozen), buffers)
         loss, metrics = task.loss(module, micro_batch, micro_key, True)
         return loss * old.loss_scale.scale, (loss, metrics, task.functional.buffers_of(module))
 
@@ -142,7 +143,8 @@ def make_evaluation(task: state.Task) -> Callable[[state.TrainState, Iterable[Ba
 
     @jax.jit
     def eval_step(current: state.TrainState, batch: Batch) -> tuple[jax.Array, Metrics]:
-        module = task.functional.bind(current.inference_params(), current.buffers)
+        params = task.functional.whole(current.inference_params(), current.frozen)
+        module = task.functional.bind(params, current.buffers)
         loss, metrics = task.loss(module, batch, jax.random.key(0), False)
         return task.weight(batch), {"loss": loss} | metrics
 

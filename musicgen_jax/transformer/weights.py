@@ -1,4 +1,4 @@
-"""Weights of matrix products: arrays as training has them, or int8 with a scale for each output channel."""
+"""Weights of matrix products: arrays as training has them, with an adapter, or int8 with a scale an output channel."""
 
 import dataclasses
 import math
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax.nn import parameters
+from musicgen_jax.nn.low_rank import LowRank
 from musicgen_jax.sharding import meshes
 
 LARGEST = 127  # symmetric: -128 has no counterpart
@@ -55,7 +56,7 @@ class QuantizedArray:
         return (values.astype(jnp.float32) * self.scales).astype(dtype)
 
 
-Weight = jax.Array | QuantizedArray
+Weight = jax.Array | QuantizedArray | LowRank
 
 
 def quantize(array: jax.Array, summed: tuple[int, ...], activations: str = "float") -> QuantizedArray:
@@ -81,7 +82,7 @@ def _last(axes: tuple[int, ...]) -> tuple[int, ...]:
 
 def dense(weight: Weight) -> jax.Array:
     """The array that a weight stands for, float32 where it is quantized."""
-    return weight.astype(jnp.float32) if isinstance(weight, QuantizedArray) else weight
+    return weight.astype(jnp.float32) if isinstance(weight, QuantizedArray | LowRank) else weight
 
 
 def matrices_as(tree: Any, dtype: jnp.dtype) -> Any:
@@ -114,6 +115,9 @@ def einsum(
       result_dtype: float32 for logits of every kind, which would lose in a narrow `dtype` what the softmax tells apart;
         None is `dtype`.
     """
+    if isinstance(weight, LowRank):
+        product = einsum(spec, x, weight.base, dtype, result_dtype)
+        return product + weight.added(spec, x, dtype, product.dtype)
     if not isinstance(weight, QuantizedArray):
         return jnp.einsum(spec, x, weight.astype(dtype), preferred_element_type=result_dtype)
     result_dtype = dtype if result_dtype is None else result_dtype
@@ -169,7 +173,7 @@ def _over_result(scales: jax.Array, letters: str, out: str) -> jax.Array:
 
 
 class Linear(nnx.Linear):
-    """`nnx.Linear` whose kernel may be quantized; `axes` and `bias_axes` are the logical names of its axes."""
+    """`nnx.Linear` whose kernel may be any `Weight`; `axes` and `bias_axes` are the logical names of its axes."""
 
     def __init__(
         self,
@@ -185,7 +189,7 @@ class Linear(nnx.Linear):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., D] -> [..., out]."""
         kernel = self.kernel[...]
-        if not isinstance(kernel, QuantizedArray):
+        if not isinstance(kernel, QuantizedArray | LowRank):
             return super().__call__(x)
         product = einsum("...d,df->...f", x, kernel, self.dtype)
         return product if self.bias is None else product + self.bias[...].astype(self.dtype)
