@@ -5,6 +5,7 @@ import pathlib
 import re
 
 from musicgen_jax import __main__ as dispatcher
+from musicgen_jax import config
 from musicgen_jax.command_line import config_flag, model_flags
 from musicgen_jax.sampling import options
 
@@ -20,7 +21,7 @@ def flags_of(verb: str) -> set[str]:
     if "model_flags.define" in source:
         found |= {"vqvae", "tokenizer"}
     if "model_flags.define_all(" in source:
-        found |= {*model_flags.NAMED, "prior", "model"}
+        found |= {*model_flags.NAMED, "prior", "model", "base"}
     if "option_flags.define(" in source:
         found |= {option.flag_name for option in options.OPTIONS}
     return found | ({"config"} if "config_flag.define(" in source else set())
@@ -28,7 +29,8 @@ def flags_of(verb: str) -> set[str]:
 
 def check(verb: str, arguments: list[str]) -> None:
     """Fails where the verb has no such flag, or the config no such field."""
-    run = None
+    # What goes on from a model has its config.
+    run = config.PriorTraining() if any(argument.startswith("--init=") for argument in arguments) else None
     for argument in arguments:
         name, _, value = argument.removeprefix("--").partition("=")
         assert argument.startswith("--") and name.split(".")[0] in flags_of(verb), f"{verb} {argument}"

@@ -53,13 +53,10 @@ MAY_IMPORT = {
         *("config", "nn", "sharding", "transformer", "priors", "data", "codes", "evaluation", "training"),
     },
     "kinds": {"config", "codes.layout", "nn", "sharding", "tokenizers", "text", "priors", "diffusion", "training"},
-    "pretrained": {
-        *("config", "nn", "sharding", "tokenizers", "text", "priors", "diffusion", "compression", "training", "kinds"),
-    "kinds": {"config", "codes.layout", "nn", "sharding", "tokenizers", "priors", "diffusion", "training"},
     "finetuning": {"config", "kinds", "nn", "priors", "sharding", "training"},
     "pretrained": {
-        *("config", "finetuning", "nn", "sharding", "tokenizers", "priors", "diffusion", "compression", "training"),
-        "kinds",
+        *("config", "finetuning", "nn", "sharding", "tokenizers", "text", "priors", "diffusion", "compression"),
+        *("training", "kinds"),
     },
     "model_card": {"kinds", "data.licences", "training.metrics"},
     "diffusion": {"config", "nn", "sharding", "conditions", "priors", "data", "codes", "sampling", "training"},

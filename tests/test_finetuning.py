@@ -10,6 +10,7 @@ import types
 
 import command_line
 import conftest
+import documented_commands
 import jax
 import numpy as np
 import pytest
@@ -303,3 +304,11 @@ def test_a_folder_goes_on_as_it_began(base, own_codes, tmp_path):
     config.write_json(tmp_path / "config.json", dataclasses.replace(run, init=config.InitConfig()))
     with pytest.raises(UserError, match="holds a run that did not begin from another model"):
         inherit(dataclasses.replace(run), base)
+
+
+def test_documented_commands_exist():
+    text = (command_line.REPOSITORY / "docs" / "finetuning.md").read_text()
+    commands = [line.split()[1:] for line in text.splitlines() if line.startswith("    musicgen-jax ")]
+    assert {words[0] for words in commands} == {"prepare_data", "extract_codes", "train_prior", "sample", "compress"}
+    for verb, *arguments in commands:
+        documented_commands.check(verb, arguments)
