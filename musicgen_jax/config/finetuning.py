@@ -8,6 +8,7 @@ from musicgen_jax.config.training import DataConfig, MeshConfig, OptimizerConfig
 
 TARGETS = ("attention", "mlp", "all")  # matrices that adapters are made for; see `nn.adapters`
 MAX_RANK = 4096
+MOST_WINDOWS = 16  # of a batch: what pods were given at a time is more than a few recordings need
 ADAPTER_RATE = 1e-3  # peak of the learning rate of adapters
 
 
@@ -57,7 +58,7 @@ def for_own_data(run: Any, adapters: bool) -> Any:
     """The config of a short run that goes on from what `run` trained, on other data and other devices.
 
     Args:
-      run: its model, batch size and precision are kept, and where adapters do not change what is trained, its
+      run: its model and precision are kept, batches of up to `MOST_WINDOWS`, and where the model itself is trained its
         optimizer, at a tenth of the peak.
       adapters: whether adapters are trained: by AdamW, which Hu et al. 2021 trained them with.
     """
@@ -67,7 +68,7 @@ def for_own_data(run: Any, adapters: bool) -> Any:
         optimizer = OptimizerConfig(peak_learning_rate=ADAPTER_RATE, clip_norm=kept.clip_norm)
     return dataclasses.replace(
         run,
-        data=DataConfig(batch_size=run.data.batch_size, num_workers=run.data.num_workers),
+        data=DataConfig(batch_size=min(run.data.batch_size, MOST_WINDOWS), num_workers=run.data.num_workers),
         mesh=MeshConfig(),
         training=TrainingConfig(
             num_steps=300, compute_dtype=run.training.compute_dtype, eval_every=50, checkpoint_every=100

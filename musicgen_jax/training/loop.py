@@ -55,15 +55,14 @@ def train(
       batches_from: training batches from a step on, as global arrays.
       eval_batches: the batches of one validation pass; may be empty.
       sounds: what can be heard of a state, for the events; every process calls it, and an error in it ends no run.
-      frozen: the parameters that the task's module has beside those that learn, laid out on `mesh`.
+      frozen: parameters that the task's module has beside those that learn, laid out on `mesh`.
 
     Raises:
       DivergenceError: ten skipped updates in a row.
       UserError: another process trains in `workdir`; its checkpoint does not fit, is damaged, or could not be read.
       preemption.Interrupted: after Ctrl-C, once what was trained is saved; after SIGTERM the state is returned.
     """
-    training = run_config.training
-    functional = task.functional
+    training, functional = run_config.training, task.functional
     tx = optimizer.make_optimizer(run_config.optimizer, training.num_steps, functional.declared, task.clipped_apart)
     abstract = state.abstract_state(task, training, tx, mesh)
     layout = jax.tree.map(lambda leaf: leaf.sharding, abstract)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_musicgen
 import tiny_priors
 
 from musicgen_jax import config, kinds
@@ -55,8 +56,12 @@ def test_merging_is_the_sum_over_the_rank():
 
 
 def adapted(layer: str = "relative", targets=("attention", "mlp"), rank: int = RANK, **changes):
-    model = tiny_priors.model_config("middle", layer=layer, **changes)
-    functional = kinds.KINDS["prior"].functional(config.PriorTraining(model=model))
+    if layer == "musicgen":  # reads a memory, without biases
+        model = tiny_musicgen.model_config(**changes)
+        functional = kinds.KINDS["musicgen"].functional(config.MusicgenTraining(model=model))
+    else:
+        model = tiny_priors.model_config("middle", layer=layer, **changes)
+        functional = kinds.KINDS["prior"].functional(config.PriorTraining(model=model))
     return model, adapters.Adapted(functional, rank, 6.0, targets)
 
 
@@ -118,10 +123,10 @@ def test_shapes_axes_and_the_beginning():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("layer", ["relative", "absolute", "lstm"])
+@pytest.mark.parametrize("layer", ["relative", "absolute", "lstm", "musicgen"])
 def test_zero_adapters_are_the_base_bit_for_bit_and_others_are_merged_within_rounding(layer):
     model, module = adapted(layer)
-    batch = tiny_priors.batch(model)
+    batch = tiny_musicgen.batch(model) if layer == "musicgen" else tiny_priors.batch(model)
 
     @jax.jit
     def logits(params):
