@@ -131,6 +131,9 @@ def load_text_encoder(workdir: str) -> text_encoder.TextEncoder:
       NotFoundError: no such workdir, no complete checkpoint in it, or no spiece.model.
       UserError: the folder holds something else, one of its files is damaged, or sentencepiece is not installed.
     """
+    path = pathlib.Path(workdir) / "config.json"
+    published = path.is_file() and kinds.in_folder(workdir) is None and "model_type" in files.read_json(path)
+    config.require(not published, f"{workdir} holds a model as it was published: `convert --source=t5` makes it ours")
     run = kinds.read_run(workdir, "t5")
     vocabulary = text_encoder.read_vocabulary(workdir)  # before the weights, which take longer
     return _load(workdir, run).with_vocabulary(vocabulary)

@@ -160,7 +160,12 @@ def after_convert(out: str, tokenizer: str, holds_priors: bool) -> None:
 
 def after_convert_text(out: str) -> None:
     """Says what a text encoder is for."""
-    more = {"config": "configs/prior.py:text=true", "workdir": "DIR", "config.data.path": "CODES", "text_encoder": out}
+    more = {
+        "config": "configs/musicgen.py:scale=tiny",
+        "workdir": "DIR",
+        "config.data.path": "CODES",
+        "text_encoder": out,
+    }
     console.say_next("train_prior", more)
 
 

@@ -104,6 +104,8 @@ def test_other_folders_are_not_taken_for_one(tmp_path):
     with pytest.raises(NotFoundError, match="no such folder"):
         pretrained.load_text_encoder(str(tmp_path / "absent"))
     t5.import_checkpoint(tiny_text.write_published(tmp_path / "published"), tmp_path / "native")
+    with pytest.raises(UserError, match="holds a model as it was published: `convert --source=t5` makes it ours"):
+        pretrained.load_text_encoder(str(tmp_path / "published"))
     with pytest.raises(UserError, match="holds a text encoder, not"):
         pretrained.load_vqvae(str(tmp_path / "native"))
     assert pretrained.name_of_model(tmp_path / "native") == ""
