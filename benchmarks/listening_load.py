@@ -6,11 +6,13 @@ Makes a MUSHRA study (ten items of `--seconds`, 44.1 kHz, two systems: six sound
 of its own, on this machine's disk. Prints two JSON lines; `value` is the 99th percentile of the time from an answer
 to its acknowledgement, in milliseconds. Pace "listening": each listener loads the sounds of a page, waits `--pause`
 seconds on average, answers, and goes on, for `--pages` pages. Pace "storm": the listeners answer the pages that are
-left without loading or waiting, so that each of them has an answer under way at any time.
+left without loading or waiting, so that each of them has an answer under way at any time. `server_cpu_milliseconds` is
+what the server worked for a request of that pace, whatever else the machine does meanwhile (on Linux).
 """
 
 import asyncio
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -94,7 +96,7 @@ def main() -> None:
             links = [server.stdout.readline().strip() for _ in range(_LISTENERS.value)]
             config.require(all(links), "the server did not start: pip install 'musicgen_jax[listen]'")
             try:
-                for line in asyncio.run(_crowd(links)):
+                for line in asyncio.run(_crowd(links, server.pid)):
                     print(json.dumps(line), flush=True)
             finally:
                 server.terminate()
@@ -113,20 +115,31 @@ def _study(folder: pathlib.Path) -> pathlib.Path:
     return folder / "study"
 
 
-async def _crowd(links: list[str]) -> list[dict]:
-    """The lines of both paces."""
+async def _crowd(links: list[str], server: int) -> list[dict]:
+    """The lines of both paces; `server` is the number of its process."""
     lines = []
     crowd = [Listener(link, number) for number, link in enumerate(links)]
     await asyncio.gather(*(one.connect() for one in crowd))
     for pace, pages, pause, loads in (("listening", _PAGES.value, _PAUSE.value, True), ("storm", 10**6, 0.0, False)):
-        start = time.perf_counter()
+        start, worked = time.perf_counter(), _cpu_seconds(server)
         await asyncio.gather(*(one.take_part(pages, pause, loads) for one in crowd))
         lines.append(_line(pace, crowd, time.perf_counter() - start))
+        if worked is not None:
+            requests = sum(len(times) for one in crowd for times in one.seconds.values())
+            lines[-1]["server_cpu_milliseconds"] = round(1000 * (_cpu_seconds(server) - worked) / max(requests, 1), 3)
         for one in crowd:
             one.seconds, one.errors = {kind: [] for kind in one.seconds}, 0
     for one in crowd:
         one.close()
     return lines
+
+
+def _cpu_seconds(process: int) -> float | None:
+    """CPU seconds of all threads of a process so far; None where the system does not tell."""
+    stat = pathlib.Path(f"/proc/{process}/stat")
+    if not stat.is_file():
+        return None
+    return sum(map(int, stat.read_text().rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def _line(pace: str, crowd: list[Listener], seconds: float) -> dict:

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,6 +29,7 @@ from musicgen_jax.listening.storage import Database, Listener, StoredAnswer
 from musicgen_jax.runtime.errors import UserError
 
 CHUNK_BYTES = 1 << 18
+MEMORY_BYTES = 256 << 20  # of sounds that were read already
 MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 HEADERS = {
     "cache-control": "no-store",
@@ -38,6 +39,7 @@ HEADERS = {
     "referrer-policy": "no-referrer",  # the address is the listener's secret
     "x-content-type-options": "nosniff",
 }
+_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 
 class _Attendance:
@@ -62,7 +64,7 @@ class _SafeHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_safely(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] += _HEADERS
             await send(message)
 
         await self._app(scope, receive, send_safely if scope["type"] == "http" else send)
@@ -74,7 +76,7 @@ class _Study:
     def __init__(self, folder: pathlib.Path) -> None:
         self._folder = folder
         self.study = study.read(folder)
-        self._files = self.study.files()
+        self._files, self._sounds = self.study.files(), _Sounds()
         self._database = Database(folder)
         self._writer = group_commit.GroupCommit(self._database)
         listeners = [_Attendance(listener) for listener in self._database.listeners()]
@@ -111,10 +113,7 @@ class _Study:
         ids = (*pages[page].slots, *pages[page].given) if page < len(pages) else ()
         if slot >= len(ids):
             raise HTTPException(http.HTTPStatus.NOT_FOUND)
-        path = self._folder / self._files[ids[slot]]
-        size = path.stat().st_size
-        headers = {"content-length": str(size), "accept-ranges": "none"}
-        return StreamingResponse(_chunks(path), headers=headers, media_type="audio/wav")
+        return _Sound(await self._sounds.read(self._folder / self._files[ids[slot]]))
 
     async def answer(self, request: Request) -> Response:
         """Stores the answer to a page; a reply of 200 means that it is on disk."""
@@ -208,10 +207,37 @@ async def _body(request: Request) -> bytes:
     return body
 
 
-async def _chunks(path: pathlib.Path) -> AsyncIterator[bytes]:
-    async with await anyio.open_file(path, "rb") as file:
-        while chunk := await file.read(CHUNK_BYTES):
-            yield chunk
+class _Sounds:
+    """Sounds in memory, those that were heard last, in MEMORY_BYTES: all listeners of a study hear the same ones."""
+
+    def __init__(self) -> None:
+        self._contents: dict[pathlib.Path, bytes] = {}
+
+    async def read(self, path: pathlib.Path) -> bytes:
+        """The content of a file."""
+        content = self._contents.pop(path, None)
+        if content is None:
+            content = await anyio.to_thread.run_sync(path.read_bytes)
+        self._contents[path] = content  # behind all others
+        while sum(map(len, self._contents.values())) > MEMORY_BYTES:
+            del self._contents[next(iter(self._contents))]
+        return content
+
+
+class _Sound(Response):
+    """A sound, sent in parts: of what a slow listener has not taken yet no more than one is waiting."""
+
+    media_type = "audio/wav"
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content, headers={"accept-ranges": "none"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for start in range(0, len(self.body), CHUNK_BYTES):
+            part = self.body[start : start + CHUNK_BYTES]
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _assets() -> dict[str, bytes]:

@@ -74,6 +74,19 @@ def test_sounds_are_what_the_plan_says(served):
         assert got.content == (served.folder / files[id]).read_bytes() and got.headers["content-type"] == "audio/wav"
 
 
+@pytest.mark.parametrize("bytes_in_memory", [0, 1 << 20])
+def test_sounds_come_from_memory_as_far_as_they_fit(served, monkeypatch, bytes_in_memory):
+    monkeypatch.setattr(server, "MEMORY_BYTES", bytes_in_memory)
+    monkeypatch.setattr(server, "CHUNK_BYTES", 1000)
+    number = len(served.listeners[0].pages) - 1
+    path = served.folder / served.study.files()[served.listeners[0].pages[number].slots[0]]
+    content, link = path.read_bytes(), f"{served.links[0]}audio/{number}/0"
+    assert served.client.get(link).content == content
+    path.write_bytes(content[:-2])
+    again = served.client.get(link)
+    assert len(again.content) == int(again.headers["content-length"]) == len(content) - 2 * (bytes_in_memory == 0)
+
+
 def test_nothing_tells_which_system_is_which(served):
     link = served.links[0]
     told = [served.client.get(link).text, served.client.get(f"{link}session").text]
