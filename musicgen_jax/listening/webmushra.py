@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import soundfile
 import yaml
 
 from musicgen_jax.listening import imported, screening, study
@@ -20,6 +21,9 @@ from musicgen_jax.runtime import files
 from musicgen_jax.runtime.errors import UserError
 
 FILE_NAME = "study.yaml"
+# What a strict page of type mushra takes (its MushraValidator.js), the hidden reference counted: with more
+# it shows an error in place of the trial.
+MAX_CONDITIONS, MAX_SECONDS = 12, 12.0
 GRADES = {5: "Excellent", 4: "Good", 3: "Fair", 2: "Poor", 1: "Bad"}  # ITU-T P.800
 # Behind one click on the last page, and in the columns of most result files all that tells listeners apart.
 QUESTIONNAIRE = [{"type": "text", "label": "A name or number of your choice", "name": "listener"}]
@@ -39,9 +43,10 @@ def export_study(folder: str, out: str) -> pathlib.Path:
     """Writes a study for webMUSHRA: study.yaml and audio/, to be copied as the folder configs/NAME of an installation.
 
     NAME is that of `out`; the study is then at ...?config=NAME/study.yaml. MUSHRA becomes pages of type mushra, with
-    our anchors as stimuli (those that webMUSHRA makes miss BS.1534's mask and come 2 ms early); MOS becomes
-    likert_single_stimulus; ABX becomes paired_comparison, where X is always the pair's first system. Practice,
-    attention and headphone checks are not exported: its results would not tell them from what is tested.
+    our anchors as stimuli (those that webMUSHRA makes miss BS.1534's mask and come 2 ms early), strict as far as its
+    sounds are no longer and no more than that allows; MOS becomes likert_single_stimulus; ABX becomes
+    paired_comparison, where X is always the pair's first system. Practice, attention and headphone checks are not
+    exported: its results would not tell them from what is tested.
 
     Args:
       folder: of a finished study.
@@ -65,7 +70,7 @@ def export_study(folder: str, out: str) -> pathlib.Path:
         tests = [trial for trial in found.trials if trial.kind == TEST]
         for one in (one for trial in tests for one in (*trial.stimuli, *trial.given)):
             shutil.copyfile(pathlib.Path(folder) / one.file, place / one.file)
-        pages = [_page(found, trial, f"configs/{place.absolute().name}") for trial in tests]
+        pages = [_page(found, trial, f"configs/{place.absolute().name}", _as_advised(place, trial)) for trial in tests]
         files.write_text(place / FILE_NAME, _yaml(_experiment(found, pages)))
     return place / FILE_NAME
 
@@ -93,7 +98,13 @@ def _experiment(found: Study, pages: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _page(found: Study, trial: Trial, root: str) -> dict[str, Any]:
+def _as_advised(folder: pathlib.Path, trial: Trial) -> bool:
+    """Whether a strict page takes a trial, whose sounds are of one length."""
+    seconds = soundfile.info(folder / trial.stimuli[0].file).duration
+    return len(trial.stimuli) <= MAX_CONDITIONS and seconds <= MAX_SECONDS
+
+
+def _page(found: Study, trial: Trial, root: str, strict: bool) -> dict[str, Any]:
     """The page of a trial, whose id is the trial's."""
     paths = {one.system: f"{root}/{one.file}" for one in trial.stimuli}
     page: dict[str, Any] = {"id": trial.id, "name": found.title}
@@ -120,7 +131,7 @@ def _page(found: Study, trial: Trial, root: str) -> dict[str, Any]:
     return page | {
         "type": "mushra",
         "content": "How close is each to the reference? One of them is the reference itself: it belongs at 100.",
-        "strict": True,
+        "strict": strict,
         "reference": f"{root}/{trial.given[0].file}",
         "createAnchor35": False,
         "createAnchor70": False,

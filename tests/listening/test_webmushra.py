@@ -73,9 +73,19 @@ def test_exported_experiments_load(folders, tmp_path, design, kind):
     if design == "mushra":
         assert all(list(page["stimuli"]) == ["good", "bad", "anchor35", "anchor70"] for page in trials)
         assert not any(page["createAnchor35"] or page["createAnchor70"] for page in trials)
+    if design == "mushra":
+        assert all(page["strict"] for page in trials)
     if design == "mos":
         assert [one["value"] for one in trials[0]["response"]] == ["5", "4", "3", "2", "1"]
         assert all(page["mustRate"] for page in trials)
+
+
+@pytest.mark.parametrize("limit", ["MAX_SECONDS", "MAX_CONDITIONS"])
+def test_what_a_strict_page_would_refuse_is_not_strict(folders, tmp_path, monkeypatch, limit):
+    prepared(folders, tmp_path / "study", "mushra")
+    monkeypatch.setattr(webmushra, limit, 0.1)
+    loaded = yaml.safe_load(webmushra.export_study(str(tmp_path / "study"), str(tmp_path / "out")).read_text())
+    assert not any(page["strict"] for page in loaded["pages"][1][1:])
 
 
 def test_preferences_are_refused_and_nothing_is_overwritten(folders, tmp_path):
