@@ -33,7 +33,7 @@ class AudioFacts:
       clipped: share of samples at full scale, over all channels.
       silent: share of the time that is silent in the mono mix.
       artist: the file's tag, or "".
-      genre, album: likewise.
+      genre, album, title: likewise.
       fingerprint: an `audio_fingerprint`, as `near_duplicates.to_text` writes it; "" where there is none.
       reason: why the file is rejected, "category: detail", or "".
       warning: what is doubtful about a file that is kept, or "".
@@ -50,6 +50,7 @@ class AudioFacts:
     artist: str = ""
     genre: str = ""
     album: str = ""
+    title: str = ""
     fingerprint: str = ""
     reason: str = ""
     warning: str = ""
@@ -125,7 +126,8 @@ class Inspection:
             files.require_file(self._path, "audio file")
             self.facts = AudioFacts(hash=_file_hash(self._path))
             with audio_io.open_audio(self._path) as file:
-                known = {name: getattr(file, name) for name in ("artist", "genre", "album", "channels", "sample_rate")}
+                names = ("artist", "genre", "album", "title", "channels", "sample_rate")
+                known = {name: getattr(file, name) for name in names}
                 self.facts = dataclasses.replace(self.facts, **known)
                 tally = Tally(file.sample_rate, self._fingerprint)
                 mono = map(tally.add, file.blocks())

@@ -42,7 +42,7 @@ class AudioFile:
       sample_rate: Hz.
       channels: number of channels.
       artist: by the file's tags, or "".
-      genre, album: likewise.
+      genre, album, title: likewise.
       warnings: what is doubtful, though all of it can be read: "category: detail" each; complete behind the last block.
     """
 
@@ -50,7 +50,7 @@ class AudioFile:
         self._file, self._size, self.name = file, size, name
         content = container.read(file, size, os.path.splitext(name)[1].lower())
         self._parts, self.warnings = content.parts, content.warnings
-        self.artist, self.genre, self.album = content.artist, content.genre, content.album
+        self.artist, self.genre, self.album, self.title = content.artist, content.genre, content.album, content.title
         with self._open(self._parts[0]) as first:
             self.sample_rate, self.channels = first.samplerate, first.channels
 

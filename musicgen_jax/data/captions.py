@@ -26,7 +26,7 @@ class Caption:
     """What is said of a track in words.
 
     Attributes:
-      kind: "text" or "json", the file that it is from; "" where there is none.
+      kind: "text" or "json", the file that it is from, or "tags" of the recording; "" where there is none.
       text: the caption; it may be "" where there are fields.
       fields: name, one of `FIELDS` -> value.
     """
@@ -37,6 +37,13 @@ class Caption:
 
 
 NONE = Caption()
+
+
+def of_tags(title: str, labels: Mapping[str, str]) -> Caption:
+    """What a recording's title says, with its labels; none without a title, since labels are told in any case."""
+    title = _line(title)[:MAX_CHARACTERS]
+    known = {name: labels[name] for name in FIELDS if labels.get(name, config.UNKNOWN_LABEL) != config.UNKNOWN_LABEL}
+    return Caption("tags", "", {"title": title} | known) if title else NONE
 
 
 def told(caption: Caption, labels: Mapping[str, str]) -> tuple[str, ...]:

@@ -94,3 +94,10 @@ def test_what_is_told_of_a_track():
     assert captions.told(Caption("text", "Loud"), {}) == ("Loud",)
     assert captions.told(captions.NONE, labels) == ("genre: jazz",)
     assert captions.told(captions.NONE, {}) == ("",)
+
+
+def test_tags_with_a_title_are_one():
+    labels = {"genre": "jazz", "artist": "unknown"}
+    assert captions.of_tags(" Blue\nsong ", labels) == Caption("tags", "", {"title": "Blue song", "genre": "jazz"})
+    assert captions.told(captions.of_tags("Blue", labels), labels) == ("title: Blue. genre: jazz",)
+    assert captions.of_tags("", labels) == captions.NONE

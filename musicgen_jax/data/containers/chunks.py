@@ -115,7 +115,7 @@ def read(file: BinaryIO, size: int, kind: Kind) -> Content | None:
     if more:
         warnings += (f"more samples: {more} bytes in a second chunk of samples are left out",)
     names = _names(file, [*before, *after])
-    return Content((part,), warnings, *(names.get(name, "") for name in ("artist", "genre", "album")))
+    return Content((part,), warnings, *(names.get(name, "") for name in ("artist", "genre", "album", "title")))
 
 
 def _end(file: BinaryIO, start: int, promised: int, size: int, kind: Kind) -> tuple[int, tuple[str, ...]]:
@@ -187,17 +187,17 @@ def _is_chunks(file: BinaryIO, position: int, size: int, kind: Kind) -> bool:
 
 
 def _names(file: BinaryIO, found: list[Chunk]) -> dict[str, str]:
-    """Artist, genre and album from the chunks around the samples; an ID3 tag goes before the words of the container."""
+    """Artist, genre, album, title by the chunks around the samples; an ID3 tag goes before the container's words."""
     by_container: dict[str, str] = {}
     by_id3: dict[str, str] = {}
     for chunk in found:
-        if chunk.size > MAX_TAG_BYTES or chunk.name not in (b"LIST", b"id3 ", b"ID3 ", b"AUTH"):
+        if chunk.size > MAX_TAG_BYTES or chunk.name not in (b"LIST", b"id3 ", b"ID3 ", b"AUTH", b"NAME"):
             continue
         content = bytes_at(file, chunk.start, chunk.size)
         if content[:4] == b"INFO":
             by_container |= tags.from_riff_info(content)
-        elif chunk.name == b"AUTH":
-            by_container["artist"] = tags.text(content)
+        elif chunk.name in (b"AUTH", b"NAME"):
+            by_container["artist" if chunk.name == b"AUTH" else "title"] = tags.text(content)
         elif content[:3] == b"ID3" and len(content) >= id3.HEADER_BYTES:
             by_id3 |= id3.parse(content)
     return by_container | by_id3

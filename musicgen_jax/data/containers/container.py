@@ -41,4 +41,5 @@ def read(file: BinaryIO, size: int, extension: str) -> Content:
         artist=content.artist or names.get("artist", ""),
         genre=content.genre or names.get("genre", ""),
         album=content.album or names.get("album", ""),
+        title=content.title or names.get("title", ""),
     )

@@ -39,7 +39,7 @@ class Content:
       parts: to be decoded one after the other.
       warnings: what is doubtful, though all that is there can be read; "category: detail" each.
       artist: as the file's tags say, or "".
-      genre, album: likewise.
+      genre, album, title: likewise.
     """
 
     parts: tuple[Part, ...]
@@ -47,6 +47,7 @@ class Content:
     artist: str = ""
     genre: str = ""
     album: str = ""
+    title: str = ""
 
 
 def bytes_at(file: BinaryIO, position: int, count: int) -> bytes:

@@ -23,6 +23,8 @@ NAMES = {
     "TCO": "genre",
     "TALB": "album",
     "TAL": "album",
+    "TIT2": "title",
+    "TT2": "title",
 }
 ENCODINGS = ("latin-1", "utf-16", "utf-16-be", "utf-8")
 BLANK = " \t\r\n\0"
@@ -32,7 +34,7 @@ V3_COMPRESSED, V3_ENCRYPTED, V3_GROUPED = 128, 64, 32
 
 
 def leading(file: BinaryIO) -> tuple[int, dict[str, str]]:
-    """(bytes, {"artist", "genre", "album"}) of the version 2 tags that begin a file; (0, {}) where there is none."""
+    """(bytes, {"artist", "genre", "album", "title"}) of the version 2 tags that begin a file; (0, {}) without one."""
     position, found = 0, {}
     while (header := bytes_at(file, position, HEADER_BYTES))[:3] == b"ID3" and len(header) == HEADER_BYTES:
         size = HEADER_BYTES + _synchsafe(header[6:10])
@@ -43,17 +45,19 @@ def leading(file: BinaryIO) -> tuple[int, dict[str, str]]:
 
 
 def trailing(file: BinaryIO, size: int) -> tuple[int, dict[str, str]]:
-    """(bytes, {"artist", "genre", "album"}) of a version 1 tag at the end of a file."""
+    """(bytes, {"artist", "genre", "album", "title"}) of a version 1 tag at the end of a file."""
     tag = bytes_at(file, max(0, size - V1_BYTES), V1_BYTES)
     if len(tag) < V1_BYTES or tag[:3] != b"TAG":
         return 0, {}
-    artist, album = (tag[start : start + 30].split(b"\0")[0].decode("latin-1").strip(BLANK) for start in (33, 63))
+    title, artist, album = (
+        tag[start : start + 30].split(b"\0")[0].decode("latin-1").strip(BLANK) for start in (3, 33, 63)
+    )
     genre = GENRES[tag[127]] if tag[127] < len(GENRES) else ""
-    return V1_BYTES, {"artist": artist, "genre": genre, "album": album}
+    return V1_BYTES, {"artist": artist, "genre": genre, "album": album, "title": title}
 
 
 def parse(tag: bytes) -> dict[str, str]:
-    """{"artist", "genre", "album"} of a whole version 2 tag, each only if it is there and not empty."""
+    """{"artist", "genre", "album", "title"} of a whole version 2 tag, each only if it is there and not empty."""
     version, flags = tag[3], tag[5]
     body = tag[HEADER_BYTES : HEADER_BYTES + _synchsafe(tag[6:10])]
     if flags & UNSYNCHRONISED and version < 4:
@@ -72,7 +76,7 @@ def parse(tag: bytes) -> dict[str, str]:
 
 
 def _frames(body: bytes, version: int) -> Iterator[tuple[str, bytes]]:
-    """The frames of a tag with the names of artist, genre and album: yields (name of the frame, its content)."""
+    """The frames of a tag with the names of artist, genre, album and title: yields (name of the frame, its content)."""
     name_bytes, header_bytes = (3, 6) if version == 2 else (4, 10)
     position = 0
     for _ in range(MAX_FRAMES):

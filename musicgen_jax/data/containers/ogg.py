@@ -85,14 +85,14 @@ class _Link:
             if size < 255:
                 packets.append(bytearray())
 
-    def comments(self) -> tuple[str, str, str]:
-        """(artist, genre, album) of the first stream that has any."""
+    def comments(self) -> tuple[str, str, str, str]:
+        """(artist, genre, album, title) of the first stream that has any."""
         known = ((b"\x03vorbis", 7), (b"OpusTags", 8), (b"\x04", 4), (b"\x84", 4))  # the last two: FLAC in Ogg
         for _, comment, *_ in (packets for packets in self.packets.values() if len(packets) > 1):
             for magic, skipped in known:
                 if comment.startswith(magic):
                     return tags.from_vorbis_comment(bytes(comment[skipped:]))
-        return "", "", ""
+        return "", "", "", ""
 
 
 def read(file: BinaryIO, start: int, size: int) -> Content:

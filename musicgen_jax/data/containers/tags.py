@@ -1,13 +1,14 @@
-"""Artist, genre and album from Vorbis comments, RIFF INFO lists and ID3 tags, each in the encoding that it is in."""
+"""Artist, genre, album and title from Vorbis comments, RIFF INFO lists and ID3 tags, each in its own encoding."""
 
 from musicgen_jax.data.containers import id3
 
-RIFF_NAMES = {b"IART": "artist", b"IGNR": "genre", b"IPRD": "album"}
+RIFF_NAMES = {b"IART": "artist", b"IGNR": "genre", b"IPRD": "album", b"INAM": "title"}
 
 
-def from_vorbis_comment(block: bytes) -> tuple[str, str, str]:
-    """(artist, genre, album) of a comment header (Vorbis I specification, section 5): all artists, the first others."""
-    found: dict[str, list[str]] = {"artist": [], "genre": [], "album": []}
+def from_vorbis_comment(block: bytes) -> tuple[str, str, str, str]:
+    """(artist, genre, album, title) of a comment header (Vorbis I specification, section 5): all artists, the first of
+    the others."""
+    found: dict[str, list[str]] = {"artist": [], "genre": [], "album": [], "title": []}
     vendor = int.from_bytes(block[:4], "little")
     position = 4 + vendor
     count = int.from_bytes(block[position : position + 4], "little")
@@ -21,12 +22,12 @@ def from_vorbis_comment(block: bytes) -> tuple[str, str, str]:
         if values is not None and value.strip():
             values.append(text(value))
         position += 4 + size
-    genre, album = (next(iter(found[name]), "") for name in ("genre", "album"))
-    return "; ".join(found["artist"]), genre, album
+    genre, album, title = (next(iter(found[name]), "") for name in ("genre", "album", "title"))
+    return "; ".join(found["artist"]), genre, album, title
 
 
 def from_riff_info(chunk: bytes) -> dict[str, str]:
-    """{"artist", "genre", "album"} of the body of a LIST chunk of type INFO."""
+    """{"artist", "genre", "album", "title"} of the body of a LIST chunk of type INFO."""
     found, position = {}, 4
     while position + 8 <= len(chunk):
         name, size = chunk[position : position + 4], int.from_bytes(chunk[position + 4 : position + 8], "little")

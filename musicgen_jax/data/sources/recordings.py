@@ -61,7 +61,7 @@ def checked(item: track.Track, facts: audio_check.AudioFacts) -> track.Track:
     """A track whose recording has been read: its labels by the tags, and the score, lyrics and caption beside it."""
     known = {name: value for name, value in (("artist", facts.artist), ("genre", facts.genre)) if value}
     item = sidecars.with_lyrics(dataclasses.replace(item, labels=item.labels | known))
-    return sidecars.with_score(sidecars.with_caption(item))
+    return sidecars.with_score(sidecars.with_caption(item, facts.title))
 
 
 def notes(source: str) -> dict[str, object]:

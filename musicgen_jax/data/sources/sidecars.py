@@ -86,11 +86,11 @@ def with_lyrics(item: track.Track) -> track.Track:
     return item
 
 
-def with_caption(item: track.Track) -> track.Track:
-    """The track of a recording with the caption that `kinds` found beside it; an unfit one is left out with a
-    warning."""
+def with_caption(item: track.Track, title: str = "") -> track.Track:
+    """The track of a recording with the caption that `kinds` found beside it; where there is none, with its title and
+    labels. An unfit one is left out with a warning."""
     name = item.caption.kind
-    item = dataclasses.replace(item, caption=captions.NONE)
+    item = dataclasses.replace(item, caption=captions.of_tags(title, item.labels))
     if not name:
         return item
     path, name = os.path.join(os.path.dirname(item.file), name), files.describe_path(name)

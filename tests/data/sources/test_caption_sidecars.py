@@ -72,3 +72,17 @@ def test_another_caption_is_another_data_set(source, tmp_path):
     assert recordings.notes(str(source))["listing_hash"] != before
     prepared(source, tmp_path / "again")
     assert provenance.of_audio(str(tmp_path / "out")) != provenance.of_audio(str(tmp_path / "again"))
+
+
+def test_titles_of_recordings_are_told_where_nothing_lies_beside_them(tmp_path):
+    (tmp_path / "in").mkdir()
+    for index, name in enumerate(("a.wav", "b.flac", "c.ogg", "d.mp3", "e.wav")):
+        with soundfile.SoundFile(tmp_path / "in" / name, "w", 8000, 1) as file:
+            file.title, file.artist, file.genre = f"Blue {index}", "Trane", "Jazz"
+            file.write(np.random.default_rng(index).standard_normal(16000) * 0.1)
+    (tmp_path / "in" / "e.caption.txt").write_text("a saxophone")
+    rows = prepared(tmp_path / "in", tmp_path / "out")
+    for index, name in enumerate("abcd"):
+        expected = {"title": f"Blue {index}", "artist": "Trane", "genre": "Jazz"}
+        assert rows[name].caption == captions.Caption("tags", "", expected)
+    assert rows["e"].caption == captions.Caption("text", "a saxophone")
