@@ -110,10 +110,10 @@ def main() -> None:
         prior.config.quantization.weights == "float",
         f"{_PRIOR.value} holds int8 weights already: pass the prior that they were made from",
     )
-    if _DATA.value and _METHOD.value != "distill":  # which scores nothing, and looks at its codes itself
-        figures.check_codes(_DATA.value, prior.config)
     # Where it has adapters, they have been loaded as part of the model.
     run = dataclasses.replace(kinds.read_run(_PRIOR.value, "prior"), lora=config.LoRAConfig())
+    if _DATA.value and _METHOD.value != "distill":  # which scores nothing, and looks at its codes itself
+        figures.check_codes(_DATA.value, prior.config, bool(run.init.path))
     complete = True
     if _METHOD.value == "int8":
         _quantize(prior, run, out)

@@ -49,7 +49,7 @@ def inherit(
     source = _of_model(run, init) if began is None else _of_run(run, began, init, workdir)
     run.model = _overridden(source.model, run.model, overridden, init or workdir)
     run.model, said = inherited(run.model, run.data.path, not run.lora.rank)
-    for sentence in said if jax.process_index() == 0 else ():
+    for sentence in said:
         console.say(f"note: {sentence}")
     return True
 

@@ -7,6 +7,7 @@ import pathlib
 import re
 import shutil
 import types
+from collections.abc import Sequence
 
 import command_line
 import conftest
@@ -14,11 +15,14 @@ import documented_commands
 import jax
 import numpy as np
 import pytest
+import tiny_diffusion
 import tiny_priors
+import tiny_scores
 import tiny_workdirs
 
 from musicgen_jax import config, finetuning, kinds, pretrained
-from musicgen_jax.codes import code_dataset
+from musicgen_jax.codes import caption_vectors, code_dataset, score_dataset
+from musicgen_jax.compression import figures
 from musicgen_jax.data import preparation
 from musicgen_jax.evaluation import prior_likelihood
 from musicgen_jax.runtime.errors import NotFoundError, UserError
@@ -312,3 +316,62 @@ def test_documented_commands_exist():
     assert {words[0] for words in commands} == {"prepare_data", "extract_codes", "train_prior", "sample", "compress"}
     for verb, *arguments in commands:
         documented_commands.check(verb, arguments)
+
+
+class Encoder:
+    """Of captions: as many vectors as a text has words."""
+
+    width, fingerprint = 4, "f4ce"
+
+    def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        lengths = [len(text.split()) for text in texts]
+        mask = np.arange(max(lengths)) < np.array(lengths)[:, None]
+        return np.float32(mask[..., None] * np.arange(1, self.width + 1)), mask
+
+
+@pytest.mark.parametrize("kind", ["composer", "diffusion", "prior"])
+def test_other_models_go_on_too(kind, tiny_codes, own_codes, tmp_path):
+    """Those of scores, those that look both ways, and one that is told captions by an encoder that it does not name."""
+    data, base_data, own_data = code_dataset, tiny_codes, own_codes
+    if kind == "composer":
+        data, base_data = score_dataset, tiny_scores.prepare(tmp_path / "scores")
+        own_data = tiny_scores.prepare(tmp_path / "own_scores", 6)
+        model = tiny_scores.model_config(context=32)
+    elif kind == "diffusion":
+        model = tiny_diffusion.model_config("middle", context=32)
+    else:
+        base_data, own_data = (
+            shutil.copytree(codes, tmp_path / pathlib.Path(codes).name) for codes in (tiny_codes, own_codes)
+        )
+        model = tiny_priors.model_config("middle", context=32, text=True, text_dropout=0.1)
+        for codes in (base_data, own_data):
+            caption_vectors.write(str(codes), Encoder())
+    base = kinds.KINDS[kind].config(model=data.resolve(model, str(base_data)))
+    if kind == "prior":
+        base.model.text_encoder = ""  # as converted ones have it
+    weights = kinds.task(base).functional.init(jax.random.key(0))
+    tiny_workdirs.write_workdir(tmp_path / "base", base, weights)
+
+    run = config.for_own_data(base, True)
+    run.data.path, run.data.batch_size, run.lora.rank = str(own_data), 4, 2
+    run.training = dataclasses.replace(run.training, num_steps=2)
+    assert finetuning.inherit(run, str(tmp_path / "base"), str(tmp_path / "own"), [], data.inherited)
+    mesh, task = meshes.single_device_mesh(), kinds.task(run)
+    frozen = finetuning.begin(task, run, tmp_path / "own", mesh)
+    batches = data.training_batches(run, mesh)
+    loop.train(task, run, tmp_path / "own", mesh, batches, lambda: iter(()), frozen=frozen)
+    model = pretrained.load_trained_on_codes(str(tmp_path / "own"))
+    assert model.config.text_encoder == ("f4ce" if kind == "prior" else "")
+    pairs = zip(leaves(model.weights[0]), leaves(weights[0]), strict=True)
+    moved = [np.any(one != other) for one, other in pairs]
+    assert any(moved) and not all(moved)
+
+
+def test_what_is_known_of_the_data_of_a_run_that_began_from_another(base, own_codes, tiny_codes, capsys):
+    """Its labels and lengths are those of the model that it began from."""
+    run = own_run(base, own_codes)
+    figures.check_codes(own_codes, run.model, inherits=True)
+    assert "warning" not in capsys.readouterr().err
+    figures.check_codes(own_codes, run.model)
+    assert "is not what the prior was trained on" in capsys.readouterr().err
+    assert code_dataset.may_be_of(run.model, tiny_codes, inherits=True)

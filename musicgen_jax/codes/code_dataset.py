@@ -91,15 +91,26 @@ def inherited(model: config.PriorConfig, directory: str, grows: bool) -> tuple[c
     return changed, [*said, *(f"the data have no {name}: the model is trained as without" for name in lacking)]
 
 
+def may_be_of(model: config.PriorConfig, directory: str, inherits: bool) -> bool:
+    """Whether these may be the codes that a model was trained on, which its config knows; `inherits`: of one that began
+    from another, as far as that says.
+
+    Raises:
+      NotFoundError, UserError: as `resolve` or `inherited`.
+    """
+    return (inherited(model, directory, False)[0] if inherits else resolve(model, directory)) == model
+
+
 def _rooms(
     model: config.PriorConfig,
     directory: str,
     entries: list[code_shards.TrackEntry],
     train: list[code_shards.TrackEntry],
-) -> tuple[dict[str, int], list[str]]:
+) -> tuple[dict[str, object], list[str]]:
     """How many notes, words and vectors of captions a window may have of these tracks, as fields of a trained model;
     and what it may be told that none of them has. Raises UserError where it was never trained without."""
-    rooms, lacking = {}, []
+    rooms: dict[str, object] = {}
+    lacking: list[str] = []
     if model.score and (any(entry.score.kind for entry in train) or not model.score_dropout):
         _require_scores(directory, train, model)
         rooms["score_notes"] = most_notes(entries, model)
@@ -110,12 +121,24 @@ def _rooms(
         rooms["lyric_tokens"] = lyric_windows.num_tokens([entry.lyrics for entry in train], model)
     elif model.lyrics:
         lacking.append("lyrics")
+    rooms = {name: max(size, getattr(model, name)) for name, size in rooms.items()}
     if model.text and (any(text for entry in train for text in entry.texts) or not model.text_dropout):
-        rooms["text_tokens"] = int(caption_vectors.resolve(model, directory, train)["text_tokens"])
+        rooms |= _of_captions(model, directory, train)
     elif model.text:
         caption_vectors.Vectors(directory, model.text_encoder)
         lacking.append("captions")
-    return {name: max(size, getattr(model, name)) for name, size in rooms.items()}, lacking
+    return rooms, lacking
+
+
+def _of_captions(model: config.PriorConfig, directory: str, train: list[code_shards.TrackEntry]) -> dict[str, object]:
+    """What the captions of these tracks change of a trained model, which their encoder must fit."""
+    found = caption_vectors.resolve(model, directory, train)
+    config.require(
+        found["text_width"] == model.text_width,
+        f"`text_encoder`: its vectors have {found['text_width']} numbers, and the model reads {model.text_width}: pass "
+        "the encoder that the model was trained with",
+    )
+    return {"text_encoder": found["text_encoder"], "text_tokens": max(found["text_tokens"], model.text_tokens)}
 
 
 def _require_scores(directory: str, train: list[code_shards.TrackEntry], model: config.PriorConfig) -> None:

@@ -16,8 +16,9 @@ from musicgen_jax.runtime import console, files
 FILE_NAME = "compression.json"
 
 
-def check_codes(codes: str, model: config.PriorConfig) -> None:
-    """Raises UserError unless `codes` holds validation tracks of the tokenizer that the prior was trained with."""
+def check_codes(codes: str, model: config.PriorConfig, inherits: bool = False) -> None:
+    """Raises UserError unless `codes` holds validation tracks of the tokenizer that the prior was trained with;
+    `inherits`: the prior began from another one."""
     code_shards.read_index(codes)  # says so where it is no folder of codes
     tokenizer = code_shards.read_facts(codes).layout.fingerprint
     config.require(
@@ -25,7 +26,7 @@ def check_codes(codes: str, model: config.PriorConfig) -> None:
         f"`data`={codes} holds codes of VQ-VAE {tokenizer}, but the prior was trained on those of {model.vqvae}: pass "
         "codes of that one",
     )
-    if code_dataset.resolve(model, codes) != model:
+    if not code_dataset.may_be_of(model, codes, inherits):
         console.say(
             f"warning: {codes} is not what the prior was trained on, but other music in codes of the same "
             "tokenizer: the figures are of that, and its validation tracks may be some that the prior has learned"

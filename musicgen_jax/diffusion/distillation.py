@@ -95,9 +95,8 @@ def distill(
         another process writes to.
     """
     settings.validate(teacher.config)
-    resolved = code_dataset.resolve(teacher.config, settings.data)
     config.require(
-        resolved == teacher.config,
+        code_dataset.may_be_of(teacher.config, settings.data, bool(run.init.path)),
         f"`data`={settings.data} is not what the prior was trained on: tokenizer, codebook, labels or lengths differ; "
         "pass the code shards of its training",
     )
