@@ -85,7 +85,8 @@ def build(values: dict[str, Any], audio: np.ndarray, seed: int = 0) -> Any:
 
 
 def fill_codebooks(model: Any, audio: np.ndarray) -> None:
-    """Entries = what the codebooks before leave of the model's own latents of `audio` [C, S], so that many are hit."""
+    """Entries lie about as what the codebooks before leave of the model's own latents of `audio` [C, S] does: many are
+    hit, and as of trained ones each leaves most of it. (Where little is left, all entries are ties.)"""
     import torch
 
     torch.manual_seed(1)
@@ -93,8 +94,8 @@ def fill_codebooks(model: Any, audio: np.ndarray) -> None:
         residual = model.encoder(torch.from_numpy(audio)[None])[0].T
         for layer in model.quantizer.layers:
             codebook = layer.codebook
-            chosen = torch.randint(len(residual), (codebook.codebook_size,))
-            codebook.embed.copy_(residual[chosen] + 0.01 * residual.std() * torch.randn(codebook.embed.shape))
+            drawn_entries = torch.randn(codebook.embed.shape)
+            codebook.embed.copy_(residual.mean(0) + 0.5 * residual.std(0) * drawn_entries)
             codebook.embed_avg.copy_(codebook.embed)
             codebook.cluster_size.fill_(1.0)
             nearest = torch.cdist(residual, codebook.embed).argmin(dim=1)
