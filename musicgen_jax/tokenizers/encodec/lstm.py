@@ -11,7 +11,6 @@ from flax import nnx
 from musicgen_jax.nn.parameters import BIAS, MATRIX, parameter
 
 State = tuple[tuple[jax.Array, jax.Array], ...]  # (hidden, cell), float32 [B, D] each, of every layer
-_UNROLL = 4  # steps of the loop that are one turn of it: fewer turns, and the program stays small
 
 
 class LSTMLayer(nnx.Module):
@@ -43,7 +42,7 @@ class LSTMLayer(nnx.Module):
             new_hidden = jax.nn.sigmoid(let_out) * jnp.tanh(new_cell)
             return (jnp.where(kept, new_hidden, hidden), jnp.where(kept, new_cell, cell)), new_hidden
 
-        state, hidden = jax.lax.scan(turn, state, (entering.swapaxes(0, 1), kept), unroll=_UNROLL)
+        state, hidden = jax.lax.scan(turn, state, (entering.swapaxes(0, 1), kept))
         return hidden.swapaxes(0, 1).astype(self.dtype), state
 
 
