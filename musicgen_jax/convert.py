@@ -1,6 +1,7 @@
 """Published checkpoints <-> native ones.
 
     python -m musicgen_jax.convert --source=jukebox --checkpoint=vqvae.pth.tar --out=DIR
+    python -m musicgen_jax.convert --source=musicgen --checkpoint=musicgen-small --out=DIR
     python -m musicgen_jax.convert --source=jukebox --direction=export --checkpoint=vqvae.safetensors --out=DIR
 
 The first reads FILE and writes the workdir DIR, the second reads DIR and writes FILE. Pickles are never executed.
@@ -13,14 +14,14 @@ from absl import flags
 
 from musicgen_jax.command_line import cli
 
-SOURCES = ("jukebox", "encodec", "dac", "t5")  # each a module of `conversion`: see `_source`
+SOURCES = ("jukebox", "encodec", "dac", "t5", "musicgen")  # each a module of `conversion`: see `_source`
 
 _SOURCE = flags.DEFINE_enum("source", None, SOURCES, "Whose checkpoint it is.", required=True)
 _CHECKPOINT = cli.define_path(
     "checkpoint",
     None,
-    "The published file. Read: a torch file with one model, or Hugging Face's .safetensors or its .index.json, with "
-    "one model or with the VQ-VAE and all priors. Written by --direction=export: the extension chooses the format, "
+    "The published file; of MusicGen also its folder. Read: a torch file with one model, or Hugging Face's "
+    ".safetensors or its .index.json, with one model or several. Written by --direction=export: the extension chooses the format, "
     ".safetensors with Hugging Face's names, .pth.tar, .pth, .pt or .bin for torch with the original names.",
     required=True,
     writes=True,
@@ -29,7 +30,8 @@ _OUT = cli.define_path(
     "out",
     None,
     "The native workdir, in both directions: written by import, where a file with several models becomes DIR/vqvae, "
-    "DIR/top, DIR/middle and DIR/bottom; read by export, which takes the workdir of one model.",
+    "DIR/top, DIR/middle and DIR/bottom, a MusicGen DIR/vqvae, DIR/codes and DIR/text_encoder; read by export, which "
+    "takes the workdir of one model, of a MusicGen all three.",
     required=True,
     writes=True,
 )
@@ -69,9 +71,9 @@ def main() -> None:
 
 def _source() -> types.ModuleType:
     """Who knows files of --source, by its LICENCE, import_checkpoint(FILE, DIR) and export_checkpoint(DIR, FILE)."""
-    from musicgen_jax.conversion import dac, encodec, jukebox, t5
+    from musicgen_jax.conversion import dac, encodec, jukebox, musicgen, t5
 
-    return {"jukebox": jukebox, "encodec": encodec, "dac": dac, "t5": t5}[_SOURCE.value]
+    return {"jukebox": jukebox, "encodec": encodec, "dac": dac, "t5": t5, "musicgen": musicgen}[_SOURCE.value]
 
 
 def _say_imported(workdir: pathlib.Path, licence: str) -> None:
@@ -87,7 +89,8 @@ def _say_imported(workdir: pathlib.Path, licence: str) -> None:
         closing.after_convert_text(str(workdir))
         return
     tokenizer = next((place for place, kind in found.items() if kind.data == "audio"), "")
-    closing.after_convert(str(workdir), tokenizer, any(kind.data != "audio" for kind in found.values()))
+    holds_priors = any(kind.data != "audio" for kind in found.values())
+    closing.after_convert(str(workdir), tokenizer, holds_priors, kinds.KINDS["t5"] in found.values())
 
 
 if __name__ == "__main__":

@@ -43,6 +43,12 @@ def published(model: config.MusicgenConfig, seed: int = 0) -> dict[str, np.ndarr
     return {tensor.name: rng.normal(scale=0.3, size=tensor.shape).astype(np.float32) for tensor in table}
 
 
+def abstract(model: config.MusicgenConfig) -> dict:
+    """Shapes of its parameters."""
+    functional = kinds.KINDS["musicgen"].functional(config.MusicgenTraining(model=model))
+    return nnx.to_pure_dict(functional.abstract_params)
+
+
 def trained(model: config.MusicgenConfig, tensors: dict[str, np.ndarray] | None = None) -> musicgen.TrainedMusicgen:
     """The prior of published tensors, or of random ones."""
     functional = kinds.KINDS["musicgen"].functional(config.MusicgenTraining(model=model))

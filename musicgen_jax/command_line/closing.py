@@ -141,15 +141,19 @@ def after_compress(out: str, prior: str, tier: str, streams: Sequence[str]) -> N
     _say_sample({tier: out}, streams, beside=prior)
 
 
-def after_convert(out: str, tokenizer: str, holds_priors: bool) -> None:
+def after_convert(out: str, tokenizer: str, holds_priors: bool, reads_text: bool = False) -> None:
     """Says how what a folder holds is tried.
 
     Args:
       out: the folder.
       tokenizer: workdir of the tokenizer in it, or "".
       holds_priors: whether published priors are in it, or it is the workdir of one.
+      reads_text: whether a text encoder is beside them.
     """
-    if tokenizer and holds_priors:
+    if tokenizer and reads_text:
+        more = {"text": "calm piano", "seconds": "30", "out": _beside(out, "song")}
+        console.say_next("sample", {"model": out} | more)
+    elif tokenizer and holds_priors:
         console.say_next("sample", {"model": out, "seconds": "24", "out": _beside(out, "song")})
     elif tokenizer:
         console.say_next("extract_codes", {"vqvae": tokenizer, "file": "SONG.wav", "out": "SONG.codes"})

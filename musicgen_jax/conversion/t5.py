@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from musicgen_jax import config, kinds, pretrained
 from musicgen_jax.conversion import checkpoint_files, native, weight_table
 from musicgen_jax.conversion.weight_table import Tree, Weight
 from musicgen_jax.runtime import buckets, console, files, records
 from musicgen_jax.runtime.errors import NotFoundError
-from musicgen_jax.text import tokens
+from musicgen_jax.text import text_encoder, tokens
 
 LICENCE = "T5's weights are under the licence Apache-2.0."
 PART = "text_encoder."  # of a model that has more parts
@@ -74,13 +75,18 @@ def export_checkpoint(workdir: pathlib.Path, checkpoint: pathlib.Path) -> None:
     checkpoint_files.check_new(checkpoint)
     config.require(checkpoint.suffix == ".safetensors", f"{checkpoint}: T5 is written as .safetensors: name it so")
     encoder = pretrained.load_text_encoder(str(workdir))
-    tree = weight_table.unstacked({"params": encoder.params}, _STACKED, encoder.config.num_layers)
-    table = [weight for weight in weights(encoder.config) if weight.name != _TIED]
-    checkpoint_files.export(checkpoint, weight_table.to_published(table, tree))
+    checkpoint_files.export(checkpoint, to_published(encoder))
     if not (checkpoint.parent / "config.json").exists():
         files.write_json(checkpoint.parent / "config.json", published(encoder.config))
     if not (checkpoint.parent / tokens.FILE_NAME).exists():
         shutil.copyfile(workdir / tokens.FILE_NAME, checkpoint.parent / tokens.FILE_NAME)
+
+
+def to_published(encoder: text_encoder.TextEncoder) -> dict[str, np.ndarray]:
+    """The encoder's tensors under Hugging Face's names; inverse of `to_native`."""
+    tree = weight_table.unstacked({"params": encoder.params}, _STACKED, encoder.config.num_layers)
+    table = [weight for weight in weights(encoder.config) if weight.name != _TIED]
+    return weight_table.to_published(table, tree)
 
 
 def weights(model: config.T5Config) -> list[Weight]:
