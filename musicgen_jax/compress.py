@@ -111,7 +111,11 @@ def main() -> None:
         f"{_PRIOR.value} holds int8 weights already: pass the prior that they were made from",
     )
     # Where it has adapters, they have been loaded as part of the model.
-    run = dataclasses.replace(kinds.read_run(_PRIOR.value, "prior"), lora=config.LoRAConfig())
+    run = dataclasses.replace(kinds.read_run(_PRIOR.value, "prior", "musicgen"), lora=config.LoRAConfig())
+    config.require(
+        run.kind == "prior" or _METHOD.value != "distill",
+        f"--method=distill needs a prior of configs/prior.py, and {_PRIOR.value} holds {kinds.of(run).name}",
+    )
     if _DATA.value and _METHOD.value != "distill":  # which scores nothing, and looks at its codes itself
         figures.check_codes(_DATA.value, prior.config, bool(run.init.path))
     complete = True

@@ -21,8 +21,9 @@ _CHECKPOINT = cli.define_path(
     "checkpoint",
     None,
     "The published file; of MusicGen also its folder. Read: a torch file with one model, or Hugging Face's "
-    ".safetensors or its .index.json, with one model or several. Written by --direction=export: the extension chooses the format, "
-    ".safetensors with Hugging Face's names, .pth.tar, .pth, .pt or .bin for torch with the original names.",
+    ".safetensors or its .index.json, with one model or several. Written by --direction=export: the extension chooses "
+    "the format, .safetensors with Hugging Face's names, .pth.tar, .pth, .pt or .bin for torch with the original "
+    "names.",
     required=True,
     writes=True,
 )

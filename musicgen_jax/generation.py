@@ -1,5 +1,6 @@
 """One call in Python: a folder of trained models -> music."""
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from musicgen_jax.sampling import (
     commissions,
     composing,
     hierarchy,
+    melodies,
     options,
     output,
     performed,
@@ -24,6 +26,7 @@ from musicgen_jax.sampling import (
     stream,
 )
 from musicgen_jax.scores.score import Score
+from musicgen_jax.tokenizers import stereo
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
 Path = str | os.PathLike[str]
@@ -37,6 +40,7 @@ class MusicGenerator:
       priors: by stream.
       models: where they come from: "vqvae" and streams -> workdir.
       composer: writes what the priors perform, where there is one.
+      text_encoder: workdir of what reads texts for the priors; "" where there is none.
       sample_rate: Hz of the audio.
     """
 
@@ -46,8 +50,10 @@ class MusicGenerator:
         priors: Mapping[str, trained.TrainedPrior],
         models: dict[str, str],
         composer: composition.Composer | None = None,
+        text_encoder: str = "",
     ):
         self.tokenizer, self.priors, self.models, self.composer = tokenizer, dict(priors), models, composer
+        self.text_encoder, self._melodies = text_encoder, {}
         self.sample_rate: int = tokenizer.layout.sample_rate
 
     @property
@@ -71,7 +77,7 @@ class MusicGenerator:
         Args:
           seconds: of the result, prompt included, rounded up to a whole code of the coarsest stream; by default the
             score's length, or 8, or with mode "upsample" the prompt's own.
-          num_samples: how many, made together; None is one.
+          num_samples: how many, made together; None is one, or one for each of several texts.
           show_progress: bars with the time left, on stderr.
           **said: the other options below. Equal ones give equal music. A prompt may be a recording, a file of codes,
             the codes.npz of former samples, a MIDI file that the synthesizer plays, or a waveform at `sample_rate`:
@@ -84,13 +90,15 @@ class MusicGenerator:
             from anything but notes.
 
         Returns:
-          float32 [S], or [num_samples, S] where `num_samples` is given.
+          float32 [S], or [num_samples, S] where `num_samples` or several texts are given; of priors of two channels
+          [S, 2] and [num_samples, S, 2].
 
         Raises:
           NotFoundError: there is no such prompt.
           UserError: an argument is of the wrong type or out of range, or they do not fit each other or the models;
             the message says which. Numbers may be NumPy's or JAX's, sequences lists, tuples or arrays.
         """
+        num_samples = _number(num_samples, said)
         asked = self.request(seconds=seconds, num_samples=num_samples, **said)
         sampler = self._hierarchy(*asked, show_progress)
         codes, tier = sampler.complete(), sampler.finest
@@ -121,6 +129,7 @@ class MusicGenerator:
 
         Arguments and errors are those of `generate`; errors come with the call, not with the first block.
         """
+        num_samples = _number(num_samples, said)
         asked = self.request(seconds=seconds, num_samples=num_samples, **said)
         blocks = stream.stream(self.tokenizer, self._hierarchy(*asked, show_progress))
         return blocks if num_samples is not None else (block[0] for block in blocks)
@@ -148,7 +157,7 @@ class MusicGenerator:
         """Options of `generate` as what the samplers take, checked; raises as it."""
         silent = "score" in said and isinstance(said["score"], str | None) and not said["score"]
         said = arguments.checked(said)
-        score, source = said.pop("score", None), said.pop("prompt", None)
+        score, source, melody = (said.pop(name, None) for name in ("score", "prompt", "melody"))
         timbre = said.pop("timbre", "") or next(iter(said.get("genre", ())), "")
         composer = None if silent else self._composer_for(score, source, said.get("mode"))
         start, prime = self._start(source, composer, timbre)
@@ -166,8 +175,16 @@ class MusicGenerator:
         given = ["score"] if scores is not None else []
         heard = said.get("lyrics") and any(model.config.dropout_of("lyrics") for model in models)
         given += ["lyrics"] if heard else []
+        given += ["text"] if said.get("text") or melody is not None else []
         if given:
             said.setdefault("guide_by", tuple(given))
+        if melody is not None:
+            followed = melodies.load(melody, self.sample_rate)
+            self._melodies[followed.digest] = followed.classes
+            said["melody"] = followed.digest
+        self._add_usual(said, models, bool(given))
+        if said.get("text") and any(model.config.text for model in models):
+            self._read_texts()
         if start is not None and said["mode"] == "upsample":
             said.setdefault("seconds", start.seconds)
         elif isinstance(scores, performed.Scores):
@@ -179,6 +196,27 @@ class MusicGenerator:
         for note in request.notes(models):
             console.say(f"note: {note}")
         return request, start, scores
+
+    def _add_usual(self, said: dict[str, Any], models: Sequence[trained.TrainedPrior], guided: bool) -> None:
+        """Adds the options that suit these models where nothing is said of them; guidance where something guides."""
+        names = dict.fromkeys(name for model in models for name in model.usual_options)
+        for name in names:
+            own = {model.config.tier: model.usual_options.get(name) for model in models}
+            if name != "guidance" or guided:
+                said.setdefault(name, {tier: value for tier, value in own.items() if value is not None})
+
+    def _read_texts(self) -> None:
+        """Gives the priors what encodes texts, which is loaded when the first text is said."""
+        reading = {name: prior for name, prior in self.priors.items() if prior.config.text}
+        if all(prior.text_encoder is not None for prior in reading.values()):
+            return
+        if not self.text_encoder:
+            raise NotFoundError(
+                "`text`: there is no text encoder: pass `text_encoder`, or convert the one that the prior was trained "
+                "with (--source=t5) to a folder beside the models"
+            )
+        encoder = pretrained.load_text_encoder(self.text_encoder)
+        self.priors |= {name: prior.with_text_encoder(encoder) for name, prior in reading.items()}
 
     def _composer_for(self, score: Any, source: Any, mode: str | None) -> composition.Composer | None:
         """Who writes what is performed: the composer that is named, or the generator's own where nothing is named."""
@@ -218,6 +256,8 @@ class MusicGenerator:
         for tier, prior in self.priors.items():
             if not prior.fits_steps(request.steps):
                 found[tier] = pretrained.load_diffusion(self.models[tier], tier, request.steps)
+            elif prior.config.melody:
+                found[tier] = dataclasses.replace(prior, melody=self._melodies.get(request.melody))
         return found
 
 
@@ -227,19 +267,22 @@ def load(directory: Path | None = None, **workdirs: Path) -> MusicGenerator:
     Args:
       directory: with the workdirs of a tokenizer and of priors as folders in it. Of several for one stream, the one
         counts that has the stream's name; that of the tokenizer is vqvae.
-      **workdirs: vqvae (or tokenizer), and streams such as top: folders instead of those, or beside them; "" leaves one
-        out.
+      **workdirs: vqvae (or tokenizer), streams such as top, and text_encoder: folders instead of those, or beside them;
+        "" leaves one out.
 
     Raises:
       NotFoundError: no such folder, no tokenizer, or no prior.
       UserError: a folder holds something else.
     """
+    encoder = _text_encoder(directory, workdirs.pop("text_encoder", None))
     tokenizer, models, composer = _find(directory, workdirs)
     names = [name for name in models if name != "vqvae"]
     if not names:
         raise NotFoundError(f"{directory or 'the arguments'}: a tokenizer (vqvae) and a prior are needed")
     priors = {name: pretrained.load_code_model(models[name], name) for name in names}
-    return MusicGenerator(tokenizer, priors, models, composition.load(composer) if composer else None)
+    if any(prior.config.pattern == "stereo_delay" for prior in priors.values()):
+        tokenizer = stereo.StereoTokenizer(tokenizer)
+    return MusicGenerator(tokenizer, priors, models, composition.load(composer) if composer else None, encoder)
 
 
 def find(directory: Path | None = None, **workdirs: Path) -> tuple[Tokenizer, dict[str, str]]:
@@ -265,6 +308,25 @@ def _find(directory: Path | None, workdirs: Mapping[str, Path]) -> tuple[Tokeniz
     unknown = ", ".join(sorted(set(given) - {*names, config.STREAM}))
     config.require(not unknown, f"{unknown}: no such model; a folder of models holds {', '.join(names)}")
     return tokenizer, {name: models[name] for name in names if models.get(name)}, composer
+
+
+def _number(num_samples: int | None, said: Mapping[str, Any]) -> int | None:
+    """How many samples where nothing is said: one, or one for each of several texts."""
+    texts = said.get("text")
+    several = isinstance(texts, list | tuple | np.ndarray) and len(texts) > 1
+    return len(texts) if num_samples is None and several else num_samples
+
+
+def _text_encoder(directory: Path | None, given: Path | None) -> str:
+    """Workdir of the text encoder that is given, or that lies in a folder of models; "" where there is none."""
+    if given is not None or directory is None:
+        return _path("text_encoder", given)
+    root = files.local_path(directory, "directory")
+    folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    found = [folder for folder in folders if pretrained.is_text_encoder(folder)]
+    listing = ", ".join(folder.name for folder in found)
+    config.require(len(found) <= 1, f"{root} holds several text encoders ({listing}): pass one as `text_encoder`")
+    return os.fspath(found[0]) if found else ""
 
 
 def _path(name: str, path: Path | None) -> str:

@@ -145,6 +145,11 @@ def training_steps(workdir: str) -> int:
         return checkpointer.latest_step() or 0
 
 
+def is_text_encoder(workdir: pathlib.Path) -> bool:
+    """Whether a folder holds a text encoder."""
+    return kinds.in_folder(workdir) is kinds.KINDS["t5"]
+
+
 def name_of_model(workdir: pathlib.Path) -> str:
     """The stream whose codes a trained model in a folder is of, "vqvae" for a tokenizer; "" where there is none, or a
     text encoder."""

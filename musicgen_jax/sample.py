@@ -12,6 +12,9 @@
     python -m musicgen_jax.sample ... --score=DIR         composes with the model in DIR, then performs
     python -m musicgen_jax.sample --score=DIR --out=DIR   composes; the synthesizer plays, in --timbre
 
+    python -m musicgen_jax.sample --model=DIR --out=OUT --text="calm piano" --seconds=30    of a MusicGen
+    python -m musicgen_jax.sample ... --text="calm piano" --melody=FILE.wav
+
     python -m musicgen_jax.sample --vqvae=DIR --decode=X.codes --out=OUT.wav --tier=top
 
 Priors of streams by other names: --prior=STREAM:DIR. Without --bottom (or --middle, or --tier) the audio is decoded
@@ -36,9 +39,12 @@ _OUT = cli.define_path(
     "out", None, "Folder for NNN.wav, codes.npz, samples.json; with --decode, a wav file.", required=True, writes=True
 )
 option_flags.define()
+_TEXT_ENCODER = cli.define_path(
+    "text_encoder", "", "Workdir of the text encoder of priors that read text; by default that in --model."
+)
 _DECODE = cli.define_path("decode", None, "File of codes that extract_codes --file wrote; nothing is sampled.")
 _TIER = flags.DEFINE_string("tier", None, "Tier of --decode; by default the finest in the file.")
-_MODELS = (*model_flags.NAMED, "prior", "model")
+_MODELS = (*model_flags.NAMED, "prior", "model", "text_encoder")
 
 
 @flags.multi_flags_validator(["decode", "tier", "mode", "top", "prior", "model", "score"])
@@ -100,6 +106,7 @@ def _compose() -> None:
 
 def _sample() -> None:
     models, said = model_flags.given(), option_flags.given()
+    models |= {"text_encoder": _TEXT_ENCODER.value} if _TEXT_ENCODER.value else {}
     from musicgen_jax import generation
     from musicgen_jax.command_line import closing
     from musicgen_jax.data import labels
@@ -107,6 +114,8 @@ def _sample() -> None:
     generator = generation.load(**models)
     for name in (option.name for option in options.OPTIONS if option.type == "names" and option.name in said):
         said[name] = [one for text in said[name] for one in labels.split(text, generator.genres)]
+    if len(said["text"]) > 1 and not flags.FLAGS["num_samples"].present:
+        said["num_samples"] = len(said["text"])
     generator.write(_OUT.value, **said)
     judged = ("vqvae", *(name for name, prior in generator.priors.items() if prior.scores_codes))
     closing.after_sample(_OUT.value, {name: generator.models[name] for name in judged})

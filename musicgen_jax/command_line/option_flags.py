@@ -19,10 +19,10 @@ def define() -> None:
             flags.DEFINE_enum(name, default, option.choices, text)
         elif option.type in ("path", "source"):
             cli.define_path(name, None, text)
-        elif option.type in ("names", "labels"):
+        elif option.type in ("names", "texts", "labels"):
             flags.DEFINE_multi_string(name, None if default is None else list(default), text)
         elif option.type == "by_stream":
-            flags.DEFINE_string(name, str(default), text)
+            flags.DEFINE_string(name, None if default is None else str(default), text)
         else:
             define = {"number": flags.DEFINE_float, "whole": flags.DEFINE_integer, "truth": flags.DEFINE_bool}
             define.get(option.type, flags.DEFINE_string)(name, default, text)

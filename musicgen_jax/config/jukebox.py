@@ -117,6 +117,8 @@ class JukeboxPriorConfig:
     num_codebooks: ClassVar[int] = 1
     score: ClassVar[bool] = False
     text: ClassVar[bool] = False
+    melody: ClassVar[bool] = False
+    pattern: ClassVar[str] = "flat"
     int8_cache: ClassVar[bool] = False
     track_seconds: ClassVar[float] = 180.0  # what the release's examples tell of a piece
     quantization: ClassVar[QuantizationConfig] = QuantizationConfig()

@@ -46,7 +46,7 @@ _UNUSED = (r".*embed_positions\.weights$", r"condition_provider\.conditioners\.s
 Tensors = Mapping[str, Any]
 
 
-def import_checkpoint(checkpoint: pathlib.Path, out: pathlib.Path) -> None:
+def import_checkpoint(checkpoint: pathlib.Path, out: pathlib.Path, window_seconds: float = WINDOW_SECONDS) -> None:
     """Published model -> the folders vqvae, codes (the prior) and text_encoder in `out`.
 
     Args:
@@ -54,6 +54,7 @@ def import_checkpoint(checkpoint: pathlib.Path, out: pathlib.Path) -> None:
         codec (audiocraft's) takes it from `CODEC` beside it; one without text encoder is read without: convert that
         of its name to text_encoder, by --source=t5.
       out: new or empty.
+      window_seconds: how much music the prior was trained to hear together.
 
     Raises:
       NotFoundError: no such file, or no spiece.model beside a composite.
@@ -72,7 +73,7 @@ def import_checkpoint(checkpoint: pathlib.Path, out: pathlib.Path) -> None:
         if parts["text"]:
             _write_text(parts["text"], path.parent, out / FOLDERS["text"])
         _write_codec(parts["tokenizer"], told, path, out / FOLDERS["tokenizer"])
-        _write_prior(parts["prior"], model, out)
+        _write_prior(parts["prior"], model, out, window_seconds)
 
 
 def export_checkpoint(folder: pathlib.Path, checkpoint: pathlib.Path) -> None:
@@ -224,7 +225,7 @@ def _write_codec(tensors: Tensors, told: Mapping[str, Any], path: pathlib.Path, 
     encodec.import_tensors(tensors, encodec_settings.of_hugging_face(values, shapes, str(path)), out)
 
 
-def _write_prior(tensors: Tensors, model: config.MusicgenConfig, out: pathlib.Path) -> None:
+def _write_prior(tensors: Tensors, model: config.MusicgenConfig, out: pathlib.Path, window_seconds: float) -> None:
     """Writes the prior of the codec, and of the text encoder if there is one, that lie in `out` already."""
     layout = pretrained.load_vqvae(str(out / FOLDERS["tokenizer"])).layout
     stream, text = layout.streams[0], out / FOLDERS["text"]
@@ -238,9 +239,9 @@ def _write_prior(tensors: Tensors, model: config.MusicgenConfig, out: pathlib.Pa
     model = dataclasses.replace(
         model,
         tier=stream.name,
-        context=round(WINDOW_SECONDS * rate),
+        context=round(window_seconds * rate),
         codes_per_second=rate,
-        track_seconds=WINDOW_SECONDS,
+        track_seconds=window_seconds,
         vqvae=layout.fingerprint,
         chroma_seconds=model.chroma_frames * CHROMA_HOP / layout.sample_rate,
         text_encoder=pretrained.load_text_encoder(str(text)).fingerprint if text.is_dir() else "",

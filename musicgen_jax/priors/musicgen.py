@@ -21,6 +21,11 @@ class TrainedMusicgen(trained.TrainedPrior):
     config: config.MusicgenConfig
     melody: np.ndarray | None = dataclasses.field(default=None, kw_only=True, compare=False)
 
+    @property
+    def usual_options(self) -> Mapping[str, float]:
+        """See `TrainedPrior.usual_options`: as published, windows of 30 s move on by 18 s."""
+        return {"guidance": self.config.guidance, "top_k": self.config.top_k, "top_p": 1.0, "hop_fraction": 0.6}
+
     def told(self, batch: Mapping[str, np.ndarray], words: Sequence[trained.Words]) -> dict[str, np.ndarray]:
         """See `TrainedPrior.told`; a melody that is shorter than the music begins anew."""
         found = super().told(batch, words)

@@ -112,6 +112,11 @@ class TrainedPrior:
             words.sung() is not None or not self.needs_lyrics,
             f"`lyrics`: the {self.config.tier} prior was never trained without lyrics: pass some, or {rule}",
         )
+        rule = "train it with --config.model.text_dropout=0.3"
+        config.require(
+            bool(words.text.strip()) or not self.config.text or self.config.text_dropout > 0,
+            f"`text`: the {self.config.tier} prior was never trained without captions: pass one, or {rule}",
+        )
         self.require_known(words.without(self.foreign(words)))
 
     def require_guidance(self, guidance: float, conditions: Sequence[str]) -> None:
@@ -127,6 +132,23 @@ class TrainedPrior:
                 f"`guidance`={guidance}: the {tier} prior was never trained without {name}, which guidance compares "
                 f"with; use 1, or train it with --config.model.{known[name]}=0.1",
             )
+
+    @property
+    def usual_options(self) -> Mapping[str, float]:
+        """Options of sampling by stream that suit it better than usual ones; `guidance` where something guides."""
+        return {}
+
+    def with_text_encoder(self, encoder: Any) -> "TrainedPrior":
+        """The prior with what its captions are encoded by.
+
+        Raises:
+          UserError: it was trained with another encoder.
+        """
+        known, width = self.config.text_encoder, self.config.text_width
+        fits = known in ("", encoder.fingerprint) and width == encoder.width
+        rule = f"that of the {self.config.tier} prior is {known or 'another'}, of width {width}"
+        config.require(fits, f"`text_encoder` is {encoder.fingerprint}, of width {encoder.width}: {rule}; pass it")
+        return dataclasses.replace(self, text_encoder=encoder, _captions={})
 
     def fits_steps(self, steps: int | None) -> bool:
         """Whether these are the weights for so many parallel steps a window; None: for those that nobody names."""

@@ -134,6 +134,7 @@ CHECKS = {
     "truth": truth,
     "text": text,
     "names": texts,
+    "texts": texts,
     "labels": labels,
     "document": document,
     "path": lambda name, value: value,

@@ -18,6 +18,7 @@ TYPES = {
     "truth": "True or False; on the command line the flag alone",
     "text": "text",
     "names": "a name or several; on the command line NAME,NAME or the flag again",
+    "texts": "text or several; on the command line the flag again",
     "document": "text, or the path of a .txt or .lrc file that holds it",
     "path": "a path",
     "source": "a path, or in Python the thing itself: a waveform, a score",

@@ -73,6 +73,21 @@ OPTIONS = (
         field=None,
     ),
     Option(
+        "text",
+        "texts",
+        (),
+        "What the music is like, in words, for priors that read text; several are taken by turns, by default a sample "
+        "each.",
+        field="texts",
+    ),
+    Option(
+        "melody",
+        "source",
+        None,
+        "A recording whose melody the music follows, for priors that were trained so; best a voice or an instrument "
+        "alone.",
+    ),
+    Option(
         "timbre",
         "text",
         "",
@@ -93,7 +108,9 @@ OPTIONS = (
         "top_p",
         "by_stream",
         0.9,
-        "By stream: the fewest codes whose probabilities reach this (nucleus, Holtzman et al. 2020); 1 keeps all.",
+        "By stream: the fewest codes whose probabilities reach this (nucleus, Holtzman et al. 2020); 1 keeps all, as "
+        "MusicGen does where nothing is said.",
+        flag_default=None,
         fits=lambda share: 0 < share <= 1,
         rule="must be in (0, 1]; 1 keeps all codes",
         field="settings.top_p",
@@ -102,7 +119,9 @@ OPTIONS = (
         "top_k",
         "by_stream",
         0,
-        "By stream: only the k most probable codes; 0 keeps all. With `top_p` both apply.",
+        "By stream: only the k most probable codes; 0 keeps all, and MusicGen has 250 where nothing is said. With "
+        "`top_p` both apply.",
+        flag_default=None,
         whole=True,
         fits=lambda number: number >= 0 and float(number).is_integer(),
         rule="must be 0 (off) or a whole number of codes",
@@ -113,7 +132,8 @@ OPTIONS = (
         "by_stream",
         1.0,
         "By stream: above 1, what `guide_by` names counts more than in the data (classifier-free guidance, Ho and "
-        "Salimans 2022); 1 is off.",
+        "Salimans 2022); 1 is off. MusicGen has 3 where a text or a melody is given and nothing is said.",
+        flag_default=None,
         fits=lambda number: 0 <= number < math.inf,
         rule="must be 0 or more; 1 is off",
         field="settings.guidance",
@@ -122,8 +142,8 @@ OPTIONS = (
         "guide_by",
         "names",
         ("labels",),
-        "Conditions that guidance compares with and without: labels (all together), timing, above, score, lyrics; by "
-        "default score and lyrics where they are given, else labels",
+        "Conditions that guidance compares with and without: labels (all together), timing, above, score, lyrics, text "
+        "(and melody); by default score, lyrics and text where they are given, else labels",
         flag_default=None,
         fits=lambda names: len(names) > 0,
         rule="must name one at least",
@@ -151,7 +171,8 @@ OPTIONS = (
         "hop_fraction",
         "by_stream",
         0.5,
-        "By stream: how far a window moves on, in contexts.",
+        "By stream: how far a window moves on, in contexts; of MusicGen 0.6, 18 s, where nothing is said.",
+        flag_default=None,
         fits=lambda share: 0 < share <= 1,
         rule="must be in (0, 1]",
     ),

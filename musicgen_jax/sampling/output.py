@@ -121,14 +121,15 @@ def write_sample(
     Args:
       folder: where.
       name: of the file.
-      audio: float32 [S].
+      audio: float32 [S], or of two channels [S, 2].
       sample_rate: Hz.
       aside: folder of the file that is not yet whole.
       score: what is performed: it says whether anything should sound at the end.
     """
     audio_io.write_wav(folder / name, audio, sample_rate, aside=aside)
     sounds = None if score is None else score.seconds > len(audio) / sample_rate - RINGING_SECONDS
-    signal = dataclasses.asdict(signal_checks.check(np.clip(audio, -1, 1), sample_rate, sounds))
+    mono = audio if audio.ndim == 1 else audio.mean(axis=1)
+    signal = dataclasses.asdict(signal_checks.check(np.clip(mono, -1, 1), sample_rate, sounds))
     flags = list(signal.pop("flags"))
     if flags:
         console.say(f"note: {folder / name}: {signal_checks.describe(flags)}")
@@ -159,6 +160,9 @@ def _facts(
         "prior_fingerprints": {tier: modules.fingerprint(*prior.weights) for tier, prior in priors.items()},
         "activations": {tier: prior.config.quantization.activations for tier, prior in priors.items()},
     }
+    if request.texts:
+        encoders = [prior.text_encoder.fingerprint for prior in priors.values() if prior.text_encoder is not None]
+        facts["text_encoder_fingerprint"] = encoders[0] if encoders else ""
     return json.loads(json.dumps(facts))
 
 

@@ -74,7 +74,7 @@ def load(source: str | os.PathLike[str] | np.ndarray, tokenizer: Tokenizer, timb
     if written is not None:
         return played(*written, tokenizer, timbre)
     if not isinstance(source, str | os.PathLike):
-        return _encode("prompt: the waveform", _waveform(source), tokenizer)
+        return _encode("prompt: the waveform", waveform(source), tokenizer)
     path = files.local_path(source, "prompt")
     suffix = path.suffix.lower()
     if suffix == CODES_SUFFIX:
@@ -127,21 +127,25 @@ def _encode(name: str, audio: np.ndarray, tokenizer: Tokenizer) -> Prompt:
     return _checked(name, codes, tokenizer.layout)
 
 
-def _waveform(source: Any) -> np.ndarray:
-    """Floats [S] or [N, S] of an array of NumPy or JAX, or lists; channels [S, C] are mixed."""
+def waveform(source: Any, name: str = "prompt") -> np.ndarray:
+    """Floats [S] or [N, S] of an array of NumPy or JAX, or lists; channels [S, C] are mixed.
+
+    Raises:
+      UserError: it is none; the message begins with the argument's `name`.
+    """
     try:
         audio = np.asarray(source)
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"prompt={reprlib.repr(source)}: must be a path, or a waveform as an array of floats"
+            f"{name}={reprlib.repr(source)}: must be a path, or a waveform as an array of floats"
         ) from error
     floats = jax.dtypes.issubdtype(audio.dtype, np.floating)
     config.require(
-        floats, f"prompt: the waveform is of {audio.dtype}: pass floats, where full scale is from -1 to 1, or a path"
+        floats, f"{name}: the waveform is of {audio.dtype}: pass floats, where full scale is from -1 to 1, or a path"
     )
     config.require(
         audio.ndim in (1, 2),
-        f"prompt: the waveform has shape {audio.shape}: pass [S], [S, 2], or [N, S] for several pieces",
+        f"{name}: the waveform has shape {audio.shape}: pass [S], [S, 2], or [N, S] for several pieces",
     )
     channels = audio.ndim == 2 and 1 <= audio.shape[1] <= audio_io.MAX_CHANNELS
     return audio.astype(np.float64).mean(axis=1) if channels else audio

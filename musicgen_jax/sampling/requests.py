@@ -61,16 +61,19 @@ class Request(_Fields):
 
     def words_of(self, sample: int) -> trained.Words:
         """Labels and lyrics of sample number `sample`, as priors are told them."""
-        return trained.Words(self.labels_of(sample), self.lyrics, self.total_seconds or self.seconds)
+        text = self.texts[sample % len(self.texts)] if self.texts else ""
+        return trained.Words(
+            self.labels_of(sample), self.lyrics, self.total_seconds or self.seconds, text=text, beside=self.texts
+        )
 
     def all_words(self) -> list[trained.Words]:
         """The words of so many samples that every value of every label is among them."""
-        turns = max(1, len(self.genres), *(len(values) for _, values in self.labels))
+        turns = max(1, len(self.genres), len(self.texts), *(len(values) for _, values in self.labels))
         return [self.words_of(sample) for sample in range(turns)]
 
     def told_of(self, sample: int) -> dict[str, Any]:
         """What samples.json says of the labels of sample number `sample`."""
-        told = {"genre": self.genre_of(sample)}
+        told = {"genre": self.genre_of(sample)} | ({"text": self.words_of(sample).text} if self.texts else {})
         return told | ({"labels": self.labels_of(sample)} if self.labels else {})
 
     def told_seconds(self, prior: trained.TrainedPrior) -> float:
@@ -148,6 +151,10 @@ class Request(_Fields):
                 models[0].require_known(words)
         heard = not self.lyrics or any(model.hears_lyrics for model in models)
         config.require(heard, "`lyrics`: none of the priors that are sampled hears lyrics; leave them out")
+        read = not self.texts or any(model.config.text and model.windowed for model in models)
+        config.require(read, "`text`: none of the priors that are sampled reads text; leave it out")
+        followed = self.melody is None or any(model.config.melody for model in models)
+        config.require(followed, "`melody`: none of the priors that are sampled follows a melody; leave it out")
 
     def _validate_sampler(self, models: list[trained.TrainedPrior]) -> None:
         needed, order = sampler_of(models), config.SAMPLERS.index
