@@ -14,16 +14,11 @@ import numpy as np
 
 from musicgen_jax import config
 from musicgen_jax.config.codec import CODES
-from musicgen_jax.conversion import weight_table
+from musicgen_jax.conversion import weight_norm, weight_table
 from musicgen_jax.conversion.checkpoint_files import StoredTensor
 
 Tensors = Mapping[str, Any]
 _PARAMS, _BUFFERS = ("params", CODES), ("buffers", CODES)
-# Names of the length and of the direction of a weight: of torch's weight_norm, the older and the younger one.
-_LENGTHS = {
-    ".weight_g": ".weight_v",
-    ".parametrizations.weight.original0": ".parametrizations.weight.original1",
-}
 
 
 def are_original(names: Iterable[str]) -> bool:
@@ -55,17 +50,10 @@ def plain(tensors: Tensors) -> dict[str, Any]:
     What only training reads and the file may lack, moving averages, is left out where it does. Nothing is read before
     it is asked for.
     """
-    named = {hugging_face_name(name): tensor for name, tensor in tensors.items()}
+    named = weight_norm.folded({hugging_face_name(name): tensor for name, tensor in tensors.items()})
     found = {}
     for name, tensor in named.items():
-        end = next((end for end in (*_LENGTHS, *_LENGTHS.values()) if name.endswith(end)), "")
-        if end in _LENGTHS and (direction := named.get(name.removesuffix(end) + _LENGTHS[end])) is not None:
-            found[f"{name.removesuffix(end)}.weight"] = _product(tensor, direction)
-        elif end in _LENGTHS.values() and any(
-            name.removesuffix(end) + length in named for length, other in _LENGTHS.items() if other == end
-        ):
-            continue  # taken with its length
-        elif ".lstm.bias_ih_" in name and (other := named.get(name.replace("_ih_", "_hh_"))) is not None:
+        if ".lstm.bias_ih_" in name and (other := named.get(name.replace("_ih_", "_hh_"))) is not None:
             found[name.replace("_ih_", "_")] = _sum(tensor, other)
         elif ".lstm.bias_hh_" in name and name.replace("_hh_", "_ih_") in named:
             continue
@@ -76,7 +64,7 @@ def plain(tensors: Tensors) -> dict[str, Any]:
 
 def published(tensors: Mapping[str, np.ndarray], settings: config.EncodecConfig, original: bool) -> dict[str, Any]:
     """Inverse of `plain`: the names of a file, which is an original one or Hugging Face's."""
-    length, direction = list(_LENGTHS.items())[not original]
+    ends = weight_norm.PAIRS[not original]
     found = {}
     for name, array in tensors.items():
         array = np.ascontiguousarray(array)
@@ -86,10 +74,8 @@ def published(tensors: Mapping[str, np.ndarray], settings: config.EncodecConfig,
                 name.replace("bias_", "bias_hh_"): np.zeros_like(array),
             }
         elif name.endswith(".conv.weight") and settings.norm == "none":
-            # Of no direction is a weight of zeros alone; any will do.
-            lengths = np.sqrt(np.sum(array**2, axis=(1, 2), keepdims=True))
-            found[name.removesuffix(".weight") + length] = lengths
-            found[name.removesuffix(".weight") + direction] = np.where(lengths > 0, array, np.float32(1))
+            pair = weight_norm.split(array)
+            found |= {name.removesuffix(".weight") + end: part for end, part in zip(ends, pair, strict=True)}
         else:
             found[name] = array
     for index in range(settings.quantizer.num_codebooks):
@@ -185,17 +171,6 @@ def _memory(name: str, path: weight_table.Path, settings: config.EncodecConfig) 
             weight_table.Weight(f"{name}.lstm.bias_l{number}", (*layer, "bias")),
         ]
     return table
-
-
-def _product(length: Any, direction: Any) -> StoredTensor:
-    """A weight of its length [N, 1, 1] and its direction [N, ...]: of each of the N, whose norm is over the rest."""
-
-    def read() -> np.ndarray:
-        vectors = np.asarray(direction, np.float32)
-        norms = np.sqrt(np.sum(vectors**2, axis=tuple(range(1, vectors.ndim)), keepdims=True))
-        return np.asarray(length, np.float32).reshape(norms.shape) / norms * vectors
-
-    return StoredTensor(tuple(direction.shape), read)
 
 
 def _sum(first: Any, second: Any) -> StoredTensor:
