@@ -13,6 +13,7 @@ import tiny_workdirs
 
 from musicgen_jax import config, pretrained
 from musicgen_jax.codes import caption_vectors, code_dataset, code_shards
+from musicgen_jax.evaluation import prior_likelihood
 from musicgen_jax.priors import trained
 
 pytest.importorskip("safetensors")
@@ -121,6 +122,11 @@ def test_another_caption_gives_other_logits_and_the_right_one_the_better(codes, 
     assert np.isfinite(told).all() and np.isfinite(free).all()
     assert np.abs(told - misled).max() > 1e-2 and np.abs(told - free).max() > 1e-2
     assert right < worse
+
+
+def test_held_out_codes_are_judged_with_their_captions(codes, prior):
+    figures = prior_likelihood.evaluate_prior(prior, "validation", 0)
+    assert 0 < figures["nats_per_code"] < 2 * np.log(prior.config.num_codes) and figures["num_whole_tracks"] >= 1
 
 
 def test_further_trainings_need_no_encoder(root, codes, prior):
