@@ -25,8 +25,13 @@ _CONFIG = config_flag.define(
 _TOPOLOGY = flags.DEFINE_string(
     "topology", None, "Chips: v5e:4x4, v5p:4x4x4, v6e:16x16, h100:8. With --hours it may be left out."
 )
+JUKEBOXES, MUSICGENS = ("5b", "5b_lyrics", "1b_lyrics"), ("small", "medium", "large")
 _SAMPLE = flags.DEFINE_enum(
-    "sample", None, ["5b", "5b_lyrics", "1b_lyrics"], "Published top prior, with both upsamplers: nothing is trained."
+    "sample",
+    None,
+    [*JUKEBOXES, *(f"musicgen_{size}{kind}" for kind in ("", "_int8") for size in MUSICGENS)],
+    "Published models, of which nothing is trained: a top prior of Jukebox with both upsamplers, or a MusicGen with "
+    "guidance.",
 )
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "Of --sample: how many are made together.")
 _NUM_SLICES = flags.DEFINE_integer("num_slices", 1, "TPU slices (or GPU nodes) of that topology.")
@@ -77,6 +82,12 @@ def _plan_sampling() -> None:
     from musicgen_jax.conversion import jukebox_prior
     from musicgen_jax.planning import cascade
 
+    if _SAMPLE.value not in JUKEBOXES:
+        size, rounded = _SAMPLE.value.removeprefix("musicgen_").removesuffix("_int8"), _SAMPLE.value.endswith("_int8")
+        run = config_flag.load("configs/musicgen.py", f"scale={size}")
+        found = cascade.plan_musicgen(run, _TOPOLOGY.value, _NUM_SAMPLES.value, rounded=rounded)
+        print(json.dumps(found, indent=2), flush=True)
+        return
     names = {"top": _SAMPLE.value, "middle": "upsampler_middle", "bottom": "upsampler_bottom"}
     models = {tier: jukebox_prior.RELEASED[name] for tier, name in names.items()}
     print(json.dumps(cascade.plan(models, _TOPOLOGY.value, _NUM_SAMPLES.value), indent=2), flush=True)

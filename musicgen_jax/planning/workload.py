@@ -19,6 +19,7 @@ NUM_GENRES, NUM_ARTISTS = 64, 1024
 TRACK_SECONDS = 240.0
 NUM_NOTES = 512  # of a window, where a prior is told the score: half a minute of dense piano music
 NUM_LYRIC_TOKENS, NUM_CHARACTERS = 512, 64  # of a window, where a prior is told the lyrics, and of its alphabet
+TEXT_TOKENS, TEXT_WIDTH = 64, 768  # of a caption, where a prior is told one: T5-base's vectors
 TOKENS_PER_SECOND = 24.0  # of a score: four voices on sixteenths at 90 quarters a minute
 
 Run = config.PriorTraining | config.VQVAETraining
@@ -77,6 +78,8 @@ def resolve(model: config.PriorConfig) -> config.PriorConfig:
         track_seconds=TRACK_SECONDS,
         **_labels(),
         score_notes=NUM_NOTES if model.score else 0,
+        text_tokens=(model.text_tokens or TEXT_TOKENS) if model.text else 0,
+        text_width=(model.text_width or TEXT_WIDTH) if model.text else 0,
         lyric_tokens=NUM_LYRIC_TOKENS if model.lyrics else 0,
         characters=_names("character", NUM_CHARACTERS) if model.lyrics else (),
     )

@@ -6,8 +6,9 @@ import json
 import command_line
 import pytest
 
+from musicgen_jax import config
 from musicgen_jax.conversion import jukebox_prior
-from musicgen_jax.planning import cascade
+from musicgen_jax.planning import cascade, workload
 
 
 def shallow(name, num_layers=3):
@@ -73,3 +74,27 @@ def test_flags_of_the_other_way_are_one_line(arguments, message):
     done = command_line.run("musicgen_jax.plan", "--topology=h100:1", *arguments)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and message in done.stderr
+
+
+def tiny_musicgen():
+    """Two layers of the published kind."""
+    transformer = config.MusicgenTransformerConfig(num_layers=2, width=64, num_heads=4, head_dim=16, mlp_width=128)
+    run = config.MusicgenTraining(model=config.MusicgenConfig(context=100, transformer=transformer))
+    run.training.compute_dtype = "bfloat16"
+    return run
+
+
+def test_a_musicgen_is_sampled_with_two_rows_and_a_copy_of_its_layers():
+    found = cascade.plan_musicgen(tiny_musicgen(), "v5e:1x1", 3, rounded=False)
+    sizes, rows, steps = found["bytes_per_chip"], 2 * 3, 100 + 3
+    keys_and_values = rows * 2 * 2 * (steps + workload.TEXT_TOKENS) * 64 * 2  # of two layers, in 16 bits
+    assert sizes["caches"] == keys_and_values + 2 * rows * workload.TEXT_TOKENS  # and which of the text's exist
+    matrices, vectors = 2 * (8 * 64 * 64 + 2 * 64 * 128), 2 * 3 * 2 * 64
+    assert sizes["copies"] == 2 * matrices + 4 * vectors
+    assert sizes["parameters"] == 4 * found["parameters"]
+    assert sizes["peak"] == sizes["parameters"] + sizes["caches"] + sizes["copies"] + sizes["told"]
+    assert found["bound"] == "hbm" and found["fits"]
+    small = cascade.plan_musicgen(tiny_musicgen(), "v5e:1x1", 3, rounded=True)["bytes_per_chip"]
+    assert small["caches"] == sizes["caches"] and small["copies"] < 0.6 * sizes["copies"]
+    with pytest.raises(ValueError, match="num_samples=0"):
+        cascade.plan_musicgen(tiny_musicgen(), "v5e:1x1", 0, rounded=False)
