@@ -50,7 +50,9 @@ class Functional:
     def __init__(self, build: Callable[[Keys], nnx.Module]):
         nnx.use_eager_sharding(False)  # shardings come from `AxisRules`, not from a mesh in context
         self._build = build
-        abstract = nnx.eval_shape(lambda: build(Keys(jax.random.key(0))))
+        # Nor from one that a caller has set already: it knows no names of logical axes.
+        with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
+            abstract = nnx.eval_shape(lambda: build(Keys(jax.random.key(0))))
         self._stored_path = getattr(type(abstract), "stored_path", None)
         self._graph, *self._abstract = nnx.split(abstract, nnx.Param, ...)
         self.abstract_params, self.abstract_buffers = (self._stored(state) for state in self._abstract)

@@ -8,6 +8,7 @@ from flax import nnx
 
 from musicgen_jax import config
 from musicgen_jax.nn import modules, parameters
+from musicgen_jax.sharding import meshes
 from musicgen_jax.training import muon, state
 
 
@@ -35,6 +36,15 @@ def test_roles_of_a_prior():
         *("codes", "logits", "upsampler/codes", "stack/layers/attention/distances"),
         *(f"labels/{name}" for name in ("genre", "artist", "total", "elapsed")),
     }
+
+
+def test_a_model_is_made_the_same_within_a_mesh():
+    """As the samples of a training are, whose mesh is set; its axes are no logical ones."""
+    model = tiny_runs.prior_config("top")
+    outside = tiny_runs.prior_task(model).functional
+    with jax.set_mesh(meshes.single_device_mesh()):
+        inside = tiny_runs.prior_task(model).functional
+    assert inside.abstract_params == outside.abstract_params and inside.declared == outside.declared
 
 
 def test_roles_of_a_vqvae_and_its_discriminator():

@@ -11,6 +11,7 @@ import tiny_runs
 
 from musicgen_jax import config
 from musicgen_jax.data import audio_dataset
+from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.sharding import meshes
 from musicgen_jax.tokenizers.vqvae import heard
 
@@ -52,3 +53,12 @@ def test_the_sounds_are_held_out_clips_and_what_becomes_of_them(tiny_audio_datas
     assert np.array_equal(originals, np.asarray(batch["audio"])[: len(originals)])
     for name, gain in (("top", 0.25), ("middle", 0.5), ("bottom", 1.0)):
         assert np.array_equal(np.stack([found[f"{clip}/{name}"][0] for clip in clips]), gain * originals)
+
+
+def test_without_held_out_clips_it_says_why(tiny_audio_dataset, monkeypatch):
+    monkeypatch.setattr(heard, "SECONDS", 0.1)
+    monkeypatch.setattr(audio_dataset, "validation_batches", lambda *_: lambda: iter(()))
+    run = config.VQVAETraining(model=tiny_runs.vqvae_config(), data=config.DataConfig(path=str(tiny_audio_dataset)))
+    sounds = heard.held_out(types.SimpleNamespace(bind=Echo), run, meshes.single_device_mesh())
+    with pytest.raises(UserError, match="no validation split"):
+        sounds(types.SimpleNamespace(inference_params=dict, buffers={}))

@@ -20,7 +20,7 @@ def held_out(
     functional: modules.Functional, run: config.VQVAETraining, mesh: jax.sharding.Mesh
 ) -> Callable[[state.TrainState], dict[str, tuple[np.ndarray, int]]]:
     """(state of the module `functional`) -> {"clip_0/original", "clip_0/STREAM", ...: (float32 [S], sample rate)}, the
-    same clips every time; nothing without a validation split.
+    same clips every time; UserError without a validation split.
 
     Every process calls it: the clips are divided over the devices, and all of them get all the sounds.
     """
@@ -40,6 +40,7 @@ def held_out(
             heard = jax.device_get(reconstruct(now.inference_params(), now.buffers, batch["audio"]))
             for clip in range(min(NUM_CLIPS, len(batch["audio"]))):
                 found |= {f"clip_{clip}/{name}": (heard[name][clip], rate) for name in ("original", *run.model.streams)}
+        config.require(bool(found), f"{run.data.path} has no validation split that is long enough to be heard")
         return found
 
     return sounds
