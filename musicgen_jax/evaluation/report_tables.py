@@ -213,10 +213,11 @@ def _frames(found: Mapping[str, Any], prefix: str) -> list[str]:
 def _doubt(fad: Mapping[str, Any]) -> str:
     if fad.get("reliable", True):
         return ""
+    remedy = "Compare it with the floor only, and use" if "floor" in fad else "Use"
     return (
         f'<p class="warn">Unreliable, {html.escape(str(fad.get("embedding", "")))}: a set has fewer frames than the '
-        f"embedding has dimensions ({fad['dimensions']}), too few to know its covariance. Compare it with the floor "
-        "only, and use more or longer samples.</p>"
+        f"embedding has dimensions ({fad['dimensions']}), too few to know its covariance. {remedy} more or longer "
+        "samples.</p>"
     )
 
 

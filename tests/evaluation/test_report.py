@@ -5,7 +5,7 @@ import browser
 import numpy as np
 import pytest
 
-from musicgen_jax.evaluation import report, report_contents, report_media
+from musicgen_jax.evaluation import report, report_contents, report_media, report_tables
 from musicgen_jax.evaluation.samples import Sample
 from musicgen_jax.scores.score import Score
 
@@ -298,3 +298,9 @@ def test_the_browser_check_sees_what_is_broken(tmp_path):
     assert seen["players"] == [{"name": "none", "duration": 0}]
     assert seen["broken_images"] == 1
     assert any("missing.png" in request for request in seen["requests"])
+
+
+@pytest.mark.parametrize("floor", [{}, {"floor": 1.0}])
+def test_a_doubt_names_a_floor_only_where_there_is_one(floor):
+    metrics = METRICS | {"fad": METRICS["fad"] | {"reliable": False, "dimensions": 128} | floor}
+    assert ("with the floor only" in report_tables.fad_table(metrics)) == bool(floor)
