@@ -66,7 +66,7 @@ def weights(model: config.DACConfig) -> tuple[modules.Tree, modules.Tree]:
         if path[-1].key == "alpha":
             return np.ones(leaf.shape, np.float32)
         scale = 0.01 if len(leaf.shape) < 2 else np.prod(leaf.shape[:-1]) ** -0.5
-        return scale.astype(np.float32) * rng.standard_normal(leaf.shape, np.float32)
+        return np.float32(scale) * rng.standard_normal(leaf.shape, np.float32)
 
     params = jax.tree_util.tree_map_with_path(draw, nnx.to_pure_dict(functional.abstract_params))
     buffers = nnx.to_pure_dict(functional.abstract_buffers)

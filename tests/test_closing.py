@@ -83,6 +83,8 @@ def test_extract_codes(capsys):
     assert flags["config"] == "configs/prior.py:tier=top,scale=tiny"
     closing.after_extract_codes("run/codes", ("top", "middle", "bottom"), scored=True)
     assert next_command(capsys)[1]["config"] == "configs/prior.py:tier=top,scale=tiny,score=true"
+    closing.after_extract_codes("run/codes/", ("codes",))  # of a codec: its stream has the folder's name
+    assert next_command(capsys)[1]["workdir"] == "run/codes_prior"
     closing.after_extract_file("run/vqvae", "x.codes")
     assert next_command(capsys) == ("sample", {"vqvae": "run/vqvae", "decode": "x.codes", "out": "x.decoded.wav"})
 

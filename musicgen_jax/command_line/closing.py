@@ -65,8 +65,10 @@ def after_train_vqvae(workdir: str, run: config.VQVAETraining, held_out: tuple[s
 def after_extract_codes(out: str, streams: Sequence[str], scored: bool = False) -> None:
     """Says that the prior of the first of the streams comes next, told the score where the codes have scores."""
     config_file = f"configs/prior.py:tier={streams[0]},scale=tiny{',score=true' if scored else ''}"
-    flags = {"config": config_file, "workdir": _beside(out, streams[0]), "config.data.path": out}
-    console.say_next("train_prior", flags)
+    workdir = _beside(out, streams[0])
+    if workdir == out.rstrip("/"):  # a codec's stream is called as the folder of its codes is
+        workdir = f"{workdir}_prior"
+    console.say_next("train_prior", {"config": config_file, "workdir": workdir, "config.data.path": out})
 
 
 def after_extract_file(vqvae: str, out: str) -> None:
