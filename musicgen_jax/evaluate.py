@@ -49,7 +49,7 @@ _EMBEDDINGS = flags.DEFINE_list(
     "embeddings",
     ["log-mel-statistics"],
     "In which samples are compared with recordings: log-mel-statistics, tokenizer-encoder, musicnn:FOLDER (make "
-    "embeddings), vggish:FILE.",
+    "embeddings), vggish:FILE, encodec:FILE.",
 )
 _STATISTICS = cli.define_path(
     "statistics",

@@ -47,6 +47,7 @@ MAY_IMPORT = {
     "evaluation": {
         *("config", "audio", "ddsp", "scores", "data", "codes", "tokenizers", "priors", "sampling", "training.metrics"),
         *("conversion.checkpoint_files", "conversion.weight_table"),
+        *("conversion.encodec_settings", "conversion.encodec_weights"),
     },
     "listening": {"config", "audio", "data", "evaluation"},
     "compression": {

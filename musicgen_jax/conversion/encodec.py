@@ -10,7 +10,7 @@ from typing import Any
 
 from musicgen_jax import config, kinds, pretrained
 from musicgen_jax.conversion import checkpoint_files, encodec_settings, encodec_weights, native, weight_table
-from musicgen_jax.runtime import buckets, console, files
+from musicgen_jax.runtime import console, files
 
 LICENCE = (
     "EnCodec's code is under the MIT licence; its published weights are under CC-BY-NC 4.0: neither they nor anything "
@@ -33,7 +33,7 @@ def import_checkpoint(checkpoint: pathlib.Path, out: pathlib.Path, bandwidth: fl
     """
     files.output_folder(out)
     tensors, beside = checkpoint_files.read_wrapped(checkpoint, "best_state")
-    settings = _settings(checkpoint, encodec_weights.plain(tensors), beside)
+    settings = encodec_settings.of_file(checkpoint, encodec_weights.plain(tensors), beside)
     with files.all_or_nothing(out):
         import_tensors(tensors, settings, out, bandwidth)
 
@@ -101,23 +101,3 @@ def export_checkpoint(workdir: pathlib.Path, checkpoint: pathlib.Path) -> None:
     )
     checkpoint_files.export(checkpoint, tensors)
     files.write_json(path, encodec_settings.to_hugging_face(settings))
-
-
-def _settings(checkpoint: pathlib.Path, plain: Mapping[str, Any], beside: Mapping[str, Any]) -> config.EncodecConfig:
-    """What a file says of itself, or config.json beside it."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in plain.items()}
-    text = beside.get("xp.cfg")
-    if isinstance(text, str):
-        return encodec_settings.of_audiocraft(text, shapes, str(checkpoint))
-    path = pathlib.Path(buckets.fetched(checkpoint.parent / "config.json"))
-    if path.is_file():
-        values = files.read_json(path)
-        # That of a MusicGen has the codec's as a part.
-        values = values.get("audio_encoder", values)
-        config.require(
-            isinstance(values, dict) and values.get("model_type") == "encodec",
-            f"{path} is of no EnCodec: its model_type must be 'encodec'; pass the file of one, with its config.json "
-            "beside it",
-        )
-        return encodec_settings.of_hugging_face(values, shapes, str(checkpoint))
-    return encodec_settings.of_shapes(shapes, str(checkpoint))

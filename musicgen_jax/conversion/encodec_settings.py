@@ -1,5 +1,6 @@
 """EnCodec's settings, from what published files say of themselves: Hugging Face's config.json, audiocraft's YAML."""
 
+import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -8,11 +9,39 @@ import yaml
 
 from musicgen_jax import config
 from musicgen_jax.config import encodec
-from musicgen_jax.runtime import records
+from musicgen_jax.runtime import buckets, files, records
 from musicgen_jax.runtime.errors import UserError
 
 _NORMS = {"none": "none", "weight_norm": "none", "time_group_norm": "time_group"}  # theirs -> ours
 Shapes = Mapping[str, tuple[int, ...]]
+
+
+def of_file(checkpoint: pathlib.Path, plain: Mapping[str, Any], beside: Mapping[str, Any]) -> config.EncodecConfig:
+    """The settings that a published file tells, or config.json beside it.
+
+    Args:
+      checkpoint: the file.
+      plain: its tensors, of `encodec_weights.plain`; their shapes are read.
+      beside: what else the file holds, of `checkpoint_files.read_wrapped`.
+
+    Raises:
+      UserError: nothing says what it is, or that contradicts the tensors.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in plain.items()}
+    text = beside.get("xp.cfg")
+    if isinstance(text, str):
+        return of_audiocraft(text, shapes, str(checkpoint))
+    path = pathlib.Path(buckets.fetched(checkpoint.parent / "config.json"))
+    if not path.is_file():
+        return of_shapes(shapes, str(checkpoint))
+    values = files.read_json(path)
+    values = values.get("audio_encoder", values)  # that of a MusicGen has the codec's as a part
+    config.require(
+        isinstance(values, dict) and values.get("model_type") == "encodec",
+        f"{path} is of no EnCodec: its model_type must be 'encodec'; pass the file of one, with its config.json beside "
+        "it",
+    )
+    return of_hugging_face(values, shapes, str(checkpoint))
 
 
 def of_shapes(shapes: Shapes, where: str) -> config.EncodecConfig:

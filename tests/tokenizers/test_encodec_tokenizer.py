@@ -10,10 +10,8 @@ from conftest import random_weights, tones
 
 from musicgen_jax import config
 from musicgen_jax.codes.layout import Stream
-from musicgen_jax.nn import modules
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.tokenizers.encodec import encodec, encodec_tokenizer, margins
-from musicgen_jax.tokenizers.vqvae import vqvae
 
 HOP, NUM_CODEBOOKS = 8, 3
 MODELS = {
@@ -30,7 +28,7 @@ def settings_of(name: str, **changes) -> config.EncodecConfig:
 
 def tokenizer_of(settings: config.EncodecConfig) -> encodec_tokenizer.EncodecTokenizer:
     """Random weights; the codebooks lie on the latents of some tones."""
-    functional = modules.Functional(lambda rngs: vqvae.VQVAE(settings, network=encodec.Encodec, rngs=rngs))
+    functional = encodec.functional(settings)
     params, buffers = random_weights(functional)
     module = functional.bind(params, buffers)
     network = module.tier("codes")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from musicgen_jax.config import require
 from musicgen_jax.evaluation.embeddings.embedding import Embedding
+from musicgen_jax.evaluation.embeddings.encodec import EncodecEncoder
 from musicgen_jax.evaluation.embeddings.log_mel_statistics import LogMelStatistics
 from musicgen_jax.evaluation.embeddings.musicnn import MusicNN
 from musicgen_jax.evaluation.embeddings.tokenizer_encoder import TokenizerEncoder
@@ -16,7 +17,7 @@ WITHOUT_WEIGHTS: dict[str, Callable[[Tokenizer], Embedding]] = {
     DEFAULT: lambda tokenizer: LogMelStatistics(),
     TokenizerEncoder.name: TokenizerEncoder,
 }
-OF_WEIGHTS: dict[str, Callable[[str], Embedding]] = {"vggish": VGGish, "musicnn": MusicNN}
+OF_WEIGHTS: dict[str, Callable[[str], Embedding]] = {"vggish": VGGish, "musicnn": MusicNN, "encodec": EncodecEncoder}
 
 
 def load(choices: Sequence[str], tokenizer: Tokenizer) -> list[Embedding]:

@@ -14,7 +14,6 @@ from musicgen_jax import config
 from musicgen_jax.config.codec import CODES
 from musicgen_jax.nn import modules
 from musicgen_jax.tokenizers.encodec import encodec
-from musicgen_jax.tokenizers.vqvae import vqvae
 
 BATCH_SIZE = 8  # chunks at a time
 _QUIETEST = 1e-8  # added to a loudness, which is divided by
@@ -44,7 +43,7 @@ class ChunkCodec:
 
     def __init__(self, settings: config.EncodecConfig, params: modules.Tree, buffers: modules.Tree):
         self.config, self.fingerprint = settings, modules.fingerprint(params, buffers)
-        self._functional = modules.Functional(lambda rngs: vqvae.VQVAE(settings, network=encodec.Encodec, rngs=rngs))
+        self._functional = encodec.functional(settings)
         self._weights = (params, buffers)
 
     def encode(self, audio: np.ndarray, num_codebooks: int | None = None) -> list[Chunk]:

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from musicgen_jax import config
+from musicgen_jax.nn import modules
 from musicgen_jax.quantizers import quantizer
 from musicgen_jax.tokenizers.codec import network
 from musicgen_jax.tokenizers.encodec import seanet
+from musicgen_jax.tokenizers.vqvae import vqvae
 
 
 class Encodec(network.Network):
@@ -18,3 +20,8 @@ class Encodec(network.Network):
         self.encoder = seanet.Encoder(settings, dtype=dtype, rngs=rngs)
         self.quantizer = quantizer.make(settings.quantizer, rngs=rngs)
         self.decoder = seanet.Decoder(settings, dtype=dtype, rngs=rngs)
+
+
+def functional(settings: config.EncodecConfig) -> modules.Functional:
+    """The codec alone as pure functions: a module with one tier, of its stream."""
+    return modules.Functional(lambda rngs: vqvae.VQVAE(settings, network=Encodec, rngs=rngs))

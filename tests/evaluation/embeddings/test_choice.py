@@ -14,7 +14,10 @@ def test_in_the_order_in_which_they_are_asked_for():
     ("choices", "message"),
     [
         ([], "names none"),
-        (["clap"], "embeddings=clap: choose from log-mel-statistics, tokenizer-encoder, vggish:PATH, musicnn:PATH"),
+        (
+            ["clap"],
+            "embeddings=clap: choose from log-mel-statistics, tokenizer-encoder, vggish:PATH, musicnn:PATH, enco",
+        ),
         (["musicnn"], "say where its weights are, musicnn:PATH"),
         (["log-mel-statistics:x"], "has no weights in a file"),
         (["log-mel-statistics", "log-mel-statistics"], "log-mel-statistics is there twice"),

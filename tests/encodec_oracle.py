@@ -2,7 +2,7 @@
 
 torch and transformers are needed for it alone. Run as a program,
 
-    python tests/conversion/encodec_oracle.py
+    python tests/encodec_oracle.py
 
 writes the golden file that `make test` compares with where they are not installed.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden" / "encodec.npz"
+GOLDEN = pathlib.Path(__file__).resolve().parents[0] / "golden" / "encodec.npz"
 TINY = {
     "sampling_rate": 4000,
     "num_filters": 4,
