@@ -3,8 +3,8 @@
     python -m benchmarks.finetuning --out=run/finetuning --recording=SONG.ogg
     python -m benchmarks.finetuning --out=run/finetuning --recording=SONG.ogg --ranks=2,8 --steps=200
 
-The model: a tokenizer of tones and a prior of its codes, both of scale tiny, trained on the embedded chorales by the
-commands of the README. The recording is cut into pieces of --seconds, of which `prepare_data` holds some out. Then the
+The model: a tokenizer of tones and a prior of its codes, both of scale tiny, trained on the embedded chorales or the
+recordings in --music. The recording is cut into pieces of --seconds, of which `prepare_data` holds some out. Then the
 model goes on, by `train_prior --init`: once whole, and once for each rank of --ranks. Prints one JSON line a run.
 `value` is nats a code of the held-out pieces behind the last step, and `before` the model's own; `parameters_bytes` is
 what of a checkpoint is the model's, `share` that beside the whole model's; `optimizer_bytes` are the optimizer's
@@ -34,16 +34,18 @@ RATE = 16000  # of the tokenizer
 STREAM = "residual"
 _OUT = cli.define_path("out", None, "Folder for data, models and runs.", required=True)
 _RECORDING = cli.define_path("recording", None, "The recording that the model learns.", required=True)
+_MUSIC = cli.define_path("music", "", "Folder of recordings that the model is trained on; by default the chorales.")
 _SECONDS = flags.DEFINE_float("seconds", 12.0, "Length of a piece of it.")
 _RANKS = flags.DEFINE_list("ranks", ["2", "8"], "Ranks of adapters.")
 _STEPS = flags.DEFINE_integer("steps", 100, "Training steps of each run.")
+_TOKENIZER_STEPS = flags.DEFINE_integer("tokenizer_steps", 400, "Training steps of the tokenizer.")
 _BASE_STEPS = flags.DEFINE_integer("base_steps", 300, "Training steps of the model.")
 
 
 def main() -> None:
     """Flags -> JSON lines."""
     ranks = flag_values.whole_numbers(_RANKS)
-    for flag in (_SECONDS, _STEPS, _BASE_STEPS):
+    for flag in (_SECONDS, _STEPS, _TOKENIZER_STEPS, _BASE_STEPS):
         flag_values.require_positive(flag)
     out = pathlib.Path(_OUT.value).resolve()
     cut(out / "pieces")  # first: it may be refused
@@ -58,12 +60,14 @@ def main() -> None:
 
 
 def make_base(out: pathlib.Path) -> None:
-    """The model that is to learn the recording, from the chorales."""
-    run("prepare_data", "--dataset=chorales", f"--sample_rate={RATE}", f"--out={out / 'chorales'}")
+    """The model that is to learn the recording, from other music."""
+    source = ["--dataset=recordings", f"--source={_MUSIC.value}"] if _MUSIC.value else ["--dataset=chorales"]
+    music, codes = out / "music", out / "music_codes"
+    run("prepare_data", *source, f"--sample_rate={RATE}", f"--out={music}")
     tones = f"--config={REPOSITORY / 'configs' / 'vqvae.py'}:scale=tiny,kind=tones"
-    run("train_vqvae", tones, f"--workdir={out / 'vqvae'}", f"--config.data.path={out / 'chorales'}")
-    codes = out / "chorale_codes"
-    run("extract_codes", f"--vqvae={out / 'vqvae'}", f"--data={out / 'chorales'}", f"--out={codes}")
+    steps = f"--config.training.num_steps={_TOKENIZER_STEPS.value}"
+    run("train_vqvae", tones, f"--workdir={out / 'vqvae'}", f"--config.data.path={music}", steps)
+    run("extract_codes", f"--vqvae={out / 'vqvae'}", f"--data={music}", f"--out={codes}")
     prior = f"--config={REPOSITORY / 'configs' / 'prior.py'}:tier={STREAM},scale=tiny"
     steps = f"--config.training.num_steps={_BASE_STEPS.value}"
     run("train_prior", prior, f"--workdir={out / 'base'}", f"--config.data.path={codes}", steps)
