@@ -73,10 +73,12 @@ class Whole:
             ffn_dim=settings.mlp_width,
             dropout=0.0,
         )
-        self.decoder, self.project = (
-            transformers.MusicgenForCausalLM(shape),
-            torch.nn.Linear(model.text_width, settings.width),
-        )
+        with torch.device("meta"):  # the tensors come below
+            self.decoder = transformers.MusicgenForCausalLM(shape)
+            self.project = torch.nn.Linear(model.text_width, settings.width)
+        positions = self.decoder.model.decoder.embed_positions  # computed, and in no file
+        del positions.weights
+        positions.weights = positions.get_embedding(shape.max_position_embeddings, settings.width)
         for prefix, module in {"decoder.": self.decoder, "enc_to_dec_proj.": self.project}.items():
             own = {
                 name.removeprefix(prefix): torch.from_numpy(one)

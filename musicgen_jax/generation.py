@@ -182,7 +182,7 @@ class MusicGenerator:
             followed = melodies.load(melody, self.sample_rate)
             self._melodies[followed.digest] = followed.classes
             said["melody"] = followed.digest
-        self._add_usual(said, models, bool(given))
+        self._add_usual(said, models, said["guide_by"] if given else ())
         if said.get("text") and any(model.config.text for model in models):
             self._read_texts()
         if start is not None and said["mode"] == "upsample":
@@ -197,13 +197,16 @@ class MusicGenerator:
             console.say(f"note: {note}")
         return request, start, scores
 
-    def _add_usual(self, said: dict[str, Any], models: Sequence[trained.TrainedPrior], guided: bool) -> None:
-        """Adds the options that suit these models where nothing is said of them; guidance where something guides."""
-        names = dict.fromkeys(name for model in models for name in model.usual_options)
-        for name in names:
-            own = {model.config.tier: model.usual_options.get(name) for model in models}
-            if name != "guidance" or guided:
-                said.setdefault(name, {tier: value for tier, value in own.items() if value is not None})
+    def _add_usual(self, said: dict[str, Any], models: Sequence[trained.TrainedPrior], guide_by: Sequence[str]) -> None:
+        """Adds the options that suit these models where nothing is said of them; guidance of those that know to do
+        without what guides."""
+        for name in dict.fromkeys(name for model in models for name in model.usual_options):
+            own = {model.config.tier: model.usual_options[name] for model in models if name in model.usual_options}
+            if name == "guidance":
+                free = [m.config.tier for m in models if guide_by and all(m.config.dropout_of(one) for one in guide_by)]
+                own = {tier: value for tier, value in own.items() if tier in free}
+            if own:
+                said.setdefault(name, own)
 
     def _read_texts(self) -> None:
         """Gives the priors what encodes texts, which is loaded when the first text is said."""
