@@ -1,6 +1,6 @@
-"""How much audio a second does a codec encode and decode, and how does torch compare?
+"""How much audio a second does the Descript Audio Codec encode and decode, and how does torch compare?
 
-    python -m benchmarks.codec --scale=44khz --seconds=1 --threads=2 --peer
+    python -m benchmarks.dac --scale=44khz --seconds=1 --threads=2 --peer
 
 Prints one JSON line each for encoding and decoding, with random weights, the same on both sides. The peer is the
 Descript Audio Codec of transformers, in a process of its own, on the same threads; it needs the extra `parity`. Both
@@ -51,9 +51,9 @@ def main() -> None:
     audio = _BATCH_SIZE.value * frames * model.hop_length / model.sample_rate
     for direction in programs:
         value, other = audio / seconds[direction], seconds.get(f"peer {direction}")
-        line = {"benchmark": f"codec {direction}", "value": value, "unit": "audio-s/s"}
+        line = {"benchmark": f"dac {direction}", "value": value, "unit": "audio-s/s"}
         line |= {"peer": audio / other, "ratio_to_peer": other / seconds[direction]} if other else {}
-        line |= {"codec": "dac", "scale": _SCALE.value, "audio_seconds": audio, "threads": _THREADS.value, **more}
+        line |= {"scale": _SCALE.value, "audio_seconds": audio, "threads": _THREADS.value, **more}
         print(json.dumps(line), flush=True)
 
 
