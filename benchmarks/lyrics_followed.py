@@ -42,7 +42,7 @@ from musicgen_jax.priors import loss
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 SAMPLE_RATE = 16000
 CONTEXT = 128  # frames of a training window, four seconds
-FITTED = 60  # training songs that a classifier learns from
+FITTED = 24  # songs of a split that a classifier learns from, or is tried on
 
 _OUT = cli.define_path("out", None, "Folder for the data and the models.", required=True)
 _TOKENIZER_STEPS = flags.DEFINE_integer("tokenizer_steps", 400, "Of the tokenizer's training.")
@@ -150,6 +150,7 @@ def _sung(generator: MusicGenerator, classifier: vowel_classifier.Classifier, au
         other = syllables.Song(song.notes, tuple(song.syllables[place] for place in order))
         for name, told in (("value", song), ("shuffled", other), ("untold", None)):
             said = {} if told is None else {"lyrics": told.lrc, "guidance": _GUIDANCE.value}
+            said["total_seconds"] = song.seconds
             sung = generator.generate(_SECONDS.value, num_samples=_NUM_SAMPLES.value, seed=number, **said)
             heard[name] += [_heard(one, song) for one in sung]
             if name == "shuffled":

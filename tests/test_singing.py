@@ -125,11 +125,12 @@ def test_a_diffusion_model_sings(tiny_tokenizer, tmp_path):
 
 
 @pytest.mark.slow
-def test_words_that_are_told_are_sung():
+@pytest.mark.parametrize(("aligned", "least"), [(True, 0.9), (False, 0.7)])
+def test_words_that_are_told_are_sung(aligned, least):
     """Songs of two windows that it has not seen: the vowels of its codes are those that it was told, and no others.
 
     Measured: 1.00 and 0.20; 0.88 and 0.20 where attention alone finds the words."""
-    model = dataclasses.replace(tiny_songs.MODEL, lyrics_aligned=True)
+    model = dataclasses.replace(tiny_songs.MODEL, lyrics_aligned=aligned)
     task, params = tiny_songs.trained(model, 150)
     prior = trained.TrainedPrior(model, task.functional, (params, {}), "")
     layout = tiny_layouts.of_vqvae(num_codes=model.num_codes)
@@ -143,4 +144,4 @@ def test_words_that_are_told_are_sung():
             codes = hierarchy.sample_codes(layout, {"top": prior}, asked)["top"][..., 0]
             heard[name].append((codes // tiny_songs.WAYS == song.vowels).mean())
     share = {name: np.mean(values) for name, values in heard.items()}
-    assert share["told"] > 0.9 and share["others"] < 0.35, share
+    assert share["told"] > least and share["others"] < 0.35, share

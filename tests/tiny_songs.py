@@ -1,6 +1,8 @@
 """Songs as codes that the words decide: the vowel of each syllable, sung in one of a few ways that chance decides."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -76,13 +78,21 @@ def batch(model: config.PriorConfig, step: int) -> dict[str, np.ndarray]:
     return tiny_runs.prior_batch(model, step) | told | {"codes": codes.astype(np.int32)}
 
 
-def trained(model: config.PriorConfig, num_steps: int) -> tuple[state.Task, dict]:
-    """(task, parameters) of a prior after so many steps, from the parameters that training begins with."""
-    task, mesh = tiny_runs.prior_task(model), meshes.single_device_mesh()
-    current, train_step = tiny_runs.start(task, config.TrainingConfig(num_steps=num_steps), mesh, OPTIMIZER)
+def fitted(
+    task: state.Task, settings: config.OptimizerConfig, num_steps: int, batch_of: Callable[[int], dict[str, np.ndarray]]
+) -> state.TrainState:
+    """The state after so many steps, from the parameters that training begins with."""
+    mesh = meshes.single_device_mesh()
+    current, train_step = tiny_runs.start(task, config.TrainingConfig(num_steps=num_steps), mesh, settings)
     first = jax.jit(task.functional.init)(jax.random.key(0))[0]
     placed = jax.tree.map(lambda old, new: jax.device_put(np.array(new), old.sharding), current.params, first)
     current = dataclasses.replace(current, params=placed)
     for step in range(num_steps):
-        current, _ = train_step(current, batch(model, step))
-    return task, current.params
+        current, _ = train_step(current, batch_of(step))
+    return current
+
+
+def trained(model: config.PriorConfig, num_steps: int) -> tuple[state.Task, dict]:
+    """(task, parameters) of a prior after so many steps on `batch`."""
+    task = tiny_runs.prior_task(model)
+    return task, fitted(task, OPTIMIZER, num_steps, functools.partial(batch, model)).params

@@ -16,7 +16,7 @@ from musicgen_jax.ddsp import synthesizer, timbres
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.scores.score import Score
 
-NUM_SONGS = 384
+NUM_SONGS = 96
 NOTES = 32  # of a song
 SECONDS = (0.3, 0.6)  # of a note
 MAX_WORD = 4  # syllables
