@@ -190,7 +190,9 @@ def test_a_second_of_held_out_audio(judge, tiny_tokenizer, write_samples, tmp_pa
 def test_a_tier_that_reconstructs_no_number_costs_itself_alone(judge, monkeypatch, tiny_tokenizer, tmp_path):
     decode = tiny_tokenizer.decode
     monkeypatch.setattr(
-        tiny_tokenizer, "decode", lambda codes, tier: decode(codes, tier) * (np.nan if tier == "top" else 1)
+        tiny_tokenizer,
+        "decode",
+        lambda codes, tier, seconds: decode(codes, tier, seconds) * (np.nan if tier == "top" else 1),
     )
     metrics = judge((), max_seconds=0.5)
     assert metrics["reconstruction"]["top"]["tracks"] == [] and metrics["codebook"]["top"]["usage"] > 0
