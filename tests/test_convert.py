@@ -5,6 +5,7 @@ import subprocess
 import command_line
 import numpy as np
 import pytest
+import tiny_encodec
 
 from musicgen_jax import config
 from musicgen_jax.conversion import checkpoint_files, hugging_face_names, jukebox_prior, native, weight_table
@@ -47,3 +48,20 @@ def test_a_wrong_file_is_one_line(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("error: no such file") and done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.long
+def test_an_encodec_of_few_codebooks_there_and_back(tmp_path):
+    pytest.importorskip("safetensors")
+    path = tiny_encodec.write(tmp_path / "published", "24khz")
+    source = ("--source=encodec", f"--out={tmp_path / 'native'}")
+    done = command_line.run("musicgen_jax.convert", *source, f"--checkpoint={path}", "--bandwidth=5.4")
+    assert done.returncode == 0, done.stderr
+    assert "CC-BY-NC" in done.stdout and "extract_codes" in done.stderr
+    again = tmp_path / "again" / "model.safetensors"
+    done = command_line.run("musicgen_jax.convert", *source, "--direction=export", f"--checkpoint={again}")
+    assert done.returncode == 0, done.stderr
+    assert sum(name.endswith(".embed") for name in checkpoint_files.read(again)) == 2
+    assert (again.parent / "config.json").is_file()
+    done = convert(f"--checkpoint={path}", f"--out={tmp_path / 'other'}", "--bandwidth=3")
+    assert done.returncode == 1 and "only files of EnCodec have bandwidths" in done.stderr

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import command_line
 import jax
 import numpy as np
 import pytest
@@ -78,3 +79,20 @@ def test_a_prior_of_its_codes(trained, tiny_audio_dataset, tmp_path):
     codes = hierarchy.sample_codes(tokenizer.layout, {"codes": prior}, request)["codes"]
     assert codes.shape == (2, 2 * CONTEXT, 3) and len(np.unique(codes, axis=0)) == 2
     assert tokenizer.decode(codes[0], "codes").shape == (2 * CONTEXT * HOP,)
+
+
+def test_the_command_trains_one_and_says_what_comes_next(tiny_audio_dataset, tmp_path):
+    model = {"sample_rate": 4000, "filters": 4, "strides": "(2, 4)", "quantizer.num_codes": 16}
+    done = command_line.run(
+        "musicgen_jax.train_vqvae",
+        "--config=configs/encodec.py:scale=tiny",
+        f"--workdir={tmp_path / 'vqvae'}",
+        f"--config.data.path={tiny_audio_dataset}",
+        *(f"--config.model.{name}={value}" for name, value in model.items()),
+        "--config.clip_samples=512",
+        "--config.data.batch_size=2",
+        "--config.training.num_steps=2",
+        "--config.optimizer.warmup_steps=1",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "extract_codes" in done.stderr and (tmp_path / "vqvae" / "reconstruction" / "codes.wav").is_file()
