@@ -43,6 +43,16 @@ VQVAE = [
     "--config.clip_samples=2048",
     *(f"--config.model.{tier}.{field}" for tier in ("top", "middle", "bottom") for field in ("width=8", "depth=1")),
 ]
+RESIDUAL = [
+    "--config=configs/vqvae.py:scale=tiny,kind=residual",
+    "--config.model.sample_rate=4000",
+    "--config.model.quantizer.num_codes=16",
+    "--config.model.quantizer.num_codebooks=2",
+    "--config.model.quantizer.code_width=8",
+    "--config.clip_samples=2560",
+    "--config.model.residual.width=8",
+    "--config.model.residual.depth=1",
+]
 PRIOR = [
     "--config=configs/prior.py:tier=middle,scale=tiny",
     "--config.model.context=32",
@@ -187,8 +197,8 @@ def test_vqvae_against_a_discriminator_by_data_statistics(tmp_path, tiny_audio_d
         "--config.loss.data_seconds=20.0",
         "--config.optimizer.name=adamw",  # Muon, above, takes thrice as long to compile and to load
     ]
-    expected = ["model/params/discriminator/scales", "model/buffers/balancers/top/norms", "trainer/opt_state/"]
-    check_resume("train_vqvae", [*VQVAE, *adversarial], tiny_audio_dataset, tmp_path, expected)
+    expected = ["model/params/discriminator/scales", "model/buffers/balancers/residual/norms", "trainer/opt_state/"]
+    check_resume("train_vqvae", [*RESIDUAL, *adversarial], tiny_audio_dataset, tmp_path, expected)
 
 
 @pytest.mark.slow
