@@ -71,7 +71,8 @@ setup(
     extras_require={
         # `prepare_data --transcribe`, with the network that `make transcriber` fetches.
         "transcribe": ["onnxruntime>=1.20,<2"],
-        "text": ["sentencepiece>=0.2,<0.3"],  # captions: the vocabulary of T5
+        # Captions: the vocabulary of T5, and the files in which its weights and MusicGen's are published.
+        "text": ["sentencepiece>=0.2,<0.3", "safetensors>=0.5,<1"],
         "beam": ["apache-beam>=2.70,<3"],  # `prepare_data --runner=direct`, dataflow, flink or spark
         "listen": ["starlette>=1.3.1,<2", "uvicorn>=0.30,<1"],  # `listen --serve`
         "demo": ["music21>=9.5"],
