@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,7 @@ Weights = tuple[modules.Tree, modules.Tree]
 # (module, how its matrices are kept) -> the (parameters, buffers) of a workdir, on one device.
 Restore = Callable[[modules.Functional, config.QuantizationConfig], Weights]
 _FLOAT = config.QuantizationConfig()
+_WRITERS = ("train_vqvae", "train_prior", "compress", "convert")  # verbs that write models
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,8 +218,8 @@ def read_run(workdir: str, *names: str) -> Any:
       UserError: the folder holds something else, or a value is out of range.
     """
     kinds = [KINDS[name] for name in names]
-    wanted = " or ".join(kind.name for kind in kinds)
-    verbs = " or ".join(dict.fromkeys(verb for kind in kinds for verb in kind.written_by.split(" or ")))
+    wanted = "a tokenizer" if names == TOKENIZERS else " or ".join(kind.name for kind in kinds)
+    verbs = kinds[0].written_by if len(kinds) == 1 else _verbs(kinds)
     path = pathlib.Path(workdir)
     if not path.is_dir():
         raise NotFoundError(f"no such folder: {workdir}; pass a folder that {verbs} wrote")
@@ -227,6 +229,12 @@ def read_run(workdir: str, *names: str) -> Any:
     run = config.read_json(path / "config.json", (found or kinds[0]).config)
     run.model.validate()
     return run
+
+
+def _verbs(kinds: list[Kind]) -> str:
+    """Which commands write folders of these kinds, without their flags."""
+    words = [word for kind in kinds for word in re.findall(r"\w+", kind.written_by)]
+    return " or ".join(dict.fromkeys(word for word in words if word in _WRITERS))
 
 
 def keep_windows(workdir: str, run: config.PriorTraining) -> None:

@@ -32,13 +32,13 @@ def workdirs(tiny_tokenizer, tmp_path):
         (
             "top",
             pretrained.load_vqvae,
-            "top holds a prior, not a three-tier tokenizer or a residual tokenizer: pass a folder that train_vqvae or",
+            "top holds a prior, not a tokenizer: pass a folder that train_vqvae or convert wrote",
         ),
-        ("middle", pretrained.load_vqvae, "middle holds a diffusion model, not a three-tier tokenizer"),
+        ("middle", pretrained.load_vqvae, "middle holds a diffusion model, not a tokenizer"),
         (
             "vqvae",
             pretrained.load_prior,
-            "vqvae holds a three-tier tokenizer, not a prior: pass a folder that train_prior",
+            "vqvae holds a three-tier tokenizer, not a prior or a MusicGen prior: pass a folder that train_prior or",
         ),
         ("vqvae", pretrained.load_jukebox_prior, "vqvae holds a three-tier tokenizer, not a published prior"),
         ("top", pretrained.load_jukebox_prior, "top holds a prior, not a published prior"),
@@ -105,11 +105,12 @@ def test_a_tpu_keeps_them(workdirs, monkeypatch):
     assert pretrained.load_prior(str(workdirs / "top")).config.transformer.attention == "pallas"
 
 
+# What a folder holds -> its config, what loads such a folder, and what that says it wants.
 KINDS = {
-    "a three-tier tokenizer or a residual tokenizer": (config.VQVAETraining(), pretrained.load_vqvae),
-    "a prior": (config.PriorTraining(), pretrained.load_prior),
-    "a diffusion model": (config.DiffusionTraining(), pretrained.load_diffusion),
-    "a published prior": (config.JukeboxPriorConfig(), pretrained.load_jukebox_prior),
+    "a three-tier tokenizer": (config.VQVAETraining(), pretrained.load_vqvae, "a tokenizer"),
+    "a prior": (config.PriorTraining(), pretrained.load_prior, "a prior or a MusicGen prior"),
+    "a diffusion model": (config.DiffusionTraining(), pretrained.load_diffusion, "a diffusion model"),
+    "a published prior": (config.JukeboxPriorConfig(), pretrained.load_jukebox_prior, "a published prior"),
 }
 
 
@@ -117,10 +118,10 @@ KINDS = {
 @pytest.mark.parametrize("found", KINDS)
 def test_a_model_of_another_kind(tmp_path, wanted, found):
     config.write_json(tmp_path / "config.json", KINDS[found][0])
+    _, load, name = KINDS[wanted]
     if wanted != found:
-        there = found.removesuffix(" or a residual tokenizer")
-        with pytest.raises(UserError, match=rf"{tmp_path} holds {there}, not {wanted}: pass a folder that "):
-            KINDS[wanted][1](str(tmp_path))
+        with pytest.raises(UserError, match=rf"{tmp_path} holds {found}, not {name}: pass a folder that "):
+            load(str(tmp_path))
 
 
 def test_a_prior_of_another_tier(tmp_path):
