@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-GOLDEN = pathlib.Path(__file__).resolve().parents[0] / "golden" / "encodec.npz"
+GOLDEN = pathlib.Path(__file__).resolve().parent / "golden" / "encodec.npz"
 TINY = {
     "sampling_rate": 4000,
     "num_filters": 4,
