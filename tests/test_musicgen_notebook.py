@@ -29,8 +29,5 @@ def test_it_runs_from_top_to_bottom(tmp_path, tones_folder, monkeypatch):
     run = elsewhere / "run"
     samples = json.loads((run / "samples" / "samples.json").read_text())["samples"]
     assert [one["text"] for one in samples] == PROMPTS
-    model, adapters = (
-        sum(file.stat().st_size for file in (run / name / "checkpoints").rglob("*") if file.is_file())
-        for name in ("model/codes", "tuned")
-    )
-    assert adapters > 0 and json.loads((run / "tuned" / "config.json").read_text())["lora"]["rank"] == 16
+    assert json.loads((run / "tuned" / "config.json").read_text())["lora"]["rank"] == 16
+    assert list((run / "tuned" / "checkpoints").iterdir())
