@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import pathlib
+import shlex
 import re
 import shutil
 import types
@@ -311,8 +312,8 @@ def test_a_folder_goes_on_as_it_began(base, own_codes, tmp_path):
 
 
 def test_documented_commands_exist():
-    text = (command_line.REPOSITORY / "docs" / "finetuning.md").read_text()
-    commands = [line.split()[1:] for line in text.splitlines() if line.startswith("    musicgen-jax ")]
+    text = (command_line.REPOSITORY / "docs" / "finetuning.md").read_text().replace("\\\n", "")
+    commands = [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("    musicgen-jax ")]
     assert {words[0] for words in commands} == {"prepare_data", "extract_codes", "train_prior", "sample", "compress"}
     for verb, *arguments in commands:
         documented_commands.check(verb, arguments)
