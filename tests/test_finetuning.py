@@ -4,8 +4,8 @@ import dataclasses
 import functools
 import json
 import pathlib
-import shlex
 import re
+import shlex
 import shutil
 import types
 from collections.abc import Sequence
