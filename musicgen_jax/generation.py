@@ -77,7 +77,7 @@ class MusicGenerator:
         Args:
           seconds: of the result, prompt included, rounded up to a whole code of the coarsest stream; by default the
             score's length, or 8, or with mode "upsample" the prompt's own.
-          num_samples: how many, made together; None is one, or one for each of several texts.
+          num_samples: how many, made together; None is one, or one for each of several texts or seeds.
           show_progress: bars with the time left, on stderr.
           **said: the other options below. Equal ones give equal music. A prompt may be a recording, a file of codes,
             the codes.npz of former samples, a MIDI file that the synthesizer plays, or a waveform at `sample_rate`:
@@ -90,8 +90,8 @@ class MusicGenerator:
             from anything but notes.
 
         Returns:
-          float32 [S], or [num_samples, S] where `num_samples` or several texts are given; of priors of two channels
-          [S, 2] and [num_samples, S, 2].
+          float32 [S], or [num_samples, S] where `num_samples`, several texts or several seeds are given; of priors of
+          two channels [S, 2] and [num_samples, S, 2].
 
         Raises:
           NotFoundError: there is no such prompt.
@@ -314,10 +314,10 @@ def _find(directory: Path | None, workdirs: Mapping[str, Path]) -> tuple[Tokeniz
 
 
 def _number(num_samples: int | None, said: Mapping[str, Any]) -> int | None:
-    """How many samples where nothing is said: one, or one for each of several texts."""
-    texts = said.get("text")
-    several = isinstance(texts, list | tuple | np.ndarray) and len(texts) > 1
-    return len(texts) if num_samples is None and several else num_samples
+    """How many samples where nothing is said: one, or one for each of several texts or seeds."""
+    lists = [one for one in (said.get("text"), said.get("seeds")) if isinstance(one, list | tuple | np.ndarray)]
+    number = max(map(len, lists), default=0)
+    return number if num_samples is None and number > 1 else num_samples
 
 
 def _text_encoder(directory: Path | None, given: Path | None) -> str:

@@ -114,8 +114,9 @@ def _sample() -> None:
     generator = generation.load(**models)
     for name in (option.name for option in options.OPTIONS if option.type == "names" and option.name in said):
         said[name] = [one for text in said[name] for one in labels.split(text, generator.genres)]
-    if len(said["text"]) > 1 and not flags.FLAGS["num_samples"].present:
-        said["num_samples"] = len(said["text"])
+    number = max(len(said["text"]), len(said["seeds"]))
+    if number > 1 and not flags.FLAGS["num_samples"].present:
+        said["num_samples"] = number
     generator.write(_OUT.value, **said)
     judged = ("vqvae", *(name for name, prior in generator.priors.items() if prior.scores_codes))
     closing.after_sample(_OUT.value, {name: generator.models[name] for name in judged})

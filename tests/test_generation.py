@@ -87,6 +87,7 @@ def test_shapes(generator):
     assert several.shape == (2, 16 * 128)
     np.testing.assert_array_equal(several[0], audio)
     assert np.any(generator.generate(0.5, seed=2) != audio)
+    np.testing.assert_array_equal(generator.generate(0.5, seeds=[2, 1])[1], audio)
     assert np.any(generator.generate(0.5, seed=1, genre="organ") != audio)
     assert np.any(generator.generate(0.5, seed=1, temperature={"middle": 0.3}) != audio)
 
@@ -150,12 +151,14 @@ def test_continue_primed_and_upsample(generator, tiny_tokenizer):
         ({"genre": "kazoo"}, "unknown genre; the prior was trained with unknown, oboe, organ"),
         ({"num_samples": 0}, "num_samples=0"),
         ({"steps": 0}, "steps=0 goes with sampler=diffusion"),
-        ({"tempo": 120}, "tempo: no such option; .*there are seconds, num_samples, seed, mode, prompt"),
+        ({"tempo": 120}, "tempo: no such option; .*there are seconds, num_samples, seed, seeds, mode, prompt"),
         ({"genres": ["oboe"]}, r"genres: no such option; did you mean genre\?; there are seconds, num_samples"),
         ({"num_samples": 40, "parallel_windows": True}, "batch_size=120 or more, or leave out parallel_windows"),
         ({"temperature": {"bottom": 1.0}}, "temperature has a value for bottom"),
         ({"seconds": "8"}, "seconds='8': must be a number"),
         ({"seed": 1.5}, r"seed=1\.5: must be a whole number"),
+        ({"seeds": 1}, "seeds=1: must be a list of whole numbers"),
+        ({"seeds": [1, -1]}, r"`?seeds`?=\(1, -1\): each must be from 0 to"),
         ({"seed": 10**30}, "seed=10+: must be from 0 to 4294967295"),
         ({"seconds": 10**400}, "seconds=inf: must be greater than 0, and at most 100000"),
         ({"temperature": "warm"}, "temperature='warm': must be a number, a pair"),

@@ -21,6 +21,8 @@ def define() -> None:
             cli.define_path(name, None, text)
         elif option.type in ("names", "texts", "labels"):
             flags.DEFINE_multi_string(name, None if default is None else list(default), text)
+        elif option.type == "wholes":
+            flags.DEFINE_list(name, list(default), text)
         elif option.type == "by_stream":
             flags.DEFINE_string(name, None if default is None else str(default), text)
         else:
@@ -53,5 +55,5 @@ def _value(option: Option, value: Any) -> Any:
         if buckets.is_url(value):
             value = str(buckets.fetch(buckets.local_path(value, option.name)))
         files.require_file(files.local_path(value, option.name), "text file")
-    parse = {"by_stream": option.parse, "labels": option.parse_labels}.get(option.type)
+    parse = {"by_stream": option.parse, "labels": option.parse_labels, "wholes": option.parse_wholes}.get(option.type)
     return parse(value) if parse else value

@@ -36,6 +36,13 @@ def whole(name: str, value: Any) -> int:
     raise UserError(f"{name}={_shown(value)}: must be a whole number")
 
 
+def wholes(name: str, value: Any) -> tuple[int, ...]:
+    """Ints of a list, tuple or array of whole numbers. Raises UserError for anything else."""
+    if not isinstance(value, list | tuple) and getattr(value, "ndim", 0) != 1:
+        raise UserError(f"{name}={_shown(value)}: must be a list of whole numbers")
+    return tuple(whole(name, one) for one in value)
+
+
 def truth(name: str, value: Any) -> bool:
     """A bool of Python, NumPy or JAX. Raises UserError for anything else, 0 and 1 included."""
     value = _scalar(value)
@@ -131,6 +138,7 @@ def _shown(value: Any) -> str:
 CHECKS = {
     "number": number,
     "whole": whole,
+    "wholes": wholes,
     "truth": truth,
     "text": text,
     "names": texts,

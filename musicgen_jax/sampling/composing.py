@@ -17,7 +17,6 @@ from musicgen_jax.sampling import journals, options, requests, sampler_settings,
 from musicgen_jax.scores import performance_events
 from musicgen_jax.scores.grid import CELLS
 from musicgen_jax.scores.score import Score
-from musicgen_jax.training import rng
 
 MARGIN = 1.25  # by which a performance gets longer in tokens, where it is shorter than asked in seconds
 MAX_BEGINNINGS = 20  # that are drawn for a piece; a composer that has learned so little may begin as it will
@@ -133,11 +132,8 @@ def _on_a_grid(
         math.ceil(round(seconds / quarter * CELLS, 6)) for seconds in (request.seconds, request.total_seconds)
     )
     begin = np.zeros((0, 4), np.int32) if prime is None else meter.positions(prime, len(known) // model.voices)
-    plan_key = rng.key(request.seed, "sample/meter")
-    plans = np.stack([
-        meter.planned(model, whole, begin, _generator(jax.random.fold_in(plan_key, sample)))
-        for sample in range(request.num_samples)
-    ])  # fmt: skip
+    keys = request.keys("sample/meter")
+    plans = np.stack([meter.planned(model, whole, begin, _generator(key)) for key in keys])
 
     def beside(rows: np.ndarray, start: np.ndarray) -> dict[str, np.ndarray]:
         steps = start[:, None] // model.voices + np.arange(model.context // model.voices)
@@ -240,8 +236,7 @@ def _beginnings(composer: trained.TrainedPrior, request: requests.Request, besid
     codes = np.zeros((request.num_samples, tokens.num_first, 1), np.int32)
     missing = np.full(request.num_samples, True)
     for attempt in range(MAX_BEGINNINGS):
-        seed = np.random.default_rng([request.seed, attempt]).integers(config.MAX_SEED)
-        other = dataclasses.replace(request, seed=int(seed)) if attempt else request
+        other = request.reseeded(attempt) if attempt else request
         sampler = tier_sampler.TierSampler(composer, other, codes[:, :0], tokens.num_first, beside=beside)
         sampler.advance(None)
         codes[missing] = sampler.codes[missing]

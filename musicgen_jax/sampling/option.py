@@ -15,6 +15,7 @@ ByStream = Value | Mapping[str, Value]
 TYPES = {
     "number": "a number",
     "whole": "a whole number",
+    "wholes": "whole numbers; on the command line NUMBER,NUMBER",
     "truth": "True or False; on the command line the flag alone",
     "text": "text",
     "names": "a name or several; on the command line NAME,NAME or the flag again",
@@ -115,6 +116,12 @@ class Option:
         fits = all(streams) and len(set(streams)) == len(streams)
         config.require(fits, f"`{name}`={text}: name each stream once: `{name}`=top:1,bottom:1")
         return {stream: self._parse(text, value) for stream, _, value in pairs}
+
+    def parse_wholes(self, texts: Iterable[str]) -> tuple[int, ...]:
+        """Whole numbers of their texts. Raises UserError for a text of another kind."""
+        wrong = [text for text in texts if not text.strip().isdecimal()]
+        config.require(not wrong, f"`{self.name}`={','.join(wrong)}: write whole numbers: `{self.name}`=7,8")
+        return tuple(int(text) for text in texts)
 
     def parse_labels(self, texts: Iterable[str]) -> dict[str, list[str]]:
         """Label -> its values, of texts such as "pitch:60,family:flute"; one with a comma in it stands in quotes.

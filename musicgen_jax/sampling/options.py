@@ -48,6 +48,14 @@ OPTIONS = (
         rule=f"must be from 0 to {2**32 - 1}",
     ),
     Option(
+        "seeds",
+        "wholes",
+        (),
+        "A seed for each sample, taken by turns: each is then what it would be alone, as the first of its `seed`.",
+        fits=lambda seeds: all(0 <= seed < 2**32 for seed in seeds),
+        rule=f"each must be from 0 to {2**32 - 1}",
+    ),
+    Option(
         "mode",
         "text",
         "ancestral",

@@ -90,7 +90,7 @@ def _sample(
     samples = []
     for index, sample in enumerate(codes[finest]):
         name, audio = f"{index:03d}.wav", tokenizer.decode(sample, finest)
-        about = {"seed": request.seed, "index": index, **request.told_of(index)}
+        about = {"seed": request.seed_of(index), "index": index, **request.told_of(index)}
         rate, played = tokenizer.layout.sample_rate, None if written is None else written.of(index)
         samples.append(write_sample(folder, name, audio, rate, aside=journal.folder, score=played) | about)
         if played is not None:

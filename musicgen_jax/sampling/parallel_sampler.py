@@ -9,7 +9,6 @@ from musicgen_jax.data import labels
 from musicgen_jax.priors import trained
 from musicgen_jax.runtime import progress_report
 from musicgen_jax.sampling import journals, performed, requests
-from musicgen_jax.training import rng
 
 
 class ParallelSampler:
@@ -82,10 +81,9 @@ class ParallelSampler:
             scores=self._scores,
             lyrics=request.words_of(0).sung(),
         )
-        tier_key = rng.key(request.seed, f"sample/{model.tier}")
         return self._model.sample_codes(
             tracks,
-            jax.vmap(jax.random.fold_in, in_axes=(None, 0))(tier_key, np.arange(num_samples)),
+            request.keys(f"sample/{model.tier}"),
             request.settings.arrays(model.tier, places, num_codes),
             request.num_steps(self._model.distilled_steps),
             batch_size=request.num_together(True),

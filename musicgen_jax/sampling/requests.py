@@ -6,10 +6,14 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import jax
+import numpy as np
+
 from musicgen_jax import config
 from musicgen_jax.codes.layout import Layout
 from musicgen_jax.priors import trained
 from musicgen_jax.sampling import options, performed, prompts, sampler_settings
+from musicgen_jax.training import rng
 
 DEFAULT_STEPS = 8
 DEFAULT_BATCH_SIZE, DEFAULT_PARALLEL_BATCH_SIZE = 8, 32  # windows at a time; of those that run side by side, a device
@@ -42,6 +46,29 @@ class Request(_Fields):
     def hop_fraction_of(self, tier: str) -> float:
         """How far the windows of a stream move on, as a share of its context."""
         return options.of_stream(self.hop_fraction, tier, Request().hop_fraction)
+
+    def seed_of(self, sample: int) -> int:
+        """Seed of sample number `sample`."""
+        return self.seeds[sample % len(self.seeds)] if self.seeds else self.seed
+
+    def keys(self, purpose: str) -> jax.Array:
+        """What a `purpose` draws its random numbers with, by sample: keys [N].
+
+        Of `seeds`, each sample's is that of the first sample of its seed.
+        """
+        numbers = np.arange(self.num_samples)
+        if not self.seeds:
+            return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(rng.key(self.seed, purpose), numbers)
+        keys = jax.numpy.stack([rng.key(self.seed_of(sample), purpose) for sample in numbers])
+        return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, 0)
+
+    def reseeded(self, attempt: int) -> "Request":
+        """The same with other seeds, those of an attempt."""
+
+        def other(seed: int) -> int:
+            return int(np.random.default_rng([seed, attempt]).integers(config.MAX_SEED))
+
+        return dataclasses.replace(self, seed=other(self.seed), seeds=tuple(map(other, self.seeds)))
 
     def num_steps(self, distilled_steps: int) -> int:
         """Parallel steps for a window of a diffusion model that was distilled for `distilled_steps`; 0: for any."""

@@ -75,7 +75,7 @@ def _write(
             file.write(midi.to_bytes(score))
         voice = next((one for one in timbres.ALL if one.name == (timbre or genre)), timbres.ALL[0])
         audio = synthesizer.render_score(score.clipped(request.seconds), voice, SAMPLE_RATE, request.seconds)
-        about = {"score": f"{name}.mid", "seed": request.seed, "index": index, **request.told_of(index)}
+        about = {"score": f"{name}.mid", "seed": request.seed_of(index), "index": index, **request.told_of(index)}
         if score.syllables:
             about |= {"syllables": len(score.syllables), "melody_notes": len(score.of_part(0))}
         samples.append(output.write_sample(folder, f"{name}.wav", audio, SAMPLE_RATE, aside, score) | about)

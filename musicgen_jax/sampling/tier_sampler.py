@@ -10,7 +10,6 @@ from musicgen_jax.priors import trained
 from musicgen_jax.runtime import progress_report
 from musicgen_jax.sampling import decode, journals, performed, requests, windows
 from musicgen_jax.sharding import meshes
-from musicgen_jax.training import rng
 
 Job = tuple[int, windows.Window]  # number of the sample, and which stretch of it
 # (rows int [B], which samples; start int32 [B], where their windows begin) -> arrays [B, ...] of these windows.
@@ -70,8 +69,7 @@ class TierSampler:
             self._sharding = meshes.batch_sharding(mesh)
             self._weights = jax.device_put(prior.weights, jax.sharding.NamedSharding(mesh, jax.P()))
         self._sample_window = decode.make_sample_window(prior.functional, request.cache_dtype, request.guide_by)
-        tier_key = rng.key(request.seed, f"sample/{model.tier}")
-        self._keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(tier_key, np.arange(request.num_samples))
+        self._keys = request.keys(f"sample/{model.tier}")
         self._progress: progress_report.Progress | None = None
         self._show_progress = show_progress
 
