@@ -20,7 +20,8 @@ RECORD_BYTES = 400  # of a record beside its arrays: name, labels and place, and
 SHARD_RECORDS, SHARD_BYTES = 512, 2**16  # records of a file; to a multiple of which it is filled up
 TRACK_BYTES = 1000  # of a track in manifest.jsonl and tracks.jsonl, and in memory as a row of them
 NOTES_PER_SECOND, NOTE_BYTES = 8.0, 20  # of a score: dense piano music; five float32
-PREPARER_BYTES, WORKER_BYTES = 310e6, 220e6  # prepare_data's process, and each that decodes for it
+# prepare_data's process, 226 to 310 MB by the releases of the libraries, and each that decodes for it
+PREPARER_BYTES, WORKER_BYTES = 265e6, 220e6
 SPLITS = 3
 TRAINER_BYTES = 1.8e9  # a process of JAX, its compiler and the step of a tiny model among it, as measured on a CPU
 READER_BYTES = 150e6  # a worker of Grain's

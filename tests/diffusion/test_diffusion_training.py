@@ -68,7 +68,7 @@ def test_the_config_says_which_kind_it_is(workdirs):
 
 def test_each_loader_refuses_the_other_kind(workdirs):
     with pytest.raises(
-        ValueError, match=r"holds a diffusion model.*pass a folder that train_prior, with configs/prior.py"
+        ValueError, match=r"holds a diffusion model.*not a prior or a MusicGen prior: pass a folder that train_prior"
     ):
         pretrained.load_prior(workdirs["diffusion"], "middle")
     with pytest.raises(ValueError, match=r"not a diffusion model.*compress --method=distill"):
