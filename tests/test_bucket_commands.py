@@ -206,22 +206,23 @@ def test_the_page_lists_every_path_flag():
 def test_the_whole_pipeline_in_a_bucket(bucket, tones_folder, tmp_path, monkeypatch):
     """The demo's script, whose folder is in the bucket; then training goes on on another machine."""
     put(bucket, tones_folder, "songs")
-    done = test_pipeline.run_demo(f"{URL}/demo", "--dataset=recordings", f"--source={URL}/songs")
+    done = test_pipeline.run_demo(f"{URL}/demo", "--dataset=recordings", f"--source={URL}/songs", recipe="tones")
     assert done.returncode == 0, done.stderr[-3000:]
     for name in (
         "vqvae/checkpoints/6/commit_success.txt",
-        "top/metrics.jsonl",
+        "residual/metrics.jsonl",
         "codes/tracks.jsonl",
         "samples/000.wav",
     ):
         assert bucket.exists(f"bucket/demo/{name}")
     assert bucket.exists("bucket/demo/report/report.html")
     assert json.loads(bucket.cat("bucket/demo/vqvae/config.json"))["data"]["path"] == f"{URL}/demo/audio"
-    assert json.loads(bucket.cat("bucket/demo/samples/samples.json"))["models"]["top"] == f"{URL}/demo/top"
-    flags = ["--config=configs/prior.py:tier=top,scale=tiny", "--config.data.batch_size=2", f"--workdir={URL}/demo/top"]
+    assert json.loads(bucket.cat("bucket/demo/samples/samples.json"))["models"]["residual"] == f"{URL}/demo/residual"
+    flags = ["--config=configs/prior.py:tier=residual,scale=tiny", "--config.data.batch_size=2"]
+    flags.append(f"--workdir={URL}/demo/residual")
     more = succeeded(
         tmp_path, "train_prior", *flags, f"--config.data.path={URL}/demo/codes", "--config.training.num_steps=8"
     )
     assert "resuming from step 6" in more.stderr
-    steps = [json.loads(line)["step"] for line in bucket.cat("bucket/demo/top/metrics.jsonl").splitlines()]
+    steps = [json.loads(line)["step"] for line in bucket.cat("bucket/demo/residual/metrics.jsonl").splitlines()]
     assert max(steps) == 8 and np.all(np.diff(steps) >= 0)
