@@ -20,7 +20,7 @@ def test_it_runs_from_top_to_bottom(tmp_path, tones_folder, monkeypatch):
     notebook = notebooks.read(NAME)
     notebooks.replace(notebook, "repository", f'repository_url = "{notebooks.git_repository(tmp_path / "origin")}"')
     parameters = f'checkpoint, out = "published", "run"\nprompts, seconds = {PROMPTS}, 1\n'
-    parameters += f'recordings, steps = "{tones_folder}", 6'
+    parameters += f'recordings, steps, rank = "{tones_folder}", 6, 4'
     notebooks.replace(notebook, "parameters", parameters)
     notebooks.execute(notebook, elsewhere, environment, monkeypatch)
     assert notebooks.count_players(notebook) == 2 + 1 + 2
@@ -29,5 +29,5 @@ def test_it_runs_from_top_to_bottom(tmp_path, tones_folder, monkeypatch):
     run = elsewhere / "run"
     samples = json.loads((run / "samples" / "samples.json").read_text())["samples"]
     assert [one["text"] for one in samples] == PROMPTS
-    assert json.loads((run / "tuned" / "config.json").read_text())["lora"]["rank"] == 16
+    assert json.loads((run / "tuned" / "config.json").read_text())["lora"]["rank"] == 4
     assert list((run / "tuned" / "checkpoints").iterdir())

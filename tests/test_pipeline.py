@@ -107,7 +107,7 @@ def test_run_again_goes_on_where_it_was(demo: pathlib.Path, tones_folder: pathli
         ("sample", ["--genre=polka"], "unknown genre; the prior was trained with {genres}"),
         ("sample", ["--vqvae=nowhere"], "no such folder: nowhere"),
         ("sample", ["--top={demo}/middle"], "holds a prior of the middle tier where one of the top tier is wanted"),
-        ("sample", ["--vqvae={demo}/top"], "holds a prior, not a three-tier tokenizer"),
+        ("sample", ["--vqvae={demo}/top"], "holds a prior, not a tokenizer"),
         ("evaluate", ["--samples={demo}/audio"], "no samples.json"),
         ("evaluate", ["--data={demo}/codes"], "holds no audio"),
         ("evaluate", ["--vqvae=nowhere"], "no such folder: nowhere"),
