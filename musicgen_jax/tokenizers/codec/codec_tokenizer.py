@@ -1,5 +1,6 @@
 """A trained codec as a tokenizer: one stream, `codes`, walked over in windows that its margins tell."""
 
+import abc
 import functools
 from collections.abc import Iterator
 from typing import Any
@@ -33,13 +34,13 @@ class CodecTokenizer(Tokenizer):
         self._weights = (params, buffers)  # arguments of what is compiled: else they would be part of the program
         self.layout = layout_of(codec, modules.fingerprint(params, buffers))
 
+    @abc.abstractmethod
     def encoder_margin(self) -> chunked.Margin:
         """How many samples before and after the samples of a frame decide its codes; whole frames."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def decoder_margin(self) -> chunked.Margin:
         """How many samples before and after a sample have codes that it depends on; whole frames."""
-        raise NotImplementedError
 
     def codebooks(self) -> dict[str, np.ndarray]:
         return {CODES: np.asarray(self._network(self._weights).quantizer.codebook())}
