@@ -1,7 +1,5 @@
 """A Descript audio codec through the rooms: trained against its discriminators, extracted, modelled and sampled."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
@@ -12,10 +10,8 @@ from conftest import SAMPLE_RATE, tones
 
 from musicgen_jax import config, kinds
 from musicgen_jax.audio import spectral_losses
-from musicgen_jax.codes import code_dataset
 from musicgen_jax.sampling import hierarchy, requests
 from musicgen_jax.sharding import meshes
-from musicgen_jax.tokenizers import extraction
 from musicgen_jax.tokenizers.adversarial import adversarial
 from musicgen_jax.tokenizers.dac import dac, dac_tokenizer
 
@@ -90,10 +86,8 @@ def test_training_lowers_the_loss_and_the_codec_sounds_more_like_what_it_hears(t
 
 @pytest.fixture(scope="module")
 def prior(trained, tiny_audio_dataset, tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("dac") / "codes")
-    extraction.extract(trained[1], tiny_audio_dataset, folder, window_seconds=2.0)
-    model = dataclasses.replace(tiny_priors.model_config(context=CONTEXT, num_layers=1), tier="codes")
-    return tiny_priors.trained_prior(code_dataset.resolve(model, folder), folder)
+    folder = tmp_path_factory.mktemp("dac") / "codes"
+    return tiny_priors.of_codes(trained[1], tiny_audio_dataset, folder, CONTEXT)
 
 
 def test_a_prior_on_its_codes_is_sampled_and_heard(trained, prior):

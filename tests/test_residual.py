@@ -1,7 +1,5 @@
 """A stream of several codebooks through the rooms: trained, extracted, modelled with delay, sampled and judged."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +14,6 @@ from musicgen_jax.evaluation import prior_likelihood
 from musicgen_jax.priors import loss
 from musicgen_jax.sampling import hierarchy, prompts, requests, sampler_settings
 from musicgen_jax.sharding import meshes
-from musicgen_jax.tokenizers import extraction
 from musicgen_jax.tokenizers.vqvae import vqvae_tokenizer
 
 pytestmark = pytest.mark.long
@@ -63,10 +60,8 @@ def test_training_lowers_the_loss_and_uses_every_codebook(trained):
 
 @pytest.fixture(scope="module")
 def prior(trained, tiny_audio_dataset, tmp_path_factory):
-    folder = str(tmp_path_factory.mktemp("residual") / "codes")
-    extraction.extract(trained[0], tiny_audio_dataset, folder, window_seconds=2.0)
-    model = dataclasses.replace(tiny_priors.model_config(context=CONTEXT, num_layers=1), tier="residual")
-    return tiny_priors.trained_prior(code_dataset.resolve(model, folder), folder)
+    folder = tmp_path_factory.mktemp("residual") / "codes"
+    return tiny_priors.of_codes(trained[0], tiny_audio_dataset, folder, CONTEXT)
 
 
 def test_the_codes_say_what_they_are(trained, prior):

@@ -1,5 +1,7 @@
 """Priors small enough for a test, with weights large enough that every part of them matters."""
 
+import dataclasses
+import pathlib
 from typing import Any
 
 import jax
@@ -8,7 +10,10 @@ import numpy as np
 import tiny_layouts
 
 from musicgen_jax import config, kinds
+from musicgen_jax.codes import code_dataset
 from musicgen_jax.priors import trained
+from musicgen_jax.tokenizers import extraction
+from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
 CONTEXT = 12
 NUM_CODES = 11
@@ -47,6 +52,15 @@ def trained_prior(model: config.PriorConfig, codes_path: str = "", seed: int = 0
     rng = np.random.default_rng(seed)
     weights = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(scale=0.35, size=leaf.shape), leaf.dtype), shapes)
     return trained.TrainedPrior(model, functional, attentive(weights), codes_path)
+
+
+def of_codes(tokenizer: Tokenizer, audio: str, folder: pathlib.Path, context: int) -> trained.TrainedPrior:
+    """A prior of one layer, with random weights, of the first stream of the codes that a tokenizer makes of a prepared
+    data set; they are written to `folder`."""
+    extraction.extract(tokenizer, audio, str(folder), window_seconds=2.0)
+    model = model_config(context=context, num_layers=1)
+    model = dataclasses.replace(model, tier=tokenizer.layout.names[0])
+    return trained_prior(code_dataset.resolve(model, str(folder)), str(folder))
 
 
 def attentive(weights: tuple) -> tuple:

@@ -1,6 +1,7 @@
 """What the models over the codes of one tier share: embeddings, conditioning, blocks, prediction."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -68,7 +69,7 @@ class CodeModel(nnx.Module):
         # Stands where no code is known: before the first codes of a prior, at the masked codes of a denoiser. For each
         # of Q codebooks a share of it, or a vector of its own.
         rows = (model.num_codebooks,) if model.absent_by_codebook else ()
-        start = jax.random.normal(rngs.params(), (*rows, width)) / (*rows, 1)[0] ** 0.5
+        start = jax.random.normal(rngs.params(), (*rows, width)) / math.prod(rows) ** 0.5
         self.start = parameter(start, VECTOR, (*(None for _ in rows), "width"))
         conditions = {"labels": labels.Labels(model, axis_rules, rngs=rngs)}
         if model.hears_timing:
