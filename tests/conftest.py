@@ -34,8 +34,7 @@ from musicgen_jax.tokenizers import extraction
 from musicgen_jax.tokenizers.vqvae import vqvae_tokenizer
 
 jax.config.update("jax_num_cpu_devices", 8)  # takes effect because nothing above has asked for a device
-# Steps that wait for each other's devices in one pool of threads can come to a standstill: one program at a time.
-jax.config.update("jax_cpu_enable_async_dispatch", False)
+xla_flags.compile_programs_of_several_devices_anew()
 pytest_plugins = ["time_limit", "benchmark_call"]
 # Tracing makes many objects and few cycles: a tenth of its time went into collections of what was imported above.
 gc.freeze()
