@@ -20,7 +20,7 @@ from musicgen_jax.nn import modules
 from musicgen_jax.priors import prior
 from musicgen_jax.sampling import logit_filters
 from musicgen_jax.transformer import block, kv_cache
-from musicgen_jax.transformer.weights import matrices_as
+from musicgen_jax.transformer.weights import for_few_rows, matrices_as
 
 Batch = dict[str, jax.Array]
 NUM_STRETCHES, SHORTEST_STRETCH = 8, 512
@@ -32,8 +32,8 @@ class Fixed:
     """What the steps of one window read and do not change.
 
     Attributes:
-      layers: the blocks one by one, their matrices in the compute dtype: sliced from the stack or converted inside the
-        loop, every step would copy all the weights.
+      layers: the blocks one by one, their matrices in the compute dtype and laid out for a step's few rows: sliced from
+        the stack or converted inside the loop, every step would copy all the weights.
       condition: of all positions; with guidance of 2 B rows, each row followed by the same without what guides.
     """
 
@@ -180,7 +180,9 @@ def _begin(
     # What stands before the first code, or in a memory, is in the caches from the beginning.
     known = any(part is not None for part in (condition.prefix, condition.lead, condition.memory))
     caches = prefill() if known else jax.lax.cond(position > 0, prefill, empty)
-    return Fixed(matrices_as(model.stack.unstacked(), model.dtype), condition), caches
+    params, buffers = weights
+    layers = functional.bind(for_few_rows(params, functional.declared), buffers).stack.unstacked()
+    return Fixed(matrices_as(layers, model.dtype), condition), caches
 
 
 def _advance(

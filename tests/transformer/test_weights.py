@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from musicgen_jax.nn import modules
+from musicgen_jax.nn import modules, parameters
 from musicgen_jax.transformer import weights
 
 # spec, shape of x, shape of the weight, axes of x and of the weight that are summed
@@ -29,6 +29,28 @@ def test_float_weights_are_the_plain_product(spec, x_shape, shape, _, summed):
     for dtype in (jnp.float32, jnp.bfloat16):
         found = weights.einsum(spec, x.astype(dtype), weight, dtype)
         np.testing.assert_array_equal(found, jnp.einsum(spec, x.astype(dtype), weight.astype(dtype)))
+
+
+@pytest.mark.parametrize(("spec", "x_shape", "shape", "_", "summed"), PRODUCTS)
+def test_laid_out_for_few_rows_it_is_the_same_product_on_cpus_alone(spec, x_shape, shape, _, summed, monkeypatch):
+    x, matrix, outputs = draw(*x_shape), draw(*shape, seed=1), tuple(set(range(len(shape))) - set(summed))
+    kinds = {"product": parameters.BOTH, "other": parameters.NEVER}
+    declared = {name: parameters.Declaration("matrix", summed, outputs, int8) for name, int8 in kinds.items()}
+    params = dict.fromkeys(kinds, matrix)
+    found = weights.for_few_rows(params, declared)
+    assert found["other"] is matrix
+    assert found["product"].shape == shape and found["product"].values.shape[-len(summed) :] == tuple(
+        shape[axis] for axis in summed
+    )
+    np.testing.assert_array_equal(weights.dense(found["product"]), matrix)
+    for dtype, tolerance in (jnp.float32, 1e-5), (jnp.bfloat16, 0.05):
+        product = weights.einsum(spec, x.astype(dtype), found["product"], dtype)
+        assert product.dtype == dtype
+        np.testing.assert_allclose(product, jnp.einsum(spec, x, matrix), rtol=tolerance, atol=tolerance)
+        logits = weights.einsum(spec, x.astype(dtype), found["product"], dtype, jnp.float32)
+        assert logits.dtype == jnp.float32
+    monkeypatch.setattr(weights.meshes, "platform", lambda: "tpu")
+    assert weights.for_few_rows(params, declared)["product"] is matrix
 
 
 def test_linear_is_that_of_flax():
