@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
+import scipy.linalg
+from scipy.linalg import blas, lapack
 
 from musicgen_jax.runtime.errors import UserError
 
@@ -78,8 +80,7 @@ class Reference:
                 f"embeddings of {other.mean.size} and {self._statistics.mean.size} dimensions: both sets must come "
                 "from the same embedding"
             )
-        product = self._root.T @ other.covariance @ self._root
-        cross = np.sum(np.sqrt(np.clip(np.linalg.eigvalsh(product), 0.0, None)))  # which reads one triangle
+        cross = np.sum(np.sqrt(np.clip(_eigenvalues(self._root, other.covariance), 0.0, None)))
         shift = other.mean - self._statistics.mean
         return max(float(shift @ shift + np.trace(other.covariance) + self._trace - 2 * cross), 0.0)
 
@@ -99,12 +100,30 @@ class Reference:
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:
-    """R [D, D] with R R^T = covariance."""
+    """Lower triangular R [D, D] with R R^T = covariance, in the order of memory that LAPACK has."""
     try:
-        return np.linalg.cholesky(covariance)  # several times faster
+        return scipy.linalg.cholesky(covariance.T, lower=True, check_finite=False)  # several times faster
     except np.linalg.LinAlgError:  # it has no full rank
         eigenvalues, vectors = np.linalg.eigh(covariance)
-        return vectors * np.sqrt(np.clip(eigenvalues, 0.0, None))
+        return np.linalg.qr((vectors * np.sqrt(np.clip(eigenvalues, 0.0, None))).T, mode="r").T
+
+
+def _eigenvalues(root: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Of R^T A R, float64 [D], R lower triangular and A symmetric, all [D, D].
+
+    LAPACK's steps by themselves: products with a triangle are half of the work, and of the eigenvalues no more is done
+    than to bring the matrix to three diagonals and these to one. Transposed, a symmetric matrix need not be copied.
+    """
+    half = blas.dtrmm(1.0, root, covariance.T, side=1, lower=1)
+    product = blas.dtrmm(1.0, root, half, side=0, lower=1, trans_a=1, overwrite_b=1)
+    work = max(int(lapack.dsytrd_lwork(len(root), lower=1)[0]), 1)
+    _, diagonal, beside, _, _ = lapack.dsytrd(product, lower=1, lwork=work, overwrite_a=1)
+    if len(root) == 1:
+        return diagonal
+    found, info = lapack.dsterf(diagonal, beside)
+    if info:
+        raise np.linalg.LinAlgError("the eigenvalues of the product of two covariances did not converge")
+    return found
 
 
 class Extrapolation(NamedTuple):

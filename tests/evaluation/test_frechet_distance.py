@@ -44,6 +44,11 @@ def test_commuting_covariances():
     assert frechet_distance.gaussian_distance(a, b) == pytest.approx(9 + (1 - 2) ** 2 + (3 - 0) ** 2)
 
 
+def test_one_dimension():
+    a, b = _gaussian([1.0], [[4.0]]), _gaussian([0.0], [[9.0]])
+    assert frechet_distance.gaussian_distance(a, b) == pytest.approx(1 + (2 - 3) ** 2)
+
+
 def test_symmetry_and_rotation_invariance():
     a, b = _correlated(100, 10), _correlated(80, 10)
     rotation, _ = np.linalg.qr(RNG.standard_normal((10, 10)))
