@@ -1,5 +1,5 @@
-"""Makes a trained prior smaller and faster: int8 weights, fewer attention heads, or a sampler of a few steps. Or makes
-one model of adapters and the model that they were trained beside.
+"""Makes a trained prior smaller and faster: int8 weights, fewer attention heads, guidance in one row a sample, or a
+sampler of a few steps. Or makes one model of adapters and the model that they were trained beside.
 
     python -m musicgen_jax.compress --method=int8 --prior=DIR --out=DIR --data=CODES
 
@@ -7,11 +7,13 @@ one model of adapters and the model that they were trained beside.
 
     python -m musicgen_jax.compress --method=distill --steps=16,8,4 --prior=DIR --out=DIR --data=CODES
 
+    python -m musicgen_jax.compress --method=guide --guide_by=text --prior=DIR --out=DIR --data=CODES
+
     python -m musicgen_jax.compress --method=merge --prior=DIR --out=DIR
 
-The folder that comes out of int8, prune and merge is a prior's as any other: sample and evaluate take it. That of
-distill is a diffusion model's, for `sample --sampler=diffusion --steps=4`; DIR/rounds/ has those for the larger numbers
-of steps. Interrupted and started again, distill goes on where it was.
+The folder that comes out of int8, prune, guide and merge is a prior's as any other: sample and evaluate take it. That
+of distill is a diffusion model's, for `sample --sampler=diffusion --steps=4`; DIR/rounds/ has those for the larger
+numbers of steps. Interrupted and started again, distill goes on where it was.
 """
 
 import dataclasses
@@ -30,12 +32,13 @@ if TYPE_CHECKING:
     from musicgen_jax.priors import trained
 
 verification.define()
-_METHOD = flags.DEFINE_enum("method", None, ["int8", "prune", "distill", "merge"], "What to do.", required=True)
+_METHODS = ["int8", "prune", "guide", "distill", "merge"]
+_METHOD = flags.DEFINE_enum("method", None, _METHODS, "What to do.", required=True)
 _PRIOR = cli.define_path("prior", None, "Workdir of the prior, as train_prior wrote it.", required=True)
 _OUT = cli.define_path(
     "out",
     None,
-    "New workdir of what comes out; int8 and prune also write compression.json.",
+    "New workdir of what comes out; int8, prune and guide also write compression.json.",
     required=True,
     writes=True,
 )
@@ -43,7 +46,7 @@ cli.define_path("base", "", "Workdir of the model that adapters in --prior were 
 _DATA = cli.define_path(
     "data",
     "",
-    "Folder of extract_codes: its validation split scores the prior before and after. prune, distill need it.",
+    "Folder of extract_codes: its validation split scores the prior before and after. prune, guide, distill need it.",
 )
 _MAX_CODES = flags.DEFINE_integer("max_codes", 100_000, "Held-out codes that the prior is scored on.")
 _ACTIVATIONS = flags.DEFINE_enum(
@@ -63,11 +66,20 @@ _FINETUNE_STEPS = flags.DEFINE_integer(
     "finetune_steps", 100, "prune: training steps after the heads are gone; 0: none."
 )
 _LEARNING_RATE = flags.DEFINE_float(
-    "learning_rate", 0.0, "Peak of the training; 0: prune a tenth of the prior's own, distill 1e-3."
+    "learning_rate", 0.0, "Peak of the training; 0: prune and guide a tenth of the prior's own, distill 1e-3."
 )
+_GUIDE_BY = flags.DEFINE_list(
+    "guide_by",
+    [],
+    "guide: conditions that guidance counts; by default score, lyrics and text where the prior was trained with and "
+    "without, else labels.",
+)
+_MOST_GUIDANCE = flags.DEFINE_float("most_guidance", 5.0, "guide: the largest guidance that is learnt; the least is 1.")
 _STEPS = flags.DEFINE_list("steps", ["16", "8", "4"], "distill: steps of the sampler, a round each; decreasing.")
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1024, "distill: windows that the prior samples for training.")
-_TRAIN_STEPS = flags.DEFINE_integer("train_steps", 1000, "distill: training steps before the rounds.")
+_TRAIN_STEPS = flags.DEFINE_integer(
+    "train_steps", 1000, "distill: training steps before the rounds; guide: all of its training steps."
+)
 _ROUND_STEPS = flags.DEFINE_integer("round_steps", 200, "distill: training steps of each round.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "distill: windows of a training step.")
 _SEED = flags.DEFINE_integer("seed", 0, "distill: of everything random.", lower_bound=0, upper_bound=config.MAX_SEED)
@@ -76,6 +88,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "distill: of everything random.", lower_
 _OF_METHOD = {
     "int8": (_ACTIVATIONS, _MAX_CODES),
     "prune": (_FRACTION, _IMPORTANCE, _WINDOWS, _FINETUNE_STEPS, _LEARNING_RATE, _MAX_CODES),
+    "guide": (_GUIDE_BY, _MOST_GUIDANCE, _TRAIN_STEPS, _LEARNING_RATE, _MAX_CODES),
     "merge": (),
     "distill": (_STEPS, _NUM_SAMPLES, _TRAIN_STEPS, _ROUND_STEPS, _BATCH_SIZE, _SEED, _LEARNING_RATE),
 }
@@ -116,11 +129,18 @@ def main() -> None:
         run.kind == "prior" or _METHOD.value != "distill",
         f"--method=distill needs a prior of configs/prior.py, and {_PRIOR.value} holds {kinds.of(run).name}",
     )
+    config.require(
+        not prior.config.guided_by or _METHOD.value == "int8",
+        f"{_PRIOR.value} is told its guidance, which --method={_METHOD.value} would forget: pass the model that it was "
+        "made of",
+    )
     if _DATA.value and _METHOD.value != "distill":  # which scores nothing, and looks at its codes itself
         figures.check_codes(_DATA.value, prior.config, bool(run.init.path))
     complete = True
     if _METHOD.value == "int8":
         _quantize(prior, run, out)
+    elif _METHOD.value == "guide":
+        _guide(prior, run, out)
     elif _METHOD.value == "distill":
         complete = _distill(prior, run)
     else:
@@ -210,6 +230,31 @@ def _prune(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathli
             if _FINETUNE_STEPS.value:
                 measured["finetuned"] = figures.measure(pretrained.load_prior(str(out)), _DATA.value, _MAX_CODES.value)
             figures.write(out, facts, measured)
+
+
+def _guide(prior: "trained.TrainedPrior", run: config.PriorTraining, out: pathlib.Path) -> None:
+    from musicgen_jax import kinds, pretrained
+    from musicgen_jax.command_line import closing
+    from musicgen_jax.compression import figures, finetuning, guiding
+    from musicgen_jax.training import start
+
+    rule = "the folder of extract_codes: what guidance gives is learnt on its training split"
+    config.require(bool(_DATA.value), f"--method=guide needs --data=DIR, {rule}")
+    config.require(_TRAIN_STEPS.value > 0, f"--train_steps={_TRAIN_STEPS.value}: must be at least 1")
+    model = guiding.guided(prior, _GUIDE_BY.value, _MOST_GUIDANCE.value)
+    run = finetuning.run_config(run, _DATA.value, _TRAIN_STEPS.value, _LEARNING_RATE.value)
+    run.model, run.training.eval_every = model, run.training.log_every
+    student = kinds.task(run)
+    task, params = guiding.task(student, prior.functional), guiding.begun(prior.weights[0], student.functional)
+    facts = {"method": "guide", "prior": _PRIOR.value, "guided_by": model.guided_by}
+    measured = {"before": figures.measure(prior, _DATA.value, _MAX_CODES.value)}
+    with start.only_one(out):
+        files.output_folder(out)  # still: this took a while
+        with files.all_or_nothing(out):
+            finetuning.finetune(task, run, out, params, train=True, frozen=prior.weights[0])
+            measured["guided"] = figures.measure(pretrained.load_prior(str(out)), _DATA.value, _MAX_CODES.value)
+            figures.write(out, facts | {"most_guidance": model.most_guidance}, measured)
+    closing.say_trained(_OUT.value, _TRAIN_STEPS.value, "kl")
 
 
 def _distill(prior: "trained.TrainedPrior", run: config.PriorTraining) -> bool:

@@ -11,13 +11,15 @@ import command_line
 import numpy as np
 import pytest
 import tiny_priors
+import tiny_workdirs
 
-from musicgen_jax import config, kinds, pretrained
+from musicgen_jax import config, generation, kinds, pretrained
 from musicgen_jax.codes import code_dataset
 from musicgen_jax.compression import figures
 from musicgen_jax.evaluation import prior_likelihood
+from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.sharding import meshes
-from musicgen_jax.training import loop
+from musicgen_jax.training import loop, metrics
 
 pytestmark = pytest.mark.long
 
@@ -88,9 +90,43 @@ def test_pruned_heads_are_gone(workdir, tiny_codes, tmp_path, importance):
     assert config.read_json(out / "config.json", config.PriorTraining).model == prior.config
 
 
+def test_a_prior_that_is_told_its_guidance(tiny_codes, tiny_tokenizer, tmp_path):
+    model = tiny_priors.model_config(num_layers=1, context=32, label_dropout=0.3)
+    model = code_dataset.resolve(model, tiny_codes)
+    run = config.PriorTraining(model=model, data=config.DataConfig(path=tiny_codes, batch_size=4))
+    tiny_workdirs.write(tmp_path, tiny_tokenizer, ())
+    params, buffers = tiny_priors.trained_prior(model, tiny_codes).weights
+    params["labels"]["genre"] *= 10  # else it is hardly heard
+    params["logits"] *= 4
+    tiny_workdirs.write_workdir(tmp_path / "top", run, (params, buffers))
+    out = tmp_path / "guided"
+    flags = ("--method=guide", f"--data={tiny_codes}", f"--out={out}", "--most_guidance=3", "--max_codes=2000")
+    done = compress(*flags, f"--prior={tmp_path / 'top'}", "--train_steps=30", "--learning_rate=0.01")
+    assert done.returncode == 0, done.stderr
+    told = config.read_json(out / "config.json", config.PriorTraining).model
+    assert told.guided_by == ("labels",) and told.most_guidance == 3
+    found = json.loads((out / figures.FILE_NAME).read_text())
+    assert found["guided"]["nats_per_code"] < 1.1 * found["before"]["nats_per_code"]
+    kl = [line["eval/kl"] for line in metrics.read(out / "metrics.jsonl") if "eval/kl" in line]
+    assert kl[-1] < kl[0] and f"validation kl {kl[-1]:.4f}" in done.stderr + done.stdout
+    music = generation.load(vqvae=tmp_path / "vqvae", top=out)
+    told, more = (music.generate(0.5, genre="flute", guidance=guidance) for guidance in (1, 3))
+    assert (told != more).any()
+    with pytest.raises(UserError, match="from 1 to 3"):
+        music.generate(0.5, guidance=4)
+    again = compress("--method=int8", f"--data={tiny_codes}", f"--prior={out}", f"--out={tmp_path / 'rounded'}")
+    assert again.returncode == 0, again.stderr
+    assert pretrained.load_prior(str(tmp_path / "rounded")).config.guided_by == ("labels",)
+    forgets = compress("--method=prune", f"--data={tiny_codes}", f"--prior={out}", f"--out={tmp_path / 'pruned'}")
+    assert forgets.returncode == 1 and "which --method=prune would forget" in forgets.stderr
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--method=guide"], "needs --data"),
+        (["--method=guide", "--data={codes}"], "was never trained without labels"),
+        (["--method=guide", "--data={codes}", "--train_steps=0"], "train_steps=0: must be at least 1"),
         (["--method=prune"], "needs --data"),
         (["--method=prune", "--data={codes}", "--fraction=0.1"], "of 4 heads a layer removes none"),
         (["--method=prune", "--data={codes}", "--fraction=1"], "less than 1"),

@@ -5,6 +5,9 @@ import itertools
 import math
 import pathlib
 from collections.abc import Iterator
+from types import MappingProxyType
+
+import jax
 
 from musicgen_jax import config
 from musicgen_jax.codes import code_dataset
@@ -45,7 +48,12 @@ def run_config(run: config.PriorTraining, codes: str, num_steps: int, learning_r
 
 
 def finetune(
-    task: state.Task, run: config.PriorTraining, workdir: pathlib.Path, params: modules.Tree, train: bool
+    task: state.Task,
+    run: config.PriorTraining,
+    workdir: pathlib.Path,
+    params: modules.Tree,
+    train: bool,
+    frozen: modules.Tree = MappingProxyType({}),
 ) -> None:
     """Writes `params` to `workdir` as the checkpoint of step 0, and trains on from there as any run does.
 
@@ -57,6 +65,7 @@ def finetune(
       workdir: gets config.json, checkpoints/ and, trained, metrics.jsonl.
       params: the weights to begin with.
       train: False leaves it at step 0.
+      frozen: parameters that the task's module has beside those that learn.
 
     Raises:
       UserError: SIGTERM came before the last step.
@@ -66,7 +75,9 @@ def finetune(
     config.write_json(workdir / "config.json", run)
     if train:
         batches = code_dataset.training_batches(run, mesh)
-        done = int(loop.train(task, run, workdir, mesh, batches, lambda: iter(())).step)
+        held_out = code_dataset.validation_batches(run, mesh)
+        beside = jax.device_put(dict(frozen), task.functional.frozen_shardings(task.axis_rules, mesh))
+        done = int(loop.train(task, run, workdir, mesh, batches, held_out, frozen=beside).step)
         steps = run.training.num_steps
         config.require(done == steps, f"stopped at step {done} of {steps}: run the command again")
 

@@ -29,6 +29,7 @@ YOUNGER = {
     "lyrics_aligned": False,
     "lyrics_dropout": 0.0,
     "lyrics_margin": 2.0,
+    "most_guidance": 5.0,
     "num_codebooks": 1,
     "pattern": "delay",
     "quantization/activations": "float",

@@ -118,6 +118,7 @@ class JukeboxPriorConfig:
     score: ClassVar[bool] = False
     text: ClassVar[bool] = False
     melody: ClassVar[bool] = False
+    guided_by: ClassVar[tuple[str, ...]] = ()
     pattern: ClassVar[str] = "flat"
     int8_cache: ClassVar[bool] = False
     track_seconds: ClassVar[float] = 180.0  # what the release's examples tell of a piece

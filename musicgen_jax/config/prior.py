@@ -190,6 +190,9 @@ class PriorConfig:
     text_encoder: str = ""  # fingerprint of what makes vectors of captions; read from the encoder
     text_width: int = 0  # numbers of such a vector; read from the encoder
     text_tokens: int = 0  # vectors that the caption of a training track may have; read from the codes
+    guided_by: tuple[str, ...] = ()  # conditions that count as much as it is told by a number, in one row; () is none:
+    # then guidance compares two; `compress --method=guide` sets it
+    most_guidance: float = 5.0  # the largest such number
     loss_chunk: int = 0  # steps of each window whose logits the loss holds at a time; 0 is all of them
     transformer: TransformerConfig = dataclasses.field(default_factory=TransformerConfig)
     conditioner: ConditionerConfig = dataclasses.field(default_factory=ConditionerConfig)
@@ -219,7 +222,8 @@ class PriorConfig:
 
     def dropout_of(self, condition: str) -> float:
         """Share of training windows that are not told a condition, one of `CONDITIONS`; 0 where it is none of it."""
-        told = {"above": bool(self.upsampling)} | {name: getattr(self, name) for name in ("score", "lyrics", "text")}
+        told = {"above": bool(self.upsampling), "guidance": False}
+        told |= {name: getattr(self, name) for name in ("score", "lyrics", "text")}
         return getattr(self, CONDITIONS[condition]) if told.get(condition, True) else 0.0
 
     @property
@@ -309,6 +313,11 @@ class PriorTraining:
             self.model.quantization.weights == "float",
             f"model.quantization.weights={self.model.quantization.weights!r}: training needs float weights; compress "
             "--method=int8 rounds those of a trained prior",
+        )
+        require(
+            not self.model.guided_by,
+            f"model.guided_by={','.join(self.model.guided_by)}: training on would forget guidance, which `compress "
+            "--method=guide` teaches: train the model that it was made of",
         )
         share = self.unknown_labels
         require(0 <= share < 1, f"unknown_labels={share}: must be in [0, 1)")

@@ -11,7 +11,7 @@ from flax import nnx
 
 from musicgen_jax import config
 from musicgen_jax.codes import patterns
-from musicgen_jax.conditions import above, chroma, labels, lyrics, position, score, text, timing
+from musicgen_jax.conditions import above, chroma, guidance, labels, lyrics, position, score, text, timing
 from musicgen_jax.conditions.condition import Condition, hidden_rows, joined
 from musicgen_jax.nn import tables
 from musicgen_jax.nn.parameters import BIAS, BOTH, EMBEDDING, VECTOR, parameter
@@ -85,6 +85,8 @@ class CodeModel(nnx.Module):
             conditions["text"] = of_text(model, dtype=dtype, rngs=rngs)
         if model.hears_meter:
             conditions["position"] = position.Position(model, axis_rules, rngs=rngs)
+        if model.guided_by:
+            conditions["guidance"] = guidance.Guidance(model, rngs=rngs)
         self.told = tuple(conditions)  # in this order they are summed; a bound module has its own
         self.conditions = nnx.Dict(conditions)
         span = attention.Span(model.transformer.max_distance or model.num_steps, self.causal)
@@ -141,13 +143,15 @@ class CodeModel(nnx.Module):
 
     def hidden(self, batch: dict[str, jax.Array], key: jax.Array | None = None) -> jax.Array:
         """What `__call__` predicts from: the stack's output [B, S, D]. `key` turns dropout of conditions on, too."""
-        hidden = {}
-        if key is not None:
-            # No layer's number among the streams: the keys of the layers' dropout are others.
-            streams = {name: self.conditions[name].stream for name in self.told}
-            shares = {name: self.config.dropout_of(name) for name in self.told}
-            hidden = hidden_rows(key, len(batch["codes"]), shares, streams)
+        hidden = {} if key is None else self.hidden_conditions(len(batch["codes"]), key)
         return self.run(batch["codes"], self.condition(batch, hidden), key)
+
+    def hidden_conditions(self, size: int, key: jax.Array) -> dict[str, jax.Array]:
+        """Which windows of a training batch are not told which condition: as `condition` takes it."""
+        # No layer's number among the streams: the keys of the layers' dropout are others.
+        streams = {name: self.conditions[name].stream for name in self.told}
+        shares = {name: self.config.dropout_of(name) for name in self.told}
+        return hidden_rows(key, size, shares, streams)
 
     def run(self, codes: jax.Array, told: Condition, key: jax.Array | None = None) -> jax.Array:
         """The stack's output [B, S, D] for codes int32 [B, T, Q]; `key` turns the dropout of layers on."""

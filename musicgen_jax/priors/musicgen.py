@@ -24,7 +24,9 @@ class TrainedMusicgen(trained.TrainedPrior):
     @property
     def usual_options(self) -> Mapping[str, float]:
         """See `TrainedPrior.usual_options`: as published, windows of 30 s move on by 18 s."""
-        return {"guidance": self.config.guidance, "top_k": self.config.top_k, "top_p": 1.0, "hop_fraction": 0.6}
+        guidance, most = self.config.guidance, self.config.most_guidance
+        guidance = min(guidance, most) if self.config.guided_by else guidance
+        return {"guidance": guidance, "top_k": self.config.top_k, "top_p": 1.0, "hop_fraction": 0.6}
 
     def told(self, batch: Mapping[str, np.ndarray], words: Sequence[trained.Words]) -> dict[str, np.ndarray]:
         """See `TrainedPrior.told`; a melody that is shorter than the music begins anew."""

@@ -120,10 +120,17 @@ class TrainedPrior:
         self.require_known(words.without(self.foreign(words)))
 
     def require_guidance(self, guidance: float, conditions: Sequence[str]) -> None:
-        """Raises UserError where guidance is on (other than 1) and it cannot do without one of these conditions."""
+        """Raises UserError where guidance is on (other than 1) and it cannot do without one of these conditions, or is
+        told a guidance of others or none so large."""
         if guidance == 1:
             return
-        tier = self.config.tier
+        tier, own, most = self.config.tier, self.config.guided_by, self.config.most_guidance
+        if own:
+            asked, taught = ",".join(conditions), ",".join(own)
+            rule = f"the {tier} prior was taught guidance by {taught} alone, from 1 to {most:g}"
+            config.require({*conditions} == {*own}, f"`guide_by`={asked}: {rule}; use {taught}")
+            config.require(1 <= guidance <= most, f"`guidance`={guidance}: {rule}")
+            return
         known = config.CONDITIONS
         for name in conditions:
             config.require(name in known, f"`guide_by`={name}: must be one of {', '.join(known)}")

@@ -97,7 +97,8 @@ class SampleWindow:
           keys: [B], the samples' own. Code q of frame t of row b is drawn with fold_in(keys[b], n), n being its number
             in the track, (offset[b] + t) * Q + q, whatever the batch, the pattern or the windows.
           offset: int32 [B], start of the windows.
-          settings: of the draws. With guidance, a step works on twice as many rows.
+          settings: of the draws. With guidance, a step works on twice as many rows, unless the prior is told it
+            (`PriorConfig.guided_by`).
 
         Returns:
           int32 [B, context, Q].
@@ -107,6 +108,8 @@ class SampleWindow:
         first, last = int(np.min(known)), int(np.max(stop)) - 1
         position, last = int(pattern.steps[first, 0]), int(pattern.steps[last, -1]) + 1
         guided = bool(np.any(np.asarray(settings.guidance) != 1))
+        if model.config.guided_by:  # it is told, and needs no second row
+            batch, guided = batch | {"guidance": jnp.asarray(settings.guidance, jnp.float32)}, False
         codes, fixed, caches = batch["codes"], None, None
         leading = model.num_leading(batch) - model.config.prefix  # which `cache_rows` counts
         for end, num_rows in stretches(model.config.num_steps, transformer.window, transformer.reads_all_rows):

@@ -151,7 +151,8 @@ OPTIONS = (
         "names",
         ("labels",),
         "Conditions that guidance compares with and without: labels (all together), timing, above, score, lyrics, text "
-        "(and melody); by default score, lyrics and text where they are given, else labels",
+        "(and melody); by default score, lyrics and text where they are given, else labels. Priors of compress "
+        "--method=guide know those that they were taught with alone",
         flag_default=None,
         fits=lambda names: len(names) > 0,
         rule="must name one at least",
