@@ -88,6 +88,8 @@ def inherited(model: config.PriorConfig, directory: str, grows: bool) -> tuple[c
     rooms, lacking = _rooms(model, directory, entries, train)
     changed = dataclasses.replace(model, vocabularies=vocabularies, **rooms)
     changed.validate()
+    if model.pattern == "stereo_delay":
+        said = [*said, "the data are of one channel: the model of two is trained with the same in both"]
     return changed, [*said, *(f"the data have no {name}: the model is trained as without" for name in lacking)]
 
 
@@ -178,6 +180,11 @@ def most_notes(entries: Sequence[code_shards.TrackEntry], model: config.PriorCon
     return excerpts.rows_for((entry.score.crowds for entry in entries), seconds)
 
 
+def of_both_channels(codes: np.ndarray, model: config.PriorConfig) -> np.ndarray:
+    """Codes [T, Q] of one channel as a model of two has them, each codebook twice; for any other as they are."""
+    return np.repeat(codes, 2, axis=1) if model.pattern == "stereo_delay" else codes
+
+
 class Windows(places.Places):
     """Windows of `model.context` frames of one stream in one split; picklable random access for Grain workers.
 
@@ -212,18 +219,19 @@ class Windows(places.Places):
           start: first frame; must be a multiple of the upsampling factor.
 
         Returns:
-          "codes" int32 [T, Q]; "mask" bool [T], False behind the track's end, where codes are 0; "above" int32
-          [T / upsampling, Q], absent where there is no stream above; "labels" int32 [L], see `labels.encode_all`;
-          "start", "length" int32 scalars, in frames of this stream. Of a model that is told the score "notes" float32
-          [N, 5], see `conditions.score.planes`, and "scored", bool: whether the track has a score. Of one that is told
-          the lyrics those of `lyric_windows.window`; of one that is told the caption those of `told`.
+          "codes" int32 [T, Q], for a model of two channels the same in both; "mask" bool [T], False behind the track's
+          end, where codes are 0; "above" int32 [T / upsampling, Q], absent where there is no stream above; "labels"
+          int32 [L], see `labels.encode_all`; "start", "length" int32 scalars, in frames of this stream. Of a model that
+          is told the score "notes" float32 [N, 5], see `conditions.score.planes`, and "scored", bool: whether the track
+          has a score. Of one that is told the lyrics those of `lyric_windows.window`; of one that is told the caption
+          those of `told`.
         """
         model, entry, hop = self.model, self.entries[track], self.hop_length
         names = [model.tier, model.above] if model.upsampling else [model.tier]
         stop = (start + model.context) * hop
         until = stop + round(model.score_ahead * self.tracks.layout.sample_rate) if model.score else None
         found = self.tracks.read(track, names, start * hop, stop, until)
-        codes = found[model.tier]
+        codes = of_both_channels(found[model.tier], model)
         example = {
             "codes": _padded(codes, model.context),
             "mask": np.arange(model.context) < len(codes),

@@ -176,7 +176,9 @@ def _score_priors(
     elif failed:
         absent["prior.bits_per_second"] = f"{' and '.join(failed)} cannot be scored: only all tiers make the music"
     else:
-        nats = {tier: results[tier]["nats_per_code"] for tier in priors}
+        # A model of two channels has twice the codes that the layout knows of a frame.
+        times = {tier: prior.config.num_codebooks / layout.stream(tier).num_codebooks for tier, prior in priors.items()}
+        nats = {tier: results[tier]["nats_per_code"] * times[tier] for tier in priors}
         results["bits_per_second"] = likelihood.bits_per_second(nats, layout)
     return results
 

@@ -80,6 +80,7 @@ def _evaluate(prior: trained.TrainedPrior, split: str, windows: code_dataset.Win
     names = [entry.track_id for entry in windows.entries]
     held_out = [windows.tracks.read(track, [model.tier], 0, stop)[model.tier] for track in range(len(names))]
     train = code_shards.Tracks(prior.codes_path, "train").all_codes(model.tier)
+    held_out, train = ([code_dataset.of_both_channels(one, model) for one in part] for part in (held_out, train))
     nats = {"nats_per_code": totals / counts}
     for name, fit in (("unigram_nats", likelihood.fit_unigram), ("bigram_nats", likelihood.fit_bigram)):
         nats[name] = _baseline(fit, train, held_out, model) / counts

@@ -37,3 +37,11 @@ class TrainedMusicgen(trained.TrainedPrior):
         seconds = batch["start"] / self.config.codes_per_second
         first = np.round(seconds * size / max(self.config.chroma_seconds, 1e-9)).astype(np.int64)
         return found | {"chroma": melody[(first[:, None] + np.arange(size)) % len(melody)].astype(np.int32)}
+
+    def judged(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """See `TrainedPrior.judged`; codes have no melody beside them, so that it is told none."""
+        found = super().judged(batch)
+        if self.config.melody:
+            shape = len(batch["codes"]), self.config.chroma_frames
+            found["chroma"] = np.full(shape, chroma.SILENCE, np.int32)
+        return found

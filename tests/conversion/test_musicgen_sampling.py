@@ -1,5 +1,6 @@
 """Music from a converted MusicGen: texts, continuation, windows, melodies, two channels, streaming, int8."""
 
+import dataclasses
 import json
 
 import command_line
@@ -7,10 +8,13 @@ import numpy as np
 import pytest
 import tiny_musicgen_files
 
-from musicgen_jax import generation
+from musicgen_jax import generation, pretrained
+from musicgen_jax.codes import caption_vectors
 from musicgen_jax.conversion import musicgen
 from musicgen_jax.data import audio_io
+from musicgen_jax.evaluation import prior_likelihood
 from musicgen_jax.runtime.errors import NotFoundError, UserError
+from musicgen_jax.tokenizers import extraction
 
 pytest.importorskip("safetensors")
 pytest.importorskip("sentencepiece")
@@ -75,6 +79,20 @@ def test_two_channels(folders, tmp_path):
     with audio_io.open_audio(tmp_path / "out" / "000.wav") as file:
         assert np.concatenate(list(file.blocks())).shape == audio.shape
     np.testing.assert_array_equal(np.concatenate(list(generator.stream(0.006, text=TEXTS[0]))), audio)
+
+
+@pytest.mark.long
+def test_codes_of_one_channel_without_a_melody_are_judged(folders, tiny_audio_dataset, tmp_path):
+    codes = str(tmp_path / "codes")
+    for name in ("stereo", "melody"):  # whose codecs and text encoders are the same
+        model = folders(name)
+        if name == "stereo":
+            tokenizer = pretrained.load_vqvae(str(model / "vqvae"))
+            extraction.extract(tokenizer, tiny_audio_dataset, codes, window_seconds=2.0)
+            caption_vectors.write(codes, pretrained.load_text_encoder(str(model / "text_encoder")))
+        prior = dataclasses.replace(pretrained.load_prior(str(model / "codes")), codes_path=codes)
+        found, failed = prior_likelihood.evaluate_priors({"codes": prior}, "validation", 600)
+        assert not failed and np.isfinite(found["codes"]["nats_per_code"])
 
 
 @pytest.mark.long

@@ -64,6 +64,23 @@ def test_whole_tracks_and_each_by_itself(prior):
     assert difference == pytest.approx(result["nats_per_code"] - result["bigram_nats"])
 
 
+@pytest.mark.long
+def test_a_model_of_two_channels_hears_the_same_in_both(tiny_codes):
+    model = code_dataset.resolve(tiny_priors.model_config(num_layers=1), tiny_codes)
+    stereo = dataclasses.replace(model, num_codebooks=2, pattern="stereo_delay")
+    windows = code_dataset.Windows(tiny_codes, "validation", stereo)
+    codes = code_dataset.Windows(tiny_codes, "validation", model).window(0, 0)["codes"]
+    np.testing.assert_array_equal(windows.window(0, 0)["codes"], np.concatenate([codes, codes], axis=1))
+    of_one, of_two = (
+        prior_likelihood.evaluate_prior(tiny_priors.trained_prior(one, tiny_codes), "validation", max_codes)
+        for one, max_codes in ((model, 60), (stereo, 120))
+    )
+    assert of_two["num_codes"] == 2 * of_one["num_codes"] and of_two["seconds"] == of_one["seconds"]
+    for name in ("unigram_nats", "bigram_nats"):
+        assert of_two[name] == pytest.approx(of_one[name])
+    assert np.isfinite(of_two["nats_per_code"])
+
+
 def test_a_model_that_diverged_has_no_likelihood(prior):
     params, buffers = prior.weights
     broken = dataclasses.replace(prior, weights=(params | {"bias": params["bias"] * jnp.nan}, buffers))
