@@ -1,6 +1,7 @@
 """The models of `encodec_oracle.TINY_MODELS` as ours, from published tensors."""
 
 import pathlib
+from typing import Any
 
 import encodec_oracle
 import numpy as np
@@ -9,11 +10,14 @@ from musicgen_jax import config, kinds
 from musicgen_jax.conversion import checkpoint_files, encodec_settings, encodec_weights, native, weight_table
 from musicgen_jax.runtime import files
 
+# A frame lasts a tenth of a second, so that a window of 30 s has few.
+LONG_HOPS = {"upsampling_ratios": [20, 20], "target_bandwidths": [0.1201]}
 
-def settings(name: str) -> config.EncodecConfig:
-    """Of one of the models."""
+
+def settings(name: str, **changes: Any) -> config.EncodecConfig:
+    """Of one of the models, some of its published values changed."""
     shapes = {f"quantizer.layers.{index}.codebook.embed": (16, 8) for index in range(3)}
-    values = encodec_oracle.TINY_MODELS[name]
+    values = encodec_oracle.TINY_MODELS[name] | changes
     if values.get("use_conv_shortcut", True):
         shapes["encoder.layers.1.shortcut.conv.weight"] = (4, 4, 1)
     return encodec_settings.of_hugging_face(values, shapes, "here")
@@ -30,11 +34,11 @@ def shapes(model: config.EncodecConfig, original: bool = False) -> dict[str, tup
     return {name: array.shape for name, array in encodec_weights.published(plain, model, original).items()}
 
 
-def tensors(name: str) -> dict[str, np.ndarray]:
+def tensors(name: str, **changes: Any) -> dict[str, np.ndarray]:
     """Hugging Face's tensors of a model, with the golden file's codebooks."""
     with np.load(encodec_oracle.GOLDEN) as file:
         codebooks = file[f"{name}/codebooks"]
-    return encodec_oracle.drawn(shapes(settings(name)), codebooks)
+    return encodec_oracle.drawn(shapes(settings(name, **changes)), codebooks)
 
 
 def write(folder: pathlib.Path, name: str) -> pathlib.Path:

@@ -28,17 +28,18 @@ def stereo() -> config.MusicgenConfig:
     return model_config(num_codebooks=2 * NUM_CODEBOOKS, pattern="stereo_delay")
 
 
-def write(folder: pathlib.Path, model: config.MusicgenConfig | None = None) -> pathlib.Path:
-    """model.safetensors, config.json and spiece.model, as Hugging Face has them; returns the folder."""
+def write(folder: pathlib.Path, model: config.MusicgenConfig | None = None, **codec_changes: Any) -> pathlib.Path:
+    """model.safetensors, config.json and spiece.model, as Hugging Face has them; returns the folder. The codec may be
+    another one: see `tiny_encodec.settings`."""
     model = model or model_config()
-    codec, text = tiny_encodec.tensors("32khz"), tiny_text.published_tensors(tiny_text.model_config())
+    codec, text = tiny_encodec.tensors("32khz", **codec_changes), tiny_text.published_tensors(tiny_text.model_config())
     tensors = tiny_musicgen.published(model)
     tensors |= {f"audio_encoder.{name}": tensor for name, tensor in codec.items()}
     tensors |= {f"text_encoder.{name}": tensor for name, tensor in text.items()}
     tensors["decoder.model.decoder.embed_positions.weights"] = np.zeros((9, 16), np.float32)  # older files have it
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint_files.write(folder / "model.safetensors", tensors)
-    settings = tiny_encodec.settings("32khz")
+    settings = tiny_encodec.settings("32khz", **codec_changes)
     codec_config, text_config = encodec_settings.to_hugging_face(settings), t5.published(tiny_text.model_config())
     about = musicgen.to_hugging_face(model, codec_config, text_config)
     (folder / "config.json").write_text(json.dumps(about))
