@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "command_line": {"config", "training.metrics", "sampling.options"},
     "config": set(),
     "audio": set(),
-    "ddsp": {"scores"},
+    "ddsp": {"scores", "sharding"},
     "scores": {"config"},
     "sharding": {"config"},
     "nn": {"sharding"},

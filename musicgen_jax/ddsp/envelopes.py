@@ -8,20 +8,16 @@ import numpy as np
 SHORTEST_SEGMENT = 1e-4
 
 
-def linear_strips(controls: jax.Array, hop_length: int) -> jax.Array:
-    """Straight lines between frames: [..., F] -> [..., F, hop_length]. Frame f sits on the first sample of strip f.
-
-    The last strip holds the last frame's value. Kept apart from `upsample_linear` because XLA fuses the strips into
-    the loop that consumes them.
-    """
-    following = jnp.concatenate([controls[..., 1:], controls[..., -1:]], axis=-1)
+def lines(first: jax.Array, following: jax.Array, hop_length: int) -> jax.Array:
+    """Straight lines from each value of `first` [...] towards that of `following`: [..., hop_length], `first` first."""
     rise = np.arange(hop_length, dtype=np.float32) / hop_length
-    return controls[..., None] + (following - controls)[..., None] * rise
+    return first[..., None] + (following - first)[..., None] * rise
 
 
 def upsample_linear(controls: jax.Array, hop_length: int) -> jax.Array:
     """Straight lines: [..., F] -> [..., F * hop_length]. Frame f sits on sample f * hop_length; the last holds."""
-    return linear_strips(controls, hop_length).reshape(*controls.shape[:-1], -1)
+    following = jnp.concatenate([controls[..., 1:], controls[..., -1:]], axis=-1)
+    return lines(controls, following, hop_length).reshape(*controls.shape[:-1], -1)
 
 
 def adsr(

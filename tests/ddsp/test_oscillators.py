@@ -56,6 +56,18 @@ def test_frame_controls_are_straight_lines_between_frames():
     assert decibels(audio - expected, expected) < -80
 
 
+def test_parts_are_the_whole(monkeypatch):
+    rng = np.random.default_rng(2)
+    frames = rng.uniform(0, 1, (2, 11, 3)).astype(np.float32)
+    f0 = rng.uniform(100, 900, (2, 11 * 16)).astype(np.float32)
+    found = []
+    for samples in (1, 64, 11 * 16):  # a frame at a time, four with a rest of three, all at once
+        monkeypatch.setattr(oscillators, "PART_SAMPLES", samples)
+        found.append(np.asarray(oscillators.harmonic_oscillators(f0, frames, 16000)))
+    np.testing.assert_allclose(found[0], found[2], atol=1e-6)
+    np.testing.assert_allclose(found[1], found[2], atol=1e-6)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("hz", [61.7354, 440.0, 3520.123])
 def test_phase_stays_exact_for_ten_minutes(hz):
