@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import threadpoolctl
 
 from musicgen_jax.evaluation import embedding_statistics, frechet_distance, kernel_distance
 from musicgen_jax.evaluation.embedding_statistics import EmbeddingStatistics
@@ -69,10 +70,12 @@ def distances(
     found, absent = {}, {}
     for index, embedding in enumerate(comparison.embeddings):
         key = "fad" if index == 0 else embedding.distance
+        stored = comparison.stored.get(embedding.name)
         try:
-            one, without = frechet_audio_distance(
-                samples, references, sample_rate, embedding, comparison.stored.get(embedding.name), comparison.folder
-            )
+            with threadpoolctl.threadpool_limits(1, "blas"):  # matrices are small: more threads mostly wait
+                one, without = frechet_audio_distance(
+                    samples, references, sample_rate, embedding, stored, comparison.folder
+                )
         except UserError as error:
             absent[key] = str(error)
             continue
