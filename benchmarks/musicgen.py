@@ -4,11 +4,13 @@
     python -m benchmarks.musicgen --what=train --context=128
 
 Prints one JSON line a case: the shape of MusicGen small (24 layers, width 1024, four codebooks), float32, on the CPU,
-with the same random weights on both sides, texts of 16 vectors, two rows a sample (guidance 3) and top-k 250. `value`
+with the same random weights on both sides, texts of 16 vectors, two rows a sample (guidance 3) and top-k 250;
+`--weights=guided` is a prior that is told its guidance, as `compress --method=guide` makes one: one row. `value`
 and `peer` are frames a second: of decoding in the middle of the context, with caches; of training forward, backward,
 clipping and AdamW. The peer has a process of its own and runs by turns with ours. Needs the extra `parity`.
 """
 
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -27,7 +29,7 @@ from configs import musicgen as musicgen_configs
 from musicgen_jax import config, kinds
 from musicgen_jax.codes import patterns
 from musicgen_jax.command_line import cli
-from musicgen_jax.compression import int8
+from musicgen_jax.compression import guiding, int8
 from musicgen_jax.conversion import musicgen_tensors, native
 from musicgen_jax.nn import modules
 from musicgen_jax.runtime import allocator
@@ -40,7 +42,7 @@ _WHAT = flags.DEFINE_enum("what", "decode", ["decode", "train"], "What is timed.
 _SCALE = flags.DEFINE_enum("scale", "small", ["tiny", "small"], "Sizes, of configs/musicgen.py.")
 _CONTEXT = flags.DEFINE_integer("context", 512, "Frames of a window.")
 _BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1"], "Samples decoded, or windows trained on, together.")
-_WEIGHTS = flags.DEFINE_list("weights", ["float32"], "Types of our weights in decoding: float32, int8.")
+_WEIGHTS = flags.DEFINE_list("weights", ["float32"], "Our weights in decoding: float32, int8, guided.")
 _STEPS = flags.DEFINE_integer("steps", 4, "Frames of a timed run of decoding.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Timed runs; figures are their medians.")
 _THREADS = flags.DEFINE_integer("threads", 0, "CPUs to use, on both sides; 0 is all that the process may use.")
@@ -54,7 +56,7 @@ def main() -> None:
     flag_values.require_positive(_CONTEXT, _STEPS, _ROUNDS)
     sizes = flag_values.whole_numbers(_BATCH_SIZES)
     for name in _WEIGHTS.value:
-        config.require(name in ("float32", "int8"), f"--weights={name}: must be float32 or int8")
+        config.require(name in ("float32", "int8", "guided"), f"--weights={name}: must be float32, int8 or guided")
     timing.limit_threads(_THREADS.value)
     allocator.keep_memory()
     run = settings()
@@ -128,12 +130,22 @@ def decoding(run: config.MusicgenTraining, batch_size: int) -> sides.Programs:
         guidance=np.full(batch_size, GUIDANCE, np.float32),
     )
     draws = rows, rows + model.context, jax.random.split(jax.random.key(1), batch_size), rows, drawn
-    sample, programs = decode.make_sample_window(functional, guide_by=("text",)), {}
+    told, programs = batch | {"guidance": drawn.guidance}, {}
     for kind in _WEIGHTS.value:
-        own = int8.quantize(params, functional.declared) if kind == "int8" else params
-        fixed, caches = sample._begin((own, {}), batch, position, guided=True, length=end, num_rows=end)
+        module, own = guided(run, params) if kind == "guided" else (functional, params)
+        own = int8.quantize(own, functional.declared) if kind == "int8" else own
+        sample = decode.make_sample_window(module, guide_by=("text",))
+        sizes = {"guided": kind != "guided", "length": end, "num_rows": end}
+        fixed, caches = sample._begin((own, {}), told, position, **sizes)
         programs[kind] = _loop(sample, own, fixed, draws, position, batch["codes"], caches)
     return programs
+
+
+def guided(run: config.MusicgenTraining, params: modules.Tree) -> tuple[modules.Functional, modules.Tree]:
+    """The module that is told its guidance, as it is before it has learned what that means, and its parameters."""
+    run = dataclasses.replace(run, model=dataclasses.replace(run.model, guided_by=("text",)))
+    functional = kinds.of(run).functional(run)
+    return functional, guiding.begun(params, functional)
 
 
 def _loop(sample, own, fixed, draws, position, codes, caches):
