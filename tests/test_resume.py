@@ -42,6 +42,10 @@ VQVAE = [
     "--config.model.quantizer.code_width=8",
     "--config.clip_samples=2048",
     *(f"--config.model.{tier}.{field}" for tier in ("top", "middle", "bottom") for field in ("width=8", "depth=1")),
+    # Few levels: each start traces and loads them all.
+    "--config.model.top.downsampling=(1, 1, 1)",
+    "--config.model.middle.downsampling=(1, 1)",
+    "--config.model.bottom.downsampling=(1,)",
 ]
 RESIDUAL = [
     "--config=configs/vqvae.py:scale=tiny,kind=residual",
