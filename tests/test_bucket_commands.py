@@ -204,9 +204,12 @@ def test_the_page_lists_every_path_flag():
 
 
 def test_the_whole_pipeline_in_a_bucket(bucket, tones_folder, tmp_path, monkeypatch):
-    """The demo's script, whose folder is in the bucket; then training goes on on another machine."""
+    """The demo's script, whose folder is in the bucket; then training goes on on another machine.
+
+    Recordings become tones where no other recipe is asked for.
+    """
     put(bucket, tones_folder, "songs")
-    done = test_pipeline.run_demo(f"{URL}/demo", "--dataset=recordings", f"--source={URL}/songs", recipe="tones")
+    done = test_pipeline.run_demo(f"{URL}/demo", "--dataset=recordings", f"--source={URL}/songs", recipe="")
     assert done.returncode == 0, done.stderr[-3000:]
     for name in (
         "vqvae/checkpoints/6/commit_success.txt",
@@ -216,9 +219,13 @@ def test_the_whole_pipeline_in_a_bucket(bucket, tones_folder, tmp_path, monkeypa
     ):
         assert bucket.exists(f"bucket/demo/{name}")
     assert bucket.exists("bucket/demo/report/report.html")
+    metrics = json.loads(bucket.cat("bucket/demo/report/metrics.json"))
+    assert metrics["about"]["training_steps"] == {"vqvae": 6, "residual": 6}
+    bucket.get_file("bucket/demo/samples/codes.npz", str(tmp_path / "codes.npz"))
+    assert set(np.load(tmp_path / "codes.npz").files) == {"residual"}
     assert json.loads(bucket.cat("bucket/demo/vqvae/config.json"))["data"]["path"] == f"{URL}/demo/audio"
     assert json.loads(bucket.cat("bucket/demo/samples/samples.json"))["models"]["residual"] == f"{URL}/demo/residual"
-    flags = ["--config=configs/prior.py:tier=residual,scale=tiny", "--config.data.batch_size=2"]
+    flags = ["--config=configs/prior.py:tier=residual,scale=tiny", *test_pipeline.FEW_STEPS, *test_pipeline.SMALL_PRIOR]
     flags.append(f"--workdir={URL}/demo/residual")
     more = succeeded(
         tmp_path, "train_prior", *flags, f"--config.data.path={URL}/demo/codes", "--config.training.num_steps=8"

@@ -7,6 +7,7 @@ import clean_environment
 import nbformat
 import notebooks
 import pytest
+import test_pipeline
 from IPython.core import inputtransformer2
 
 NAME = "quickstart.ipynb"
@@ -29,7 +30,11 @@ def test_quickstart_runs_from_top_to_bottom(tmp_path, tones_folder, monkeypatch)
     notebook = notebooks.read(NAME)
     notebooks.replace(notebook, "repository", f'repository_url = "{notebooks.git_repository(tmp_path / "origin")}"')
     dataset = f"--dataset=recordings --source={tones_folder}"
-    parameters = f'out = "run"\ndataset = "{dataset}"\nvqvae_steps = 6\nprior_steps = 6\nseconds = 1.5'
+    parameters = f'out = "run"\ndataset = "{dataset}"\nvqvae_steps = 6\nprior_steps = 7\nseconds = 1.0\n'
+    # Smaller models as well, by more flags where a number of steps becomes one.
+    small = {6: test_pipeline.SMALL_TOKENIZERS["tiers"], 7: test_pipeline.SMALL_PRIOR}
+    parameters += f"flag_of, small, batch = num_steps, {small}, ['--config.data.batch_size=2']\n"
+    parameters += "num_steps = lambda number: [*flag_of(number), *small[number], *batch]"
     notebooks.replace(notebook, "parameters", parameters)
     # Cells are run again, in any notebook's life: those up to the first sound.
     again = next(index for index, cell in enumerate(notebook.cells) if cell.id == "codes")
