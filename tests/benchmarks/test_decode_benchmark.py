@@ -12,7 +12,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SMALL = ("--scale=tiny", "--context=16", "--steps=2", "--rounds=1", "--megabytes=1")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_prints_a_line_a_case(benchmark):
     done = benchmark("decode", *SMALL, "--batch_sizes=2", "--weights=float32,int8", "--threads=1")
     assert done.returncode == 0, done.stderr

@@ -7,7 +7,7 @@ import pytest
 SMALL = ("--scale=tiny", "--seconds=0.05", "--rounds=1", "--matmul_size=64")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_prints_one_line_with_the_keys_that_programs_read(benchmark):
     done = benchmark("encodec", *SMALL)
     assert done.returncode == 0, done.stderr

@@ -48,7 +48,7 @@ def test_operations_and_bytes(computed):
     assert two["value"] == pytest.approx(2 * one["value"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_measured(benchmark, tiny_tokenizer, tmp_path):
     tiny_workdirs.write(tmp_path / "demo", tiny_tokenizer)
     tiny_workdirs.write_diffusion(tmp_path / "fast", tiny_tokenizer, "middle")

@@ -30,7 +30,7 @@ def test_a_bad_flag_is_one_line(benchmark, tmp_path, flags, message):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_line_a_run_and_a_table(benchmark, tiny_codes, tmp_path):
     flags = [f"--out={tmp_path}", f"--codes={tiny_codes}", "--models=top", "--steps=3", TINY]
     cases = ["--case=muon:8e-3,warmup_steps=1", "--case=adamw:1e6"]
@@ -50,7 +50,7 @@ def test_a_line_a_run_and_a_table(benchmark, tiny_codes, tmp_path):
     assert json.loads(again.stdout.splitlines()[0]) == line
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_failed_is_told_apart(benchmark, tiny_codes, tmp_path):
     flags = [f"--out={tmp_path}", "--models=top", TINY]
     diverged = benchmark("optimizers", *flags, f"--codes={tiny_codes}", "--steps=40", "--case=adamw:1e18,clip_norm=0")

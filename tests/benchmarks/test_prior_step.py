@@ -25,7 +25,7 @@ def one_line(done) -> dict:
     return json.loads(done.stdout)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_prints_one_line_with_the_keys_that_programs_read(line):
     found = line("--threads=1")
     assert found["benchmark"] == "prior_step" and found["unit"] == "codes/s"
