@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "data": {"config", "sharding", "scores", "ddsp"},
     "codes": {"config", "sharding", "scores", "data"},
     "text": {"config", "nn"},
-    "quantizers": {"config", "nn.parameters", "sharding"},
+    "quantizers": {"config", "nn.parameters"},
     "tokenizers": {
         *("config", "nn", "audio", "ddsp", "data", "codes", "sharding", "quantizers"),
         *("training.state", "training.precision", "training.events"),

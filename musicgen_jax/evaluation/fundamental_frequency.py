@@ -16,7 +16,7 @@ WINDOW = 1024  # samples that are compared with those a lag later
 THRESHOLD = 0.1  # of the normalised difference: the first dip below it is the period (the paper's step 4)
 VOICED = 0.85  # confidence from which a frame has a pitch
 SILENCE = 1e-4  # root mean square of a frame, below which nothing is looked for
-BLOCK_FRAMES = 32  # which the caches hold
+BLOCK_FRAMES = 64  # which the caches hold
 _MIN_LAG, _MAX_LAG = int(SAMPLE_RATE / MAX_HZ), int(np.ceil(SAMPLE_RATE / MIN_HZ))
 
 

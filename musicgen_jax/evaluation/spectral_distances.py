@@ -15,7 +15,7 @@ CONVERGENCE_N_FFT, CONVERGENCE_HOP, CONVERGENCE_WINDOW = 2048, 256, 1536
 MULTISCALE_FFT_SIZES = (2048, 1024, 512, 256, 128, 64)
 LOG_SPECTRAL_FFT_SIZE = 2048
 FLOOR = np.float32(spectral_losses.FLOOR)  # magnitude below which all is silence: that of white noise at -80 dBFS
-SEGMENT_SAMPLES = 2**13  # of which the caches hold the spectra
+SEGMENT_SAMPLES = 2**14  # of which the caches hold the spectra
 _DECIBELS = np.float32(20 / np.log(10))
 
 
