@@ -5,7 +5,7 @@ import functools
 import pathlib
 from collections.abc import Callable, Iterator
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -15,7 +15,6 @@ from musicgen_jax.runtime import buckets, console, progress_report
 from musicgen_jax.runtime.errors import UserError
 from musicgen_jax.training import (
     checkpointing,
-    events,
     metrics,
     optimizer,
     preemption,
@@ -25,6 +24,10 @@ from musicgen_jax.training import (
     step,
     throughput,
 )
+
+# Imported when a run begins: tensorboardX imports torch where it finds it, and no other command should wait for that.
+if TYPE_CHECKING:
+    from musicgen_jax.training import events
 
 MAX_SKIPPED_IN_A_ROW = 10
 # Logged as they stand; every other metric is averaged over the steps since the last line.
@@ -42,7 +45,7 @@ def train(
     mesh: jax.sharding.Mesh,
     batches_from: Callable[[int], Iterator[step.Batch]],
     eval_batches: Callable[[], Iterator[step.Batch]],
-    sounds: Callable[[state.TrainState], events.Sounds] | None = None,
+    sounds: "Callable[[state.TrainState], events.Sounds] | None" = None,
     frozen: state.Tree = MappingProxyType({}),
 ) -> state.TrainState:
     """Trains up to `run_config.training.num_steps`, resuming from the newest checkpoint in `workdir` if there is one.
@@ -99,7 +102,9 @@ def train(
 
 def _begin(
     task: state.Task, run_config: Any, workdir: pathlib.Path, mesh: jax.sharding.Mesh, done: int
-) -> tuple[events.EventWriter, metrics.MetricsWriter]:
+) -> "tuple[events.EventWriter, metrics.MetricsWriter]":
+    from musicgen_jax.training import events
+
     console.say_devices()
     axes = ", ".join(f"{name} {size}" for name, size in mesh.shape.items() if size > 1)
     where = f" on the mesh {axes}" if axes else ""
@@ -166,10 +171,10 @@ def _log_evaluation(writer: metrics.MetricsWriter, done: int, results: dict[str,
 
 
 def _log_sounds(
-    tensorboard: events.EventWriter,
+    tensorboard: "events.EventWriter",
     done: int,
     now: state.TrainState,
-    sounds: Callable[[state.TrainState], events.Sounds] | None,
+    sounds: "Callable[[state.TrainState], events.Sounds] | None",
 ) -> None:
     if sounds is None:
         return
