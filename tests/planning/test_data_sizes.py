@@ -112,7 +112,7 @@ def test_checkpoints_are_within_10_percent(tmp_path):
     assert found["host_bytes_per_chip"] == found["disk_bytes"]  # one device holds all
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_memory_of_training_is_within_40_percent(recordings, tmp_path):
     flags = ["--dataset=recordings", f"--source={recordings}", f"--out={tmp_path / 'audio'}", f"--sample_rate={RATE}"]
     assert command_line.run("musicgen_jax.prepare_data", *flags).returncode == 0
