@@ -54,7 +54,7 @@ def test_bad_numbers_are_refused():
         cascade.plan({"top": shallow("5b")}, "h100:1", 0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command():
     done = command_line.run("musicgen_jax.plan", "--sample=1b_lyrics", "--topology=h100:1")
     found = json.loads(done.stdout)

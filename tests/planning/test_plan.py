@@ -109,7 +109,7 @@ def test_composers_are_planned_without_scores(tokens, vocabulary):
     assert ("position" in work.task.batch) == (tokens == "grid")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_prior_of_a_residual_tokenizer():
     found = plan.plan(prior.get_config("tier=residual,scale=tiny"), plan.Question("h100:1"))
     assert found["fits"] is True
@@ -179,7 +179,7 @@ def test_bad_input(question, settings, message):
         plan.plan(run, question)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_vqvae():
     run = config.VQVAETraining(model=tiny_runs.vqvae_config(), clip_samples=512, data=config.DataConfig(batch_size=8))
     found = plan.plan(run, plan.Question("a100:8"))
