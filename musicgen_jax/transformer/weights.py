@@ -13,6 +13,7 @@ from musicgen_jax.nn.low_rank import LowRank
 from musicgen_jax.sharding import meshes
 
 LARGEST = 127  # symmetric: -128 has no counterpart
+BLOCKS = 8  # of outputs: XLA multiplies a few rows with a batch of blocks up to twice as fast as with the whole
 
 
 class LaidOut:
@@ -68,7 +69,7 @@ class QuantizedArray(LaidOut):
 class OutputMajor(LaidOut):
     """A float array whose axes that products sum over lie behind all others.
 
-    Products of a few rows on CPUs, where reading the weights is what takes time, read it up to twice as fast.
+    Products of a few rows on CPUs, where reading the weights is what takes time, read it up to three times as fast.
 
     Attributes:
       values: in this order of axes.
@@ -169,7 +170,7 @@ def einsum(
         product = einsum(spec, x, weight.base, dtype, result_dtype)
         return product + weight.added(spec, x, dtype, product.dtype)
     if isinstance(weight, OutputMajor):
-        return _products(spec, x[None], weight.values.astype(dtype), result_dtype or dtype)[0]
+        return _products(spec, x[None], weight.values.astype(dtype), result_dtype or dtype, BLOCKS)[0]
     if not isinstance(weight, QuantizedArray):
         return jnp.einsum(spec, x, weight.astype(dtype), preferred_element_type=result_dtype)
     result_dtype = dtype if result_dtype is None else result_dtype
@@ -193,8 +194,11 @@ def _integer_parts(x: jax.Array, summed: tuple[int, ...], activations: str) -> l
     return [first, jax.tree.map(jnp.zeros_like, first)] if first.scales.size == 1 else [first]
 
 
-def _products(spec: str, parts: jax.Array, values: jax.Array, dtype: jnp.dtype) -> jax.Array:
-    """The einsum of each part, along the first axis, with values whose axes that are summed lie behind all others."""
+def _products(spec: str, parts: jax.Array, values: jax.Array, dtype: jnp.dtype, most_blocks: int = 1) -> jax.Array:
+    """The einsum of each part, along the first axis, with values whose axes that are summed lie behind all others.
+
+    The values are taken in as many blocks as divide them, `most_blocks` at most.
+    """
     letters, out = spec.split("->")
     x_letters, weight_letters = letters.split(",")
     summed = "".join(letter for _, letter in _summed(weight_letters, out))
@@ -206,8 +210,12 @@ def _products(spec: str, parts: jax.Array, values: jax.Array, dtype: jnp.dtype) 
     # As matrices, where letters are shared a batch of them: XLA would transpose or widen what has more axes every time.
     batch = (math.prod(values.shape[: len(shared)]),) if shared else ()
     size = math.prod(values.shape[len(kept) :])
-    rows, columns = rows.reshape(*batch, -1, size), values.reshape(*batch, -1, size)
-    product = jnp.einsum("...ri,...ci->...rc", rows, columns, preferred_element_type=dtype)
+    blocks = (number,) if (number := math.gcd(math.prod(column_axes), most_blocks)) > 1 else ()
+    rows, columns = rows.reshape(*batch, -1, size), values.reshape(*batch, *blocks, -1, size)
+    block = "k" if blocks else ""
+    product = jnp.einsum(f"...ri,...{block}ci->...{block}rc", rows, columns, preferred_element_type=dtype)
+    if blocks:
+        product = jnp.moveaxis(product, -3, -2)
     product = product.reshape(*row_axes, *column_axes)
     return jnp.einsum(f"{shared}{own}{kept.removeprefix(shared)}->z{out}", product)
 
