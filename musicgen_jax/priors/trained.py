@@ -124,9 +124,9 @@ class TrainedPrior:
         told a guidance of others or none so large."""
         if guidance == 1:
             return
-        tier, own, most = self.config.tier, self.config.guided_by, self.config.most_guidance
+        tier, own = self.config.tier, self.config.guided_by
         if own:
-            asked, taught = ",".join(conditions), ",".join(own)
+            asked, taught, most = ",".join(conditions), ",".join(own), self.config.most_guidance
             rule = f"the {tier} prior was taught guidance by {taught} alone, from 1 to {most:g}"
             config.require({*conditions} == {*own}, f"`guide_by`={asked}: {rule}; use {taught}")
             config.require(1 <= guidance <= most, f"`guidance`={guidance}: {rule}")
