@@ -21,7 +21,9 @@ _DATA = cli.define_path("data", None, "Folder written by prepare_data.")
 _FILE = cli.define_path("file", None, "One recording instead: wav, flac, ogg or mp3 of any rate.")
 _OUT = cli.define_path("out", None, "Folder to write; with --file, the file to write.", required=True, writes=True)
 _WINDOW_SECONDS = flags.DEFINE_float("window_seconds", 10.0, "Audio of a window; memory grows with it.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Windows encoded at a time, of --data; memory grows with it.")
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", None, "Windows encoded at a time, of --data: 8, or 2 on a CPU; memory grows with it."
+)
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "This is one process of a Cloud TPU pod, GKE, Slurm or Open MPI job; each does its share."
 )

@@ -60,8 +60,12 @@ def of(score: Score | None, kind: str) -> ScoreFacts:
 
 def index_row(row: Any) -> dict[str, Any]:
     """A dataclass with `score`, `lyrics` and `caption` as a row of JSON lines; without those of which there is none."""
-    values = dataclasses.asdict(row)
-    if not values["score"]["syllables"]:
+    values = {}
+    for name, value in ((field.name, getattr(row, field.name)) for field in dataclasses.fields(row)):
+        if name not in ("score", "lyrics", "caption"):
+            values[name] = value
+        elif value.kind:
+            values[name] = dataclasses.asdict(value)
+    if "score" in values and not values["score"]["syllables"]:
         del values["score"]["syllables"]
-    parts = ("score", "lyrics", "caption")
-    return {name: value for name, value in values.items() if name not in parts or value["kind"]}
+    return values

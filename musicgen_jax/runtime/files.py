@@ -41,12 +41,17 @@ Path = str | os.PathLike[str]
 
 
 def describe_path(path: Path) -> str:
-    """A path as valid text, for storing and printing; two paths never look the same. A copy of a bucket's is its URL.
+    """A path as `valid_text`, for storing and printing. A copy of a bucket's is its URL."""
+    return valid_text(buckets.url_of(os.fsdecode(path)) or path)
+
+
+def valid_text(path: Path) -> str:
+    """A path, or a part of one, as text that can be encoded; two never look the same.
 
     Bytes that are not UTF-8 become escapes such as \\xff. Where a path has such bytes, or characters that look like
     an escape, its own backslashes are doubled.
     """
-    name = os.fsencode(buckets.url_of(os.fsdecode(path)) or path)
+    name = os.fsencode(path)
     text = name.decode("utf-8", "backslashreplace")
     if re.search(r"\\x[89a-f][0-9a-f]", text):
         return name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")

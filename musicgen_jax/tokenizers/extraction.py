@@ -22,10 +22,11 @@ from musicgen_jax.tokenizers import code_job
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 
 BATCH_SIZE = 8  # windows
+BATCH_SIZE_ON_CPU = 2  # what a window is made of is more than the caches hold as it is
 POLL_SECONDS = 0.5  # between two looks at what other processes have done
 
 
-def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float, batch_size: int = BATCH_SIZE) -> None:
+def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float, batch_size: int | None = None) -> None:
     """Writes the codes of all splits of the audio dataset `data` to the folder `out`.
 
     Memory holds some windows of audio and the codes of some tracks, whatever the length of the tracks. Of several
@@ -37,13 +38,15 @@ def extract(tokenizer: Tokenizer, data: str, out: str, window_seconds: float, ba
       data: folder of prepare_data, at the tokenizer's sample rate.
       out: folder of the code shards; absent, empty, or holding these codes already, which is said and left as it is.
       window_seconds: about how much audio a window has.
-      batch_size: windows encoded at a time.
+      batch_size: windows encoded at a time; None is 8, or 2 on a CPU.
 
     Raises:
       NotFoundError: `data` holds no prepared dataset.
       UserError: `data` has another sample rate than the tokenizer; `out` holds something else than these codes; or
         there would be no window in a batch.
     """
+    if batch_size is None:
+        batch_size = BATCH_SIZE_ON_CPU if jax.default_backend() == "cpu" else BATCH_SIZE
     config.require(batch_size > 0, f"`batch_size`={batch_size}: must be 1 or more")
     layout = tokenizer.layout
     audio_dataset.check_sample_rate(data, layout.sample_rate)

@@ -49,7 +49,7 @@ def find_files(source: str, extensions: Sequence[str]) -> tuple[list[str], dict[
 
 def name_of(path: str, source: str) -> str:
     """The name of a file in messages and manifest: its path below `source`, as valid text, with slashes."""
-    return files.describe_path(os.path.relpath(path, source)).replace(os.sep, "/")
+    return files.valid_text(os.path.relpath(path, source)).replace(os.sep, "/")
 
 
 def listing_hash(paths: Iterable[str | os.PathLike[str]], source: str) -> str:

@@ -266,3 +266,12 @@ def test_folders_that_cannot_be_listed(folder, monkeypatch):
     locked.add(str(folder))
     with pytest.raises(PermissionError):  # not "no audio in it"
         recordings.tracks(str(folder), 16000, 0, 0)
+
+
+def test_names_do_not_depend_on_where_the_command_runs(tmp_path, monkeypatch):
+    """Names below a source are no paths: not even in the folder of buckets' copies are they those of a bucket."""
+    put(tmp_path / "music", "a.wav", noise())
+    monkeypatch.setenv("MUSICGEN_JAX_BUCKETS", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    found, _ = recordings.tracks(str(tmp_path / "music"), 16000, 0, 0)
+    assert [item.path for item in found] == ["a.wav"]
