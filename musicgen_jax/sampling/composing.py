@@ -13,7 +13,7 @@ from musicgen_jax import config
 from musicgen_jax.codes import forms, meter, score_tokens
 from musicgen_jax.data import lyrics
 from musicgen_jax.priors import trained
-from musicgen_jax.sampling import journals, options, requests, sampler_settings, tier_sampler
+from musicgen_jax.sampling import endings, journals, options, requests, sampler_settings, tier_sampler
 from musicgen_jax.scores import performance_events
 from musicgen_jax.scores.grid import CELLS
 from musicgen_jax.scores.score import Score
@@ -21,9 +21,7 @@ from musicgen_jax.scores.score import Score
 MARGIN = 1.25  # by which a performance gets longer in tokens, where it is shorter than asked in seconds
 MAX_BEGINNINGS = 20  # that are drawn for a piece; a composer that has learned so little may begin as it will
 MAX_ROUNDS = 13  # in which a performance gets longer: one that has not come to its end by then is left as it is
-# (how samples begin, tokens to compose, tokens of the whole piece, what tells the meter, where to stop; None is behind
-# those to compose) -> int32 [N, stop, 1].
-Draw = Callable[[np.ndarray, int, int, tier_sampler.Beside | None, int | None], np.ndarray]
+Draw = Callable[..., np.ndarray]  # `_sampled` of a composer and a request
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,12 +160,15 @@ def _on_a_grid(
         inside = (steps < whole)[..., None]
         return {"position": np.where(inside, plans[rows[:, None], np.minimum(steps, whole - 1)], -1)}
 
-    def drawn(codes: np.ndarray, stop: int) -> np.ndarray:
-        position = beside if model.hears_meter else None
-        return draw(codes, num_steps * model.voices, whole * model.voices, position, stop)
-
+    drawn = functools.partial(
+        draw,
+        num_codes=num_steps * model.voices,
+        whole=whole * model.voices,
+        position=beside if model.hears_meter else None,
+    )
     given = np.broadcast_to(known.astype(np.int32)[:, None], (request.num_samples, len(known), 1))
-    codes = _in_sections(sections, num_steps, given, tokens, drawn)
+    lead = min(forms.unit(model), model.context // model.voices // 4)  # sixteenths
+    codes = _in_sections(sections, num_steps, given, tokens, drawn, lead)
     scores = [
         _with_meter(tokens.decode(row[:, 0].astype(np.int16), quarter), plan[:num_steps])
         for row, plan in zip(codes, plans, strict=True)
@@ -181,7 +182,8 @@ def _in_sections(
     num_steps: int,
     codes: np.ndarray,
     tokens: score_tokens.Grid,
-    drawn: Callable[[np.ndarray, int], np.ndarray],
+    draw: Draw,
+    lead: int,
 ) -> np.ndarray:
     """Composes section by section: what returns is copied, and the next one goes on from it.
 
@@ -190,13 +192,14 @@ def _in_sections(
       num_steps: S, sixteenths to compose.
       codes: how it begins, int32 [N, P, 1], P in the first section.
       tokens: of the composer.
-      drawn: (the beginning, number of its tokens that are to be there) -> the beginning and what goes on from it.
+      draw: draws the tokens of a piece of this length.
+      lead: sixteenths of an ending that is chosen to lead to what returns, and of what returns that are looked at.
 
     Returns:
       int32 [N, S * V, 1].
     """
     voices = tokens.num_first
-    for section in sections:
+    for section, following in zip(sections, (*sections[1:], None), strict=True):
         stop = min(section.stop, num_steps) * voices
         if section.source is not None:
             begin = section.source * voices
@@ -204,9 +207,15 @@ def _in_sections(
             continue
         if section.letter and 0 < section.start < num_steps:
             # A note that sounds on over the border would be another one where either section returns.
-            codes = drawn(codes, (section.start + 1) * voices)
+            codes = draw(codes, stop=(section.start + 1) * voices)
             codes = np.stack([tokens.struck(row[:, 0]) for row in codes])[..., None]
-        codes = drawn(codes, stop) if codes.shape[1] < stop else codes
+        again = None
+        if following is not None and following.source is not None and section.stop < num_steps:
+            ending = stop - lead * voices
+            codes = draw(codes, stop=ending) if codes.shape[1] < ending else codes
+            begin = following.source * voices
+            again = codes[:, begin : begin + min(lead, num_steps - section.stop) * voices]
+        codes = draw(codes, stop=stop, following=again) if codes.shape[1] < stop else codes
     return codes
 
 
@@ -237,7 +246,7 @@ def _performances(
     later = math.ceil((request.total_seconds - request.seconds) * rate)
     codes = known
     for _ in range(MAX_ROUNDS):
-        codes = draw(codes, num_codes, num_codes + later, None, None)
+        codes = draw(codes, num_codes, num_codes + later)
         if min(_elapsed(row[:, 0]) for row in codes) >= request.seconds:
             break
         num_codes = math.ceil(num_codes * MARGIN)
@@ -259,8 +268,9 @@ def _sampled(
     known: np.ndarray,
     num_codes: int,
     whole: int,
-    position: tier_sampler.Beside | None,
-    stop: int | None,
+    position: tier_sampler.Beside | None = None,
+    stop: int | None = None,
+    following: np.ndarray | None = None,
 ) -> np.ndarray:
     """int32 [N, stop, 1].
 
@@ -274,6 +284,7 @@ def _sampled(
       whole: how many the piece has, which the composer is told, as in training.
       position: the meter of some windows, for a composer that hears it.
       stop: how many of the tokens are drawn now, the known ones included; None is all.
+      following: tokens that return behind these, or the first of them, int32 [N, F, 1]: an ending is drawn.
     """
     stop = num_codes if stop is None else stop
     name = f"composed-{stop:09d}"
@@ -287,12 +298,15 @@ def _sampled(
     begin = np.broadcast_to(known.reshape(-1, 1), (request.num_samples, len(known), 1)) if known.ndim == 1 else known
     if not begin.size:
         begin = _beginnings(composer, request, beside)[:, :num_codes]
-    sampler = tier_sampler.TierSampler(
-        composer, request, begin, num_codes, stop=stop, beside=beside, show_progress=show_progress
-    )
-    while sampler.done < stop:
-        sampler.advance(None)
-    codes = sampler.codes[:, :stop]
+    if following is not None and following.size:
+        codes = endings.draw(composer, request, begin, num_codes, stop, following, beside)
+    else:
+        sampler = tier_sampler.TierSampler(
+            composer, request, begin, num_codes, stop=stop, beside=beside, show_progress=show_progress
+        )
+        while sampler.done < stop:
+            sampler.advance(None)
+        codes = sampler.codes[:, :stop]
     if journal:
         journal.write(name, codes)
     return codes
