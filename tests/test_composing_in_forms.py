@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import command_line
+import jax
 import numpy as np
 import pytest
 import tiny_scores
@@ -13,7 +14,7 @@ from tiny_scores import BAR, CELLS
 import musicgen_jax
 from musicgen_jax import composition
 from musicgen_jax.runtime.errors import UserError
-from musicgen_jax.sampling import commissions, composing, requests, tier_sampler
+from musicgen_jax.sampling import commissions, composing, endings, requests, tier_sampler
 from musicgen_jax.scores.score import ONSET, Score
 
 BAR_SECONDS = 2.0
@@ -61,28 +62,72 @@ def test_a_section_returns_note_by_note(composer):
         assert all(np.abs(ends - border).min() < 1e-3 for border in (4, 8, 12, 16))
 
 
-def test_new_music_goes_on_from_what_returns(composer):
-    """The third section is what the composer draws behind these very tokens, and knows where in the piece it is."""
-    codes = composed(composer).codes
-    told = []
-    draw = tier_sampler.TierSampler
+@pytest.fixture
+def told(monkeypatch):
+    """(tokens that are there, tokens that are to be, tokens that are composed, tokens of the piece, seed) of each
+    sampler that is made, but for those of the first step."""
+    found, make = [], tier_sampler.TierSampler
 
-    def sampler(composer, request, known, num_codes, *, stop, beside, **said):
-        told.append((known.shape[1], stop, num_codes, *beside(np.zeros(1, int), np.zeros(1, np.int32))["length"]))
-        if known.shape[1] in (4, 4 * BAR_CODES):
-            np.testing.assert_array_equal(known, codes[:, : known.shape[1]])
-        return draw(composer, request, known, num_codes, stop=stop, beside=beside, **said)
+    def sampler(composer, request, known, num_codes, *, stop=None, beside, **said):
+        if stop:
+            whole = beside(np.zeros(1, int), np.zeros(1, np.int32))["length"]
+            found.append((known.shape[1], stop, num_codes, *whole, request.seed))
+        return make(composer, request, known, num_codes, stop=stop, beside=beside, **said)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(composing, "_beginnings", lambda *_: codes[:, :4])
-        patch.setattr(composing.tier_sampler, "TierSampler", sampler)
-        np.testing.assert_array_equal(composed(composer).codes, codes)
-    whole = 8 * BAR_CODES
-    assert told == [
-        (4, 2 * BAR_CODES, whole, whole),
-        (4 * BAR_CODES, 4 * BAR_CODES + 4, whole, whole),
-        (4 * BAR_CODES + 4, 6 * BAR_CODES, whole, whole),
+    monkeypatch.setattr(tier_sampler, "TierSampler", sampler)
+    return found
+
+
+def test_what_is_drawn(composer, told):
+    """The new sections alone, each from where the piece is; endings several times where a section returns behind."""
+    composed(composer)
+    section, lead = 2 * BAR_CODES, 16  # a quarter of a window
+    draws = [
+        (4, section - lead),
+        *[(section - lead, section)] * endings.NUM_ENDINGS,
+        (2 * section, 2 * section + 4),
+        (2 * section + 4, 3 * section - lead),
+        *[(3 * section - lead, 3 * section)] * endings.NUM_ENDINGS,
     ]
+    assert [one[:2] for one in told] == draws
+    assert {one[2:4] for one in told} == {(4 * section, 4 * section)}
+    seeds = [seed for begin, _, _, _, seed in told if begin == section - lead]
+    assert seeds[0] == SAID["seed"] and len(set(seeds)) == endings.NUM_ENDINGS
+    told.clear()
+    composed(composer, form="ABCD")
+    assert len(told) == 7  # the first section, and of each other its first step and the rest
+
+
+@pytest.mark.long
+def test_the_ending_is_the_one_that_leads_best_to_what_returns(composer, monkeypatch):
+    """Beside what a straight loop over the same draws says."""
+    request = requests.Request(**SAID | {"num_samples": 3, "total_seconds": 16.0})
+    num_codes, begin = 8 * BAR_CODES, np.full((3, 40, 1), 20, np.int32)
+    following = np.random.default_rng(0).integers(2, 42, (3, 12, 1)).astype(np.int32)
+
+    def beside(rows, start):
+        position = np.full((len(rows), 16, 4), -1, np.int32)
+        return {"length": np.full(len(rows), num_codes, np.int32), "position": position}
+
+    found = endings.draw(composer.model, request, begin, num_codes, 56, following, beside)
+    nats, drawn = [], []
+    for attempt in range(endings.NUM_ENDINGS):
+        with monkeypatch.context() as patch:
+            patch.setattr(endings, "NUM_ENDINGS", 1)
+            other = request.reseeded(attempt) if attempt else request
+            drawn.append(endings.draw(composer.model, other, begin, num_codes, 56, following, beside))
+        codes = np.concatenate([drawn[-1], following], axis=1)  # 68 tokens, of which a window has the last 64
+        batch = tier_sampler.window_batch(
+            composer.model, request, codes, None, np.arange(3), np.full(3, 4, np.int32)
+        ) | beside(np.arange(3), None)
+        logits = composer.model.functional.bind(*composer.model.weights)(batch)
+        likely = np.asarray(jax.nn.log_softmax(logits))[:, 52:]
+        nats.append(-np.take_along_axis(likely, following[..., None], -1).sum(axis=(1, 2, 3)))
+    best = np.argmin(nats, axis=0)
+    np.testing.assert_array_equal(found, np.stack(drawn)[best, np.arange(3)])
+    assert len(set(best)) > 1 and (found[:, :40] == 20).all()
+    again = dataclasses.replace(request, batch_size=2)
+    np.testing.assert_array_equal(endings.draw(composer.model, again, begin, num_codes, 56, following, beside), found)
 
 
 def test_one_section_is_no_form(composer):
@@ -107,16 +152,16 @@ def test_what_is_left_is_written_behind_the_last_section(composer):
     assert made.codes.shape[1] == 9 * BAR_CODES and made.scores[0].fermatas[-1, 1] == pytest.approx(18.0)
 
 
-def test_a_note_does_not_sound_on_into_a_section(composer, monkeypatch):
+def test_a_note_does_not_sound_on_into_a_section(composer):
     """Of a composer that only holds: the section begins with the same chord, struck again."""
     known = tiny_scores.GRID.from_pitches(np.full((2 * BAR, 4), 60)).reshape(1, -1, 1).astype(np.int32)
 
-    def drawn(codes, stop):
+    def draw(codes, stop, following=None):
         return np.concatenate([codes, np.ones((1, stop - codes.shape[1], 1), np.int32)], axis=1)
 
     parts = composing.forms.sections("AB", 4 * BAR, BAR)
     tokens = composing.score_tokens.of(composer.model.config)
-    codes = composing._in_sections(parts, 4 * BAR, known, tokens, drawn)
+    codes = composing._in_sections(parts, 4 * BAR, known, tokens, draw, BAR)
     score = tokens.decode(codes[0, :, 0], 0.5)
     np.testing.assert_allclose(sorted(score.notes[:, ONSET]), [0.0] * 4 + [2 * BAR / 4 * 0.5] * 4)
     assert set(score.notes[:, 0]) == {60}
@@ -162,9 +207,9 @@ def test_performances_have_no_form(tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("draws", [1, 2, 3])
+@pytest.mark.parametrize("draws", range(1, 6))
 def test_an_interrupted_piece_goes_on(composer, tmp_path, monkeypatch, draws):
-    """After the first section, behind the border, and when all is composed."""
+    """Before and behind the first ending, behind the border, before the other ending, when all is composed."""
     said = SAID | {"num_samples": 2}
     write = composing.journals.Journal.write
 
@@ -192,6 +237,7 @@ def models(tiny_tokenizer, tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_beside_priors_the_composer_is_told_the_form(models):
     music = musicgen_jax.load(models)
     request, _, scores = music.request(**SAID)

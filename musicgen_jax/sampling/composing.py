@@ -214,7 +214,7 @@ def _in_sections(
             ending = stop - lead * voices
             codes = draw(codes, stop=ending) if codes.shape[1] < ending else codes
             begin = following.source * voices
-            again = codes[:, begin : begin + min(lead, num_steps - section.stop) * voices]
+            again = codes[:, begin : begin + lead * voices]
         codes = draw(codes, stop=stop, following=again) if codes.shape[1] < stop else codes
     return codes
 
