@@ -145,6 +145,14 @@ def test_samples_are_what_they_are_in_other_batches(composer):
     np.testing.assert_array_equal(shorter.codes, composed(composer).codes[:, : 42 * 4])
 
 
+def test_sections_of_an_ending_and_its_first_step():
+    """A bar of twelve sixteenths, of which a quarter of the window has eleven."""
+    model = tiny_scores.composer_of(tiny_scores.model_config(context=44 * 4), tiny_scores.nothing)
+    made = composed(composition.Composer(model, ""), seconds=2 * BAR_SECONDS, form="AA")
+    np.testing.assert_array_equal(*sections(made.codes, 2, bars=1))
+    assert composed(composition.Composer(model, ""), seconds=0.1, form="").codes.shape == (1, 4, 1)
+
+
 def test_what_is_left_is_written_behind_the_last_section(composer):
     made = composed(composer, seconds=9 * BAR_SECONDS)
     first, _, _, last = sections(made.codes, 4)

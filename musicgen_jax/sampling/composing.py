@@ -297,9 +297,11 @@ def _sampled(
 
     begin = np.broadcast_to(known.reshape(-1, 1), (request.num_samples, len(known), 1)) if known.ndim == 1 else known
     if not begin.size:
-        begin = _beginnings(composer, request, beside)[:, :num_codes]
+        begin = _beginnings(composer, request, beside)
     if following is not None and following.size:
         codes = endings.draw(composer, request, begin, num_codes, stop, following, beside)
+    elif begin.shape[1] >= stop:
+        codes = begin[:, :stop]
     else:
         sampler = tier_sampler.TierSampler(
             composer, request, begin, num_codes, stop=stop, beside=beside, show_progress=show_progress
