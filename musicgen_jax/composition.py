@@ -43,9 +43,10 @@ class Composer:
           num_samples: how many, composed together; None is one.
           show_progress: a bar with the time left, on stderr.
           **said: other options of `sampling.options`, but for those of audio: seed, genre, artist, temperature, top_p,
-            top_k, guidance, guide_by, hop_fraction, total_seconds, batch_size, cache_dtype; lyrics, whose syllables the
-            melody is to have notes for, of a composer that was trained with lyrics; and prompt, how the music
-            begins: a MIDI file, or a score. Equal ones give equal music.
+            top_k, guidance, guide_by, hop_fraction, total_seconds, batch_size, cache_dtype; form, the sections of the
+            music and which of them return, of a composer of a grid; lyrics, whose syllables the melody is to have notes
+            for, of a composer that was trained with lyrics; and prompt, how the music begins: a MIDI file, or a score.
+            Equal ones give equal music.
 
         Returns:
           A score, or a list of them where `num_samples` is given.

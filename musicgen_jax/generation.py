@@ -166,6 +166,8 @@ class MusicGenerator:
         models = [self.priors[tier] for tier in sampled]
         said.setdefault("sampler", requests.sampler_of(models))
         scores: performed.Performable | None = None
+        rule = "there is no composer who writes: pass `score`=DIR, the workdir of one, or leave it out"
+        config.require(composer is not None or not said.get("form"), f"`form`={said.get('form')}: {rule}")
         if composer is not None:
             scores = composer.commission(said, prime, start.seconds if start is not None and prime is None else 0.0)
             if composer.model.hears_lyrics and not any(model.hears_lyrics for model in models):

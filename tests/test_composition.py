@@ -2,18 +2,15 @@
 
 import dataclasses
 import json
-import pathlib
 
 import command_line
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_scores
 import tiny_workdirs
 
 import musicgen_jax
-from musicgen_jax import composition, config, kinds
+from musicgen_jax import composition
 from musicgen_jax.codes import score_tokens
 from musicgen_jax.data import audio_io
 from musicgen_jax.runtime.errors import UserError
@@ -23,21 +20,9 @@ from musicgen_jax.scores import midi
 from musicgen_jax.scores.score import Score
 
 
-def write_composer(folder: pathlib.Path, tokens: str = "grid", **changes) -> pathlib.Path:
-    """A workdir of a composer with random weights."""
-    run = config.ComposerTraining(
-        model=tiny_scores.model_config(tokens, **changes), data=config.DataConfig(path="scores")
-    )
-    shapes = jax.eval_shape(kinds.KINDS["composer"].functional(run).init, jax.random.key(0))
-    rng = np.random.default_rng(1)
-    weights = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(scale=0.35, size=leaf.shape), leaf.dtype), shapes)
-    tiny_workdirs.write_workdir(folder, run, weights)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    return write_composer(tmp_path_factory.mktemp("models") / "score")
+    return tiny_workdirs.write_composer(tmp_path_factory.mktemp("models") / "score")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +50,7 @@ def test_compose(composer):
 def test_every_piece_begins_with_a_note(composer, tmp_path, tokens):
     """Of a composer that has learned nothing, most first tokens would hold, end or wait."""
     if tokens == "performance":
-        composer = composition.load(write_composer(tmp_path / "score", "performance"))
+        composer = composition.load(tiny_workdirs.write_composer(tmp_path / "score", "performance"))
     for score in composer.compose(3.0, num_samples=6, seed=1):
         assert score.notes[0, 1] == 0
     codes = composing.compose(composer.model, requests.Request(seconds=3.0, num_samples=6, seed=1)).codes
@@ -126,7 +111,9 @@ def test_a_prime_goes_on(composer, tmp_path):
 @pytest.mark.parametrize("layer", ["relative", "lstm"])
 def test_performances_last_as_long_as_asked(tmp_path, layer, told):
     """Also where tokens take less time than on average in training, where 2 make a second."""
-    composer = composition.load(write_composer(tmp_path / "score", "performance", layer=layer, codes_per_second=2.0))
+    composer = composition.load(
+        tiny_workdirs.write_composer(tmp_path / "score", "performance", layer=layer, codes_per_second=2.0)
+    )
     for seed in range(2):
         told.clear()
         request = requests.Request(seconds=5.0, seed=seed, num_samples=2)
@@ -181,7 +168,7 @@ def models(tiny_tokenizer, tmp_path_factory):
     """Workdirs as launch/demo.sh leaves them: a tokenizer, priors that are told the score, a composer."""
     folder = tmp_path_factory.mktemp("demo")
     tiny_workdirs.write(folder, tiny_tokenizer, ("top",), score=True, score_dropout=0.1, score_notes=32)
-    write_composer(folder / "composer")
+    tiny_workdirs.write_composer(folder / "composer")
     return folder
 
 
@@ -218,7 +205,7 @@ def test_a_recording_goes_on_without_a_composer_unless_one_is_named(music, model
 
 def test_what_is_said_of_the_priors_alone_is_not_asked_of_the_composer(music, tmp_path):
     """An LSTM has no cache of keys and values that could be int8; it knows other genres than they do."""
-    lstm = composition.load(write_composer(tmp_path / "score", layer="lstm"))
+    lstm = composition.load(tiny_workdirs.write_composer(tmp_path / "score", layer="lstm"))
     said = {"seconds": 1.0, "cache_dtype": "int8", "genre": "oboe", "guidance": {"top": 2.0}}
     for composer, cache in ((lstm, "compute"), (music.composer, "int8")):
         music.composer = composer

@@ -3,10 +3,14 @@
 import pathlib
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import tiny_diffusion
 import tiny_priors
+import tiny_scores
 
-from musicgen_jax import config
+from musicgen_jax import config, kinds
 from musicgen_jax.tokenizers.tokenizer import Tokenizer
 from musicgen_jax.training import checkpointing
 
@@ -26,6 +30,18 @@ def write_diffusion(root: pathlib.Path, tokenizer: Tokenizer, tier: str, **chang
     model = tiny_diffusion.model_config(tier, **_of_tokenizer(tokenizer, tier) | changes)
     run = config.DiffusionTraining(model=model, data=config.DataConfig(path="codes"))
     write_workdir(root / tier, run, tiny_diffusion.trained_diffusion(model).weights)
+
+
+def write_composer(folder: pathlib.Path, tokens: str = "grid", **changes: Any) -> pathlib.Path:
+    """Writes and returns a folder, that of a composer with random weights and these changes."""
+    run = config.ComposerTraining(
+        model=tiny_scores.model_config(tokens, **changes), data=config.DataConfig(path="scores")
+    )
+    shapes = jax.eval_shape(kinds.KINDS["composer"].functional(run).init, jax.random.key(0))
+    rng = np.random.default_rng(1)
+    weights = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(scale=0.35, size=leaf.shape), leaf.dtype), shapes)
+    write_workdir(folder, run, weights)
+    return folder
 
 
 def _of_tokenizer(tokenizer: Tokenizer, tier: str) -> dict[str, Any]:

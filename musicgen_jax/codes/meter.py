@@ -2,11 +2,12 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from musicgen_jax import config
+from musicgen_jax.codes.forms import Section
 from musicgen_jax.scores.grid import CELLS, places
 from musicgen_jax.scores.score import Score
 
@@ -42,17 +43,25 @@ def _until(held: np.ndarray) -> np.ndarray:
     return np.minimum(there - np.arange(num_steps), FAR).astype(np.int32)
 
 
-def planned(model: config.ComposerConfig, num_steps: int, known: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def planned(
+    model: config.ComposerConfig,
+    num_steps: int,
+    known: np.ndarray,
+    rng: np.random.Generator,
+    sections: Sequence[Section] = (),
+) -> np.ndarray:
     """The positions of a piece that is yet to be composed, as `positions` has them.
 
     Bars are those that are most common in the training scores. Phrases follow each other, each as long as one of theirs
     that is drawn at random, and the last one ends with the piece. What the training scores do not say stays unknown.
+    A section ends with the end of a phrase too, and returns with its bars and phrases.
 
     Args:
       model: its config, resolved.
       num_steps: S.
       known: int32 [P, 4], positions of a beginning that is given; bars go on from its last one, phrases begin anew.
       rng: draws the phrases.
+      sections: of the piece; none is one, the whole. The first is as long as the beginning at least.
     """
     steps, given = np.arange(num_steps), len(known)
     found = np.full((num_steps, 4), -1, np.int32)
@@ -65,13 +74,26 @@ def planned(model: config.ComposerConfig, num_steps: int, known: np.ndarray, rng
     if model.phrase_steps:
         held, end = np.zeros(num_steps, np.int32), given
         shortest = min(model.phrase_steps)
-        while end < num_steps:
-            end += int(rng.choice(model.phrase_steps))
-            end = num_steps if end > num_steps - shortest else end
-            held[max(end - model.fermata_steps, given) : end] = 1
+        for stop in [section.stop for section in sections] or [num_steps]:
+            while end < stop:
+                end += int(rng.choice(model.phrase_steps))
+                end = stop if end > stop - shortest else end
+                held[max(end - model.fermata_steps, given) : end] = 1
         found[:, 2], found[:, 3] = held, _until(held)
     found[:given] = known[:num_steps]
-    return found
+    return _with_returns(found, given, sections)
+
+
+def _with_returns(plan: np.ndarray, given: int, sections: Sequence[Section]) -> np.ndarray:
+    """The plan, int32 [S, 4], with that of each section that returns, and what is until the next held end then."""
+    returning = [section for section in sections if section.source is not None]
+    for section in returning:
+        plan[section.start : section.stop] = plan[section.returned]
+    if returning:
+        told = np.arange(len(plan)) >= given
+        told &= plan[:, 2] >= 0
+        plan[told, 3] = _until(plan[:, 2] == 1)[told]
+    return plan
 
 
 @dataclasses.dataclass(frozen=True)

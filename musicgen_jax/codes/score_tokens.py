@@ -55,6 +55,10 @@ class Grid:
     def decode(self, codes: np.ndarray, quarter_seconds: float) -> Score:
         return self._grid.decode(codes.reshape(-1, self._grid.voices), quarter_seconds)
 
+    def struck(self, codes: np.ndarray) -> np.ndarray:
+        """The codes, whole steps; what the last one holds begins in it."""
+        return self._grid.struck(codes.reshape(-1, self._grid.voices)).reshape(-1)
+
     def shifts(self, codes: np.ndarray) -> range:
         return self._grid.shifts(codes.reshape(-1, self._grid.voices))
 

@@ -4,16 +4,16 @@ import dataclasses
 import functools
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
 
 from musicgen_jax import config
-from musicgen_jax.codes import meter, score_tokens
+from musicgen_jax.codes import forms, meter, score_tokens
 from musicgen_jax.data import lyrics
 from musicgen_jax.priors import trained
-from musicgen_jax.sampling import journals, options, requests, sampler_settings, tier_sampler
+from musicgen_jax.sampling import endings, journals, options, requests, sampler_settings, tier_sampler
 from musicgen_jax.scores import performance_events
 from musicgen_jax.scores.grid import CELLS
 from musicgen_jax.scores.score import Score
@@ -21,8 +21,7 @@ from musicgen_jax.scores.score import Score
 MARGIN = 1.25  # by which a performance gets longer in tokens, where it is shorter than asked in seconds
 MAX_BEGINNINGS = 20  # that are drawn for a piece; a composer that has learned so little may begin as it will
 MAX_ROUNDS = 13  # in which a performance gets longer: one that has not come to its end by then is left as it is
-# (how all samples begin, tokens to draw, tokens of the whole piece, what tells the meter) -> int32 [N, T, 1].
-Draw = Callable[[np.ndarray, int, int, tier_sampler.Beside | None], np.ndarray]
+Draw = Callable[..., np.ndarray]  # `_sampled` of a composer and a request
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,12 +87,34 @@ def validate(composer: trained.TrainedPrior, request: requests.Request, prime: S
     composer.require_guidance(request.settings.of("guidance", model.tier), request.guide_by)
     exact = request.cache_dtype == "compute" or model.int8_cache
     config.require(exact, f"`cache_dtype`={request.cache_dtype}: a composer of such layers knows none but compute")
+    _require_form(composer.config, request, prime)
     if prime is not None:
         known = _encoded(prime, score_tokens.of(model))
         steps = len(known) / model.voices if model.tokens == "grid" else 0
         given = steps * quarter_seconds(model, prime) / CELLS if steps else _elapsed(known)
         rule = f"`seconds`={request.seconds:g}: the score that is to be continued lasts {given:.1f} s already"
         config.require(given < request.seconds, rule)
+
+
+def _require_form(model: config.ComposerConfig, request: requests.Request, prime: Score | None) -> None:
+    """Raises UserError where the composer cannot give a piece of this length, or that begins so, its form."""
+    form = request.form
+    if not form:
+        return
+    config.require(model.tokens == "grid", f"`form`={form}: only composers of a grid know bars: leave it out")
+    rule = "words are sung once, and sections return: leave one of them out"
+    config.require(not request.lyrics, f"`form`={form} and `lyrics`: {rule}")
+    quarter, bar = quarter_seconds(model, prime), forms.unit(model)
+    seconds = request.total_seconds or request.seconds
+    steps = _steps(seconds, quarter)
+    least = math.ceil(len(form) * bar * quarter / CELLS * 10) / 10
+    rule = f"{seconds:g} s have no bar for each of {len(form)} sections: pass fewer, or {least:g} `seconds` or more"
+    config.require(steps >= len(form) * bar, f"`form`={form}: {rule}")
+    if prime is not None:
+        known = len(_encoded(prime, score_tokens.of(model))) // model.voices
+        length = forms.sections(form, steps, bar)[0].stop
+        rule = f"a section has {length / bar:g} bars, and the prompt {known / bar:.1f}: pass fewer sections, or more"
+        config.require(known <= length, f"`form`={form}: {rule} `seconds`, or a shorter prompt")
 
 
 def begun(composer: trained.TrainedPrior, prime: Score) -> Score:
@@ -128,25 +149,79 @@ def _on_a_grid(
     draw: Draw,
 ) -> Composed:
     quarter = quarter_seconds(model, prime)
-    num_steps, whole = (
-        math.ceil(round(seconds / quarter * CELLS, 6)) for seconds in (request.seconds, request.total_seconds)
-    )
+    num_steps, whole = (_steps(seconds, quarter) for seconds in (request.seconds, request.total_seconds))
+    sections = forms.sections(request.form, whole, forms.unit(model))
     begin = np.zeros((0, 4), np.int32) if prime is None else meter.positions(prime, len(known) // model.voices)
     keys = request.keys("sample/meter")
-    plans = np.stack([meter.planned(model, whole, begin, _generator(key)) for key in keys])
+    plans = np.stack([meter.planned(model, whole, begin, _generator(key), sections) for key in keys])
 
     def beside(rows: np.ndarray, start: np.ndarray) -> dict[str, np.ndarray]:
         steps = start[:, None] // model.voices + np.arange(model.context // model.voices)
         inside = (steps < whole)[..., None]
         return {"position": np.where(inside, plans[rows[:, None], np.minimum(steps, whole - 1)], -1)}
 
-    codes = draw(known, num_steps * model.voices, whole * model.voices, beside if model.hears_meter else None)
+    drawn = functools.partial(
+        draw,
+        num_codes=num_steps * model.voices,
+        whole=whole * model.voices,
+        position=beside if model.hears_meter else None,
+    )
+    given = np.broadcast_to(known.astype(np.int32)[:, None], (request.num_samples, len(known), 1))
+    lead = min(forms.unit(model), model.context // model.voices // 4)  # sixteenths
+    codes = _in_sections(sections, num_steps, given, tokens, drawn, lead)
     scores = [
         _with_meter(tokens.decode(row[:, 0].astype(np.int16), quarter), plan[:num_steps])
         for row, plan in zip(codes, plans, strict=True)
     ]
     sung = [one for one in lyrics.syllables(request.lyrics, request.total_seconds) if one[0] < request.seconds]
     return Composed(codes, tuple(dataclasses.replace(score, syllables=tuple(sung)) for score in scores))
+
+
+def _in_sections(
+    sections: Sequence[forms.Section],
+    num_steps: int,
+    codes: np.ndarray,
+    tokens: score_tokens.Grid,
+    draw: Draw,
+    lead: int,
+) -> np.ndarray:
+    """Composes section by section: what returns is copied, and the next one goes on from it.
+
+    Args:
+      sections: of the piece.
+      num_steps: S, sixteenths to compose.
+      codes: how it begins, int32 [N, P, 1], P in the first section.
+      tokens: of the composer.
+      draw: draws the tokens of a piece of this length.
+      lead: sixteenths of an ending that is chosen to lead to what returns, and of what returns that are looked at.
+
+    Returns:
+      int32 [N, S * V, 1].
+    """
+    voices = tokens.num_first
+    for section, following in zip(sections, (*sections[1:], None), strict=True):
+        stop = min(section.stop, num_steps) * voices
+        if section.source is not None:
+            begin = section.source * voices
+            codes = np.concatenate([codes, codes[:, begin : begin + stop - codes.shape[1]]], axis=1)
+            continue
+        if section.letter and 0 < section.start < num_steps:
+            # A note that sounds on over the border would be another one where either section returns.
+            codes = draw(codes, stop=(section.start + 1) * voices)
+            codes = np.stack([tokens.struck(row[:, 0]) for row in codes])[..., None]
+        again = None
+        if following is not None and following.source is not None and section.stop < num_steps:
+            ending = stop - lead * voices
+            codes = draw(codes, stop=ending) if codes.shape[1] < ending else codes
+            begin = following.source * voices
+            again = codes[:, begin : begin + lead * voices]
+        codes = draw(codes, stop=stop, following=again) if codes.shape[1] < stop else codes
+    return codes
+
+
+def _steps(seconds: float, quarter: float) -> int:
+    """Sixteenths that begin in so many seconds, of which a quarter lasts `quarter`."""
+    return math.ceil(round(seconds / quarter * CELLS, 6))
 
 
 def _with_meter(score: Score, plan: np.ndarray) -> Score:
@@ -171,7 +246,7 @@ def _performances(
     later = math.ceil((request.total_seconds - request.seconds) * rate)
     codes = known
     for _ in range(MAX_ROUNDS):
-        codes = draw(codes, num_codes, num_codes + later, None)
+        codes = draw(codes, num_codes, num_codes + later)
         if min(_elapsed(row[:, 0]) for row in codes) >= request.seconds:
             break
         num_codes = math.ceil(num_codes * MARGIN)
@@ -193,9 +268,11 @@ def _sampled(
     known: np.ndarray,
     num_codes: int,
     whole: int,
-    position: tier_sampler.Beside | None,
+    position: tier_sampler.Beside | None = None,
+    stop: int | None = None,
+    following: np.ndarray | None = None,
 ) -> np.ndarray:
-    """int32 [N, num_codes, 1].
+    """int32 [N, stop, 1].
 
     Args:
       composer: of any tokens.
@@ -203,11 +280,14 @@ def _sampled(
       journal: keeps the result.
       show_progress: a bar.
       known: how they begin; int [P], the same for all samples, or [N, P, 1].
-      num_codes: how many tokens, the known ones included.
+      num_codes: how many tokens are composed, the known ones included.
       whole: how many the piece has, which the composer is told, as in training.
       position: the meter of some windows, for a composer that hears it.
+      stop: how many of the tokens are drawn now, the known ones included; None is all.
+      following: tokens that return behind these, or the first of them, int32 [N, F, 1]: an ending is drawn.
     """
-    name = f"composed-{num_codes:09d}"
+    stop = num_codes if stop is None else stop
+    name = f"composed-{stop:09d}"
     kept = journal.read(name) if journal else None
     if kept is not None:
         return kept
@@ -217,13 +297,21 @@ def _sampled(
 
     begin = np.broadcast_to(known.reshape(-1, 1), (request.num_samples, len(known), 1)) if known.ndim == 1 else known
     if not begin.size:
-        begin = _beginnings(composer, request, beside)[:, :num_codes]
-    sampler = tier_sampler.TierSampler(composer, request, begin, num_codes, beside=beside, show_progress=show_progress)
-    while sampler.done < num_codes:
-        sampler.advance(None)
+        begin = _beginnings(composer, request, beside)
+    if following is not None and following.size:
+        codes = endings.draw(composer, request, begin, num_codes, stop, following, beside)
+    elif begin.shape[1] >= stop:
+        codes = begin[:, :stop]
+    else:
+        sampler = tier_sampler.TierSampler(
+            composer, request, begin, num_codes, stop=stop, beside=beside, show_progress=show_progress
+        )
+        while sampler.done < stop:
+            sampler.advance(None)
+        codes = sampler.codes[:, :stop]
     if journal:
-        journal.write(name, sampler.codes)
-    return sampler.codes
+        journal.write(name, codes)
+    return codes
 
 
 def _beginnings(composer: trained.TrainedPrior, request: requests.Request, beside: tier_sampler.Beside) -> np.ndarray:

@@ -193,6 +193,15 @@ OPTIONS = (
         "`seconds` if that is more.",
     ),
     Option(
+        "form",
+        "text",
+        "",
+        "Sections of what a composer of a grid writes, a letter each: AABA. They are equally long, in whole bars, and "
+        "share out the piece; one whose letter was there before returns note by note. A prompt begins the first.",
+        fits=lambda form: not form or (form.isascii() and form.isalpha()),
+        rule="must be letters alone, one for each section: AABA",
+    ),
+    Option(
         "batch_size",
         "whole",
         None,

@@ -31,6 +31,7 @@ class TierSampler:
         known: np.ndarray,
         num_codes: int,
         *,
+        stop: int | None = None,
         scores: performed.Scores | None = None,
         beside: Beside | None = None,
         journal: journals.Journal | None = None,
@@ -42,6 +43,7 @@ class TierSampler:
         request: what to sample.
         known: the prompt's codes, int32 [N, P, Q].
         num_codes: T.
+        stop: how many are drawn, the known ones included; by default all.
         scores: what the samples perform.
         beside: gives further arrays that the prior's conditions read, or others in place of `window_batch`'s.
         journal: keeps every finished window, and gives back those of an interrupted run.
@@ -55,7 +57,7 @@ class TierSampler:
         self.codes[:, : self.done] = known
         model = prior.config
         hop_fraction = request.hop_fraction_of(model.tier)
-        plan = windows.plan(num_codes, model.context, hop_fraction, model.multiple, self.done)
+        plan = windows.plan(stop or num_codes, model.context, hop_fraction, model.multiple, self.done)
         parallel = request.parallel_windows and model.upsampling > 0
         self._plan = windows.independent(plan, self.done) if parallel else plan
         size = request.num_together(parallel, max(len(devices), 1))

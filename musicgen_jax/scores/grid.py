@@ -165,6 +165,14 @@ class GridTokens:
         quarters = np.arange(max(2, -(-len(pitches) // CELLS) + 1)) * quarter_seconds
         return Score(np.concatenate(rows), quarters)
 
+    def struck(self, tokens: np.ndarray) -> np.ndarray:
+        """Tokens [T, V] whose last sixteenth begins what it held before."""
+        tokens = np.array(tokens)
+        pitches = self.to_pitches(tokens)[-1:]
+        begun = self._tokens(pitches, pitches != SILENT)[-1]
+        tokens[-1] = np.where(tokens[-1] == HOLD, begun, tokens[-1])
+        return tokens
+
     def shifts(self, tokens: np.ndarray) -> range:
         """By how many semitones tokens [T, V] may be transposed without leaving the grid, 0 among them."""
         sung = self.to_pitches(tokens)
