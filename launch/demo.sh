@@ -98,7 +98,7 @@ score)
   # 5. New music, a piece in each of the four timbres: composed, then performed. Below a temperature of 1 the priors keep
   #    to what they know best; above a guidance of 1 they follow the score more closely. Of the composer all tokens count:
   #    holding a note is always the likeliest, and with few others it would hold too many.
-  how=("--genre=organ,flute,strings,voice" "--temperature=top:0.7,middle:0.5,bottom:0.5" --top_p=score:1)
+  how=("--genre=organ,flute,strings,voice" "--temperature=top:0.7,middle:0.3,bottom:0.3" --top_p=score:1)
   how+=(--guidance=top:2)
   ;;
 tones)
