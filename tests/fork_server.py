@@ -70,7 +70,9 @@ class Server:
         client, _ = self._listener.accept()
         data, streams, _, _ = socket.recv_fds(client, 1 << 16, 3)
         while not data.endswith(b"\n"):  # JSON has no line end within
-            if not (part := client.recv(1 << 16)):
+            if not (part := client.recv(1 << 16)):  # killed meanwhile
+                for stream in streams:
+                    os.close(stream)
                 return client.close()
             data += part
         child = os.fork()
@@ -86,7 +88,8 @@ class Server:
         for stream in streams:
             os.close(stream)
         self._clients[child] = client
-        client.sendall(f"{child}\n".encode())
+        with contextlib.suppress(BrokenPipeError):  # killed meanwhile: `serve` will see
+            client.sendall(f"{child}\n".encode())
         return None
 
 
