@@ -5,9 +5,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 
+import command_line
 import numpy as np
 import pytest
 import test_chaos
@@ -39,7 +41,7 @@ class Trainers(test_resume.Trainer):
         del self._environment["JAX_COMPILATION_CACHE_DIR"]
         self._environment["XLA_FLAGS"] = xla_flags.FAST
 
-    def start_all(self, num_processes: int) -> list[subprocess.Popen]:
+    def start_all(self, num_processes: int, python: str) -> list[subprocess.Popen]:
         with socket.create_server(("", 0)) as server:
             address = f"127.0.0.1:{server.getsockname()[1]}"
         processes = []
@@ -49,7 +51,7 @@ class Trainers(test_resume.Trainer):
             with self.log(number).open("a") as log:
                 processes.append(
                     subprocess.Popen(
-                        self._command,
+                        [python, *self._command],
                         cwd=test_resume.REPOSITORY,
                         env=self._environment | environment,
                         stdout=log,
@@ -60,12 +62,13 @@ class Trainers(test_resume.Trainer):
 
     def finish_all(self, num_processes: int) -> None:
         """Runs to the end."""
-        assert wait_for(self.start_all(num_processes), SECONDS) == [0] * num_processes, self.outputs()
+        processes = self.start_all(num_processes, command_line.python())
+        assert wait_for(processes, SECONDS) == [0] * num_processes, self.outputs()
 
     def launch(self, *before: str) -> subprocess.CompletedProcess:
         """Two processes by the launcher; `before` is put in front of the command."""
         return subprocess.run(
-            [LAUNCHER, "2", *before, *self._command],
+            [LAUNCHER, "2", *before, sys.executable, *self._command],
             cwd=test_resume.REPOSITORY,
             env=self._environment,
             capture_output=True,
@@ -75,8 +78,8 @@ class Trainers(test_resume.Trainer):
         )
 
     def signal_one(self, number: int, signum: int, when: Callable[[], bool], seconds: float) -> list[int]:
-        """Starts two, sends a signal to one of them as soon as `when()`, and returns both exit codes."""
-        processes = self.start_all(2)
+        """Starts two Pythons of their own, sends one a signal as soon as `when()`, and returns both exit codes."""
+        processes = self.start_all(2, sys.executable)
         try:
             deadline = time.monotonic() + SECONDS
             while not when():

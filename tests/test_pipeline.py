@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import subprocess
-import sys
 
 import browser
 import command_line
@@ -18,8 +17,9 @@ from musicgen_jax.codes import code_shards
 from musicgen_jax.data import audio_io
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+QUICK_TO_COMPILE = ["--config.optimizer.name=adamw"]  # Muon, of the configs, takes thrice as long to trace and to load
 FEW_STEPS = ["--config.training.num_steps=6", "--config.training.checkpoint_every=3", "--config.data.batch_size=2"]
-FEW_STEPS += ["--config.optimizer.name=adamw"]  # Muon, of the configs, takes thrice as long to trace, compile and load
+FEW_STEPS += QUICK_TO_COMPILE
 # The layers of the configs in smaller numbers: each process traces and loads them all.
 SMALL_TOKENIZERS = {
     "tiers": [f"--config.model.{tier}.depth=1" for tier in ("top", "middle", "bottom")],
@@ -35,7 +35,7 @@ SMALL_PRIOR = [
 def run_demo(out: pathlib.Path, *flags: str, recipe: str = "tiers") -> subprocess.CompletedProcess:
     command = ["bash", str(ROOT / "launch" / "demo.sh"), str(out), *flags]
     environment = os.environ | {
-        "PYTHON": sys.executable,
+        "PYTHON": command_line.python(),
         "XLA_FLAGS": xla_flags.FAST,
         "RECIPE": recipe,
         "VQVAE_FLAGS": " ".join([*FEW_STEPS, *SMALL_TOKENIZERS[recipe or "tones"]]),

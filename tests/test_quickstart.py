@@ -33,8 +33,9 @@ def test_quickstart_runs_from_top_to_bottom(tmp_path, tones_folder, monkeypatch)
     parameters = f'out = "run"\ndataset = "{dataset}"\nvqvae_steps = 6\nprior_steps = 7\nseconds = 1.0\n'
     # Smaller models as well, by more flags where a number of steps becomes one.
     small = {6: test_pipeline.SMALL_TOKENIZERS["tiers"], 7: test_pipeline.SMALL_PRIOR}
-    parameters += f"flag_of, small, batch = num_steps, {small}, ['--config.data.batch_size=2']\n"
-    parameters += "num_steps = lambda number: [*flag_of(number), *small[number], *batch]"
+    cheap = [*test_pipeline.QUICK_TO_COMPILE, "--config.data.batch_size=2"]
+    parameters += f"flag_of, small, cheap = num_steps, {small}, {cheap}\n"
+    parameters += "num_steps = lambda number: [*flag_of(number), *small[number], *cheap]"
     notebooks.replace(notebook, "parameters", parameters)
     # Cells are run again, in any notebook's life: those up to the first sound.
     again = next(index for index, cell in enumerate(notebook.cells) if cell.id == "codes")

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import command_line
 import jax
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ class Trainer:
     def __init__(self, verb: str, arguments: list[str], data: str, workdir: pathlib.Path):
         self.workdir = workdir
         flags = [*arguments, *TRAINING, f"--workdir={workdir}", f"--config.data.path={data}"]
-        self._command = [sys.executable, "-m", f"musicgen_jax.{verb}", *flags]
+        self._command = ["-m", f"musicgen_jax.{verb}", *flags]
         self._environment = os.environ | {
             "JAX_PLATFORMS": "cpu",
             "XLA_FLAGS": xla_flags.FAST,  # equal bits of equal programs, whatever these are
@@ -85,19 +86,18 @@ class Trainer:
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
 
-    def start(self) -> subprocess.Popen:
+    def start(self, python: str) -> subprocess.Popen:
         log = (self.workdir.parent / f"{self.workdir.name}.log").open("a")
-        return subprocess.Popen(
-            self._command, cwd=REPOSITORY, env=self._environment, stdout=log, stderr=subprocess.STDOUT
-        )
+        command = [python, *self._command]
+        return subprocess.Popen(command, cwd=REPOSITORY, env=self._environment, stdout=log, stderr=subprocess.STDOUT)
 
     def finish(self) -> None:
         """Runs to the end."""
-        assert self.start().wait(SECONDS) == 0, self.output()
+        assert self.start(command_line.python()).wait(SECONDS) == 0, self.output()
 
     def start_and_signal(self, signum: int, when: Callable[[], bool]) -> int:
-        """Starts, sends a signal as soon as `when()`, and returns the exit code."""
-        process = self.start()
+        """Starts a Python of its own, sends a signal as soon as `when()`, and returns the exit code."""
+        process = self.start(sys.executable)
         try:
             deadline = time.monotonic() + SECONDS
             while not when():

@@ -91,11 +91,17 @@ def test_rounds_end_in_a_workdir_that_samples_and_goes_on(tiny_codes, tmp_path, 
         run = config.read_json(tmp_path / "whole" / name / "config.json", config.DiffusionTraining)
         assert run.distillation.steps == steps and run.model.tier == "middle"
     student = pretrained.load_diffusion(str(tmp_path / "whole"), "middle")
-    # Stopped in the middle of a round, it ends with the same weights.
+    # Stopped in the middle of the second round, it ends with the same weights.
+    (tmp_path / "resumed").mkdir()
+    for name in (distillation.SETTINGS, distillation.SAMPLES):
+        shutil.copy(tmp_path / "whole" / name, tmp_path / "resumed")
+    shutil.copytree(tmp_path / "whole" / distillation.ROUNDS, tmp_path / "resumed" / distillation.ROUNDS)
     train = distillation.loop.train
 
     def stopped(task, run, workdir, *rest):
-        train(task, dataclasses.replace(run, training=dataclasses.replace(run.training, num_steps=2)), workdir, *rest)
+        if run.distillation.steps == 0:
+            return train(task, run, workdir, *rest)  # done already
+        train(task, dataclasses.replace(run, training=dataclasses.replace(run.training, num_steps=1)), workdir, *rest)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
