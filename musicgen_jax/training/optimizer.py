@@ -1,6 +1,7 @@
 """Builds the optimizer that a config names, of optax's parts: schedule, clipping, weight decay, groups by role."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -81,9 +82,30 @@ def _muon(optimizer: config.OptimizerConfig, declared: modules.Tree) -> optax.Gr
 
 def _clip(max_norm: float, apart: tuple[str, ...]) -> optax.GradientTransformation:
     if not apart:
-        return optax.clip_by_global_norm(max_norm)
+        return _clip_by_known_norm(max_norm)
 
     def groups(params: dict) -> dict:
         return {name: name if name in apart else "rest" for name in params}
 
     return optax.partition({name: optax.clip_by_global_norm(max_norm) for name in (*apart, "rest")}, groups)
+
+
+def _clip_by_known_norm(max_norm: float) -> optax.GradientTransformationExtraArgs:
+    """`optax.clip_by_global_norm` that may be told the norm, as `grad_norm`.
+
+    It multiplies by one scalar. A division by one would be a pass of its own over all gradients on CPUs.
+    """
+
+    def update(
+        updates: optax.Updates,
+        old: optax.EmptyState,
+        params: optax.Params | None = None,
+        *,
+        grad_norm: jax.Array | None = None,
+        **_: Any,
+    ) -> tuple[optax.Updates, optax.EmptyState]:
+        norm = optax.tree.norm(updates) if grad_norm is None else grad_norm
+        factor = jnp.where(norm < max_norm, 1.0, max_norm / norm)
+        return jax.tree.map(lambda gradient: factor * gradient, updates), old
+
+    return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)

@@ -40,6 +40,14 @@ def update_loss_scale(loss_scale: LossScale, finite: jax.Array, compute_dtype: s
     return loss_scale.update(finite) if compute_dtype == "float16" else loss_scale
 
 
+def loss_factor(loss_scale: LossScale, compute_dtype: str) -> jax.Array | float:
+    """What multiplies the loss and divides its gradients: the scale for float16, else the number 1.
+
+    Were it an array, XLA on CPUs would divide in a pass of its own over all gradients.
+    """
+    return loss_scale.scale if compute_dtype == "float16" else 1.0
+
+
 def dtype(compute_dtype: str) -> jnp.dtype:
     """jnp dtype of a config's `compute_dtype`."""
     return jnp.dtype(compute_dtype)

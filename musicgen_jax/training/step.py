@@ -1,7 +1,7 @@
 """One training step, and an evaluation, jitted."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +9,20 @@ import numpy as np
 import optax
 
 from musicgen_jax import config
+from musicgen_jax.sharding import meshes
 from musicgen_jax.training import optimizer, precision, rng, state
 
 Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
+
+
+class _Learned(NamedTuple):
+    """Those attributes of a `state.TrainState` that a step changes only if it is accepted."""
+
+    params: state.Tree
+    buffers: state.Tree
+    ema_params: state.Tree
+    opt_state: Any
 
 
 def make_train_step(
@@ -36,29 +46,31 @@ def make_train_step(
         another layout, and would compile the next step anew.
     """
     schedule = optimizer.make_schedule(optimizer_config, training.num_steps)
+    tx = optax.with_extra_args_support(tx)
 
     def train_step(old: state.TrainState, batch: Batch) -> tuple[state.TrainState, Metrics]:
         key = rng.key(training.seed, "train", old.step)
-        loss, metrics, grads, buffers = _gradients(task, old, batch, key, training.accumulation_steps, shardings.params)
+        loss, metrics, grads, buffers = _gradients(task, old, batch, key, training, shardings.params)
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-        updates, opt_state = tx.update(grads, old.opt_state, old.params)
-        params = optax.apply_updates(old.params, updates)
         decay = ema_decay(training.ema_decay, _updates_done(old))
-        averaged = params if training.ema_decay else {}
-        ema_params = jax.tree.map(lambda ema, p: decay * ema + (1 - decay) * p, old.ema_params, averaged)
 
-        def accept(new, previous):
-            return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, previous)
+        def updated(learned: _Learned) -> _Learned:
+            updates, opt_state = tx.update(grads, learned.opt_state, learned.params, grad_norm=grad_norm)
+            params = optax.apply_updates(learned.params, updates)
+            averaged = params if training.ema_decay else {}
+            ema_params = jax.tree.map(lambda ema, p: decay * ema + (1 - decay) * p, learned.ema_params, averaged)
+            return _Learned(params, buffers, ema_params, opt_state)
 
+        learned = _where_accepted(finite, updated, _Learned(old.params, old.buffers, old.ema_params, old.opt_state))
         # A float16 overflow that halving the scale can still cure is no sign of divergence.
         hopeless = ~finite & (~jnp.isfinite(loss) | (old.loss_scale.scale <= 1.0))
         new = state.TrainState(
             step=old.step + 1,
-            params=accept(params, old.params),
-            buffers=accept(buffers, old.buffers),
-            ema_params=accept(ema_params, old.ema_params),
-            opt_state=accept(opt_state, old.opt_state),
+            params=learned.params,
+            buffers=learned.buffers,
+            ema_params=learned.ema_params,
+            opt_state=learned.opt_state,
             loss_scale=precision.update_loss_scale(old.loss_scale, finite, training.compute_dtype),
             skipped=old.skipped + ~finite,
             skipped_in_a_row=jnp.where(hopeless, old.skipped_in_a_row + 1, 0),
@@ -77,6 +89,15 @@ def make_train_step(
     return jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, None))
 
 
+def _where_accepted(accepted: jax.Array, updated: Callable[[_Learned], _Learned], old: _Learned) -> _Learned:
+    """`updated(old)` where a step is accepted, else `old`."""
+    if meshes.platform() == "cpu":
+        # In a branch each array is updated in place, and read once or twice. Selects would need what is old as well:
+        # XLA on CPUs would copy both moments first, and compute them a second time where the parameters need them.
+        return jax.lax.cond(accepted, updated, lambda old: old, old)
+    return jax.tree.map(lambda new, previous: jnp.where(accepted, new, previous), updated(old), old)
+
+
 def ema_decay(decay: float, updates_done: jax.Array) -> jax.Array:
     """Decay of the parameters' moving average in the update that comes after `updates_done`.
 
@@ -92,17 +113,24 @@ def _updates_done(old: state.TrainState) -> jax.Array:
 
 
 def _gradients(
-    task: state.Task, old: state.TrainState, batch: Batch, key: jax.Array, accumulation_steps: int, layout: state.Tree
+    task: state.Task,
+    old: state.TrainState,
+    batch: Batch,
+    key: jax.Array,
+    training: config.TrainingConfig,
+    layout: state.Tree,
 ):
     """(loss, metrics, float32 gradients, buffers), weighted means over micro-batches that run one after the other.
 
     Gradients and their sum lie as their parameters do (`layout`): no device ever holds more than its part.
     """
+    scale = precision.loss_factor(old.loss_scale, training.compute_dtype)
+    accumulation_steps = training.accumulation_steps
 
     def scaled_loss(params, buffers, micro_batch, micro_key):
         module = task.functional.bind(task.functional.whole(params, old.frozen), buffers)
         loss, metrics = task.loss(module, micro_batch, micro_key, True)
-        return loss * old.loss_scale.scale, (loss, metrics, task.functional.buffers_of(module))
+        return loss * scale, (loss, metrics, task.functional.buffers_of(module))
 
     gradient = jax.grad(scaled_loss, has_aux=True)
 
@@ -131,7 +159,7 @@ def _gradients(
 
         steps = (shares, (micro_batches, keys))
         (buffers, (grads, loss, metrics)), _ = jax.lax.scan(accumulate, (old.buffers, zeros), steps)
-    grads = jax.tree.map(lambda g: g.astype(jnp.float32) / old.loss_scale.scale, grads)
+    grads = jax.tree.map(lambda g: g.astype(jnp.float32) / scale, grads)
     return loss, metrics, grads, buffers
 
 

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import tiny_runs
 from flax import nnx
@@ -36,6 +37,17 @@ def test_constant(warmup_steps):
     schedule = optimizer.make_schedule(settings(warmup_steps=warmup_steps), num_steps=2)
     assert [float(schedule(n)) for n in (warmup_steps, 5, 500)] == pytest.approx([0.1] * 3)
     assert float(schedule(0)) == pytest.approx(0.1 / max(warmup_steps, 1))
+
+
+@pytest.mark.parametrize("max_norm", [1.0, 100.0])
+def test_a_norm_that_is_told_clips_as_one_that_is_computed(max_norm):
+    gradients = {"a": jnp.arange(4.0), "b": -jnp.ones((2, 3))}
+    clip = optimizer._clip(max_norm, ())
+    computed, _ = clip.update(gradients, clip.init(gradients))
+    told, _ = clip.update(gradients, clip.init(gradients), grad_norm=optax.tree.norm(gradients))
+    reference = optax.clip_by_global_norm(max_norm).update(gradients, optax.EmptyState())[0]
+    jax.tree.map(np.testing.assert_array_equal, told, computed)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), told, reference)
 
 
 @pytest.mark.long
