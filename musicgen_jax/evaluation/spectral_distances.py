@@ -81,7 +81,8 @@ def _at_scale(signals: np.ndarray, n_fft: int, filters: np.ndarray | None) -> tu
     for magnitudes in _segments(signals, n_fft, n_fft // 4, n_fft):
         squares += _squares(magnitudes) @ bins
         if filters is not None:
-            levels = _decibels(magnitudes.reshape(-1, len(filters)) @ filters).reshape(*magnitudes.shape[:2], -1)
+            # A product for each signal: in one of all frames the place of a row would decide how it is rounded.
+            levels = _decibels(magnitudes @ filters)
             bands += np.abs(levels[1:] - levels[0]).sum(axis=1).mean(axis=1)
         if n_fft == LOG_SPECTRAL_FFT_SIZE:
             levels = _decibels(magnitudes)

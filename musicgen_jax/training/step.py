@@ -1,5 +1,6 @@
 """One training step, and an evaluation, jitted."""
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -53,24 +54,14 @@ def make_train_step(
         loss, metrics, grads, buffers = _gradients(task, old, batch, key, training, shardings.params)
         grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-        decay = ema_decay(training.ema_decay, _updates_done(old))
-
-        def updated(learned: _Learned) -> _Learned:
-            updates, opt_state = tx.update(grads, learned.opt_state, learned.params, grad_norm=grad_norm)
-            params = optax.apply_updates(learned.params, updates)
-            averaged = params if training.ema_decay else {}
-            ema_params = jax.tree.map(lambda ema, p: decay * ema + (1 - decay) * p, learned.ema_params, averaged)
-            return _Learned(params, buffers, ema_params, opt_state)
-
+        decay = ema_decay(training.ema_decay, _updates_done(old)) if training.ema_decay else None
+        updated = functools.partial(_updated, tx, decay, grads, grad_norm, buffers)
         learned = _where_accepted(finite, updated, _Learned(old.params, old.buffers, old.ema_params, old.opt_state))
         # A float16 overflow that halving the scale can still cure is no sign of divergence.
         hopeless = ~finite & (~jnp.isfinite(loss) | (old.loss_scale.scale <= 1.0))
         new = state.TrainState(
             step=old.step + 1,
-            params=learned.params,
-            buffers=learned.buffers,
-            ema_params=learned.ema_params,
-            opt_state=learned.opt_state,
+            **learned._asdict(),
             loss_scale=precision.update_loss_scale(old.loss_scale, finite, training.compute_dtype),
             skipped=old.skipped + ~finite,
             skipped_in_a_row=jnp.where(hopeless, old.skipped_in_a_row + 1, 0),
@@ -87,6 +78,22 @@ def make_train_step(
         return new, trainer_metrics | metrics
 
     return jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, None))
+
+
+def _updated(
+    tx: optax.GradientTransformationExtraArgs,
+    decay: jax.Array | None,
+    grads: state.Tree,
+    grad_norm: jax.Array,
+    buffers: state.Tree,
+    learned: _Learned,
+) -> _Learned:
+    """What is learned after a step; `decay` is that of the moving average, None where there is none."""
+    updates, opt_state = tx.update(grads, learned.opt_state, learned.params, grad_norm=grad_norm)
+    params = optax.apply_updates(learned.params, updates)
+    averaged = {} if decay is None else params
+    ema_params = jax.tree.map(lambda ema, p: decay * ema + (1 - decay) * p, learned.ema_params, averaged)
+    return _Learned(params, buffers, ema_params, opt_state)
 
 
 def _where_accepted(accepted: jax.Array, updated: Callable[[_Learned], _Learned], old: _Learned) -> _Learned:
