@@ -139,20 +139,21 @@ class CrossAttention(nnx.Module):
         self, x: jax.Array, memory: jax.Array, mask: jax.Array | None
     ) -> tuple[jax.Array, kv_cache.MemoryCache]:
         """[B, T, D], memory [B, M, D] and what exists of it, bool [B, M] -> ([B, T, D], its keys and values)."""
+        query = _heads(self.query(x), 1, self.num_heads)[0]
         key, value = _heads(self.key_value(memory.astype(x.dtype)), 2, self.num_heads)
+        mixed = factored_attention.attend(query, key, value, True if mask is None else mask[:, None, None])
         cache = kv_cache.MemoryCache(*(jnp.swapaxes(part, 1, 2) for part in (key, value)), mask)
-        return self._attend(x, cache), cache
+        return self.out(mixed.reshape(*x.shape[:2], -1)), cache
 
     def step(self, x: jax.Array, cache: kv_cache.MemoryCache) -> jax.Array:
         """One position: [B, D] -> [B, D]."""
-        return self._attend(x[:, None], cache)[:, 0]
-
-    def _attend(self, x: jax.Array, cache: kv_cache.MemoryCache) -> jax.Array:
         query = _heads(self.query(x), 1, self.num_heads)[0]
-        key, value = (jnp.swapaxes(part, 1, 2) for part in (cache.keys, cache.values))
-        visible = True if cache.mask is None else cache.mask[:, None, None]
-        mixed = factored_attention.attend(query, key, value, visible)
-        return self.out(mixed.reshape(*x.shape[:2], -1))
+        # As the window's cache is read: `factored_attention.attend` would transpose the keys at every step.
+        known = kv_cache.KVCache(cache.keys, cache.values)
+        visible = True if cache.mask is None else cache.mask[:, None]
+        logits = jnp.where(visible, known.score(query * query.shape[-1] ** -0.5), factored_attention.MASKED)
+        shares = jnp.where(visible, jax.nn.softmax(logits, axis=-1), 0.0)
+        return self.out(known.mix(shares, x.dtype).astype(x.dtype).reshape(len(x), -1))
 
 
 def self_attention(
