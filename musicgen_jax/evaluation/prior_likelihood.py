@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -150,12 +149,7 @@ def score(prior: trained.TrainedPrior, windows: places.Places, limit: int) -> tu
     Raises:
       UserError: the model gives no finite likelihood.
     """
-
-    @jax.jit
-    def losses(weights: tuple, batch: dict[str, jax.Array]) -> jax.Array:
-        return loss.code_losses(prior.functional.bind(*weights)(batch), batch["codes"])
-
-    all_places = list(_places(windows, prior.config, limit))
+    all_places, losses = list(_places(windows, prior.config, limit)), loss.of_windows(prior.functional)
     totals, counts = np.zeros(len(windows.lengths)), np.zeros(len(windows.lengths), np.int64)
     with progress_report.Progress(f"score {prior.config.tier} codes", len(all_places), "windows") as progress:
         for first in range(0, len(all_places), BATCH_SIZE):

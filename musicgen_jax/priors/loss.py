@@ -1,5 +1,6 @@
 """Cross-entropy of codes, in nats."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,12 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from musicgen_jax.nn import modules
 from musicgen_jax.priors import code_model, prior
 
 
 def code_losses(logits: jax.Array, codes: jax.Array) -> jax.Array:
     """-log p of every code: logits [..., K] float32, codes [...] -> [...]."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, codes)
+
+
+@functools.lru_cache(maxsize=8)
+def of_windows(functional: modules.Functional) -> Callable[[Any, dict[str, jax.Array]], jax.Array]:
+    """A jitted function, compiled once for each shape: (weights, batch) -> -log p of every code, float32 [B, T, Q]."""
+    return jax.jit(lambda weights, batch: code_losses(functional.bind(*weights)(batch), batch["codes"]))
 
 
 def num_losses(batch: dict[str, jax.Array]) -> jax.Array:

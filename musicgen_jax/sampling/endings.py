@@ -4,12 +4,8 @@ A composer that draws an ending knows only what was before it. How likely it fin
 endings says which of them fits.
 """
 
-import functools
-
-import jax
 import numpy as np
 
-from musicgen_jax.nn import modules
 from musicgen_jax.priors import loss, trained
 from musicgen_jax.sampling import requests, tier_sampler
 
@@ -63,17 +59,11 @@ def _nats(
     context, size = composer.config.context, min(request.num_together(False), len(codes))
     start = max(codes.shape[1] - context, 0)
     scored = slice(first - start, codes.shape[1] - start)
-    found = []
+    found, losses_of = [], loss.of_windows(composer.functional)
     for place in range(0, len(codes), size):
         rows = np.minimum(np.arange(place, place + size), len(codes) - 1)  # one shape, compiled once
         starts = np.full(size, start, np.int32)
         batch = tier_sampler.window_batch(composer, request, codes, None, rows, starts) | beside(rows, starts)
-        losses = np.asarray(_losses(composer.functional)(composer.weights, batch), np.float64)
+        losses = np.asarray(losses_of(composer.weights, batch), np.float64)
         found.append(losses[:, scored].sum(axis=(1, 2)))
     return np.concatenate(found)[: len(codes)]
-
-
-@functools.lru_cache(maxsize=8)
-def _losses(functional: modules.Functional) -> jax.stages.Wrapped:
-    """(weights, batch) -> -log p of every code of the windows, float32 [B, context, 1]."""
-    return jax.jit(lambda weights, batch: loss.code_losses(functional.bind(*weights)(batch), batch["codes"]))
